@@ -1,0 +1,1 @@
+//! Where memory and threads live. Knows no cache; alone links hwloc and maps memory.

@@ -1,0 +1,55 @@
+//! The command line: one small file per subcommand.
+
+pub mod hist;
+pub mod load;
+pub mod serve;
+pub mod simulate;
+pub mod top;
+pub mod topo;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// What a subcommand ends with: an exit code, or one line (with the remedy) that becomes exit code 1.
+pub type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
+
+/// A memcached-compatible cache over UDP, and the tools to drive and read it.
+#[derive(Parser, Debug)]
+#[command(name = "sherwood", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Serve a cache
+    Serve(serve::Args),
+    /// Drive a memcached-compatible server over UDP and measure it
+    Load(load::Args),
+    /// Show latency histograms
+    Hist(hist::Args),
+    /// Replay a trace through the cache policy and print its hit ratio
+    Simulate(simulate::Args),
+    /// Show what hwloc sees and where each thread and byte would go
+    Topo(topo::Args),
+    /// Live view of a running server
+    Top(top::Args),
+}
+
+impl Cli {
+    /// Runs what the command line asks for.
+    ///
+    /// # Errors
+    /// One line for people, with the remedy.
+    pub fn run(&self) -> Outcome {
+        match &self.command {
+            Command::Serve(args) => serve::run(args),
+            Command::Load(args) => load::run(args),
+            Command::Hist(args) => hist::run(args),
+            Command::Simulate(args) => simulate::run(args),
+            Command::Topo(args) => topo::run(args),
+            Command::Top(args) => top::run(args),
+        }
+    }
+}

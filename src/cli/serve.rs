@@ -1,0 +1,15 @@
+//! `sherwood serve`.
+
+use super::Outcome;
+
+/// Arguments of `sherwood serve`.
+#[derive(clap::Args, Debug)]
+pub struct Args {}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// One line for people, with the remedy.
+pub fn run(_args: &Args) -> Outcome {
+    Err("not built yet".into())
+}

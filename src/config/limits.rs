@@ -1,0 +1,42 @@
+//! Every bound of the server, with the assertions that relate them.
+//!
+//! A limit that is reached is a normal answer with a counter, never a wait and never a crash.
+
+/// Longest key, in bytes (memcached's own limit).
+pub const KEY_BYTES_MAX: usize = 250;
+/// Longest UDP payload over IPv4, in bytes.
+pub const DATAGRAM_BYTES_MAX: usize = 65_507;
+/// Longest reply datagram, frame header included, in bytes (memcached's own limit; fits an Ethernet frame).
+pub const REPLY_DATAGRAM_BYTES_MAX: usize = 1_400;
+/// memcached's UDP frame header, in bytes.
+pub const FRAME_HEADER_BYTES: usize = 8;
+/// Largest value when `--value-max` is not given, in bytes.
+pub const VALUE_BYTES_MAX_DEFAULT: usize = 1 << 20;
+
+/// Segments of one GSO or GRO train (`UDP_MAX_SEGMENTS` of the kernel's include/linux/udp.h before 6.9).
+pub const TRAIN_SEGMENTS_MAX: usize = 64;
+/// Receive buffers of a worker, each as large as the largest train.
+pub const RECEIVE_BUFFERS: usize = 64;
+/// Bytes of one receive buffer: io_uring's header, the peer's address and control data, then the payload.
+pub const RECEIVE_BUFFER_BYTES: usize = 1 << 16;
+/// Datagrams handled in one tick at most.
+pub const TICK_DATAGRAMS_MAX: usize = 4_096;
+/// Reads looked up together: hashed, prefetched, scanned, compared.
+pub const READ_BATCH_MAX: usize = 32;
+/// Commands of the policy that an owner applies in one tick.
+pub const TICK_COMMANDS_MAX: usize = 64;
+
+/// Hit records that fit a worker's ring to the policy; a full ring drops hits and counts them.
+pub const HIT_RING_RECORDS: usize = 1 << 14;
+/// Events that fit an owner's ring to the policy; a full ring marks the page for a resync.
+pub const EVENT_RING_RECORDS: usize = 1 << 14;
+/// Commands that fit the policy's ring to an owner.
+pub const COMMAND_RING_RECORDS: usize = 1 << 10;
+
+/// Workers of one process at most.
+pub const WORKERS_MAX: usize = 64;
+
+const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
+const _: () = assert!(READ_BATCH_MAX <= TICK_DATAGRAMS_MAX);
+const _: () = assert!(REPLY_DATAGRAM_BYTES_MAX * 46 <= DATAGRAM_BYTES_MAX);
+const _: () = assert!(TICK_COMMANDS_MAX <= COMMAND_RING_RECORDS);

@@ -1,0 +1,3 @@
+//! One valid configuration, from flags and TOML.
+
+pub mod limits;

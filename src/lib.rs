@@ -1,0 +1,12 @@
+//! Sherwood: a Linux data-plane cache.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod hash;
+pub mod item_ref;
+pub mod load;
+pub mod policy;
+pub mod ring;
+pub mod stats;
+pub mod sync;

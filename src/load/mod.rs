@@ -1,0 +1,3 @@
+//! The load generator: schedules, keys, clients, latency.
+
+pub mod trace;

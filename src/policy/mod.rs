@@ -1,0 +1,1 @@
+//! Admission, eviction and expiry, on one background thread.

@@ -1,0 +1,13 @@
+//! Single-producer single-consumer rings between threads (rtrb), as typed ends.
+//!
+//! ```text
+//! worker ──Hit──▶ policy      lossy, counted           16 bytes a record
+//! owner ──Event──▶ policy     never lost: a full ring marks the page, the owner sends it again   32 bytes
+//! policy ──Command──▶ owner   hints; a stale one is ignored and counted   16 bytes
+//! ```
+
+pub mod end;
+pub mod record;
+
+pub use end::{Consumer, Full, Producer, ring};
+pub use record::{Command, Deadline, Event, Hit, Verdict};

@@ -1,0 +1,42 @@
+//! Atomics, fences and cells: std's in the product, loom's or shuttle's in the models.
+//!
+//! Every other module takes its atomics from here, so that the models run the shipping code
+//! (`tests/tidy.rs` checks it). A row per atomic is in `docs/concurrency.md`.
+
+#[cfg(loom)]
+pub use loom::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+};
+#[cfg(shuttle)]
+pub use shuttle::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+};
+#[cfg(not(any(loom, shuttle)))]
+pub use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+};
+
+/// Two cache lines: the adjacent-line prefetcher pulls pairs, so 64 bytes would still share.
+#[repr(align(128))]
+#[derive(Debug, Default)]
+pub struct Padded<T>(pub T);
+
+impl<T> std::ops::Deref for Padded<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// Tells the processor (or the model) that this thread is spinning.
+pub fn spin() {
+    #[cfg(loom)]
+    loom::thread::yield_now();
+    #[cfg(shuttle)]
+    shuttle::thread::yield_now();
+    #[cfg(not(any(loom, shuttle)))]
+    std::hint::spin_loop();
+}
