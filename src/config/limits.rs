@@ -26,6 +26,13 @@ pub const READ_BATCH_MAX: usize = 32;
 /// Commands of the policy that an owner applies in one tick.
 pub const TICK_COMMANDS_MAX: usize = 64;
 
+/// Lines that a key may stand from its home, home included; also the spare lines at the end of a table.
+pub const PROBE_LINES_MAX: usize = 16;
+/// Keys that one insert may displace.
+pub const DISPLACED_MAX: usize = 64;
+/// Ordered scans of a miss before the question goes to the owner.
+pub const MISS_ROUNDS_MAX: usize = 8;
+
 /// Hit records that fit a worker's ring to the policy; a full ring drops hits and counts them.
 pub const HIT_RING_RECORDS: usize = 1 << 14;
 /// Events that fit an owner's ring to the policy; a full ring marks the page for a resync.
@@ -39,4 +46,5 @@ pub const WORKERS_MAX: usize = 64;
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(READ_BATCH_MAX <= TICK_DATAGRAMS_MAX);
 const _: () = assert!(REPLY_DATAGRAM_BYTES_MAX * 46 <= DATAGRAM_BYTES_MAX);
+const _: () = assert!(PROBE_LINES_MAX < 1 << 5, "a fragment keeps five bits of the home");
 const _: () = assert!(TICK_COMMANDS_MAX <= COMMAND_RING_RECORDS);

@@ -1,0 +1,211 @@
+//! The table against std's map, its order invariant, and readers against a full-speed writer.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+/// Keys without items: the key of item n is n itself.
+struct Numbers;
+
+impl Keys for Numbers {
+    fn key_is(&self, at: ItemRef, key: &[u8]) -> bool {
+        // Versions of a key differ in the bits above 2^24.
+        (at.units() & 0xff_ffff).to_le_bytes() == key
+    }
+    fn prefetch(&self, _at: ItemRef) {}
+}
+
+fn item(key: u64, version: u64) -> ItemRef {
+    ItemRef::new(key | version << 24).unwrap()
+}
+
+/// A hash that fills few homes, so that runs are long, or a good one.
+fn hash(key: u64, crowd: u32) -> u64 {
+    let mixed = (key ^ key >> 7).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ mixed >> 31).wrapping_mul(0xd6e8_feb8_6659_fd93) << crowd >> crowd
+}
+
+impl Table {
+    /// Keys stand in the order of their homes, none before its home or beyond the bound, no gaps before a displaced one.
+    fn check_order(&self) {
+        let mut latest = 0;
+        let mut gap_at = None;
+        for line in 0..self.lines() as usize + PROBE_LINES_MAX {
+            let slots: Vec<_> =
+                self.line(line).iter().map(|s| Slot::from_word(s.load(Ordering::Relaxed))).collect();
+            let homes: Vec<_> =
+                slots.iter().filter(|s| !s.is_free()).map(|s| line - s.displacement(line)).collect();
+            for &home in &homes {
+                assert!(line - home < PROBE_LINES_MAX);
+                assert!(home >= latest || line == home, "line {line}: home {home} after {latest}");
+                assert!(home == line || gap_at != Some(line - 1), "line {line}: displaced behind a gap");
+            }
+            if homes.len() < LINE_SLOTS {
+                gap_at = Some(line);
+            }
+            latest = homes.iter().copied().max().unwrap_or(latest);
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Upsert(u64),
+    Remove(u64),
+    RemoveItem(u64),
+    Redirect(u64),
+}
+
+fn op(keys: u64) -> impl Strategy<Value = Op> {
+    let key = 1..=keys;
+    prop_oneof![
+        3 => key.clone().prop_map(Op::Upsert),
+        2 => key.clone().prop_map(Op::Remove),
+        1 => key.clone().prop_map(Op::RemoveItem),
+        1 => key.prop_map(Op::Redirect),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_table_is_a_map(crowd in 0u32..4, ops in prop::collection::vec(op(300), 1..1200)) {
+        let table = Table::on_heap(32);
+        let mut writer = table.writer().unwrap();
+        let mut model: HashMap<u64, ItemRef> = HashMap::new();
+        for (version, op) in ops.iter().enumerate() {
+            let version = version as u64 % 4096;
+            match *op {
+                Op::Upsert(key) => {
+                    let new = item(key, version);
+                    match writer.upsert(&Numbers, hash(key, crowd), &key.to_le_bytes(), new) {
+                        Ok(Upsert::Inserted) => prop_assert_eq!(model.insert(key, new), None),
+                        Ok(Upsert::Replaced(old)) => prop_assert_eq!(model.insert(key, new), Some(old)),
+                        Err(Crowded { victim }) => {
+                            let victim = victim.units() & 0xff_ffff;
+                            prop_assert!(model.contains_key(&victim));
+                            prop_assert!(!model.contains_key(&key));
+                        }
+                    }
+                }
+                Op::Remove(key) => {
+                    let gone = writer.remove(&Numbers, hash(key, crowd), &key.to_le_bytes());
+                    prop_assert_eq!(gone, model.remove(&key));
+                }
+                Op::RemoveItem(key) => {
+                    let held = model.get(&key).copied().unwrap_or(item(key, 4095));
+                    let gone = writer.remove_item((hash(key, crowd) >> 32) as u32, held);
+                    prop_assert_eq!(gone, model.remove(&key).is_some());
+                }
+                Op::Redirect(key) => {
+                    let held = model.get(&key).copied().unwrap_or(item(key, 4095));
+                    let moved = writer.redirect((hash(key, crowd) >> 32) as u32, held, item(key, version));
+                    prop_assert_eq!(moved, model.contains_key(&key));
+                    model.entry(key).and_modify(|at| *at = item(key, version));
+                }
+            }
+            prop_assert_eq!(writer.items(), model.len() as u64);
+        }
+        table.check_order();
+        let keys: Vec<_> = (1..=300u64).map(u64::to_le_bytes).collect();
+        let lookups: Vec<_> =
+            keys.iter().zip(1..).map(|(key, n)| Lookup { key, hash: hash(n, crowd) }).collect();
+        let want = |i: usize| model.get(&(i as u64 + 1)).map_or(Found::Miss, |&item| Found::Hit(item));
+        for table in [Arc::clone(&table)] {
+            let mut answers = 0;
+            table.find_batch(&Numbers, &lookups, |i, found| {
+                assert_eq!(i, answers);
+                assert_eq!(found, want(i));
+                answers += 1;
+            });
+            prop_assert_eq!(answers, 300);
+        }
+        for (i, lookup) in lookups.iter().enumerate() {
+            prop_assert_eq!(table.find(&Numbers, lookup.hash, lookup.key), want(i));
+        }
+    }
+}
+
+#[test]
+fn a_crowded_insert_names_a_victim_that_makes_room() {
+    let table = Table::on_heap(4);
+    let mut writer = table.writer().unwrap();
+    let mut crowded = 0;
+    for key in 1..2000u64 {
+        let insert = |w: &mut Writer| w.upsert(&Numbers, hash(key, 0), &key.to_le_bytes(), item(key, 0));
+        if let Err(Crowded { victim }) = insert(&mut writer) {
+            crowded += 1;
+            let number = victim.units();
+            assert!(writer.remove_item((hash(number, 0) >> 32) as u32, victim));
+            assert_eq!(insert(&mut writer), Ok(Upsert::Inserted), "one removal is enough");
+        }
+        table.check_order();
+    }
+    assert!(crowded > 1000);
+}
+
+#[test]
+fn there_is_one_writer() {
+    let table = Table::on_heap(4);
+    assert!(table.writer().is_some());
+    assert!(table.writer().is_none());
+}
+
+/// Static keys are always found while a writer replaces everything else, and lines per hit stay low.
+#[test]
+fn churn_hides_no_static_key() {
+    let lines = 256;
+    let table = Table::on_heap(lines);
+    let mut writer = table.writer().unwrap();
+    let live = table.capacity() * 8 / 10;
+    let statics = live / 2;
+    for key in 1..=live {
+        writer.upsert(&Numbers, hash(key, 0), &key.to_le_bytes(), item(key, 0)).unwrap();
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut reads = 0u64;
+            let mut unsettled = 0u64;
+            while !stop.load(Ordering::Relaxed) || reads < 200_000 {
+                let key = 1 + reads % statics;
+                match table.find(&Numbers, hash(key, 0), &key.to_le_bytes()) {
+                    Found::Hit(_) => {}
+                    Found::Miss => panic!("static key {key} missed after {reads} reads"),
+                    Found::Unsettled => unsettled += 1,
+                }
+                reads += 1;
+            }
+            (reads, unsettled)
+        });
+        let mut oldest = statics + 1;
+        let mut newest = live;
+        for _ in 0..100 * live {
+            assert!(writer.remove(&Numbers, hash(oldest, 0), &oldest.to_le_bytes()).is_some());
+            oldest += 1;
+            newest += 1;
+            writer.upsert(&Numbers, hash(newest, 0), &newest.to_le_bytes(), item(newest, 0)).unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+        let (reads, unsettled) = reader.join().unwrap();
+        assert!(unsettled * 10 < reads, "{unsettled} of {reads} reads unsettled");
+    });
+    table.check_order();
+    let lines_per_hit = table.lines_per_hit();
+    assert!(lines_per_hit <= 1.16, "{lines_per_hit} lines per hit after 100 replacements");
+}
+
+impl Table {
+    fn lines_per_hit(&self) -> f64 {
+        let (mut keys, mut lines) = (0, 0);
+        for line in 0..self.lines() as usize + PROBE_LINES_MAX {
+            for slot in self.line(line) {
+                let slot = Slot::from_word(slot.load(Ordering::Relaxed));
+                keys += !slot.is_free() as usize;
+                lines += if slot.is_free() { 0 } else { 1 + slot.displacement(line) };
+            }
+        }
+        lines as f64 / keys as f64
+    }
+}
