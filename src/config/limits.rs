@@ -33,6 +33,9 @@ pub const DISPLACED_MAX: usize = 64;
 /// Ordered scans of a miss before the question goes to the owner.
 pub const MISS_ROUNDS_MAX: usize = 8;
 
+/// Items of one owner that may wait for grace; beyond it writes wait.
+pub const LIMBO_ITEMS_MAX: usize = 1 << 16;
+
 /// Hit records that fit a worker's ring to the policy; a full ring drops hits and counts them.
 pub const HIT_RING_RECORDS: usize = 1 << 14;
 /// Events that fit an owner's ring to the policy; a full ring marks the page for a resync.

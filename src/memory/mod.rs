@@ -1,5 +1,23 @@
 //! Memory: items in slab pages, owned by one worker each, read by all.
+//!
+//! ```text
+//! region (numa) ─▶ pages of 2 MiB ─▶ pool of free pages (crossbeam ArrayQueue, all owners)
+//!                                     │ take / give back
+//!                      owner's slab ──┴─ class 48 B: page page     one owner writes, no atomics but the page's own words
+//!                                        class 160 B: page page page
+//!                      retired item ─▶ limbo ── grace passed ──▶ free slot
+//! ```
+//!
+//! Not here: who is evicted (`crate::policy`, `crate::shard`), how keys lead to items (`crate::table`), where the
+//! region lies (`numa`).
 
 pub mod class;
 pub mod grace;
 pub mod item;
+pub mod limbo;
+pub mod page;
+pub mod slab;
+
+pub use item::{Item, Items, Parts, State};
+pub use page::{Layout, PagePool};
+pub use slab::{Allocation, Slab};

@@ -1,0 +1,362 @@
+//! The slab allocator of one owner: slots of size classes in pages, no atomics of its own, no search.
+//!
+//! Per class a list of pages with free slots; per page a bitmap in the page itself. Allocation takes the first clear
+//! bit of the first page; release clears it. An empty page goes back to the pool that all owners share.
+//!
+//! Cost: a few words touched per allocation, all of them the owner's. Waste: see [`super::class`] (internal), at most
+//! one partly filled page per class after filling (external); when the mix of sizes shifts, pressure empties pages.
+
+use crate::item_ref::ItemRef;
+use crate::memory::class::{CLASSES_MAX, Class};
+use crate::memory::grace::Grace;
+use crate::memory::item::Items;
+use crate::memory::limbo::Limbo;
+use crate::memory::page::{Layout, PagePool, Slots};
+use crate::sync::Ordering;
+use std::sync::Arc;
+
+const NO_PAGE: u32 = u32::MAX;
+
+/// One owner's memory.
+pub struct Slab {
+    items: Items,
+    pool: Arc<PagePool>,
+    layout: Layout,
+    pages: Box<[Page]>,
+    /// First page with free slots, per class.
+    partial: [u32; CLASSES_MAX],
+    class_pages: [u32; CLASSES_MAX],
+    limbo: Limbo,
+    used_bytes: usize,
+    used_slots: usize,
+    pages_held: usize,
+}
+
+/// A slot to write an item into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allocation {
+    /// Where it is.
+    pub at: ItemRef,
+    /// Its size, in bytes.
+    pub slot_bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Page {
+    class: Option<Class>,
+    used: u32,
+    /// Neighbours in the class's list of pages with free slots.
+    previous: u32,
+    next: u32,
+    /// No clear bit in the bitmap words before this one.
+    hint: u32,
+}
+
+const FREE_PAGE: Page = Page { class: None, used: 0, previous: NO_PAGE, next: NO_PAGE, hint: 0 };
+
+impl Slab {
+    /// An owner's slab, without pages yet.
+    pub fn new(items: Items, pool: Arc<PagePool>) -> Slab {
+        let layout = pool.layout();
+        assert!(layout.pages * layout.page_bytes <= items.bytes());
+        Slab {
+            items,
+            layout,
+            pages: vec![FREE_PAGE; layout.pages].into_boxed_slice(),
+            partial: [NO_PAGE; CLASSES_MAX],
+            class_pages: [0; CLASSES_MAX],
+            limbo: Limbo::default(),
+            used_bytes: 0,
+            used_slots: 0,
+            pages_held: 0,
+            pool,
+        }
+    }
+
+    /// A slot for `bytes` bytes; `None` when neither a page of the class nor the pool has one.
+    pub fn allocate(&mut self, bytes: usize) -> Option<Allocation> {
+        let class = Class::of(bytes);
+        let page = match self.partial[class.index()] {
+            NO_PAGE => self.take_page(class)?,
+            page => page as usize,
+        };
+        let slots = self.layout.slots(class);
+        let index = self.take_slot(page, &slots);
+        self.used_bytes += slots.slot_bytes;
+        self.used_slots += 1;
+        Some(Allocation { at: slots.item(&self.layout, page, index), slot_bytes: slots.slot_bytes })
+    }
+
+    /// Whether [`Slab::allocate`] would succeed for `bytes` bytes without the pool.
+    pub fn has_free_slot(&self, bytes: usize) -> bool {
+        self.partial[Class::of(bytes).index()] != NO_PAGE
+    }
+
+    /// Frees a slot at once: it was never published, or its grace is over.
+    pub fn release(&mut self, at: ItemRef) {
+        let page = self.layout.page_of(at);
+        let class = self.pages[page].class.expect("a slot is released by the owner of its page");
+        let slots = self.layout.slots(class);
+        #[cfg(debug_assertions)]
+        self.items.poison(at, slots.slot_bytes);
+        let index = slots.index(&self.layout, at);
+        let word = &self.items.words(slots.bitmap(&self.layout, page))[index / 64];
+        // Relaxed: only the owner of a page touches its bitmap.
+        let before = word.load(Ordering::Relaxed);
+        assert!(before & 1 << (index % 64) != 0, "a slot is released once");
+        word.store(before & !(1 << (index % 64)), Ordering::Relaxed);
+        self.used_bytes -= slots.slot_bytes;
+        self.used_slots -= 1;
+        self.return_slot(page, class, index, &slots);
+    }
+
+    /// Retires an item that was just unlinked; its slot is free after grace.
+    pub fn retire(&mut self, at: ItemRef) {
+        self.limbo.push(at);
+    }
+
+    /// Once a tick: stamps what was retired, frees what nobody can read any more; at most `max` slots.
+    pub fn reclaim(&mut self, grace: &Grace, max: usize) -> usize {
+        self.limbo.close(grace);
+        let mut count = 0;
+        while count < max
+            && let Some(at) = self.limbo.pop(grace)
+        {
+            self.release(at);
+            count += 1;
+        }
+        count
+    }
+
+    /// Retired items that wait for grace.
+    pub fn limbo(&self) -> &Limbo {
+        &self.limbo
+    }
+
+    /// Size of the slot of an item of this owner, in bytes.
+    pub fn slot_bytes(&self, at: ItemRef) -> usize {
+        self.pages[self.layout.page_of(at)].class.expect("an item of this owner").slot_bytes()
+    }
+
+    /// Whether the page of `at` belongs to this owner.
+    pub fn owns(&self, at: ItemRef) -> bool {
+        self.pages.get(self.layout.page_of(at)).is_some_and(|page| page.class.is_some())
+    }
+
+    /// The class of a page; `None` if this owner does not have it.
+    pub fn class_of(&self, page: usize) -> Option<Class> {
+        self.pages[page].class
+    }
+
+    /// Used slots of a page, items in limbo included.
+    pub fn used_in(&self, page: usize) -> usize {
+        self.pages[page].used as usize
+    }
+
+    /// The first used slot of `page` at or behind slot `from`: its number and item. Items in limbo are used as well.
+    pub fn next_used(&self, page: usize, from: usize) -> Option<(usize, ItemRef)> {
+        let slots = self.layout.slots(self.pages[page].class?);
+        let words = self.items.words(slots.bitmap(&self.layout, page));
+        let mut mask = !0u64 << (from % 64);
+        for (i, word) in words.iter().enumerate().skip(from / 64) {
+            // Relaxed: see `release`.
+            let used = word.load(Ordering::Relaxed) & mask;
+            if used != 0 {
+                let index = i * 64 + used.trailing_zeros() as usize;
+                return Some((index, slots.item(&self.layout, page, index)));
+            }
+            mask = !0;
+        }
+        None
+    }
+
+    /// Slots of a page of `class`.
+    pub fn slots_of(&self, class: Class) -> Slots {
+        self.layout.slots(class)
+    }
+
+    /// Pages that `class` has.
+    pub fn pages_of(&self, class: Class) -> usize {
+        self.class_pages[class.index()] as usize
+    }
+
+    /// Bytes of all used slots.
+    pub fn used_bytes(&self) -> usize {
+        self.used_bytes
+    }
+
+    /// Used slots.
+    pub fn used_slots(&self) -> usize {
+        self.used_slots
+    }
+
+    /// Pages of this owner.
+    pub fn pages_held(&self) -> usize {
+        self.pages_held
+    }
+
+    /// The pages and their pool.
+    pub fn pool(&self) -> &Arc<PagePool> {
+        &self.pool
+    }
+
+    /// The memory.
+    pub fn items(&self) -> &Items {
+        &self.items
+    }
+
+    fn take_page(&mut self, class: Class) -> Option<usize> {
+        let page = self.pool.take()?;
+        let slots = self.layout.slots(class);
+        for word in self.items.words(slots.bitmap(&self.layout, page)) {
+            // Relaxed: the page is this owner's alone; the pool's queue ordered the last owner's stores before.
+            word.store(0, Ordering::Relaxed);
+        }
+        self.pages[page] = Page { class: Some(class), ..FREE_PAGE };
+        self.class_pages[class.index()] += 1;
+        self.pages_held += 1;
+        self.list(page, class);
+        Some(page)
+    }
+
+    /// Sets the first clear bit of a page's bitmap; the page has one.
+    fn take_slot(&mut self, page: usize, slots: &Slots) -> usize {
+        let words = self.items.words(slots.bitmap(&self.layout, page));
+        let entry = &mut self.pages[page];
+        let (i, bits) = words
+            .iter()
+            .enumerate()
+            .skip(entry.hint as usize)
+            // Relaxed: see `release`.
+            .map(|(i, word)| (i, word.load(Ordering::Relaxed)))
+            .find(|&(_, bits)| bits != !0)
+            .expect("a listed page has a free slot");
+        let bit = bits.trailing_ones() as usize;
+        words[i].store(bits | 1 << bit, Ordering::Relaxed);
+        entry.hint = i as u32;
+        entry.used += 1;
+        let full = entry.used as usize == slots.count;
+        if full {
+            let class = entry.class.expect("a page in use has a class");
+            self.unlist(page, class);
+        }
+        i * 64 + bit
+    }
+
+    fn return_slot(&mut self, page: usize, class: Class, index: usize, slots: &Slots) {
+        let entry = &mut self.pages[page];
+        let was_full = entry.used as usize == slots.count;
+        entry.used -= 1;
+        entry.hint = entry.hint.min((index / 64) as u32);
+        if was_full {
+            self.list(page, class);
+        }
+        if self.pages[page].used == 0 {
+            self.unlist(page, class);
+            self.pages[page] = FREE_PAGE;
+            self.class_pages[class.index()] -= 1;
+            self.pages_held -= 1;
+            self.pool.give_back(page);
+        }
+    }
+
+    fn list(&mut self, page: usize, class: Class) {
+        let first = std::mem::replace(&mut self.partial[class.index()], page as u32);
+        self.pages[page].previous = NO_PAGE;
+        self.pages[page].next = first;
+        if first != NO_PAGE {
+            self.pages[first as usize].previous = page as u32;
+        }
+    }
+
+    fn unlist(&mut self, page: usize, class: Class) {
+        let Page { previous, next, .. } = self.pages[page];
+        match previous {
+            NO_PAGE => self.partial[class.index()] = next,
+            previous => self.pages[previous as usize].next = next,
+        }
+        if next != NO_PAGE {
+            self.pages[next as usize].previous = previous;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn slab(pages: usize) -> Slab {
+        let layout = Layout { page_bytes: Layout::PAGE_BYTES_MIN, pages };
+        let items = Items::on_heap(layout.page_bytes * pages);
+        Slab::new(items, PagePool::new(layout))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// No overlap, no leak, sizes kept, and all pages back after everything is released.
+        #[test]
+        fn the_slab_is_an_allocator(ops in prop::collection::vec((25usize..70_000, any::<u16>()), 1..600)) {
+            let mut slab = slab(12);
+            let mut model: BTreeMap<ItemRef, usize> = BTreeMap::new();
+            for (bytes, choice) in ops {
+                if choice % 3 == 0 && !model.is_empty() {
+                    let at = *model.keys().nth(choice as usize % model.len()).unwrap();
+                    model.remove(&at);
+                    slab.release(at);
+                } else if let Some(got) = slab.allocate(bytes) {
+                    prop_assert!(got.slot_bytes >= bytes);
+                    let end = got.at.offset_bytes() + got.slot_bytes;
+                    if let Some((before, size)) = model.range(..=got.at).next_back() {
+                        prop_assert!(before.offset_bytes() + size <= got.at.offset_bytes());
+                    }
+                    if let Some((after, _)) = model.range(got.at..).next() {
+                        prop_assert!(after.offset_bytes() >= end);
+                    }
+                    prop_assert_eq!(slab.slot_bytes(got.at), got.slot_bytes);
+                    model.insert(got.at, got.slot_bytes);
+                } else {
+                    prop_assert_eq!(slab.pool().free_pages(), 0);
+                }
+                prop_assert_eq!(slab.used_bytes(), model.values().sum::<usize>());
+                prop_assert_eq!(slab.used_slots(), model.len());
+            }
+            for page in 0..12 {
+                let mut from = 0;
+                while let Some((index, at)) = slab.next_used(page, from) {
+                    prop_assert!(model.contains_key(&at));
+                    from = index + 1;
+                }
+            }
+            for at in model.into_keys() {
+                slab.release(at);
+            }
+            prop_assert_eq!(slab.pool().free_pages(), 12);
+        }
+    }
+
+    #[test]
+    fn retired_memory_is_reused_after_grace_only() {
+        let grace = Grace::new(2);
+        let (owner, reader) = (grace.member(0), grace.member(1));
+        owner.online();
+        reader.online();
+        let mut slab = slab(1);
+        let bytes = 60_000;
+        let first = slab.allocate(bytes).unwrap();
+        let second = slab.allocate(bytes).unwrap();
+        assert_eq!(slab.allocate(bytes), None);
+        slab.retire(first.at);
+        assert_eq!(slab.reclaim(&grace, 10), 0);
+        owner.quiescent();
+        assert_eq!(slab.reclaim(&grace, 10), 0, "the reader may still look at it");
+        assert_eq!(slab.limbo().len(), 1);
+        reader.quiescent();
+        assert_eq!(slab.reclaim(&grace, 10), 1);
+        assert_eq!(slab.allocate(bytes), Some(first));
+        slab.release(first.at);
+        slab.release(second.at);
+    }
+}
