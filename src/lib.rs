@@ -8,6 +8,7 @@ pub mod item_ref;
 pub mod load;
 pub mod memory;
 pub mod policy;
+pub mod protocol;
 pub mod ring;
 pub mod stats;
 pub mod sync;

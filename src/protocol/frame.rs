@@ -1,0 +1,89 @@
+//! memcached's 8-byte UDP frame header, big-endian (`doc/protocol.txt`, "UDP protocol").
+//!
+//! ```text
+//! 0          2          4          6          8
+//! │ request  │ sequence │ total    │ reserved │ body …
+//! ```
+
+use crate::config::limits::FRAME_HEADER_BYTES;
+
+/// The header of a datagram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// Chosen by the client, repeated in every datagram of the reply.
+    pub request_id: u16,
+    /// Number of this datagram in its message, from 0.
+    pub sequence: u16,
+    /// Datagrams of the message.
+    pub total: u16,
+    /// 0 in memcached's frames.
+    pub reserved: u16,
+}
+
+/// Why a datagram is not a request: dropped in silence (its sender may be forged) and counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Shorter than a header and one byte.
+    Short,
+    /// A request of several datagrams, which nobody may send.
+    Fragment,
+    /// memcached's retired binary protocol.
+    Binary,
+}
+
+impl Header {
+    /// Splits a datagram into header and body; `None` when it is too short.
+    #[inline]
+    pub fn split(datagram: &[u8]) -> Option<(Header, &[u8])> {
+        let (raw, body) = datagram.split_first_chunk::<FRAME_HEADER_BYTES>()?;
+        let field = |i: usize| u16::from_be_bytes([raw[i], raw[i + 1]]);
+        Some((Header { request_id: field(0), sequence: field(2), total: field(4), reserved: field(6) }, body))
+    }
+
+    /// The header as bytes.
+    #[inline]
+    pub fn to_bytes(self) -> [u8; FRAME_HEADER_BYTES] {
+        let word = (self.request_id as u64) << 48
+            | (self.sequence as u64) << 32
+            | (self.total as u64) << 16
+            | self.reserved as u64;
+        word.to_be_bytes()
+    }
+}
+
+/// The request id and body of a request datagram.
+///
+/// # Errors
+/// [`Refused`]: not something to answer.
+#[inline]
+pub fn request(datagram: &[u8]) -> Result<(u16, &[u8]), Refused> {
+    let (header, body) = Header::split(datagram).ok_or(Refused::Short)?;
+    match body.first() {
+        None => Err(Refused::Short),
+        _ if header.total != 1 || header.sequence != 0 => Err(Refused::Fragment),
+        Some(0x80) => Err(Refused::Binary),
+        Some(_) => Ok((header.request_id, body)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_eight_big_endian_bytes() {
+        let header = Header { request_id: 0x0102, sequence: 3, total: 0x0405, reserved: 0 };
+        assert_eq!(header.to_bytes(), [1, 2, 0, 3, 4, 5, 0, 0]);
+        assert_eq!(Header::split(&[1, 2, 0, 3, 4, 5, 0, 0, 9]), Some((header, &[9][..])));
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        assert_eq!(request(b"\0\x01\0\0\0\x01\0\0get a\r\n"), Ok((1, &b"get a\r\n"[..])));
+        assert_eq!(request(b"\0\x01\0\0\0\x01\0\0"), Err(Refused::Short));
+        assert_eq!(request(b"\0\x01"), Err(Refused::Short));
+        assert_eq!(request(b"\0\x01\0\0\0\x02\0\0get"), Err(Refused::Fragment));
+        assert_eq!(request(b"\0\x01\0\x01\0\x01\0\0get"), Err(Refused::Fragment));
+        assert_eq!(request(b"\0\x01\0\0\0\x01\0\0\x80\0"), Err(Refused::Binary));
+    }
+}

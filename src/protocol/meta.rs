@@ -1,0 +1,270 @@
+//! Meta commands: `mg ms md ma me mn`, a key, and one-letter flags, some with a word glued to them.
+//!
+//! ```text
+//! mg user:1 v t N30 Oabc
+//!    └ key  └ flags: value, ttl, vivify for 30 s on a miss, opaque "abc"
+//! ```
+//! The reply repeats the flags that return something in the order in which they came, so the words are kept.
+
+use crate::config::limits::KEY_BYTES_MAX;
+use crate::protocol::error::Error;
+use crate::protocol::request::{Command, Commands, Expiry, Key};
+use crate::protocol::token::{Number, Tokens, is_key};
+use base64::Engine;
+
+/// Which meta command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `mg`
+    Get,
+    /// `ms`
+    Set,
+    /// `md`
+    Delete,
+    /// `ma`
+    Arithmetic,
+    /// `me`
+    Debug,
+    /// `mn`
+    Noop,
+}
+
+/// A meta command.
+#[derive(Clone, Copy, Debug)]
+pub struct Meta<'a> {
+    /// Which.
+    pub kind: Kind,
+    /// The key as it was sent: base64 if [`Meta::has`] `b`.
+    pub key_word: &'a [u8],
+    /// The flags as they were sent, in order.
+    pub words: Tokens<'a>,
+    /// The value of `ms`.
+    pub value: &'a [u8],
+    flags: FlagSet,
+    /// The words of the flags that steer the command.
+    pub terms: Terms,
+}
+
+/// What the flags with a word say.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms {
+    /// `C`: only if the item has this cas number.
+    pub compare_cas: Option<u64>,
+    /// `E`: the new version gets this cas number.
+    pub new_cas: Option<u64>,
+    /// `F`: client flags.
+    pub client_flags: u32,
+    /// `T`: new expiry.
+    pub ttl: Option<Expiry>,
+    /// `N`: create on a miss, with this expiry.
+    pub vivify: Option<Expiry>,
+    /// `R`: the first to see less than this left may refresh, in ms.
+    pub recache_ms: Option<u64>,
+    /// `J`: the number that a vivified counter starts with.
+    pub initial: u64,
+    /// `D`: the delta of `ma`; 1 if not given.
+    pub delta: Option<u64>,
+    /// `M`: the mode letter.
+    pub mode: Option<u8>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct FlagSet(u64);
+
+impl FlagSet {
+    fn bit(flag: u8) -> u64 {
+        match flag {
+            b'A'..=b'Z' => 1 << (flag - b'A'),
+            b'a'..=b'z' => 1 << (26 + flag - b'a'),
+            _ => 0,
+        }
+    }
+
+    const fn of(flags: &[u8]) -> u64 {
+        let (mut set, mut i) = (0u64, 0);
+        while i < flags.len() {
+            let flag = flags[i];
+            set |= 1 << if flag.is_ascii_uppercase() { flag - b'A' } else { 26 + flag - b'a' };
+            i += 1;
+        }
+        set
+    }
+}
+
+const GET_FLAGS: u64 = FlagSet::of(b"bcfhklOqstvCENRT");
+const SET_FLAGS: u64 = FlagSet::of(b"bcksfhtOqCEFIMNTS");
+const DELETE_FLAGS: u64 = FlagSet::of(b"bkqxOCEIT");
+const ARITHMETIC_FLAGS: u64 = FlagSet::of(b"bcktqvsfhOCENJDTM");
+const DEBUG_FLAGS: u64 = FlagSet::of(b"b");
+
+impl<'a> Meta<'a> {
+    /// Whether the flag was given.
+    #[inline]
+    pub fn has(&self, flag: u8) -> bool {
+        self.flags.0 & FlagSet::bit(flag) != 0
+    }
+
+    /// Whether the usual reply is left out (`q`).
+    pub fn quiet(&self) -> bool {
+        self.has(b'q')
+    }
+
+    /// A plain `mg` of a plain key: it changes nothing, so any thread can answer it.
+    #[inline]
+    pub fn is_plain_read(&self) -> bool {
+        const CHANGES: u64 = FlagSet::of(b"bNRTEC");
+        self.kind == Kind::Get && self.flags.0 & CHANGES == 0
+    }
+
+    /// The key, if it is not base64.
+    pub fn plain_key(&self) -> Option<Key<'a>> {
+        if self.has(b'b') { None } else { Key::new(self.key_word).ok() }
+    }
+
+    /// The key, decoded into `buffer` if it is base64.
+    ///
+    /// # Errors
+    /// [`Error::BadBase64`]; [`Error::BadLine`] cannot happen for a command that was parsed.
+    pub fn key<'k>(&self, buffer: &'k mut [u8; KEY_BYTES_MAX + 2]) -> Result<Key<'k>, Error>
+    where
+        'a: 'k,
+    {
+        if !self.has(b'b') {
+            return Key::new(self.key_word);
+        }
+        let decoded = base64::engine::general_purpose::STANDARD.decode_slice(self.key_word, buffer);
+        match decoded {
+            Ok(bytes) if (1..=KEY_BYTES_MAX).contains(&bytes) => Ok(Key::of_binary(&buffer[..bytes])),
+            _ => Err(Error::BadBase64),
+        }
+    }
+}
+
+/// The command of kind `m` + `kind`; takes the value of `ms` from `commands`.
+///
+/// # Errors
+/// What the client did wrong.
+pub(super) fn parse<'a>(
+    commands: &mut Commands<'a>,
+    kind: u8,
+    arguments: &'a [u8],
+) -> Result<Command<'a>, Error> {
+    let (kind, allowed) = match kind {
+        b'g' => (Kind::Get, GET_FLAGS),
+        b's' => (Kind::Set, SET_FLAGS),
+        b'd' => (Kind::Delete, DELETE_FLAGS),
+        b'a' => (Kind::Arithmetic, ARITHMETIC_FLAGS),
+        b'e' => (Kind::Debug, DEBUG_FLAGS),
+        b'n' => (Kind::Noop, 0),
+        _ => return Err(Error::UnknownCommand),
+    };
+    let words = Tokens::new(arguments);
+    let mut meta =
+        Meta { kind, key_word: b"", words, value: b"", flags: FlagSet(0), terms: Terms::default() };
+    if kind == Kind::Noop {
+        return Ok(Command::Meta(meta));
+    }
+    let key = meta.words.next();
+    if kind == Kind::Set {
+        // The value comes off first, so that a bad flag does not turn it into commands.
+        let Some(bytes) = meta.words.next().and_then(u64::parse) else {
+            commands.give_up();
+            return Err(if key.is_none() { Error::BadLine } else { Error::BadDataChunk });
+        };
+        meta.value = commands.value(bytes)?;
+    }
+    meta.key_word = key.filter(|key| is_key(key)).ok_or(Error::BadLine)?;
+    for word in meta.words {
+        read_flag(&mut meta, allowed, word)?;
+    }
+    Ok(Command::Meta(meta))
+}
+
+#[inline]
+fn read_flag(meta: &mut Meta<'_>, allowed: u64, word: &[u8]) -> Result<(), Error> {
+    let (flag, argument) = (word[0], &word[1..]);
+    let bit = FlagSet::bit(flag);
+    if bit & allowed == 0 {
+        return Err(Error::InvalidFlag);
+    }
+    if meta.flags.0 & bit != 0 {
+        return Err(Error::DuplicateFlag);
+    }
+    meta.flags.0 |= bit;
+    let number = || u64::parse(argument).ok_or(Error::BadToken);
+    let expiry = || i64::parse(argument).map(Expiry::from_exptime).ok_or(Error::BadToken);
+    match flag {
+        b'C' => meta.terms.compare_cas = Some(number()?),
+        b'E' => meta.terms.new_cas = Some(number()?),
+        b'F' => meta.terms.client_flags = u32::parse(argument).ok_or(Error::BadToken)?,
+        b'T' => meta.terms.ttl = Some(expiry()?),
+        b'N' => meta.terms.vivify = Some(expiry()?),
+        b'R' => {
+            meta.terms.recache_ms = Some(i64::parse(argument).ok_or(Error::BadToken)?.max(0) as u64 * 1000)
+        }
+        b'J' => meta.terms.initial = number()?,
+        b'D' => meta.terms.delta = Some(u64::parse(argument).ok_or(Error::BadDelta)?),
+        b'M' => meta.terms.mode = Some(*argument.first().ok_or(Error::BadMode)?),
+        b'O' if argument.len() > OPAQUE_BYTES_MAX => return Err(Error::OpaqueTooLong),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Longest opaque, in bytes (memcached's own limit).
+const OPAQUE_BYTES_MAX: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(body: &[u8]) -> Result<Meta<'_>, Error> {
+        match Commands::new(body, 1 << 20).next().unwrap()? {
+            Command::Meta(meta) => Ok(meta),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_and_their_words() {
+        let meta = one(b"mg key v t N30 R10 Oabc q\r\n").unwrap();
+        assert_eq!((meta.kind, meta.plain_key().unwrap().bytes()), (Kind::Get, &b"key"[..]));
+        assert!(meta.has(b'v') && meta.has(b't') && meta.quiet() && !meta.is_plain_read());
+        assert_eq!(meta.terms.vivify, Some(Expiry::InMs(30_000)));
+        assert_eq!(meta.terms.recache_ms, Some(10_000));
+        assert_eq!(meta.words.last(), Some(&b"q"[..]));
+        assert!(one(b"mg key v k\r\n").unwrap().is_plain_read());
+        assert_eq!(one(b"mn\r\n").unwrap().kind, Kind::Noop);
+    }
+
+    #[test]
+    fn a_set_takes_its_value_even_when_a_flag_is_bad() {
+        let mut commands = Commands::new(b"ms k 9 !\r\nversion\r\n\r\nmn\r\n", 1 << 20);
+        assert_eq!(commands.next().unwrap().err(), Some(Error::InvalidFlag));
+        assert!(matches!(commands.next(), Some(Ok(Command::Meta(meta))) if meta.kind == Kind::Noop));
+        assert_eq!(one(b"ms k 2 T0 F5\r\nab\r\n").unwrap().value, b"ab");
+    }
+
+    #[test]
+    fn base64_keys_are_decoded() {
+        let mut buffer = [0; KEY_BYTES_MAX + 2];
+        assert_eq!(one(b"mg AAEC/w== b\r\n").unwrap().key(&mut buffer).unwrap().bytes(), [0, 1, 2, 255]);
+        assert_eq!(one(b"mg !!! b\r\n").unwrap().key(&mut buffer), Err(Error::BadBase64));
+    }
+
+    #[test]
+    fn bad_flags_have_names() {
+        let table: [(&[u8], Error); 7] = [
+            (b"mg k !\r\n", Error::InvalidFlag),
+            (b"mg k v v\r\n", Error::DuplicateFlag),
+            (b"mg k Nx\r\n", Error::BadToken),
+            (b"mg\r\n", Error::BadLine),
+            (b"ms k\r\n", Error::BadDataChunk),
+            (b"ma k M\r\n", Error::BadMode),
+            (b"mx k\r\n", Error::UnknownCommand),
+        ];
+        for (body, want) in table {
+            assert_eq!(one(body).err(), Some(want), "{}", body.escape_ascii());
+        }
+    }
+}

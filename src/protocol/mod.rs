@@ -1,0 +1,19 @@
+//! The memcached protocol over UDP: bytes → [`Command`], and replies → bytes. Knows no table, no memory, no sockets.
+//!
+//! ```text
+//! datagram ─frame▶ request id + body ─text/meta▶ Command<'a>, borrowing the datagram
+//! Reply ◀─ lines and values, cut into datagrams of 1400 bytes with one sequence space
+//! ```
+//! Reference: memcached's `doc/protocol.txt`; our differences and additions are in `docs/protocol.md`.
+
+pub mod error;
+pub mod frame;
+pub mod meta;
+pub mod reply;
+pub mod request;
+pub mod text;
+pub mod token;
+
+pub use error::Error;
+pub use reply::Reply;
+pub use request::{Command, Commands, Key};

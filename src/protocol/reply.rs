@@ -1,0 +1,256 @@
+//! A reply under construction: bytes, cut into datagrams as they are written.
+//!
+//! ```text
+//! buffer  │hdr│ 1392 bytes of body │hdr│ 1392 bytes of body │hdr│ rest │
+//!         └ datagram 0 ────────────┴ datagram 1 ────────────┴ … ──────┘   totals are filled in at the end
+//! ```
+//! All datagrams but the last are equally long and stand side by side, so one GSO send can carry them.
+//! A reply that would outgrow its buffer keeps what is whole and ends in an error line.
+
+use crate::config::limits::{FRAME_HEADER_BYTES, REPLY_DATAGRAM_BYTES_MAX};
+use crate::protocol::error::Error;
+use crate::protocol::frame::Header;
+use crate::protocol::token::Digits;
+
+/// Room kept for the error line that ends a reply which outgrew its buffer.
+const ERROR_ROOM_BYTES: usize = 96;
+
+/// A reply being written.
+pub struct Reply<'b> {
+    buffer: &'b mut [u8],
+    at: usize,
+    /// End of the datagram that is being written: never beyond the buffer.
+    datagram_end: usize,
+    framing: Option<Framing>,
+    limit: usize,
+    overflown: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Framing {
+    request_id: u16,
+    datagrams: u16,
+}
+
+/// A place in a reply to come back to.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    at: usize,
+    datagram_end: usize,
+    datagrams: u16,
+}
+
+impl<'b> Reply<'b> {
+    /// A reply to a datagram, in frames of memcached's; `buffer` bounds it.
+    ///
+    /// # Panics
+    /// When the buffer is smaller than one datagram.
+    #[inline]
+    pub fn framed(buffer: &'b mut [u8], request_id: u16) -> Reply<'b> {
+        assert!(buffer.len() >= REPLY_DATAGRAM_BYTES_MAX);
+        let limit = buffer.len() - ERROR_ROOM_BYTES - FRAME_HEADER_BYTES;
+        let framing = Some(Framing { request_id, datagrams: 1 });
+        let at = FRAME_HEADER_BYTES;
+        Reply { buffer, at, datagram_end: REPLY_DATAGRAM_BYTES_MAX, framing, limit, overflown: false }
+    }
+
+    /// Reply bytes without frames, to be put into a framed reply later.
+    pub fn plain(buffer: &'b mut [u8]) -> Reply<'b> {
+        let (datagram_end, limit) = (buffer.len(), buffer.len().saturating_sub(ERROR_ROOM_BYTES));
+        Reply { buffer, at: 0, datagram_end, framing: None, limit, overflown: false }
+    }
+
+    /// Appends bytes.
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) {
+        if self.at + bytes.len() <= self.datagram_end.min(self.limit) {
+            self.buffer[self.at..self.at + bytes.len()].copy_from_slice(bytes);
+            self.at += bytes.len();
+        } else {
+            self.put_split(bytes);
+        }
+    }
+
+    /// Appends a number in decimal.
+    #[inline]
+    pub fn put_number(&mut self, number: u64) {
+        self.put(Digits::of(number).as_bytes());
+    }
+
+    /// Appends an error line.
+    pub fn put_error(&mut self, error: Error) {
+        self.put(error.line());
+    }
+
+    /// `VALUE <key> <flags> <bytes>[ <cas>]\r\n<value>\r\n`
+    #[inline]
+    pub fn put_value(&mut self, key: &[u8], flags: u32, value: &[u8], cas: Option<u64>) {
+        self.put(b"VALUE ");
+        self.put(key);
+        if flags == 0 {
+            self.put(b" 0 ");
+        } else {
+            self.put(b" ");
+            self.put_number(flags as u64);
+            self.put(b" ");
+        }
+        self.put_number(value.len() as u64);
+        if let Some(cas) = cas {
+            self.put(b" ");
+            self.put_number(cas);
+        }
+        self.put(b"\r\n");
+        self.put(value);
+        self.put(b"\r\n");
+    }
+
+    /// Where the reply stands now.
+    #[inline]
+    pub fn mark(&self) -> Mark {
+        let datagrams = self.framing.map_or(0, |framing| framing.datagrams);
+        Mark { at: self.at, datagram_end: self.datagram_end, datagrams }
+    }
+
+    /// Forgets what was written since `mark`.
+    pub fn rewind(&mut self, mark: Mark) {
+        (self.at, self.datagram_end) = (mark.at, mark.datagram_end);
+        if let Some(framing) = &mut self.framing {
+            framing.datagrams = mark.datagrams;
+        }
+        self.overflown = false;
+    }
+
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.at == if self.framing.is_some() { FRAME_HEADER_BYTES } else { 0 }
+    }
+
+    /// Whether something did not fit; it was left out.
+    #[inline]
+    pub fn overflown(&self) -> bool {
+        self.overflown
+    }
+
+    /// Replaces what was written since `mark` by the error that says why, if it did not fit.
+    #[inline]
+    pub fn settle(&mut self, mark: Mark) {
+        if self.overflown {
+            self.rewind(mark);
+            self.limit += ERROR_ROOM_BYTES;
+            self.put(Error::TooLargeForUdp.line());
+            self.limit -= ERROR_ROOM_BYTES;
+        }
+    }
+
+    /// Fills in the frame headers; returns the bytes of the whole message, 0 for an empty one.
+    #[inline]
+    pub fn finish(self) -> usize {
+        let Some(Framing { request_id, datagrams: total }) = self.framing else { return self.at };
+        if self.is_empty() {
+            return 0;
+        }
+        for sequence in 0..total {
+            let start = sequence as usize * REPLY_DATAGRAM_BYTES_MAX;
+            let header = Header { request_id, sequence, total, reserved: 0 };
+            self.buffer[start..start + FRAME_HEADER_BYTES].copy_from_slice(&header.to_bytes());
+        }
+        self.at
+    }
+
+    /// The bytes so far without frame headers, in pieces.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let (step, header) = match self.framing {
+            Some(_) => (REPLY_DATAGRAM_BYTES_MAX, FRAME_HEADER_BYTES),
+            None => (self.buffer.len().max(1), 0),
+        };
+        self.buffer[..self.at].chunks(step).map(move |datagram| &datagram[header..])
+    }
+
+    #[cold]
+    fn put_split(&mut self, mut bytes: &[u8]) {
+        if self.overflown || self.at + self.bytes_with_headers(bytes.len()) > self.limit {
+            self.overflown = true;
+            return;
+        }
+        while !bytes.is_empty() {
+            if self.at == self.datagram_end {
+                self.next_datagram();
+            }
+            let room = (self.datagram_end - self.at).min(bytes.len());
+            let (now, later) = bytes.split_at(room);
+            self.buffer[self.at..self.at + room].copy_from_slice(now);
+            self.at += room;
+            bytes = later;
+        }
+    }
+
+    fn next_datagram(&mut self) {
+        let framing = self.framing.as_mut().expect("a plain reply is one piece");
+        framing.datagrams += 1;
+        self.at += FRAME_HEADER_BYTES;
+        self.datagram_end = (self.datagram_end + REPLY_DATAGRAM_BYTES_MAX).min(self.buffer.len());
+    }
+
+    /// Bytes that `bytes` more will take, with the headers of the datagrams that they begin.
+    fn bytes_with_headers(&self, bytes: usize) -> usize {
+        let body_max = REPLY_DATAGRAM_BYTES_MAX - FRAME_HEADER_BYTES;
+        let beyond = bytes.saturating_sub(self.datagram_end - self.at);
+        bytes + beyond.div_ceil(body_max) * FRAME_HEADER_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bodies(message: &[u8]) -> (Vec<Header>, Vec<u8>) {
+        let split = |datagram| Header::split(datagram).unwrap();
+        let datagrams: Vec<_> = message.chunks(REPLY_DATAGRAM_BYTES_MAX).map(split).collect();
+        let bytes = datagrams.iter().flat_map(|(_, body)| body.iter().copied()).collect();
+        (datagrams.iter().map(|(header, _)| *header).collect(), bytes)
+    }
+
+    #[test]
+    fn one_sequence_space_and_a_true_total() {
+        let value: Vec<u8> = (0..5000u32).map(|i| i as u8).collect();
+        for bytes in [0, 1, 1300, 1365, 1366, 1367, 1368, 2758, 2760, 5000] {
+            let mut buffer = vec![0; 10_000];
+            let mut reply = Reply::framed(&mut buffer, 77);
+            reply.put_value(b"key", 3, &value[..bytes], Some(9));
+            reply.put(b"END\r\n");
+            let mut want = format!("VALUE key 3 {bytes} 9\r\n").into_bytes();
+            want.extend_from_slice(&value[..bytes]);
+            want.extend_from_slice(b"\r\nEND\r\n");
+            assert_eq!(reply.pieces().flatten().copied().collect::<Vec<_>>(), want);
+            let length = reply.finish();
+            let (headers, body) = bodies(&buffer[..length]);
+            assert_eq!(body, want);
+            for (i, header) in headers.iter().enumerate() {
+                let want =
+                    Header { request_id: 77, sequence: i as u16, total: headers.len() as u16, reserved: 0 };
+                assert_eq!(*header, want);
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_becomes_an_error() {
+        for buffer_bytes in [1400, 1500, 2800, 4100] {
+            let mut buffer = vec![0; buffer_bytes];
+            let mut reply = Reply::framed(&mut buffer, 1);
+            reply.put(b"STORED\r\n");
+            let mark = reply.mark();
+            reply.put_value(b"key", 0, &[b'x'; 4000], None);
+            assert!(reply.overflown());
+            reply.settle(mark);
+            let length = reply.finish();
+            assert_eq!(bodies(&buffer[..length]).1, b"STORED\r\nSERVER_ERROR object too large for udp\r\n");
+        }
+    }
+
+    #[test]
+    fn an_empty_reply_is_no_message() {
+        let mut buffer = vec![0; 1400];
+        assert_eq!(Reply::framed(&mut buffer, 1).finish(), 0);
+    }
+}

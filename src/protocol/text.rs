@@ -1,0 +1,199 @@
+//! Classic text commands: one line, and a value behind it for the stores.
+
+use crate::protocol::error::Error;
+use crate::protocol::request::{Command, Commands, Expiry, Get, Key, Mode, Store};
+use crate::protocol::token::Tokens;
+
+/// The command of `line`; takes the value of a store from `commands`.
+///
+/// # Errors
+/// What the client did wrong.
+#[inline]
+pub(super) fn parse<'a>(commands: &mut Commands<'a>, line: &'a [u8]) -> Result<Command<'a>, Error> {
+    let mut tokens = Tokens::new(line);
+    match tokens.next() {
+        Some(b"get") => get(tokens, false, None),
+        Some(b"gets") => get(tokens, true, None),
+        Some(b"gat") => gat(tokens, false),
+        Some(b"gats") => gat(tokens, true),
+        Some(b"set") => store(commands, tokens, Mode::Set, false),
+        Some(b"add") => store(commands, tokens, Mode::Add, false),
+        Some(b"replace") => store(commands, tokens, Mode::Replace, false),
+        Some(b"append") => store(commands, tokens, Mode::Append, false),
+        Some(b"prepend") => store(commands, tokens, Mode::Prepend, false),
+        Some(b"cas") => store(commands, tokens, Mode::Set, true),
+        Some(b"delete") => delete(tokens),
+        Some(b"incr") => arithmetic(tokens, true),
+        Some(b"decr") => arithmetic(tokens, false),
+        Some(b"touch") => touch(tokens),
+        Some(b"version") => Ok(Command::Version),
+        Some(b"verbosity") => verbosity(tokens),
+        Some(b"stats") => Ok(Command::Stats { what: tokens.next().unwrap_or_default() }),
+        Some(b"flush_all") => flush_all(tokens),
+        Some(b"quit") => Ok(Command::Quit),
+        Some(_) => Err(Error::UnknownCommand),
+        None => Err(Error::BadLine),
+    }
+}
+
+#[inline]
+fn get(keys: Tokens<'_>, with_cas: bool, touch: Option<Expiry>) -> Result<Command<'_>, Error> {
+    let mut count = 0;
+    for word in keys {
+        Key::new(word)?;
+        count += 1;
+    }
+    if count == 0 { Err(Error::UnknownCommand) } else { Ok(Command::Get(Get { keys, with_cas, touch })) }
+}
+
+fn gat(mut tokens: Tokens<'_>, with_cas: bool) -> Result<Command<'_>, Error> {
+    if tokens.clone().count() < 2 {
+        return Err(Error::UnknownCommand);
+    }
+    let exptime = tokens.number::<i64>(Error::BadExptime)?;
+    get(tokens, with_cas, Some(Expiry::from_exptime(exptime)))
+}
+
+/// `set KEY FLAGS EXPTIME BYTES [noreply]`, and for `cas` the number before `noreply`.
+#[inline]
+fn store<'a>(
+    commands: &mut Commands<'a>,
+    mut tokens: Tokens<'a>,
+    mode: Mode,
+    with_cas: bool,
+) -> Result<Command<'a>, Error> {
+    let store = store_line(&mut tokens, mode, with_cas);
+    let (store, bytes) = match store {
+        Ok(store) => store,
+        Err(error) => {
+            // What follows may be a value; it must not run as commands.
+            commands.give_up();
+            return Err(error);
+        }
+    };
+    let value = commands.value(bytes)?;
+    Ok(Command::Store(Store { value, ..store }))
+}
+
+fn store_line<'a>(tokens: &mut Tokens<'a>, mode: Mode, with_cas: bool) -> Result<(Store<'a>, u64), Error> {
+    let Some(key) = tokens.next() else { return Err(Error::UnknownCommand) };
+    if tokens.clone().count() < 3 + with_cas as usize {
+        return Err(Error::UnknownCommand);
+    }
+    let key = Key::new(key)?;
+    let flags = tokens.number::<u32>(Error::BadLine)?;
+    let expiry = Expiry::from_exptime(tokens.number::<i64>(Error::BadLine)?);
+    let bytes = tokens.number::<u64>(Error::BadLine)?;
+    let cas = if with_cas { Some(tokens.number::<u64>(Error::BadLine)?) } else { None };
+    let quiet = tokens.noreply()?;
+    Ok((Store { mode, key, flags, expiry, cas, value: b"", quiet }, bytes))
+}
+
+/// `delete KEY [0] [noreply]`: the 0 is a relic that clients still send.
+fn delete(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
+    let Some(key) = tokens.next() else { return Err(Error::UnknownCommand) };
+    let key = Key::new(key)?;
+    let quiet = match (tokens.next(), tokens.next(), tokens.next()) {
+        (None, ..) | (Some(b"0"), None, _) => false,
+        (Some(b"noreply"), None, _) | (Some(b"0"), Some(b"noreply"), None) => true,
+        _ => return Err(Error::BadDelete),
+    };
+    Ok(Command::Delete { key, quiet })
+}
+
+fn arithmetic(mut tokens: Tokens<'_>, up: bool) -> Result<Command<'_>, Error> {
+    if tokens.clone().count() < 2 {
+        return Err(Error::UnknownCommand);
+    }
+    let key = tokens.key()?;
+    let delta = tokens.number::<u64>(Error::BadDelta)?;
+    Ok(Command::Arithmetic { key, up, delta, quiet: tokens.noreply()? })
+}
+
+fn touch(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
+    if tokens.clone().count() < 2 {
+        return Err(Error::UnknownCommand);
+    }
+    let key = tokens.key()?;
+    let expiry = Expiry::from_exptime(tokens.number::<i64>(Error::BadExptime)?);
+    Ok(Command::Touch { key, expiry, quiet: tokens.noreply()? })
+}
+
+fn verbosity(tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
+    if tokens.clone().next().is_none() {
+        return Err(Error::UnknownCommand);
+    }
+    Ok(Command::Verbosity { quiet: tokens.last() == Some(b"noreply") })
+}
+
+/// `flush_all [DELAY] [noreply]`
+fn flush_all(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
+    let quiet = tokens.clone().last() == Some(b"noreply");
+    let delay_s = match tokens.clone().next() {
+        None | Some(b"noreply") => 0,
+        Some(_) => tokens.number::<i64>(Error::BadExptime)?,
+    };
+    Ok(Command::FlushAll { delay_s, quiet })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(body: &[u8]) -> Vec<Result<String, Error>> {
+        Commands::new(body, 1 << 20).map(|command| command.map(|c| format!("{c:?}"))).collect()
+    }
+
+    fn errors(body: &[u8]) -> Vec<Option<Error>> {
+        all(body).into_iter().map(Result::err).collect()
+    }
+
+    #[test]
+    fn several_commands_in_one_body() {
+        let body = b"get a b\r\nset k 1 0 3\r\nx\r\n\r\ndelete k noreply\ntouch k 5\r\nversion\r\n";
+        assert_eq!(errors(body), [None, None, None, None, None]);
+        let Some(Ok(Command::Get(get))) = Commands::new(b"gets a bb\r\n", 9).next() else { panic!() };
+        assert!(get.with_cas);
+        assert_eq!(get.keys().map(Key::bytes).collect::<Vec<_>>(), [&b"a"[..], b"bb"]);
+        let Some(Ok(Command::Store(store))) = Commands::new(b"cas k 7 -1 2 99 noreply\r\nab\r\n", 9).next()
+        else {
+            panic!()
+        };
+        assert_eq!((store.flags, store.expiry, store.cas), (7, Expiry::Past, Some(99)));
+        assert_eq!((store.value, store.quiet), (&b"ab"[..], true));
+    }
+
+    #[test]
+    fn bad_lines_get_memcacheds_answers() {
+        use Error::*;
+        let long = [b"get ".as_slice(), &[b'k'; 251], b"\r\n"].concat();
+        let table: [(&[u8], &[Option<Error>]); 16] = [
+            (b"nonsense\r\n", &[Some(UnknownCommand)]),
+            (b"get\r\n", &[Some(UnknownCommand)]),
+            (b"get  \r\n", &[Some(UnknownCommand)]),
+            (&long, &[Some(BadLine)]),
+            (b"get a\x01\r\n", &[Some(BadLine)]),
+            (b"get a", &[Some(BadLine)]),
+            (b"\r\nversion\r\n", &[Some(BadLine), None]),
+            (b"set k 0 0\r\nget a\r\n", &[Some(UnknownCommand)]),
+            (b"set k 0 0 -1\r\nversion\r\n", &[Some(BadLine)]),
+            (b"set k x 0 1\r\na\r\n", &[Some(BadLine)]),
+            (b"set k 0 0 5\r\nabc\r\n", &[Some(BadDataChunk)]),
+            (b"set k 0 0 3\r\nabcdef\r\nversion\r\n", &[Some(BadDataChunk)]),
+            (b"set k 0 0 99999999999999999999\r\nabc\r\n", &[Some(BadLine)]),
+            (b"set k 0 0 2000000\r\nabc\r\n", &[Some(TooLargeForCache)]),
+            (b"incr k -1\r\nversion\r\n", &[Some(BadDelta), None]),
+            (b"touch k x\r\n", &[Some(BadExptime)]),
+        ];
+        for (body, want) in table {
+            assert_eq!(errors(body), want, "{}", body.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_too_large_is_skipped_when_it_is_all_there() {
+        let results: Vec<_> =
+            Commands::new(b"set k 0 0 4\r\nabcd\r\nversion\r\n", 3).map(|c| c.err()).collect();
+        assert_eq!(results, [Some(Error::TooLargeForCache), None]);
+    }
+}
