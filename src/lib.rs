@@ -10,6 +10,7 @@ pub mod memory;
 pub mod policy;
 pub mod protocol;
 pub mod ring;
+pub mod shard;
 pub mod stats;
 pub mod sync;
 pub mod table;

@@ -36,10 +36,19 @@ pub const MISS_ROUNDS_MAX: usize = 8;
 /// Items of one owner that may wait for grace; beyond it writes wait.
 pub const LIMBO_ITEMS_MAX: usize = 1 << 16;
 
+/// Items among which pressure chooses its victims.
+pub const PRESSURE_SAMPLE: usize = 64;
+/// Victims that pressure takes at a time.
+pub const PRESSURE_EVICT: usize = 16;
+/// Slots that an owner frees in one tick.
+pub const TICK_RECLAIM_MAX: usize = 4096;
+
 /// Hit records that fit a worker's ring to the policy; a full ring drops hits and counts them.
 pub const HIT_RING_RECORDS: usize = 1 << 14;
 /// Events that fit an owner's ring to the policy; a full ring marks the page for a resync.
 pub const EVENT_RING_RECORDS: usize = 1 << 14;
+/// Room in the event ring that catching up leaves to fresh events.
+pub const EVENT_RESYNC_ROOM: usize = 64;
 /// Commands that fit the policy's ring to an owner.
 pub const COMMAND_RING_RECORDS: usize = 1 << 10;
 

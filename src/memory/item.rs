@@ -6,7 +6,7 @@
 //!      │ cas    │ state   │ lengths   │ access    │ key │ flags (0/4) │ value │
 //!      └────────┴─────────┴───────────┴───────────┴─────┴─────────────┴───────┘
 //!        u64      atomic    24 + 8 b    atomic
-//! state:   deadline 44 bits (ms since the server epoch, 0 = never) · stale · win sent · has flags · 17 spare
+//! state:   deadline 44 bits (ms since the server epoch, 0 = never) · stale · win sent · has flags · generation 17 bits
 //! access:  seconds since the epoch of the last access (31 bits) · fetched
 //! ```
 //!
@@ -58,6 +58,8 @@ pub struct Parts<'a> {
     pub cas: u64,
     /// Milliseconds since the server epoch; 0 = never.
     pub deadline_ms: u64,
+    /// The generation of its shard: another one means flushed.
+    pub generation: u32,
     /// Seconds since the server epoch.
     pub now_s: u64,
 }
@@ -117,7 +119,7 @@ impl Items {
         let value_bytes = first.len() + second.len();
         assert!(!key.is_empty() && key.len() <= KEY_BYTES_MAX && value_bytes <= VALUE_BYTES_LIMIT);
         assert!(parts.bytes() <= slot_bytes && at.offset_bytes() + slot_bytes <= self.bytes);
-        let state = State::new(parts.deadline_ms, parts.flags != 0);
+        let state = State::new(parts.deadline_ms, parts.generation, parts.flags != 0);
         let lengths = (value_bytes as u32) << 8 | key.len() as u32;
         // SAFETY: the slot is in bounds and large enough for all of it (asserted above); it is 16-byte aligned; the
         // allocator gave it to this owner and no reference to it is published, so nobody else reads or writes it.
@@ -218,6 +220,11 @@ impl<'a> Item<'a> {
         unsafe { self.base.cast::<u64>().read() }
     }
 
+    /// Bytes of the whole item.
+    pub fn bytes(&self) -> usize {
+        HEADER_BYTES + self.key_bytes() + self.flags_bytes() + self.value_bytes()
+    }
+
     /// Length of the key, in bytes.
     #[inline]
     pub fn key_bytes(&self) -> usize {
@@ -272,10 +279,6 @@ impl<'a> Item<'a> {
         if has_flags { FLAGS_BYTES } else { 0 }
     }
 
-    fn bytes(&self) -> usize {
-        HEADER_BYTES + self.key_bytes() + self.flags_bytes() + self.value_bytes()
-    }
-
     fn state_word(&self) -> &AtomicU64 {
         // SAFETY: in bounds (checked by `Items::get`), 8-byte aligned, only ever accessed as an atomic after
         // publication.
@@ -302,8 +305,19 @@ impl State {
     const WIN_SENT: u64 = 1 << 45;
     const HAS_FLAGS: u64 = 1 << 46;
 
-    fn new(deadline_ms: u64, has_flags: bool) -> State {
-        State(deadline_ms & Self::DEADLINE_MASK | if has_flags { Self::HAS_FLAGS } else { 0 })
+    const GENERATION_SHIFT: u32 = 47;
+    /// Largest generation; the next is 0 again.
+    pub const GENERATION_MAX: u32 = (1 << 17) - 1;
+
+    fn new(deadline_ms: u64, generation: u32, has_flags: bool) -> State {
+        let flags = if has_flags { Self::HAS_FLAGS } else { 0 };
+        State(deadline_ms & Self::DEADLINE_MASK | flags | (generation as u64) << Self::GENERATION_SHIFT)
+    }
+
+    /// The generation of the shard when the item was stored.
+    #[inline]
+    pub fn generation(self) -> u32 {
+        (self.0 >> Self::GENERATION_SHIFT) as u32
     }
 
     /// Milliseconds since the server epoch; 0 = never.
@@ -354,7 +368,7 @@ mod tests {
     use super::*;
 
     fn parts<'a>(key: &'a [u8], value: &'a [u8], flags: u32) -> Parts<'a> {
-        Parts { key, value: [value, b""], flags, cas: 7, deadline_ms: 0, now_s: 3 }
+        Parts { key, value: [value, b""], flags, cas: 7, deadline_ms: 0, generation: 5, now_s: 3 }
     }
 
     #[test]
@@ -378,12 +392,13 @@ mod tests {
 
     #[test]
     fn a_deadline_is_reached_not_passed() {
-        let state = State::new(100, false);
+        let state = State::new(100, 9, false);
         assert!(!state.expired(99));
         assert!(state.expired(100));
-        assert!(!State::new(0, true).expired(u64::MAX >> 20));
+        assert!(!State::new(0, 1, true).expired(u64::MAX >> 20));
         assert_eq!(state.with_stale(true).with_deadline_ms(5).deadline_ms(), 5);
         assert!(state.with_stale(true).with_deadline_ms(5).stale());
+        assert_eq!(state.with_stale(true).with_deadline_ms(5).generation(), 9);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub enum Error {
     OpaqueTooLong,
     /// An `ms` mode that does not exist.
     BadMode,
+    /// An `ma` mode that does not exist.
+    BadArithmeticMode,
     /// A base64 key that does not decode.
     BadBase64,
     /// A ring, pool or buffer is full; nothing was done.
@@ -59,6 +61,7 @@ impl Error {
             Error::DuplicateFlag => b"CLIENT_ERROR duplicate flag\r\n",
             Error::OpaqueTooLong => b"CLIENT_ERROR opaque token too long\r\n",
             Error::BadMode => b"CLIENT_ERROR invalid mode for ms\r\n",
+            Error::BadArithmeticMode => b"CLIENT_ERROR invalid mode for ma\r\n",
             Error::BadBase64 => b"CLIENT_ERROR error decoding key\r\n",
             Error::Busy => b"SERVER_ERROR busy\r\n",
             Error::OutOfMemory => b"SERVER_ERROR out of memory storing object\r\n",

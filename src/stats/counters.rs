@@ -28,3 +28,140 @@ impl Counter {
         self.0.load(Ordering::Relaxed)
     }
 }
+
+/// Declares a set of counters: a struct, and each counter's name and meaning for `stats` and the metrics.
+macro_rules! counters {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])* $field:ident,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Default)]
+        #[repr(align(128))]
+        pub struct $name {
+            $($(#[doc = $doc])* pub $field: Counter,)*
+        }
+
+        impl $name {
+            /// Name, meaning and counter, in order.
+            pub fn list(&self) -> Vec<(&'static str, &'static str, &Counter)> {
+                vec![$((stringify!($field), concat!($($doc),*), &self.$field),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// What the owner of a shard counts. Written by its worker only.
+    OwnerCounters {
+        /// Store commands.
+        cmd_set,
+        /// Commands that touch an item's deadline.
+        cmd_touch,
+        /// flush_all commands.
+        cmd_flush,
+        /// Items stored since start.
+        total_items,
+        /// Deletes that found their key.
+        delete_hits,
+        /// Deletes that did not.
+        delete_misses,
+        /// Increments that found their key.
+        incr_hits,
+        /// Increments that did not.
+        incr_misses,
+        /// Decrements that found their key.
+        decr_hits,
+        /// Decrements that did not.
+        decr_misses,
+        /// Touches that found their key.
+        touch_hits,
+        /// Touches that did not.
+        touch_misses,
+        /// cas stores with the right number.
+        cas_hits,
+        /// cas stores of an absent key.
+        cas_misses,
+        /// cas stores with another number.
+        cas_badval,
+        /// Items in the table now.
+        curr_items,
+        /// Bytes of used slab slots now.
+        used_bytes,
+        /// Bytes of key, value and header in used slab slots now.
+        item_bytes,
+        /// Pages of this owner now.
+        pages,
+        /// Retired items that wait for grace now.
+        limbo_items,
+        /// Items evicted by command of the policy.
+        evicted_by_policy,
+        /// Items evicted because no memory was free.
+        evicted_by_pressure,
+        /// Items evicted because their lines were crowded.
+        evicted_by_crowding,
+        /// Items removed because their deadline had passed.
+        expired,
+        /// Commands of the policy that came too late.
+        stale_commands,
+        /// Pages that were sent to the policy again because its ring was full.
+        event_resyncs,
+        /// Pages emptied for another size class.
+        pages_reassigned,
+        /// Stores that had to wait for grace.
+        grace_waits,
+    }
+}
+
+counters! {
+    /// What a worker counts. Written by its own thread only.
+    WorkerCounters {
+        /// Ticks that did something.
+        ticks,
+        /// Datagrams received.
+        datagrams_received,
+        /// Bytes received.
+        bytes_read,
+        /// Datagrams sent.
+        datagrams_sent,
+        /// Bytes sent.
+        bytes_written,
+        /// Messages handed to the kernel, each with one or more datagrams.
+        sends,
+        /// Datagrams that the kernel did not take.
+        send_failures,
+        /// Sends that failed because the socket cannot segment; they were sent again one by one.
+        gso_fallbacks,
+        /// Datagrams that the kernel dropped before we read them.
+        receive_drops,
+        /// Times that no receive buffer was free.
+        receive_buffers_empty,
+        /// Datagrams too short for a frame and one byte.
+        refused_short,
+        /// Requests of several datagrams.
+        refused_fragments,
+        /// Requests in memcached's binary protocol.
+        refused_binary,
+        /// Datagrams from addresses that we do not answer.
+        refused_peers,
+        /// Commands that were not understood.
+        protocol_errors,
+        /// Keys asked for.
+        cmd_get,
+        /// Keys found.
+        get_hits,
+        /// Keys not found.
+        get_misses,
+        /// Misses that went to the owner because keys moved in every round.
+        unsettled_misses,
+        /// Hit records that the policy's ring had no room for.
+        hit_records_dropped,
+        /// Hit records sent to the policy.
+        hit_records_sent,
+        /// Commands sent to another owner.
+        forwarded,
+        /// Commands executed for another worker.
+        executed_for_others,
+        /// Commands refused because a ring or a pool was full.
+        busy,
+        /// Datagrams suspended.
+        suspended,
+    }
+}

@@ -1,0 +1,296 @@
+//! The owner of a shard: the one thread that writes it.
+
+use crate::clock::Now;
+use crate::config::limits::TICK_RECLAIM_MAX;
+use crate::item_ref::ItemRef;
+use crate::memory::grace::Member;
+use crate::memory::{Allocation, Item, Items, Parts, Slab};
+use crate::protocol::Error;
+use crate::protocol::request::Expiry;
+use crate::ring::{Command, Consumer, Deadline, Event};
+use crate::shard::events::Events;
+use crate::shard::pressure::Pressure;
+use crate::shard::route::{Shard, Shards};
+use crate::stats::counters::OwnerCounters;
+use crate::sync::Arc;
+use crate::table::{Crowded, Upsert, Writer};
+
+/// Why a write did not happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Memory was evicted, but other workers may still read it: try again in the next tick.
+    ForGrace,
+    /// It will not work: tell the client.
+    Never(Error),
+}
+
+impl From<Error> for Wait {
+    fn from(error: Error) -> Wait {
+        Wait::Never(error)
+    }
+}
+
+/// What an owner is made of.
+pub struct OwnerConfig {
+    /// Which shard.
+    pub index: usize,
+    /// All shards.
+    pub shards: Arc<Shards>,
+    /// Its memory.
+    pub slab: Slab,
+    /// Its part in the grace protocol.
+    pub member: Member,
+    /// To the policy.
+    pub events: Events,
+    /// From the policy.
+    pub commands: Consumer<Command>,
+    /// What it counts.
+    pub counters: Arc<OwnerCounters>,
+}
+
+/// Everything that only the owner touches.
+pub struct Owner {
+    index: usize,
+    shards: Arc<Shards>,
+    pub(super) writer: Writer,
+    pub(super) slab: Slab,
+    pub(super) member: Member,
+    pub(super) events: Events,
+    pub(super) commands: Consumer<Command>,
+    pub(super) pressure: Pressure,
+    pub(super) counters: Arc<OwnerCounters>,
+    item_bytes: usize,
+    last_cas: u64,
+    /// When a delayed flush_all is due, in ms since the server epoch.
+    flush_at_ms: Option<u64>,
+}
+
+impl Owner {
+    /// The owner of shard `index`.
+    ///
+    /// # Panics
+    /// When the shard has an owner already.
+    pub fn new(config: OwnerConfig) -> Owner {
+        let OwnerConfig { index, shards, slab, member, events, commands, counters } = config;
+        let writer = shards.shard(index).table.writer().expect("a shard has one owner");
+        let pressure = Pressure::new();
+        Owner {
+            index,
+            shards,
+            writer,
+            slab,
+            member,
+            events,
+            commands,
+            pressure,
+            counters,
+            item_bytes: 0,
+            last_cas: 0,
+            flush_at_ms: None,
+        }
+    }
+
+    /// Which shard.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The shard as others see it.
+    pub fn shard(&self) -> &Shard {
+        self.shards.shard(self.index)
+    }
+
+    /// All shards.
+    pub fn shards(&self) -> &Arc<Shards> {
+        &self.shards
+    }
+
+    /// The worker's part in the grace protocol.
+    pub fn member(&self) -> &Member {
+        &self.member
+    }
+
+    /// The first thing of a tick: free memory, obey the policy, send again what it did not hear.
+    pub fn tick(&mut self, now: Now) {
+        let grace = Arc::clone(self.member.grace());
+        self.slab.reclaim(&grace, TICK_RECLAIM_MAX);
+        if self.flush_at_ms.is_some_and(|at_ms| at_ms <= now.ms()) {
+            self.flush_at_ms = None;
+            self.flush_now();
+        }
+        self.obey(now);
+        self.catch_up_events();
+        self.publish();
+    }
+
+    /// Tells the policy how many bytes of slots this owner may keep.
+    pub fn announce_budget(&mut self, bytes: u64) {
+        self.events.send(Event::Budget { bytes });
+    }
+
+    /// The item of a key, if it may still be served.
+    pub(super) fn find(&self, hash: u64, key: &[u8], now: Now) -> Option<(ItemRef, Item<'_>)> {
+        let at = self.writer.get(self.slab.items(), hash, key)?;
+        let item = self.slab.items().get(at);
+        self.shard().is_live(&item, now).then_some((at, item))
+    }
+
+    /// Stores an item under its key, in place of the one that it may have. `slot` holds room for it.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when its lines stay crowded; the slot is free again.
+    pub(super) fn publish_item(
+        &mut self,
+        hash: u64,
+        slot: Allocation,
+        parts: &Parts<'_>,
+    ) -> Result<(), Error> {
+        self.slab.items().write(slot.at, slot.slot_bytes, parts);
+        for _ in 0..Self::CROWDED_ROUNDS_MAX {
+            let replaced = match self.writer.upsert(self.slab.items(), hash, parts.key, slot.at) {
+                Ok(Upsert::Inserted) => None,
+                Ok(Upsert::Replaced(old)) => Some(old),
+                Err(Crowded { victim }) => {
+                    self.counters.evicted_by_crowding.add(1);
+                    self.evict(victim);
+                    continue;
+                }
+            };
+            self.item_bytes += parts.bytes();
+            self.counters.total_items.add(1);
+            self.events.send(Event::Store {
+                item: slot.at,
+                replaced,
+                deadline: deadline(parts.deadline_ms, slot.slot_bytes),
+                hash: upper(hash),
+            });
+            replaced.into_iter().for_each(|old| self.retire(old));
+            return Ok(());
+        }
+        self.slab.release(slot.at);
+        Err(Error::Busy)
+    }
+
+    const CROWDED_ROUNDS_MAX: usize = 4;
+
+    /// Removes a key and its item.
+    pub(super) fn remove(&mut self, hash: u64, key: &[u8]) -> bool {
+        let Some(gone) = self.writer.remove(self.slab.items(), hash, key) else { return false };
+        self.events.send(Event::Delete { item: gone });
+        self.retire(gone);
+        true
+    }
+
+    /// Removes an item of this owner, whatever its key; says whether the table had it.
+    pub(super) fn evict(&mut self, victim: ItemRef) -> bool {
+        let hash = self.shards.hash(self.slab.items().get(victim).key());
+        self.evict_hashed(upper(hash), victim)
+    }
+
+    /// As [`Owner::evict`], without a look at the item.
+    pub(super) fn evict_hashed(&mut self, upper: u32, victim: ItemRef) -> bool {
+        let was_there = self.writer.remove_item(upper, victim);
+        if was_there {
+            self.events.send(Event::Delete { item: victim });
+            self.retire(victim);
+        }
+        was_there
+    }
+
+    /// The next cas number: unique in the process.
+    pub(super) fn next_cas(&mut self) -> u64 {
+        self.last_cas += 1;
+        (self.last_cas - 1) * self.shards.count() as u64 + self.index as u64 + 1
+    }
+
+    /// Makes everything stale at once, or after `delay_s` seconds.
+    pub(super) fn flush(&mut self, delay_s: i64, now: Now) {
+        self.counters.cmd_flush.add(1);
+        match Expiry::from_exptime(delay_s) {
+            Expiry::Never | Expiry::Past => self.flush_now(),
+            expiry => self.flush_at_ms = Some(deadline_ms(expiry, now)),
+        }
+    }
+
+    fn flush_now(&mut self) {
+        if self.shard().flush() {
+            // The generations wrapped, after 131,072 flushes: items of the first would live again.
+            for page in 0..self.slab.pool().layout().pages {
+                self.empty_page(page);
+            }
+        }
+    }
+
+    /// Evicts every item of a page; the page is free when their grace is over.
+    pub(super) fn empty_page(&mut self, page: usize) {
+        let mut from = 0;
+        while let Some((index, at)) = self.slab.next_used(page, from) {
+            if self.slab.limbo().is_full() {
+                return;
+            }
+            if self.evict(at) {
+                self.counters.evicted_by_pressure.add(1);
+            }
+            from = index + 1;
+        }
+    }
+
+    fn retire(&mut self, old: ItemRef) {
+        self.item_bytes -= self.slab.items().get(old).bytes();
+        self.slab.retire(old);
+    }
+
+    fn catch_up_events(&mut self) {
+        let Owner { events, slab, writer, shards, counters, .. } = self;
+        events.catch_up(&counters.event_resyncs, |page, slot| {
+            let mut from = slot;
+            while let Some((index, at)) = slab.next_used(page, from) {
+                let item = slab.items().get(at);
+                let hash = upper(shards.hash(item.key()));
+                if writer.holds(hash, at) {
+                    let deadline = deadline(item.state().deadline_ms(), slab.slot_bytes(at));
+                    return Some((index, Event::Store { item: at, replaced: None, deadline, hash }));
+                }
+                from = index + 1;
+            }
+            None
+        });
+    }
+
+    fn publish(&self) {
+        self.counters.curr_items.set(self.writer.items());
+        self.counters.used_bytes.set(self.slab.used_bytes() as u64);
+        self.counters.item_bytes.set(self.item_bytes as u64);
+        self.counters.pages.set(self.slab.pages_held() as u64);
+        self.counters.limbo_items.set(self.slab.limbo().len() as u64);
+    }
+
+    /// The memory.
+    pub fn items(&self) -> &Items {
+        self.slab.items()
+    }
+}
+
+/// The half of a key hash that travels in records.
+#[inline]
+pub fn upper(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+pub(super) fn deadline(deadline_ms: u64, slot_bytes: usize) -> Deadline {
+    Deadline::new(deadline_ms, (slot_bytes / ItemRef::UNIT_BYTES) as u32)
+}
+
+/// When an expiry is due, in ms since the server epoch; 0 = never. A time that has passed is 1: due at once.
+pub(super) fn deadline_ms(expiry: Expiry, now: Now) -> u64 {
+    const LATEST_MS: u64 = (1 << 44) - 1;
+    match expiry {
+        Expiry::Never => 0,
+        Expiry::Past => 1,
+        Expiry::InMs(ms) => now.ms().saturating_add(ms).min(LATEST_MS),
+        Expiry::AtUnixS(at_s) => match at_s.checked_sub(now.unix_s) {
+            None | Some(0) => 1,
+            Some(in_s) => now.ms().saturating_add(in_s.saturating_mul(1000)).min(LATEST_MS),
+        },
+    }
+}

@@ -1,0 +1,202 @@
+//! Reads: what any worker may answer, and how the answer looks.
+
+use crate::clock::Now;
+use crate::memory::Item;
+use crate::protocol::Reply;
+use crate::protocol::meta::Meta;
+use crate::protocol::request::Key;
+use crate::protocol::token::Tokens;
+use base64::Engine;
+
+/// One key to read, and how to answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Read<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// How a hit and a miss look.
+    pub form: Form<'a>,
+    /// What follows behind the answer.
+    pub after: After,
+}
+
+/// How an answer looks.
+#[derive(Clone, Copy, Debug)]
+pub enum Form<'a> {
+    /// `VALUE …`, nothing on a miss.
+    Classic {
+        /// With the cas number.
+        with_cas: bool,
+    },
+    /// `VA`/`HD …`, `EN` on a miss.
+    Meta(MetaForm<'a>),
+}
+
+/// How a meta answer looks.
+#[derive(Clone, Copy, Debug)]
+pub struct MetaForm<'a> {
+    /// The flags as they were sent.
+    pub words: Tokens<'a>,
+    /// `v`
+    pub with_value: bool,
+    /// `q`
+    pub quiet: bool,
+    /// `b`
+    pub base64: bool,
+}
+
+/// Fixed bytes behind an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Nothing.
+    Nothing,
+    /// The end of a classic get.
+    End,
+    /// The answer to one or more `mn` that follow.
+    Noop(u16),
+}
+
+impl<'a> MetaForm<'a> {
+    /// The form that a meta command asks for.
+    pub fn of(meta: &Meta<'a>) -> MetaForm<'a> {
+        MetaForm {
+            words: meta.words,
+            with_value: meta.has(b'v'),
+            quiet: meta.quiet(),
+            base64: meta.has(b'b'),
+        }
+    }
+}
+
+impl Read<'_> {
+    /// Writes the answer to a hit and notes the access.
+    #[inline]
+    pub fn answer_hit(&self, item: &Item<'_>, now: Now, reply: &mut Reply<'_>) {
+        match &self.form {
+            Form::Classic { with_cas } => {
+                let cas = with_cas.then(|| item.cas());
+                reply.put_value(item.key(), item.flags(), item.value(), cas);
+            }
+            Form::Meta(form) => put_meta_hit(reply, form, self.key, item, now, Marks::default()),
+        }
+        item.note_access(now.s());
+        self.put_after(reply);
+    }
+
+    /// Writes the answer to a miss.
+    #[inline]
+    pub fn answer_miss(&self, reply: &mut Reply<'_>) {
+        match &self.form {
+            Form::Classic { .. } => {}
+            Form::Meta(form) if form.quiet => {}
+            Form::Meta(_) => reply.put(b"EN\r\n"),
+        }
+        self.put_after(reply);
+    }
+
+    #[inline]
+    fn put_after(&self, reply: &mut Reply<'_>) {
+        match self.after {
+            After::Nothing => {}
+            After::End => reply.put(b"END\r\n"),
+            After::Noop(count) => (0..count).for_each(|_| reply.put(b"MN\r\n")),
+        }
+    }
+}
+
+/// What a meta answer says of leases and staleness.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Marks {
+    /// `W`: this client may refresh the item.
+    pub won: bool,
+    /// `X`: the item is stale.
+    pub stale: bool,
+    /// `Z`: another client was told that it won.
+    pub win_sent: bool,
+}
+
+/// `VA <bytes> <flags>*\r\n<value>\r\n`, or `HD <flags>*\r\n` without `v`. `key` is the decoded key.
+pub fn put_meta_hit(
+    reply: &mut Reply<'_>,
+    form: &MetaForm<'_>,
+    key: &[u8],
+    item: &Item<'_>,
+    now: Now,
+    marks: Marks,
+) {
+    if form.with_value {
+        reply.put(b"VA ");
+        reply.put_number(item.value_bytes() as u64);
+    } else {
+        reply.put(b"HD");
+    }
+    put_item_flags(reply, form, key, item, now);
+    for (is_set, mark) in [(marks.win_sent, b" Z"), (marks.stale, b" X"), (marks.won, b" W")] {
+        if is_set {
+            reply.put(mark);
+        }
+    }
+    reply.put(b"\r\n");
+    if form.with_value {
+        reply.put(item.value());
+        reply.put(b"\r\n");
+    }
+}
+
+/// The flags that tell something of an item, in the order in which they were asked.
+pub fn put_item_flags(reply: &mut Reply<'_>, form: &MetaForm<'_>, key: &[u8], item: &Item<'_>, now: Now) {
+    for word in form.words {
+        match word[0] {
+            b'c' => put_flag(reply, b" c", item.cas()),
+            b'f' => put_flag(reply, b" f", item.flags() as u64),
+            b'h' => reply.put(if item.fetched() { b" h1" } else { b" h0" }),
+            b'l' => put_flag(reply, b" l", now.s().saturating_sub(item.last_access_s())),
+            b's' => put_flag(reply, b" s", item.value_bytes() as u64),
+            b't' => match item.state().deadline_ms() {
+                0 => reply.put(b" t-1"),
+                // Rounded up, so that a TTL that was just set reads as it was set.
+                deadline_ms => {
+                    put_flag(reply, b" t", deadline_ms.saturating_sub(now.ms()).div_ceil(1000));
+                }
+            },
+            _ => put_request_flag(reply, form.base64, key, word),
+        }
+    }
+}
+
+/// The flags that repeat the request: `k` and `O`.
+pub fn put_request_flag(reply: &mut Reply<'_>, base64: bool, key: &[u8], word: &[u8]) {
+    match word[0] {
+        b'O' => {
+            reply.put(b" ");
+            reply.put(word);
+        }
+        b'k' => {
+            reply.put(b" k");
+            if base64 {
+                let mut buffer = [0u8; BASE64_KEY_BYTES_MAX];
+                let length = base64::engine::general_purpose::STANDARD
+                    .encode_slice(key, &mut buffer)
+                    .expect("room for the longest key");
+                reply.put(&buffer[..length]);
+                reply.put(b" b");
+            } else {
+                reply.put(key);
+            }
+        }
+        _ => {}
+    }
+}
+
+const BASE64_KEY_BYTES_MAX: usize = crate::config::limits::KEY_BYTES_MAX.div_ceil(3) * 4;
+
+#[inline]
+fn put_flag(reply: &mut Reply<'_>, flag: &[u8], number: u64) {
+    reply.put(flag);
+    reply.put_number(number);
+}
+
+/// The plain reads of a classic get, one per key.
+pub fn classic<'a>(key: Key<'a>, with_cas: bool, last: bool) -> Read<'a> {
+    let after = if last { After::End } else { After::Nothing };
+    Read { key: key.bytes(), form: Form::Classic { with_cas }, after }
+}
