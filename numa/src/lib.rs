@@ -1,1 +1,28 @@
 //! Where memory and threads live. Knows no cache; alone links hwloc and maps memory.
+//!
+//! ```text
+//! RegionRequest ─▶ page: ladder 1 GiB → 2 MiB → THP → 4 KiB ─┐
+//!                  pool: what each node has free            ─┤
+//!                                                            ▼
+//!                  region: map → bind → probe ─▶ prefault (pinned, parallel) ─▶ report: asked vs granted
+//! ```
+//!
+//! Nothing here is on the data path: everything happens once, at start, and everything that the kernel granted is
+//! read back from the kernel, because asking is not getting.
+//!
+//! `unsafe` lives in `region` and `bind` only.
+
+mod bind;
+pub mod error;
+pub mod page;
+pub mod pin;
+pub mod pool;
+pub mod prefault;
+pub mod region;
+pub mod report;
+
+pub use error::Error;
+pub use page::{Huge, PageKind};
+pub use pin::{allowed_cpus, pin_current_thread};
+pub use region::{Region, RegionRequest};
+pub use report::RegionReport;
