@@ -122,6 +122,14 @@ pub enum Error {
         /// Bytes of the region.
         bytes: usize,
     },
+    /// A machine that hwloc cannot read.
+    #[error("hwloc cannot read {what}: {why}")]
+    Topology {
+        /// Which machine.
+        what: String,
+        /// Why.
+        why: String,
+    },
     /// A thread cannot be put on a CPU.
     #[error(
         "pinning to CPU {cpu} failed: {errno}; choose among CPUs {allowed} (see --cpus, taskset, cpuset)"

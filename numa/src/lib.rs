@@ -14,15 +14,18 @@
 
 mod bind;
 pub mod error;
+pub mod hwloc;
 pub mod page;
 pub mod pin;
 pub mod pool;
 pub mod prefault;
 pub mod region;
 pub mod report;
+pub mod topology;
 
 pub use error::Error;
 pub use page::{Huge, PageKind};
 pub use pin::{allowed_cpus, pin_current_thread};
 pub use region::{Region, RegionRequest};
 pub use report::RegionReport;
+pub use topology::Topology;
