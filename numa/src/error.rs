@@ -130,6 +130,24 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// CPUs that were asked for and may not be used, or none at all.
+    #[error("{}; CPUs that may be used: {usable} (see --cpus, --node, taskset, cpuset)", denial(.denied, .node))]
+    CpusDenied {
+        /// Those that may not, as a list; empty = none was left.
+        denied: String,
+        /// Those that may, as a list.
+        usable: String,
+        /// The node that was asked for.
+        node: Option<usize>,
+    },
+    /// No workers, or more than there are CPUs for.
+    #[error("{asked} workers asked, 1 to {most} are possible; change --workers or widen --cpus")]
+    WorkerCount {
+        /// What was asked.
+        asked: usize,
+        /// Usable CPUs, or the limit on workers.
+        most: usize,
+    },
     /// A thread cannot be put on a CPU.
     #[error(
         "pinning to CPU {cpu} failed: {errno}; choose among CPUs {allowed} (see --cpus, taskset, cpuset)"
@@ -152,6 +170,13 @@ pub enum Error {
 
 fn on_node(node: &Option<usize>) -> String {
     node.map_or_else(String::new, |node| format!(" on node {node}"))
+}
+
+fn denial(denied: &str, node: &Option<usize>) -> String {
+    match denied {
+        "" => format!("no CPU is left{}", on_node(node)),
+        cpus => format!("CPU {cpus} cannot be used{}", on_node(node)),
+    }
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ impl Topology {
         let mut topology = read(&hwloc);
         // hwloc tells what the pools hold; what is free in them, the kernel tells.
         let kernel = Kernel::this();
+        topology.thp_enabled = kernel.thp_enabled();
         for node in &mut topology.nodes {
             for pool in &mut node.pools {
                 if let Some(now) = kernel.pool(pool.kind, Some(node.index)) {
@@ -84,7 +85,7 @@ fn read(hwloc: &Hwloc) -> Topology {
     let mut cpus: Vec<_> =
         hwloc.objects_with_type(ObjectType::PU).map(|object| cpu(object, &node_objects)).collect();
     cpus.sort_by_key(|cpu| cpu.index);
-    Topology { is_this_system: hwloc.is_this_system(), nodes, cpus }
+    Topology { is_this_system: hwloc.is_this_system(), thp_enabled: true, nodes, cpus }
 }
 
 fn cpu(object: &TopologyObject, nodes: &[&TopologyObject]) -> Cpu {

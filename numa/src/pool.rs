@@ -7,7 +7,7 @@
 //! What it does not do: count surplus pages (`nr_overcommit_hugepages`). The kernel builds those when they are touched,
 //! and may fail to; a region that must be prefaulted cannot rely on them.
 
-use crate::PageKind;
+use crate::{PageKind, cgroup};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -56,8 +56,24 @@ impl Kernel {
             .is_some_and(|modes| !modes.contains("[never]"))
     }
 
-    /// Bytes that could be had without swapping, on one node or on the machine; `None` if the kernel does not tell.
+    /// Bytes that could be had without swapping, on one node or on the machine, and within our control group; `None`
+    /// if the kernel does not tell.
     pub fn bytes_available(&self, node: Option<usize>) -> Option<u64> {
+        let of_group = cgroup::memory_left_bytes(&self.root);
+        of_group.into_iter().chain(self.bytes_on(node)).min()
+    }
+
+    /// CPUs' worth of time that our control group grants; `None` = no bound.
+    pub fn quota_cpus(&self) -> Option<f64> {
+        cgroup::quota_cpus(&self.root)
+    }
+
+    /// Whether the kernel has this node.
+    pub fn has_node(&self, node: usize) -> bool {
+        self.root.join(format!("sys/devices/system/node/node{node}")).is_dir()
+    }
+
+    fn bytes_on(&self, node: Option<usize>) -> Option<u64> {
         let kib = match node {
             None => field_kib(&self.text("proc/meminfo")?, "MemAvailable:")?,
             Some(node) => {
@@ -70,11 +86,6 @@ impl Kernel {
             }
         };
         Some(kib << 10)
-    }
-
-    /// Whether the kernel has this node.
-    pub fn has_node(&self, node: usize) -> bool {
-        self.root.join(format!("sys/devices/system/node/node{node}")).is_dir()
     }
 
     fn pool_at(&self, folder: &str) -> Option<Pool> {

@@ -18,6 +18,8 @@ use serde::Serialize;
 pub struct Topology {
     /// Whether this is the machine we run on, and not a synthetic or a recorded one.
     pub is_this_system: bool,
+    /// Whether transparent huge pages can be asked for; taken for granted of a machine that is not ours.
+    pub thp_enabled: bool,
     /// Memory nodes, by index.
     pub nodes: Vec<Node>,
     /// Hardware threads, by index.
