@@ -18,7 +18,7 @@ pub enum Error {
         bytes: usize,
     },
     /// A pool has too few huge pages.
-    #[error("{region}: {needed} pages of {kind}{} asked, {free} free; run: {remedy}", on_node(.node))]
+    #[error("{region}: {needed} × {kind} pages{} asked, {free} free; run: {remedy}", on_node(.node))]
     HugePages {
         /// Name of the region.
         region: &'static str,
@@ -212,9 +212,6 @@ mod tests {
             free: 0,
             remedy,
         };
-        assert_eq!(
-            line.to_string(),
-            "table: 6 pages of 2 MiB on node 1 asked, 0 free; run: echo 70 > /sys/x"
-        );
+        assert_eq!(line.to_string(), "table: 6 × 2 MiB pages on node 1 asked, 0 free; run: echo 70 > /sys/x");
     }
 }

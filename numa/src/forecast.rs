@@ -55,7 +55,8 @@ fn refusal(machine: &Topology, bytes: usize, kind: PageKind, node: Option<usize>
         return Some(Error::ThpDisabled { region, remedy: grant_command(kind, node, None, 0) });
     }
     if !kind.is_pooled() {
-        return None;
+        let available = memory_bytes(machine, node).filter(|most| *most < bytes as u64)?;
+        return Some(Error::Memory { region, bytes: bytes as u64, node, available });
     }
     let needed = bytes.div_ceil(kind.bytes()) as u64;
     let pool = pool(machine, kind, node);
@@ -64,6 +65,12 @@ fn refusal(machine: &Topology, bytes: usize, kind: PageKind, node: Option<usize>
         let remedy = grant_command(kind, node, pool, needed - free);
         Error::HugePages { region, kind, node, needed, free, remedy }
     })
+}
+
+/// All memory of one node, or of all together; `None` if a node's is unknown.
+fn memory_bytes(machine: &Topology, node: Option<usize>) -> Option<u64> {
+    let nodes = machine.nodes.iter().filter(|each| node.is_none_or(|index| each.index == index));
+    nodes.map(|each| each.memory_bytes).sum()
 }
 
 /// The pool of one node, or of all together.

@@ -29,6 +29,10 @@ impl Topology {
         // hwloc tells what the pools hold; what is free in them, the kernel tells.
         let kernel = Kernel::this();
         topology.thp_enabled = kernel.thp_enabled();
+        if let [only] = topology.nodes.as_mut_slice() {
+            // Hot-added memory of a virtual machine may be missing in the figures of its only node.
+            only.memory_bytes = kernel.bytes_total().max(only.memory_bytes);
+        }
         for node in &mut topology.nodes {
             for pool in &mut node.pools {
                 if let Some(now) = kernel.pool(pool.kind, Some(node.index)) {

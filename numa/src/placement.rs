@@ -256,11 +256,13 @@ fn memory_node(
         }
         None => {
             let nodes: BTreeSet<usize> = workers.iter().map(|seat| seat.cpu.node).collect();
+            let why = match nodes.len() {
+                1 => "no node has both the CPUs and the memory".to_owned(),
+                _ => format!("no node has CPUs for {} workers", workers.len()),
+            };
             reasons.push(format!(
-                "no node has CPUs for {} workers and the memory: workers on nodes {}, each page on the node of \
-                 the worker that touches it first; one process per node (--node N) would keep all accesses local",
-                workers.len(),
-                list(&nodes.into_iter().collect::<Vec<_>>())
+                "{why}: each page lies on the node of the worker that touches it first, while there is room; one \
+                 process per node (--node N) would keep all accesses local"
             ));
             None
         }

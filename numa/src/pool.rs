@@ -63,6 +63,11 @@ impl Kernel {
         of_group.into_iter().chain(self.bytes_on(node)).min()
     }
 
+    /// All memory of the machine.
+    pub fn bytes_total(&self) -> Option<u64> {
+        Some(field_kib(&self.text("proc/meminfo")?, "MemTotal:")? << 10)
+    }
+
     /// CPUs' worth of time that our control group grants; `None` = no bound.
     pub fn quota_cpus(&self) -> Option<f64> {
         cgroup::quota_cpus(&self.root)
@@ -76,6 +81,8 @@ impl Kernel {
     fn bytes_on(&self, node: Option<usize>) -> Option<u64> {
         let kib = match node {
             None => field_kib(&self.text("proc/meminfo")?, "MemAvailable:")?,
+            // Hot-added memory of a virtual machine may be missing in the figures of its only node.
+            Some(_) if self.has_one_node() => return self.bytes_on(None),
             Some(node) => {
                 let text = self.text(&format!("sys/devices/system/node/node{node}/meminfo"))?;
                 // Nodes have no MemAvailable; this is its main part: free pages, page cache, reclaimable slabs.
@@ -86,6 +93,10 @@ impl Kernel {
             }
         };
         Some(kib << 10)
+    }
+
+    fn has_one_node(&self) -> bool {
+        self.text("sys/devices/system/node/online").is_none_or(|nodes| nodes.trim().parse::<usize>().is_ok())
     }
 
     fn pool_at(&self, folder: &str) -> Option<Pool> {
@@ -174,6 +185,7 @@ mod tests {
     fn available_bytes_of_the_machine_and_of_a_node() {
         let machine = Machine::new(&[
             ("proc/meminfo", "MemTotal:  100 kB\nMemFree:  10 kB\nMemAvailable:  50 kB\n"),
+            ("sys/devices/system/node/online", "0-1\n"),
             (
                 "sys/devices/system/node/node0/meminfo",
                 "Node 0 MemFree:  10 kB\nNode 0 Active(file):  2 kB\nNode 0 Inactive(file):  3 kB\n",
@@ -183,6 +195,17 @@ mod tests {
         assert_eq!(machine.kernel().bytes_available(Some(0)), Some(15 << 10));
         assert_eq!(machine.kernel().bytes_available(Some(1)), None);
         assert!(machine.kernel().has_node(0) && !machine.kernel().has_node(1));
+    }
+
+    #[test]
+    fn the_only_node_has_what_the_machine_has() {
+        let machine = Machine::new(&[
+            ("proc/meminfo", "MemTotal:  100 kB\nMemAvailable:  50 kB\n"),
+            ("sys/devices/system/node/online", "0\n"),
+            ("sys/devices/system/node/node0/meminfo", "Node 0 MemFree:  10 kB\n"),
+        ]);
+        assert_eq!(machine.kernel().bytes_available(Some(0)), Some(50 << 10));
+        assert_eq!(machine.kernel().bytes_total(), Some(100 << 10));
     }
 
     #[test]

@@ -152,6 +152,7 @@ fn pages_are_forecast_from_the_pools_of_the_node() {
         )
     );
     assert_eq!(pages(130 * MIB, Huge::TwoMib, Some(1)).kind, None);
+    assert_eq!(pages(1 << 40, Huge::Auto, None).kind, None);
     assert_eq!(pages(10 * MIB, Huge::Off, None).kind, Some(PageKind::Small));
 }
 
