@@ -1,3 +1,5 @@
 //! One valid configuration, from flags and TOML.
 
+pub mod cpulist;
 pub mod limits;
+pub mod size;

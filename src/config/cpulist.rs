@@ -1,0 +1,81 @@
+//! Lists of CPUs as Linux writes them: `0-3,8,10-11`.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
+/// CPUs a list may name; the kernel's own bound on x86-64 (CONFIG_NR_CPUS) is 8192.
+pub const CPU_MAX: usize = 8191;
+
+/// A list that is not empty, ascending, each CPU once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuList(Vec<usize>);
+
+impl CpuList {
+    /// The CPUs, ascending.
+    pub fn cpus(&self) -> &[usize] {
+        &self.0
+    }
+}
+
+impl FromStr for CpuList {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<CpuList, String> {
+        let mut cpus = BTreeSet::new();
+        for part in text.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = (number(first, text)?, number(last, text)?);
+            if first > last {
+                return Err(format!("{part} in {text:?} runs backwards; write {last}-{first}"));
+            }
+            cpus.extend(first..=last);
+        }
+        Ok(CpuList(cpus.into_iter().collect()))
+    }
+}
+
+impl std::fmt::Display for CpuList {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.pad(&numa::pin::list(&self.0))
+    }
+}
+
+fn number(digits: &str, text: &str) -> Result<usize, String> {
+    let cpu = digits.trim().parse().ok().filter(|cpu| *cpu <= CPU_MAX);
+    cpu.ok_or_else(|| format!("no list of CPUs: {text:?}; write one like 0-3,8 with numbers up to {CPU_MAX}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn lists_are_read() {
+        let cases: &[(&str, &[usize])] = &[
+            ("0", &[0]),
+            ("0-3", &[0, 1, 2, 3]),
+            ("8,0-1", &[0, 1, 8]),
+            ("1,1,0-2", &[0, 1, 2]),
+            (" 4 , 5", &[4, 5]),
+        ];
+        for (text, cpus) in cases {
+            assert_eq!(text.parse::<CpuList>().unwrap().cpus(), *cpus, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_is_an_error() {
+        for text in ["", ",", "0-", "-1", "a", "0,,1", "3-1", "0-99999999999", "8192"] {
+            assert!(text.parse::<CpuList>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(cpus in prop::collection::btree_set(0usize..500, 1..60)) {
+            let list = CpuList(cpus.into_iter().collect());
+            prop_assert_eq!(list.to_string().parse::<CpuList>(), Ok(list));
+        }
+    }
+}
