@@ -4,6 +4,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod hash;
+pub mod io;
 pub mod item_ref;
 pub mod load;
 pub mod memory;

@@ -18,7 +18,13 @@ pub const TRAIN_SEGMENTS_MAX: usize = 64;
 /// Receive buffers of a worker, each as large as the largest train.
 pub const RECEIVE_BUFFERS: usize = 64;
 /// Bytes of one receive buffer: io_uring's header, the peer's address and control data, then the payload.
-pub const RECEIVE_BUFFER_BYTES: usize = 1 << 16;
+pub const RECEIVE_BUFFER_BYTES: usize = (64 << 10) + 512;
+/// Bytes of one reply message at most, frames included; more is "object too large for udp".
+pub const REPLY_BYTES_MAX: usize = 1_400 * 800;
+/// Bytes of replies that wait for the end of a tick.
+pub const OUTBOX_BYTES: usize = 4 << 20;
+/// Datagrams that wait for the end of a tick.
+pub const OUTBOX_DATAGRAMS_MAX: usize = 8_192;
 /// Datagrams handled in one tick at most.
 pub const TICK_DATAGRAMS_MAX: usize = 4_096;
 /// Reads looked up together: hashed, prefetched, scanned, compared.

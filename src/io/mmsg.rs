@@ -1,0 +1,181 @@
+//! The port on `recvmmsg(2)` and `sendmsg(2)`, for machines where io_uring is refused (most containers).
+//!
+//! The system call costs 0.2 µs of the 4–6 µs that a traversal of the stack costs, so with GRO and GSO this port is
+//! hardly slower than io_uring; what it lacks is waiting and receiving in one call.
+
+#![allow(unsafe_code)]
+
+use crate::config::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, TRAIN_SEGMENTS_MAX};
+use crate::io::socket::Socket;
+use crate::io::socket::headers::{Ancillary, CONTROL_BYTES, Envelopes};
+use crate::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Waker};
+use crate::stats::counters::WorkerCounters;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// A port on recvmmsg and sendmsg.
+pub struct MmsgPort {
+    socket: Socket,
+    buffers: Box<[u8]>,
+    names: Box<[[u8; PeerAddr::BYTES_MAX]]>,
+    controls: Box<[[u8; CONTROL_BYTES]]>,
+    envelopes: Envelopes,
+    waker: Waker,
+    segments_max: usize,
+    drops: u32,
+}
+
+impl MmsgPort {
+    /// Messages of one `recvmmsg`.
+    const MESSAGES: usize = RECEIVE_BUFFERS;
+
+    /// A port for `socket`.
+    ///
+    /// # Errors
+    /// No file descriptors are left.
+    pub fn new(socket: Socket) -> io::Result<MmsgPort> {
+        let segments_max = if socket.granted.gso { TRAIN_SEGMENTS_MAX } else { 1 };
+        Ok(MmsgPort {
+            socket,
+            buffers: vec![0; RECEIVE_BUFFERS * RECEIVE_BUFFER_BYTES].into_boxed_slice(),
+            names: vec![[0; PeerAddr::BYTES_MAX]; RECEIVE_BUFFERS].into_boxed_slice(),
+            controls: vec![[0; CONTROL_BYTES]; RECEIVE_BUFFERS].into_boxed_slice(),
+            envelopes: Envelopes::new(),
+            waker: Waker::new()?,
+            segments_max,
+            drops: 0,
+        })
+    }
+
+    fn send_all(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) {
+        outbox.arrange();
+        let mut runs = outbox.runs(self.segments_max);
+        loop {
+            self.envelopes.clear();
+            while !self.envelopes.is_full()
+                && let Some(run) = runs.next()
+            {
+                counters.datagrams_sent.add(run.count() as u64);
+                counters.bytes_written.add(run.frames().map(|frame| frame.length as u64).sum());
+                counters.sends.add(1);
+                self.envelopes.seal(outbox, &run);
+            }
+            self.send_envelopes(counters);
+            if !self.envelopes.is_full() {
+                return;
+            }
+        }
+    }
+
+    fn send_envelopes(&mut self, counters: &WorkerCounters) {
+        let mut from = 0;
+        while from < self.envelopes.count() {
+            let (sent, error) = self.envelopes.send_from(self.socket.fd.as_raw_fd(), from);
+            from += sent;
+            let Some(error) = error else { return };
+            let datagrams = self.envelopes.datagrams_in(from) as u64;
+            counters.send_failures.add(datagrams);
+            // EIO: the device cannot segment; EINVAL: the socket cannot.
+            if datagrams > 1 && matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL)) {
+                self.segments_max = 1;
+                counters.gso_fallbacks.add(1);
+            }
+            from += 1;
+        }
+    }
+
+    fn wait(&self, patience: Patience) -> io::Result<()> {
+        let Patience::Until(wait) = patience else { return Ok(()) };
+        let mut fds = [
+            PollFd::new(self.socket.fd.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.waker.fd(), PollFlags::POLLIN),
+        ];
+        match ppoll(&mut fds, Some(TimeSpec::from(wait)), None) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if fds[1].revents().is_some_and(|events| !events.is_empty()) {
+            self.waker.drain();
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, inbox: &mut Inbox, counters: &WorkerCounters) -> io::Result<()> {
+        // SAFETY: all-zero bytes are valid headers and pieces: null pointers and zero lengths.
+        let (mut headers, mut pieces): ([libc::mmsghdr; Self::MESSAGES], [libc::iovec; Self::MESSAGES]) =
+            unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        let buffers = self.buffers.chunks_exact_mut(RECEIVE_BUFFER_BYTES);
+        for (i, buffer) in buffers.enumerate() {
+            pieces[i] = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+            let header = &mut headers[i].msg_hdr;
+            header.msg_name = self.names[i].as_mut_ptr().cast();
+            header.msg_namelen = PeerAddr::BYTES_MAX as u32;
+            header.msg_iov = &raw mut pieces[i];
+            header.msg_iovlen = 1;
+            header.msg_control = self.controls[i].as_mut_ptr().cast();
+            header.msg_controllen = CONTROL_BYTES as _;
+        }
+        let fd = self.socket.fd.as_raw_fd();
+        // SAFETY: every header points to buffers of this port, which outlive the call and are not shared.
+        let count = unsafe {
+            libc::recvmmsg(
+                fd,
+                headers.as_mut_ptr(),
+                Self::MESSAGES as u32,
+                libc::MSG_DONTWAIT,
+                std::ptr::null_mut(),
+            )
+        };
+        if count < 0 {
+            let error = io::Error::last_os_error();
+            // ECONNREFUSED: an earlier reply met a closed port; the peer's trouble, not ours.
+            return match error.raw_os_error() {
+                Some(libc::EAGAIN | libc::EINTR | libc::ECONNREFUSED) => Ok(()),
+                _ => Err(error),
+            };
+        }
+        for (i, header) in headers.iter().enumerate().take(count as usize) {
+            let bytes = header.msg_len as usize;
+            let control_bytes = (header.msg_hdr.msg_controllen as usize).min(CONTROL_BYTES);
+            let ancillary = Ancillary::parse(&self.controls[i][..control_bytes]);
+            if let Some(drops) = ancillary.drops {
+                counters.receive_drops.add(drops.wrapping_sub(self.drops) as u64);
+                self.drops = drops;
+            }
+            let peer = PeerAddr::from_raw(&self.names[i][..header.msg_hdr.msg_namelen as usize]);
+            if let (Some(peer), 0) = (peer, header.msg_hdr.msg_flags & libc::MSG_TRUNC) {
+                inbox.push_train(peer, i as u16, 0, bytes, ancillary.segment);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Port for MmsgPort {
+    fn turn(
+        &mut self,
+        outbox: &mut Outbox,
+        inbox: &mut Inbox,
+        patience: Patience,
+        counters: &WorkerCounters,
+    ) -> io::Result<()> {
+        inbox.clear();
+        if !outbox.is_empty() {
+            self.send_all(outbox, counters);
+            outbox.clear();
+        }
+        self.wait(patience)?;
+        self.receive(inbox, counters)
+    }
+
+    fn bytes(&self, datagram: &Datagram) -> &[u8] {
+        let buffer = &self.buffers[datagram.buffer as usize * RECEIVE_BUFFER_BYTES..][..RECEIVE_BUFFER_BYTES];
+        &buffer[datagram.start as usize..][..datagram.length as usize]
+    }
+
+    fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+}

@@ -1,0 +1,59 @@
+//! Datagrams in and out. The kernel stops here: callers see slices, indices and plain structs.
+//!
+//! ```text
+//! turn(outbox → kernel → inbox)          one entry into the kernel a tick, when all goes well
+//!
+//! inbox    datagrams of the last turn, in buffers that are valid until the next: GRO trains are cut into datagrams
+//! outbox   replies of this tick, grouped by peer and length into runs, each one GSO message
+//! ```
+//! Three ports: [`uring`] (multishot receive into a buffer ring), [`mmsg`] (recvmmsg/sendmmsg, where io_uring is
+//! refused), [`sim`] (a seeded network in memory, with faults). Knows nothing of the protocol.
+
+pub mod inbox;
+pub mod mmsg;
+pub mod outbox;
+pub mod peer;
+pub mod sim;
+pub mod socket;
+pub mod uring;
+pub mod wake;
+
+pub use inbox::{Datagram, Inbox};
+pub use outbox::Outbox;
+pub use peer::PeerAddr;
+pub use wake::Waker;
+
+use crate::stats::counters::WorkerCounters;
+use std::time::Duration;
+
+/// How long a turn may wait for datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Take what is there.
+    None,
+    /// Block until something arrives, a [`Waker`] rings, or the time is over.
+    Until(Duration),
+}
+
+/// A worker's way to the network.
+pub trait Port {
+    /// Sends what is in the outbox and empties it; gives back the buffers of the last turn; then collects datagrams.
+    ///
+    /// Full socket buffers lose datagrams, as UDP may; that is counted.
+    ///
+    /// # Errors
+    /// The kernel refused the ring or socket itself: the worker cannot go on.
+    fn turn(
+        &mut self,
+        outbox: &mut Outbox,
+        inbox: &mut Inbox,
+        patience: Patience,
+        counters: &WorkerCounters,
+    ) -> std::io::Result<()>;
+
+    /// The bytes of a datagram of the last turn.
+    fn bytes(&self, datagram: &Datagram) -> &[u8];
+
+    /// Something that ends a turn's wait from another thread.
+    fn waker(&self) -> Waker;
+}

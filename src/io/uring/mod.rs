@@ -1,0 +1,268 @@
+//! The io_uring port: one ring per worker, made on the worker's own thread.
+//!
+//! ```text
+//! submit: returned buffers · sends (their completions are skipped unless they fail) · receive, if it stopped
+//!    │ io_uring_enter, once a turn
+//! complete: trains, each in a buffer of the ring · failed sends · the bell
+//! ```
+//! `SINGLE_ISSUER | DEFER_TASKRUN` (`io_uring_setup(2)`, Linux 6.1): completions are made in our own `enter`, not in an
+//! interrupt of our loop; `TASKRUN_FLAG` tells without a system call whether there are any. Sends carry `MSG_DONTWAIT`,
+//! so they are done, or have failed, when `enter` returns (`io_uring/net.c`, `REQ_F_NOWAIT`), and the outbox is free.
+
+#![allow(unsafe_code)]
+
+mod buffers;
+mod receive;
+
+use crate::config::limits::TRAIN_SEGMENTS_MAX;
+use crate::io::socket::Socket;
+use crate::io::socket::headers::Envelopes;
+use crate::io::{Datagram, Inbox, Outbox, Patience, Port, Waker};
+use crate::stats::counters::WorkerCounters;
+use buffers::Buffers;
+use io_uring::types::{Fixed, SubmitArgs, Timespec};
+use io_uring::{IoUring, opcode, squeue};
+use receive::Receiver;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// Registered files: the socket and the bell.
+const SOCKET: Fixed = Fixed(0);
+const BELL: Fixed = Fixed(1);
+
+/// What a completion is about: the upper half of its user data. The lower half of a send is its datagrams.
+const KIND_RECEIVE: u64 = 1 << 32;
+const KIND_SEND: u64 = 2 << 32;
+const KIND_BELL: u64 = 3 << 32;
+
+const SUBMISSIONS: u32 = 1024;
+const COMPLETIONS: u32 = 4096;
+
+/// A port on io_uring.
+pub struct UringPort {
+    ring: IoUring,
+    buffers: Buffers,
+    receiver: Receiver,
+    envelopes: Envelopes,
+    waker: Waker,
+    bell_armed: bool,
+    /// Datagrams that one message may carry: 1 where the socket cannot segment.
+    segments_max: usize,
+    /// The socket's last word on dropped datagrams.
+    drops: u32,
+    // Last: the ring refers to the socket.
+    _socket: Socket,
+}
+
+impl UringPort {
+    /// A port for `socket`. Call it on the thread that will use it.
+    ///
+    /// # Errors
+    /// io_uring is not there, not allowed, or lacks what we need.
+    pub fn new(socket: Socket, memory: numa::Region) -> io::Result<UringPort> {
+        let ring: IoUring = Self::build_ring()?;
+        let waker = Waker::new()?;
+        ring.submitter().register_files(&[socket.fd.as_raw_fd(), waker.raw_fd()])?;
+        // Spares a look-up per enter; kernels before 5.18 do without.
+        let _ = ring.submitter().register_ring_fd();
+        let buffers = Buffers::register(&ring, memory)?;
+        Ok(UringPort {
+            ring,
+            buffers,
+            receiver: Receiver::new(),
+            envelopes: Envelopes::new(),
+            waker,
+            bell_armed: false,
+            segments_max: if socket.granted.gso { TRAIN_SEGMENTS_MAX } else { 1 },
+            drops: 0,
+            _socket: socket,
+        })
+    }
+
+    fn build_ring() -> io::Result<IoUring> {
+        IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .setup_cqsize(COMPLETIONS)
+            .setup_submit_all()
+            .build(SUBMISSIONS)
+    }
+
+    /// Whether this kernel and its policy let us use the port at all.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn probe() -> io::Result<()> {
+        Self::build_ring().map(drop)
+    }
+
+    fn submit_sends(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) -> io::Result<()> {
+        outbox.arrange();
+        let mut runs = outbox.runs(self.segments_max);
+        loop {
+            self.envelopes.clear();
+            while !self.envelopes.is_full()
+                && let Some(run) = runs.next()
+            {
+                counters.datagrams_sent.add(run.count() as u64);
+                counters.bytes_written.add(run.frames().map(|frame| frame.length as u64).sum());
+                counters.sends.add(1);
+                self.envelopes.seal(outbox, &run);
+            }
+            for index in 0..self.envelopes.count() {
+                let send = opcode::SendMsg::new(SOCKET, self.envelopes.header(index))
+                    .flags((libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32)
+                    .build()
+                    .flags(squeue::Flags::SKIP_SUCCESS)
+                    .user_data(KIND_SEND | self.envelopes.datagrams_in(index) as u64);
+                self.push(send)?;
+            }
+            if !self.envelopes.is_full() {
+                return Ok(());
+            }
+            // More runs than envelopes: these must be with the kernel before their headers are used again.
+            self.ring.submit()?;
+        }
+    }
+
+    /// Puts an entry into the submission queue, making room if it is full.
+    fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
+        // SAFETY: what the entry points to (headers, the socket, buffers) lives in `self` or in the outbox, which is
+        // not touched before `enter` has taken the entry; the receive header is boxed for the life of the port.
+        while unsafe { self.ring.submission().push(&entry) }.is_err() {
+            self.ring.submit()?;
+        }
+        Ok(())
+    }
+
+    fn arm(&mut self) -> io::Result<()> {
+        if !self.receiver.armed {
+            let receive = opcode::RecvMsgMulti::new(SOCKET, self.receiver.header(), Buffers::GROUP)
+                .build()
+                .user_data(KIND_RECEIVE);
+            self.push(receive)?;
+            self.receiver.armed = true;
+        }
+        if !self.bell_armed {
+            let bell =
+                opcode::PollAdd::new(BELL, libc::POLLIN as u32).multi(true).build().user_data(KIND_BELL);
+            self.push(bell)?;
+            self.bell_armed = true;
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, patience: Patience) -> io::Result<()> {
+        let entered = match patience {
+            Patience::None => self.enter_without_waiting(),
+            Patience::Until(wait) => {
+                let until = Timespec::from(wait);
+                self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&until)).map(drop)
+            }
+        };
+        match entered {
+            // The time is over, a signal came, or completions wait to be taken first.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn enter_without_waiting(&mut self) -> io::Result<()> {
+        let (submissions, taskrun) = {
+            let queue = self.ring.submission();
+            (queue.len() as u32, queue.taskrun())
+        };
+        if submissions == 0 && !taskrun {
+            return Ok(());
+        }
+        const IORING_ENTER_GETEVENTS: u32 = 1;
+        // SAFETY: no argument is passed; the submission queue's entries are valid as argued in `push`.
+        unsafe {
+            self.ring.submitter().enter::<libc::sigset_t>(submissions, 0, IORING_ENTER_GETEVENTS, None)?;
+        }
+        Ok(())
+    }
+
+    /// Takes completions while the inbox has room.
+    fn complete(&mut self, inbox: &mut Inbox, counters: &WorkerCounters) {
+        while inbox.has_room()
+            && let Some(entry) = self.next_completion()
+        {
+            match entry.user_data() & !0xffff_ffff {
+                KIND_RECEIVE => self.received(entry.result(), entry.flags(), inbox, counters),
+                KIND_SEND => self.send_failed(entry.user_data() as u32, entry.result(), counters),
+                _ => {
+                    self.bell_armed = io_uring::cqueue::more(entry.flags());
+                    self.waker.drain();
+                }
+            }
+        }
+    }
+
+    fn next_completion(&mut self) -> Option<io_uring::cqueue::Entry> {
+        self.ring.completion().next()
+    }
+
+    fn send_failed(&mut self, datagrams: u32, result: i32, counters: &WorkerCounters) {
+        if result >= 0 {
+            return;
+        }
+        counters.send_failures.add(datagrams as u64);
+        // EIO: the device cannot segment; EINVAL: the socket cannot. Anything else is this message's own trouble.
+        if datagrams > 1 && matches!(-result, libc::EIO | libc::EINVAL) && self.segments_max > 1 {
+            self.segments_max = 1;
+            counters.gso_fallbacks.add(1);
+        }
+    }
+
+    fn received(&mut self, result: i32, flags: u32, inbox: &mut Inbox, counters: &WorkerCounters) {
+        self.receiver.armed = io_uring::cqueue::more(flags);
+        let Some(buffer) = io_uring::cqueue::buffer_select(flags) else {
+            // ENOBUFS: all buffers are in use; they come back with the next turn.
+            counters.receive_buffers_empty.add((-result == libc::ENOBUFS) as u64);
+            return;
+        };
+        self.buffers.hold(buffer);
+        let Some(message) = self.receiver.parse(self.buffers.bytes(buffer), result) else { return };
+        if let Some(drops) = message.ancillary.drops {
+            counters.receive_drops.add(drops.wrapping_sub(self.drops) as u64);
+            self.drops = drops;
+        }
+        let segment = message.ancillary.segment;
+        inbox.push_train(message.peer, buffer, message.payload.start, message.payload.len(), segment);
+    }
+}
+
+impl Port for UringPort {
+    fn turn(
+        &mut self,
+        outbox: &mut Outbox,
+        inbox: &mut Inbox,
+        patience: Patience,
+        counters: &WorkerCounters,
+    ) -> io::Result<()> {
+        inbox.clear();
+        self.buffers.give_back();
+        if !outbox.is_empty() {
+            self.submit_sends(outbox, counters)?;
+        }
+        self.arm()?;
+        let waiting = !self.ring.completion().is_empty();
+        self.enter(if waiting { Patience::None } else { patience })?;
+        self.complete(inbox, counters);
+        outbox.clear();
+        Ok(())
+    }
+
+    fn bytes(&self, datagram: &Datagram) -> &[u8] {
+        let buffer = self.buffers.bytes(datagram.buffer);
+        &buffer[datagram.start as usize..][..datagram.length as usize]
+    }
+
+    fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+}
