@@ -1,0 +1,62 @@
+//! Least recently used goes first. One list.
+
+use super::PolicyStats;
+use super::keeper::{Access, Order};
+use super::list::List;
+use super::node::Segment;
+use super::nodes::Nodes;
+use super::wheel::Wheel;
+
+/// The order.
+#[derive(Debug)]
+pub struct Lru {
+    list: List,
+}
+
+impl Lru {
+    /// Without items.
+    pub fn new() -> Lru {
+        Lru { list: List::new(Segment::Window) }
+    }
+}
+
+impl Default for Lru {
+    fn default() -> Lru {
+        Lru::new()
+    }
+}
+
+impl Order for Lru {
+    fn resize(&mut self, _budget_units: u64, _items: usize) {}
+
+    fn access(&mut self, _access: &Access) {}
+
+    fn insert(&mut self, nodes: &mut Nodes, n: u32) {
+        self.list.push_front(nodes, n);
+    }
+
+    fn hit(&mut self, nodes: &mut Nodes, n: u32) {
+        self.list.refresh(nodes, n);
+    }
+
+    fn remove(&mut self, nodes: &mut Nodes, n: u32) {
+        self.list.remove(nodes, n);
+    }
+
+    fn transfer(&mut self, nodes: &mut Nodes, from: u32, to: u32) {
+        self.list.remove(nodes, from);
+        self.list.push_front(nodes, to);
+    }
+
+    fn victim(&mut self, nodes: &mut Nodes, _wheel: &Wheel) -> Option<u32> {
+        self.list.pop_back(nodes)
+    }
+
+    fn report(&self, stats: &mut PolicyStats) {
+        stats.window_permille = 1000;
+    }
+
+    fn count(&self) -> (usize, u64) {
+        (self.list.count(), self.list.units())
+    }
+}

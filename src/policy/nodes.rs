@@ -1,0 +1,241 @@
+//! The nodes of one owner's items, addressed by where the item lives. No map keyed by item.
+//!
+//! ```text
+//! reference ─ ÷ page_units ─▶ page ─ remainder ÷ slot_units ─▶ index ─▶ block of 32 nodes ─▶ node
+//!                              │ slot_units, origin                        │ page, first index, slot_units
+//! ```
+//!
+//! A page gets its blocks when its first item is stored and gives them back when it changes its size class or is
+//! reset. Where the slots of a page begin is not told: the remainder of the first reference seen (`origin`) is
+//! enough to go both ways. A slot longer than a page (a run of pages) is one node on its first page.
+//!
+//! Cost: 12 bytes a slot of every page in use, 4 more for the deadline once any item has one, and half a byte of
+//! blocks; blocks come in slabs of 4096 nodes, so growing never copies. Time O(1).
+
+use super::node::{NODES_MAX, Node, Segment, Space};
+use crate::item_ref::ItemRef;
+
+const BLOCK_NODES: u32 = 32;
+const SLAB_NODES: u32 = 1 << 12;
+
+/// Nodes by page and index.
+#[derive(Debug)]
+pub struct Nodes {
+    page_units: u64,
+    pages: Vec<Page>,
+    blocks: Vec<Block>,
+    blocks_free: Vec<u32>,
+    slabs: Vec<Box<[Node]>>,
+    deadlines: Vec<Box<[u32]>>,
+    has_deadlines: bool,
+}
+
+#[derive(Debug, Default)]
+struct Page {
+    slot_units: u32,
+    origin: u32,
+    blocks: Box<[u32]>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Block {
+    page: u32,
+    first_index: u32,
+    slot_units: u32,
+}
+
+impl Nodes {
+    /// No nodes yet, for a region of `pages` pages of `page_units` × 16 bytes.
+    pub fn new(page_units: u64, pages: usize) -> Nodes {
+        assert!(page_units > 0 && page_units <= u32::MAX as u64);
+        Nodes {
+            page_units,
+            // Grown to the highest page seen: an owner of few pages does not pay for all.
+            pages: Vec::with_capacity(pages.min(64)),
+            blocks: Vec::new(),
+            blocks_free: Vec::new(),
+            slabs: Vec::new(),
+            deadlines: Vec::new(),
+            has_deadlines: false,
+        }
+    }
+
+    /// The node of an item, if its page has nodes; there may be no live item on it.
+    #[inline]
+    pub fn find(&self, item: ItemRef) -> Option<u32> {
+        let (page, rest) = self.split(item);
+        let page = self.pages.get(page)?;
+        if page.slot_units == 0 {
+            return None;
+        }
+        let index = rest / page.slot_units;
+        let block = *page.blocks.get((index / BLOCK_NODES) as usize)?;
+        // A reference between two slots was never stored.
+        (rest % page.slot_units == page.origin).then_some(block * BLOCK_NODES + index % BLOCK_NODES)
+    }
+
+    /// Whether the page of `item` is laid out in slots as `item` of `slot_units` needs it.
+    pub fn fits(&self, item: ItemRef, slot_units: u32) -> bool {
+        let (page, rest) = self.split(item);
+        self.pages
+            .get(page)
+            .is_some_and(|page| page.slot_units == slot_units && rest % slot_units == page.origin)
+    }
+
+    /// Lays the page of `item` out anew and returns the item's node; the page must hold no item.
+    /// `None` when no more nodes can be had ([`NODES_MAX`]).
+    pub fn lay_out(&mut self, item: ItemRef, slot_units: u32) -> Option<u32> {
+        let (page, rest) = self.split(item);
+        self.clear_page(page);
+        if page >= self.pages.len() {
+            self.pages.resize_with(page + 1, Page::default);
+        }
+        let slots = self.page_units.div_ceil(slot_units as u64).max(1) as u32;
+        let count = slots.div_ceil(BLOCK_NODES);
+        let mut blocks = Vec::with_capacity(count as usize);
+        for i in 0..count {
+            let block = Block { page: page as u32, first_index: i * BLOCK_NODES, slot_units };
+            match self.take_block(block) {
+                Some(id) => blocks.push(id),
+                None => {
+                    self.blocks_free.append(&mut blocks);
+                    return None;
+                }
+            }
+        }
+        self.pages[page] = Page { slot_units, origin: rest % slot_units, blocks: blocks.into() };
+        self.find(item)
+    }
+
+    /// Where the item of a node lives.
+    pub fn item(&self, n: u32) -> ItemRef {
+        let block = self.blocks[(n / BLOCK_NODES) as usize];
+        let page = &self.pages[block.page as usize];
+        let index = block.first_index + n % BLOCK_NODES;
+        let units =
+            block.page as u64 * self.page_units + page.origin as u64 + index as u64 * block.slot_units as u64;
+        ItemRef::new(units).expect("a node is handed out for a reference that was seen")
+    }
+
+    /// The nodes with an item among the pages that `units` from `first` touch, into `found`.
+    pub fn live_in(&self, first: ItemRef, units: u64, found: &mut Vec<u32>) {
+        let last = (first.units() + units.max(1) - 1) / self.page_units;
+        for page in self.split(first).0..=last as usize {
+            let Some(page) = self.pages.get(page) else { break };
+            for &block in &page.blocks {
+                found.extend((block * BLOCK_NODES..(block + 1) * BLOCK_NODES).filter(|&n| {
+                    self.node(n).segment() != Segment::Free
+                        && (first.units()..first.units() + units).contains(&self.item(n).units())
+                }));
+            }
+        }
+    }
+
+    /// The nodes with an item on the page of `item`, into `found`.
+    pub fn live_on_page(&self, item: ItemRef, found: &mut Vec<u32>) {
+        if let Some(page) = self.pages.get(self.split(item).0) {
+            let nodes = page.blocks.iter().flat_map(|&block| block * BLOCK_NODES..(block + 1) * BLOCK_NODES);
+            found.extend(nodes.filter(|&n| self.node(n).segment() != Segment::Free));
+        }
+    }
+
+    /// All nodes with an item; for checks.
+    pub fn all_live(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.blocks.len() as u32 * BLOCK_NODES).filter(|&n| self.node(n).segment() != Segment::Free)
+    }
+
+    /// Low 32 bits of the deadline in ms; 0 = none (or beyond the wheel's horizon).
+    #[inline]
+    pub fn deadline(&self, n: u32) -> u32 {
+        match self.has_deadlines {
+            true => self.deadlines[(n / SLAB_NODES) as usize][(n % SLAB_NODES) as usize],
+            false => 0,
+        }
+    }
+
+    /// Sets the low 32 bits of the deadline; 0 = none.
+    pub fn set_deadline(&mut self, n: u32, deadline: u32) {
+        if deadline == 0 && !self.has_deadlines {
+            return;
+        }
+        if !self.has_deadlines {
+            self.has_deadlines = true;
+            self.deadlines = self.slabs.iter().map(|_| no_deadlines()).collect();
+        }
+        self.deadlines[(n / SLAB_NODES) as usize][(n % SLAB_NODES) as usize] = deadline;
+    }
+
+    /// Bytes held: nodes, pages and blocks; deadlines apart.
+    pub fn bytes(&self) -> (usize, usize) {
+        let nodes = self.slabs.len() * SLAB_NODES as usize * size_of::<Node>();
+        let pages = self.pages.capacity() * size_of::<Page>();
+        let page_blocks: usize = self.pages.iter().map(|page| size_of_val(&*page.blocks)).sum();
+        let blocks = self.blocks.capacity() * size_of::<Block>() + self.blocks_free.capacity() * 4;
+        (nodes + pages + page_blocks + blocks, self.deadlines.len() * SLAB_NODES as usize * 4)
+    }
+
+    /// Page of a reference, and where in it.
+    #[inline]
+    fn split(&self, item: ItemRef) -> (usize, u32) {
+        let units = item.units();
+        match self.page_units.is_power_of_two() {
+            true => {
+                ((units >> self.page_units.trailing_zeros()) as usize, (units & (self.page_units - 1)) as u32)
+            }
+            false => ((units / self.page_units) as usize, (units % self.page_units) as u32),
+        }
+    }
+
+    fn clear_page(&mut self, page: usize) {
+        let Some(page) = self.pages.get_mut(page) else { return };
+        let page = std::mem::take(page);
+        debug_assert!(
+            page.blocks.iter().all(|&block| {
+                (block * BLOCK_NODES..(block + 1) * BLOCK_NODES)
+                    .all(|n| self.node(n).segment() == Segment::Free)
+            }),
+            "a page is emptied before it is laid out anew"
+        );
+        self.blocks_free.extend_from_slice(&page.blocks);
+    }
+
+    fn take_block(&mut self, block: Block) -> Option<u32> {
+        if let Some(id) = self.blocks_free.pop() {
+            self.blocks[id as usize] = block;
+            return Some(id);
+        }
+        let id = self.blocks.len() as u32;
+        if (id as usize + 1) * BLOCK_NODES as usize > NODES_MAX {
+            return None;
+        }
+        self.blocks.push(block);
+        if id * BLOCK_NODES / SLAB_NODES >= self.slabs.len() as u32 {
+            self.slabs.push(vec![Node::default(); SLAB_NODES as usize].into());
+            if self.has_deadlines {
+                self.deadlines.push(no_deadlines());
+            }
+        }
+        Some(id)
+    }
+}
+
+fn no_deadlines() -> Box<[u32]> {
+    vec![0; SLAB_NODES as usize].into()
+}
+
+impl Space for Nodes {
+    #[inline]
+    fn node(&self, n: u32) -> &Node {
+        &self.slabs[(n / SLAB_NODES) as usize][(n % SLAB_NODES) as usize]
+    }
+
+    #[inline]
+    fn node_mut(&mut self, n: u32) -> &mut Node {
+        &mut self.slabs[(n / SLAB_NODES) as usize][(n % SLAB_NODES) as usize]
+    }
+
+    #[inline]
+    fn units(&self, n: u32) -> u32 {
+        self.blocks[(n / BLOCK_NODES) as usize].slot_units
+    }
+}

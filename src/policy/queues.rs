@@ -1,0 +1,202 @@
+//! Window and segmented main region, over any [`Space`]: the same code runs the real cache and its shadows.
+//!
+//! ```text
+//! new ─▶ window (LRU) ─ over its share ─▶ candidate ┐        ┌─ loser: evicted
+//!                                                   ├ contest┤
+//!        protected (LRU) ─ over its share ─▶ probation tail: victim
+//!             ▲                                  │  └─ winner: stays, the candidate moves to probation
+//!             └──────────── hit ─────────────────┘
+//! ```
+//!
+//! All sizes are slots, in units of 16 bytes, so that items of one size behave as if they were counted.
+//! Source: Einziger, Eytan, Friedman, Manes, "Adaptive software cache management" (Middleware 2018).
+
+use super::list::List;
+use super::node::{Segment, Space};
+
+/// Share of the main region that protected items may take, in 1/1000.
+const PROTECTED_PERMILLE: u64 = 800;
+/// Items that leave the window for free room in main, in one go, at most.
+const SETTLE_MAX: usize = 4;
+
+/// The three lists.
+#[derive(Debug)]
+pub struct Queues {
+    window: List,
+    probation: List,
+    protected: List,
+    budget_units: u64,
+    window_permille: u64,
+}
+
+/// Who has to go, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loser {
+    /// The candidate: it lost the contest on leaving the window.
+    Candidate(u32),
+    /// The victim: it lost its place in main to a candidate.
+    Victim(u32),
+    /// The tail of a region that is over its share; there was no contest.
+    Surplus(u32),
+}
+
+impl Loser {
+    /// Its node, which is free now.
+    pub fn node(self) -> u32 {
+        match self {
+            Loser::Candidate(n) | Loser::Victim(n) | Loser::Surplus(n) => n,
+        }
+    }
+}
+
+impl Queues {
+    /// Empty queues.
+    pub fn new(budget_units: u64, window_permille: u64) -> Queues {
+        Queues {
+            window: List::new(Segment::Window),
+            probation: List::new(Segment::Probation),
+            protected: List::new(Segment::Protected),
+            budget_units,
+            window_permille,
+        }
+    }
+
+    /// Changes what may stay; takes effect as items come and go.
+    pub fn set_budget(&mut self, budget_units: u64) {
+        self.budget_units = budget_units;
+    }
+
+    /// Changes the window's share, in 1/1000; takes effect as items come and go.
+    pub fn set_window(&mut self, permille: u64) {
+        self.window_permille = permille;
+    }
+
+    /// Units on all lists.
+    #[inline]
+    pub fn units(&self) -> u64 {
+        self.window.units() + self.probation.units() + self.protected.units()
+    }
+
+    /// Nodes on all lists.
+    pub fn count(&self) -> usize {
+        self.window.count() + self.probation.count() + self.protected.count()
+    }
+
+    /// Whether more is held than may stay.
+    #[inline]
+    pub fn is_over(&self) -> bool {
+        self.units() > self.budget_units
+    }
+
+    /// A free node becomes the newest of the window.
+    pub fn insert<S: Space>(&mut self, space: &mut S, n: u32) {
+        self.window.push_front(space, n);
+        self.settle(space);
+    }
+
+    /// An item was used.
+    #[inline]
+    pub fn hit<S: Space>(&mut self, space: &mut S, n: u32) {
+        match space.node(n).segment() {
+            Segment::Window => self.window.refresh(space, n),
+            Segment::Protected => self.protected.refresh(space, n),
+            _ => self.protect(space, n),
+        }
+    }
+
+    /// Frees a node.
+    pub fn remove<S: Space>(&mut self, space: &mut S, n: u32) {
+        self.list_of(space, n).remove(space, n);
+    }
+
+    /// `to`, a free node, becomes the newest where `from` was; `from` becomes free.
+    pub fn transfer<S: Space>(&mut self, space: &mut S, from: u32, to: u32) {
+        let list = self.list_of(space, from);
+        list.remove(space, from);
+        list.push_front(space, to);
+    }
+
+    /// Chooses who goes and frees its node. `wins(space, candidate, victim)` decides the contest.
+    pub fn evict<S: Space>(
+        &mut self,
+        space: &mut S,
+        wins: impl FnOnce(&S, u32, u32) -> bool,
+    ) -> Option<Loser> {
+        self.settle(space);
+        let victim = self.probation.tail().or(self.protected.tail());
+        let candidate = self.window.tail().filter(|_| self.window.units() > self.window_max());
+        match (candidate, victim) {
+            (Some(candidate), Some(victim)) if self.has_room(space, candidate) => {
+                // Main is short of its share: the window is too large by far and pays itself.
+                let _ = victim;
+                self.window.remove(space, candidate);
+                Some(Loser::Surplus(candidate))
+            }
+            (Some(candidate), Some(victim)) => {
+                if wins(space, candidate, victim) {
+                    self.remove(space, victim);
+                    self.admit(space, candidate);
+                    Some(Loser::Victim(victim))
+                } else {
+                    self.window.remove(space, candidate);
+                    Some(Loser::Candidate(candidate))
+                }
+            }
+            (None, Some(victim)) => {
+                self.remove(space, victim);
+                Some(Loser::Surplus(victim))
+            }
+            (_, None) => self.window.pop_back(space).map(Loser::Surplus),
+        }
+    }
+
+    fn window_max(&self) -> u64 {
+        self.budget_units * self.window_permille / 1000
+    }
+
+    fn main_units(&self) -> u64 {
+        self.probation.units() + self.protected.units()
+    }
+
+    fn has_room<S: Space>(&self, space: &S, n: u32) -> bool {
+        self.main_units() + space.units(n) as u64 <= self.budget_units - self.window_max()
+    }
+
+    fn admit<S: Space>(&mut self, space: &mut S, n: u32) {
+        self.window.remove(space, n);
+        self.probation.push_front(space, n);
+    }
+
+    /// While main has room, what the window has too much of goes there without a contest.
+    fn settle<S: Space>(&mut self, space: &mut S) {
+        for _ in 0..SETTLE_MAX {
+            let Some(n) = self.window.tail() else { return };
+            if self.window.units() <= self.window_max() || !self.has_room(space, n) {
+                return;
+            }
+            self.admit(space, n);
+        }
+    }
+
+    fn protect<S: Space>(&mut self, space: &mut S, n: u32) {
+        self.probation.remove(space, n);
+        self.protected.push_front(space, n);
+        // Not by the share of what main may hold but of what it does: a main that shrinks keeps both lists.
+        let protected_max = (self.budget_units - self.window_max()) * PROTECTED_PERMILLE / 1000;
+        for _ in 0..SETTLE_MAX {
+            if self.protected.units() <= protected_max {
+                return;
+            }
+            let Some(oldest) = self.protected.pop_back(space) else { return };
+            self.probation.push_front(space, oldest);
+        }
+    }
+
+    fn list_of<S: Space>(&mut self, space: &S, n: u32) -> &mut List {
+        match space.node(n).segment() {
+            Segment::Window => &mut self.window,
+            Segment::Probation => &mut self.probation,
+            _ => &mut self.protected,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! S3-FIFO: three queues, no move on a hit.
+//!
+//! ```text
+//! new ─▶ small (10 %) ─ read again? ─▶ main ─ read since? ─▶ main again
+//!          │ no                          │ no
+//!          ▼                             ▼
+//!        ghost: hashes only            gone
+//! seen in the ghost ─────────────────▶ main
+//! ```
+//!
+//! A hit only counts (to 3). Cost: O(1) amortized; one byte a node, and 8 bytes a ghost entry for as many as fit
+//! the main queue. Source: Yang, Zhang, Qiu, Yue, Vinayak, "FIFO queues are all you need for cache eviction"
+//! (SOSP 2023).
+
+use super::keeper::{Access, Order};
+use super::list::List;
+use super::node::{Segment, Space};
+use super::nodes::Nodes;
+use super::wheel::Wheel;
+use super::{PolicyConfig, PolicyStats};
+
+/// Share of the budget that the small queue may take, in 1/10.
+const SMALL_TENTHS: u64 = 1;
+/// Reads that are counted.
+const READS_MAX: u8 = 3;
+/// Reads in the small queue that take an item to main.
+const READS_TO_MAIN: u8 = 2;
+/// Entries of a ghost bucket.
+const WAYS: usize = 4;
+
+/// The order.
+#[derive(Debug)]
+pub struct S3Fifo {
+    small: List,
+    main: List,
+    reads: Vec<u8>,
+    ghost: Vec<[(u32, u32); WAYS]>,
+    ghost_stamp: u32,
+    ghost_entries: u32,
+    budget_units: u64,
+    admitted: u64,
+    rejected: u64,
+}
+
+impl S3Fifo {
+    /// Without items; the ghost is sized by the configured budget and mean size.
+    pub fn new(config: &PolicyConfig) -> S3Fifo {
+        let items = (config.budget_bytes / config.mean_item_bytes.max(1)) as usize;
+        let ghost_entries = (items * 9 / 10).clamp(1, 1 << 28);
+        S3Fifo {
+            small: List::new(Segment::Window),
+            main: List::new(Segment::Probation),
+            reads: Vec::new(),
+            ghost: vec![[(0, 0); WAYS]; (ghost_entries * 2).div_ceil(WAYS)],
+            ghost_stamp: ghost_entries as u32,
+            ghost_entries: ghost_entries as u32,
+            budget_units: 0,
+            admitted: 0,
+            rejected: 0,
+        }
+    }
+
+    fn reads(&mut self, n: u32) -> &mut u8 {
+        if n as usize >= self.reads.len() {
+            self.reads.resize(n as usize + 1, 0);
+        }
+        &mut self.reads[n as usize]
+    }
+
+    fn haunt(&mut self, hash: u32) {
+        self.ghost_stamp = self.ghost_stamp.wrapping_add(1);
+        let stamp = self.ghost_stamp;
+        let oldest = self.bucket(hash).iter_mut().max_by_key(|entry| stamp.wrapping_sub(entry.1));
+        *oldest.expect("a bucket has entries") = (hash, stamp);
+    }
+
+    /// Whether the ghost knows a hash; it forgets it.
+    fn recall(&mut self, hash: u32) -> bool {
+        let (stamp, alive) = (self.ghost_stamp, self.ghost_entries);
+        let mut entries = self.bucket(hash).iter_mut();
+        match entries.find(|entry| entry.0 == hash && stamp.wrapping_sub(entry.1) < alive) {
+            Some(entry) => {
+                entry.1 = stamp.wrapping_sub(alive);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn bucket(&mut self, hash: u32) -> &mut [(u32, u32); WAYS] {
+        let at = (hash.wrapping_mul(0x9e37_79b9) as u64 * self.ghost.len() as u64) >> 32;
+        &mut self.ghost[at as usize]
+    }
+
+    fn list_of(&mut self, nodes: &Nodes, n: u32) -> &mut List {
+        match nodes.node(n).segment() {
+            Segment::Window => &mut self.small,
+            _ => &mut self.main,
+        }
+    }
+}
+
+impl Order for S3Fifo {
+    fn resize(&mut self, budget_units: u64, _items: usize) {
+        self.budget_units = budget_units;
+    }
+
+    fn access(&mut self, _access: &Access) {}
+
+    fn insert(&mut self, nodes: &mut Nodes, n: u32) {
+        *self.reads(n) = 0;
+        match self.recall(nodes.node(n).hash) {
+            true => self.main.push_front(nodes, n),
+            false => self.small.push_front(nodes, n),
+        }
+    }
+
+    fn hit(&mut self, _nodes: &mut Nodes, n: u32) {
+        let reads = self.reads(n);
+        *reads = READS_MAX.min(*reads + 1);
+    }
+
+    fn remove(&mut self, nodes: &mut Nodes, n: u32) {
+        self.list_of(nodes, n).remove(nodes, n);
+    }
+
+    fn transfer(&mut self, nodes: &mut Nodes, from: u32, to: u32) {
+        let reads = *self.reads(from);
+        *self.reads(to) = reads;
+        let list = self.list_of(nodes, from);
+        list.remove(nodes, from);
+        list.push_front(nodes, to);
+    }
+
+    fn victim(&mut self, nodes: &mut Nodes, _wheel: &Wheel) -> Option<u32> {
+        loop {
+            let small_max = (self.budget_units * SMALL_TENTHS / 10).max(1);
+            if self.small.units() > small_max || self.main.count() == 0 {
+                let n = self.small.pop_back(nodes)?;
+                if *self.reads(n) < READS_TO_MAIN {
+                    self.rejected += 1;
+                    self.haunt(nodes.node(n).hash);
+                    return Some(n);
+                }
+                self.admitted += 1;
+                *self.reads(n) = 0;
+                self.main.push_front(nodes, n);
+            } else {
+                let n = self.main.pop_back(nodes)?;
+                if *self.reads(n) == 0 {
+                    return Some(n);
+                }
+                // Each round trip costs a read that was counted, so the loop is short on average.
+                *self.reads(n) -= 1;
+                self.main.push_front(nodes, n);
+            }
+        }
+    }
+
+    fn report(&self, stats: &mut PolicyStats) {
+        stats.admitted = self.admitted;
+        stats.rejected = self.rejected;
+        stats.window_permille = SMALL_TENTHS * 100;
+        stats.memory_bytes += (self.reads.capacity() + size_of_val(&*self.ghost)) as u64;
+    }
+
+    fn count(&self) -> (usize, u64) {
+        (self.small.count() + self.main.count(), self.small.units() + self.main.units())
+    }
+}
