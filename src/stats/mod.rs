@@ -1,3 +1,4 @@
 //! What the server counts and how it is shown.
 
 pub mod counters;
+pub mod histogram;
