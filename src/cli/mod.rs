@@ -26,7 +26,7 @@ enum Command {
     /// Serve a cache
     Serve(serve::Args),
     /// Drive a memcached-compatible server over UDP and measure it
-    Load(load::Args),
+    Load(Box<load::Args>), // boxed: it has five times the flags of any other
     /// Show latency histograms
     Hist(hist::Args),
     /// Replay a trace through the cache policy and print its hit ratio

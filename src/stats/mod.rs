@@ -1,3 +1,5 @@
 //! What the server counts and how it is shown.
 
 pub mod counters;
+pub mod histogram;
+pub mod view;

@@ -1,0 +1,103 @@
+//! From asks to bytes and from bytes to answers: one file a protocol, behind [`Codec`].
+//!
+//! A codec knows nothing of request ids, sockets or keys' numbers. It writes the body of one datagram and reads the
+//! body of one whole message. A new protocol is a new file that implements [`Codec`], and an arm in `run`.
+
+pub mod meta;
+pub mod text;
+
+/// Speaks one protocol.
+pub trait Codec: Send + Clone {
+    /// Begins a read of `count` keys.
+    fn begin_get(&self, count: usize, out: &mut Vec<u8>);
+    /// Adds the key with number `index` in this datagram.
+    fn get_key(&self, index: usize, count: usize, key: &[u8], out: &mut Vec<u8>);
+    /// Ends a read.
+    fn end_get(&self, out: &mut Vec<u8>);
+    /// Begins a set; the caller appends exactly `value_bytes` bytes, then calls [`Codec::end_set`].
+    fn begin_set(&self, key: &[u8], ttl_s: u32, value_bytes: usize, out: &mut Vec<u8>);
+    /// Ends a set.
+    fn end_set(&self, out: &mut Vec<u8>);
+    /// A delete.
+    fn delete(&self, key: &[u8], out: &mut Vec<u8>);
+    /// A touch.
+    fn touch(&self, key: &[u8], ttl_s: u32, out: &mut Vec<u8>);
+    /// Reads the answers of one message in order; stops at the first bytes that make no sense.
+    fn decode(&self, body: &[u8], each: &mut impl FnMut(Answer));
+}
+
+/// One answer in a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer<'a> {
+    /// A hit. Number in the datagram and key, where the protocol returns them.
+    Value {
+        /// Number of the key in the request.
+        index: Option<usize>,
+        /// The key that the server named.
+        key: Option<&'a [u8]>,
+        /// The value.
+        data: &'a [u8],
+    },
+    /// A key that is not there.
+    Miss {
+        /// Number of the key in the request.
+        index: Option<usize>,
+        /// The key that the server named.
+        key: Option<&'a [u8]>,
+    },
+    /// No more values: what was not named is not there.
+    End,
+    /// Stored, deleted, touched.
+    Done,
+    /// Not found, not stored, exists.
+    Refused,
+    /// The server's complaint, without the line end.
+    Error(&'a [u8]),
+    /// Bytes that are no reply of this protocol.
+    Garbage,
+}
+
+/// Appends a number in decimal.
+#[inline]
+pub(super) fn push_decimal(mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Splits a line off, without its CR LF.
+#[inline]
+pub(super) fn line(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = body.iter().position(|&b| b == b'\n')?;
+    let text = &body[..end];
+    Some((text.strip_suffix(b"\r").unwrap_or(text), &body[end + 1..]))
+}
+
+/// A decimal number of at most nine digits.
+#[inline]
+pub(super) fn decimal(text: &[u8]) -> Option<usize> {
+    if text.is_empty() || text.len() > 9 {
+        return None;
+    }
+    text.iter().try_fold(0, |n, &b| b.is_ascii_digit().then(|| n * 10 + (b - b'0') as usize))
+}
+
+/// Splits a value of `bytes` and its CR LF off.
+#[inline]
+pub(super) fn value(body: &[u8], bytes: usize) -> Option<(&[u8], &[u8])> {
+    let rest = body.get(bytes..)?.strip_prefix(b"\r\n")?;
+    Some((&body[..bytes], rest))
+}
+
+/// Whether the line is one of the protocol's complaints.
+pub(super) fn is_error(line: &[u8]) -> bool {
+    line == b"ERROR" || line.starts_with(b"SERVER_ERROR") || line.starts_with(b"CLIENT_ERROR")
+}

@@ -1,0 +1,221 @@
+//! What a run came to: the JSON object, and the table for people.
+
+use super::run::Measured;
+use super::workload::Command;
+use serde_json::{Map, Value, json};
+use std::fmt::Write;
+
+/// Busy share from which the client is taken for the limit, 0..=1.
+pub const BUSY_SHARE_LIMIT: f64 = 0.9;
+
+/// A run's result with what is needed to judge it.
+pub struct Report<'a> {
+    /// The measurement.
+    pub measured: &'a Measured,
+    /// Requests a second that were asked for, of an open loop.
+    pub offered_per_s: Option<f64>,
+    /// The fill before it.
+    pub fill: Option<&'a Measured>,
+    /// Values were checked.
+    pub verify: bool,
+    /// A trace was replayed: the ratio of hits matters.
+    pub trace: bool,
+}
+
+impl Report<'_> {
+    /// Share of the gets that hit, 0..=1; lost ones are in neither part.
+    pub fn hit_ratio(&self) -> f64 {
+        let get = self.measured.tally.of(Command::Get);
+        get.hits as f64 / (get.hits + get.misses).max(1) as f64
+    }
+
+    /// Why the client and not the server set the rate, if it did.
+    pub fn client_limit(&self) -> Option<String> {
+        let busy = self.measured.busy_share;
+        let lag_us = self.measured.latencies.send_lag.summary().p99;
+        if busy >= BUSY_SHARE_LIMIT {
+            let share = busy * 100.0;
+            return Some(format!(
+                "its busiest thread had no rest ({share:.0} % busy): give it --threads and --cpus of its own"
+            ));
+        }
+        if self.offered_per_s.is_some() && lag_us > 1000.0 {
+            return Some(format!(
+                "requests left late (p99 {lag_us:.0} µs): something else runs on its processors"
+            ));
+        }
+        None
+    }
+
+    /// The JSON object. `commands` holds those that were sent.
+    pub fn json(&self) -> Value {
+        let Measured { tally, latencies, seconds, .. } = self.measured;
+        let mut commands = Map::new();
+        for command in Command::ALL {
+            let counts = tally.of(command);
+            if counts.sent == 0 {
+                continue;
+            }
+            let answered = counts.hits + counts.misses + counts.errors;
+            commands.insert(
+                command.name().into(),
+                json!({
+                    "sent": counts.sent, "hits": counts.hits, "misses": counts.misses, "lost": counts.lost,
+                    "errors": counts.errors, "rate_per_s": answered as f64 / seconds,
+                    "latency_us": latencies.of(command).summary(),
+                }),
+            );
+        }
+        let mut object = json!({
+            "commands": commands,
+            "verify": {
+                "enabled": self.verify, "checked": tally.events.checked, "wrong": tally.events.wrong,
+                "stale": tally.events.stale,
+            },
+            "seconds": seconds,
+            "rate_per_s": self.rate_per_s(),
+            "offered_per_s": self.offered_per_s,
+            "loss_ratio": self.loss_ratio(),
+            "hit_ratio": self.hit_ratio(),
+            "events": tally.events,
+            "client": {
+                "busy_share": self.measured.busy_share, "cpu_share": self.measured.cpu_share,
+                "limited": self.client_limit().is_some(),
+                "send_lag_us": latencies.send_lag.summary(),
+                "stalls": self.measured.stalls, "trains_split": self.measured.trains_split,
+            },
+        });
+        if let Some(fill) = self.fill {
+            let counts = fill.tally.of(Command::Set);
+            object["fill"] = json!({
+                "sent": counts.sent, "stored": counts.hits, "lost": counts.lost, "errors": counts.errors,
+                "unfilled": fill.unfilled, "seconds": fill.seconds,
+            });
+        }
+        object
+    }
+
+    /// Keys answered a second.
+    pub fn rate_per_s(&self) -> f64 {
+        self.measured.tally.answered() as f64 / self.measured.seconds
+    }
+
+    /// Share of what was sent that was lost, 0..=1.
+    pub fn loss_ratio(&self) -> f64 {
+        let tally = &self.measured.tally;
+        tally.lost() as f64 / tally.sent().max(1) as f64
+    }
+
+    /// The table for people.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        self.write_text(&mut out).expect("a string takes everything");
+        out
+    }
+
+    fn write_text(&self, out: &mut String) -> std::fmt::Result {
+        let Measured { tally, latencies, seconds, .. } = self.measured;
+        writeln!(
+            out,
+            "{:<7} {:>12} {:>12} {:>11} {:>9} {:>8} {:>11}  {:>9} {:>9} {:>9} {:>9} {:>9}",
+            "command",
+            "sent",
+            "hits",
+            "misses",
+            "lost",
+            "errors",
+            "per second",
+            "p50 µs",
+            "p90",
+            "p99",
+            "p99.9",
+            "max"
+        )?;
+        for command in Command::ALL {
+            let counts = tally.of(command);
+            if counts.sent == 0 {
+                continue;
+            }
+            let l = latencies.of(command).summary();
+            let rate = (counts.hits + counts.misses + counts.errors) as f64 / seconds;
+            writeln!(
+                out,
+                "{:<7} {:>12} {:>12} {:>11} {:>9} {:>8} {:>11.0}  {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>9.1}",
+                command.name(),
+                counts.sent,
+                counts.hits,
+                counts.misses,
+                counts.lost,
+                counts.errors,
+                rate,
+                l.p50,
+                l.p90,
+                l.p99,
+                l.p999,
+                l.max
+            )?;
+        }
+        self.write_notes(out)
+    }
+
+    fn write_notes(&self, out: &mut String) -> std::fmt::Result {
+        let events = &self.measured.tally.events;
+        if self.trace || self.measured.tally.of(Command::Get).misses > 0 {
+            writeln!(out, "hit ratio {:.4}", self.hit_ratio())?;
+        }
+        match self.offered_per_s {
+            Some(offered) => writeln!(
+                out,
+                "open loop: offered {offered:.0}/s, answered {:.0}/s, lost {:.3} %; latency from the intended send time",
+                self.rate_per_s(),
+                self.loss_ratio() * 100.0
+            )?,
+            None => writeln!(
+                out,
+                "closed loop: answered {:.0}/s, lost {:.3} %; a server that stalls stalls this client too, so pauses hide \
+                 from these percentiles: use --rate to see them",
+                self.rate_per_s(),
+                self.loss_ratio() * 100.0
+            )?,
+        }
+        let noted = [
+            ("late", events.late),
+            ("duplicate", events.duplicate),
+            ("reordered", events.reordered),
+            ("unknown", events.unknown),
+            ("mismatched", events.mismatched),
+            ("garbage", events.garbage),
+            ("unreachable", events.unreachable),
+            ("send blocked", events.send_blocked),
+            ("send failed", events.send_failed),
+            ("reassembly full", events.reassembly_full),
+            ("trains split", self.measured.trains_split),
+        ];
+        let noted: Vec<String> =
+            noted.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name} {n}")).collect();
+        if !noted.is_empty() {
+            writeln!(out, "replies and sends: {}", noted.join(", "))?;
+        }
+        if events.clamped > 0 {
+            writeln!(out, "{} values did not fit a UDP request and were cut to what does", events.clamped)?;
+        }
+        if events.raised > 0 {
+            writeln!(
+                out,
+                "{} values were made longer, to 24 bytes, so that they can be checked",
+                events.raised
+            )?;
+        }
+        if self.verify {
+            writeln!(
+                out,
+                "verify: {} checked, {} wrong, {} stale",
+                events.checked, events.wrong, events.stale
+            )?;
+        }
+        if let Some(why) = self.client_limit() {
+            writeln!(out, "THE CLIENT WAS THE LIMIT: {why}")?;
+        }
+        Ok(())
+    }
+}

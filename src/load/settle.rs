@@ -1,0 +1,162 @@
+//! What the answers of a reply mean for the request that asked: counts, latency, and the checks of `--verify`.
+
+use super::client::Setup;
+use super::codec::{Answer, Codec};
+use super::in_flight::{Pending, Slot};
+use super::latency::Latencies;
+use super::source::End;
+use super::tally::Tally;
+use super::workload::{Ask, Command};
+use crate::config::limits::KEY_BYTES_MAX;
+
+/// Settles requests into counts.
+pub(super) struct Settle<'a> {
+    pub setup: &'a Setup,
+    pub tally: &'a mut Tally,
+    pub latencies: &'a mut Latencies,
+    /// What ended, for the source.
+    pub ends: &'a mut Vec<(Ask, End)>,
+}
+
+impl Settle<'_> {
+    /// Settles one message; whether the request now has all its answers.
+    #[inline]
+    pub fn message<C: Codec>(
+        &mut self,
+        codec: &C,
+        slot: &mut Slot,
+        keys: &[Pending],
+        body: &[u8],
+        now_ns: u64,
+    ) -> bool {
+        let before = slot.answered;
+        let all = u64::MAX >> (64 - keys.len());
+        codec.decode(body, &mut |answer| self.answer(slot, keys, all, answer));
+        let fresh = (slot.answered ^ before).count_ones();
+        if fresh > 0 && slot.measured {
+            let latency_ns = now_ns.saturating_sub(slot.intended_ns);
+            self.latencies.commands[slot.command as usize].record_n(latency_ns, fresh as u64);
+        }
+        slot.answered == all
+    }
+
+    /// The request has waited too long: what is not answered is lost.
+    pub fn lost(&mut self, slot: &mut Slot, keys: &[Pending], now_ns: u64) {
+        for (index, pending) in keys.iter().enumerate() {
+            if slot.answered >> index & 1 == 0 {
+                self.end(slot, index, pending, End::Lost);
+                if slot.measured {
+                    self.latencies.lost.record(now_ns.saturating_sub(slot.intended_ns));
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn answer(&mut self, slot: &mut Slot, keys: &[Pending], all: u64, answer: Answer) {
+        let waiting = all & !slot.answered;
+        let first = (waiting != 0).then(|| waiting.trailing_zeros() as usize);
+        let get = slot.command == Command::Get;
+        let settled = match answer {
+            Answer::Value { index, key, data } if get => {
+                let found = self.find(keys, waiting, index, key);
+                if self.setup.versions.is_some() {
+                    self.check(found.map(|index| (keys[index].ask.key, keys[index].version)), key, data);
+                }
+                found.map(|index| (index, End::Done))
+            }
+            Answer::Miss { index, key } if get => {
+                self.find(keys, waiting, index, key).map(|index| (index, End::Miss))
+            }
+            Answer::End if get => {
+                for (index, pending) in keys.iter().enumerate() {
+                    if waiting >> index & 1 != 0 {
+                        self.end(slot, index, pending, End::Miss);
+                    }
+                }
+                return;
+            }
+            Answer::Done if !get => first.map(|index| (index, End::Done)),
+            Answer::Refused if !get => first.map(|index| (index, End::Miss)),
+            Answer::Error(_) => first.map(|index| (index, End::Error)),
+            Answer::Garbage => {
+                self.tally.events.garbage += 1;
+                return;
+            }
+            // The meta protocol answers a touch of a missing key with EN, a touched one with HD.
+            Answer::Miss { .. } => first.map(|index| (index, End::Miss)),
+            _ => None,
+        };
+        match settled {
+            Some((index, end)) => self.end(slot, index, &keys[index], end),
+            None => self.tally.events.mismatched += 1,
+        }
+    }
+
+    /// The waiting key that an answer is about.
+    #[inline]
+    fn find(
+        &self,
+        keys: &[Pending],
+        waiting: u64,
+        index: Option<usize>,
+        key: Option<&[u8]>,
+    ) -> Option<usize> {
+        let mut buffer = [0; KEY_BYTES_MAX];
+        let mut candidates = match index {
+            Some(index) if index < 64 => waiting & 1 << index,
+            Some(_) => 0,
+            None => waiting,
+        };
+        while candidates != 0 {
+            let index = candidates.trailing_zeros() as usize;
+            match key {
+                Some(key) if self.setup.keys.write(keys[index].ask.key, &mut buffer) != key => {}
+                _ => return Some(index),
+            }
+            candidates &= candidates - 1;
+        }
+        None
+    }
+
+    /// Checks a value: it must be that of the key the server named, or else of the key that was asked for.
+    fn check(&mut self, asked: Option<(u32, u32)>, named: Option<&[u8]>, data: &[u8]) {
+        let mut buffer = [0; KEY_BYTES_MAX];
+        let key: &[u8] = match (named, asked) {
+            (Some(key), _) => key,
+            (None, Some((key, _))) => self.setup.keys.write(key, &mut buffer),
+            (None, None) => return,
+        };
+        self.tally.events.checked += 1;
+        match (self.setup.values.check(key, data), asked) {
+            (Err(_), _) => self.tally.events.wrong += 1,
+            (Ok(version), Some((_, floor))) if version < floor => self.tally.events.stale += 1,
+            _ => {}
+        }
+    }
+
+    /// One key has ended.
+    #[inline]
+    fn end(&mut self, slot: &mut Slot, index: usize, pending: &Pending, end: End) {
+        slot.answered |= 1 << index;
+        let command = pending.ask.command;
+        if slot.measured {
+            let counts = &mut self.tally.commands[command as usize];
+            match end {
+                End::Done => counts.hits += 1,
+                End::Miss => counts.misses += 1,
+                End::Error => counts.errors += 1,
+                End::Lost => counts.lost += 1,
+            }
+        }
+        if let (Some(versions), Command::Set | Command::Delete) = (&self.setup.versions, command) {
+            match end {
+                End::Done => versions.acknowledged(pending.ask.key, pending.version),
+                // A delete of a missing key changed nothing, nor did a refused set.
+                End::Miss | End::Error => versions.refused(pending.ask.key),
+                End::Lost => versions.lost(pending.ask.key),
+            }
+        }
+        self.ends.push((pending.ask, end));
+    }
+}

@@ -1,0 +1,14 @@
+//! Histogram logs, shown: read ([`log`]), as tables ([`table`]), as text plots ([`ascii`]).
+//!
+//! ```text
+//! FILE… ─▶ log ─▶ Series (file, tag, intervals, total) ─▶ table · ascii · png · html
+//! ```
+//! Everything here is for people and off every hot path. A tag `lost` is a series like any other in tables, but its
+//! counts are also the loss in plots over time (`sherwood load` writes it so).
+
+pub mod ascii;
+pub mod figure;
+pub mod log;
+pub mod table;
+
+pub use log::{Interval, Series, Unit, read};
