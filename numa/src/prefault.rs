@@ -2,11 +2,12 @@
 //!
 //! First touch costs the kernel a fault and the zeroing of the page, seconds per GiB on some virtual machines, and
 //! decides the node of memory that is not bound. `MADV_POPULATE_WRITE` (Linux 5.14) does it without a fault per page,
-//! and answers with an error where a touch would be a SIGBUS: a pool of huge pages that ran dry says EFAULT.
+//! and answers with an error where a touch would be a SIGBUS: a pool of huge pages that ran dry says EFAULT. Then
+//! `Huge::Auto` goes on page by page, with ordinary memory in the place of each page that is missing.
 
 use crate::pool::{Kernel, grant_command};
 use crate::region::errno_of;
-use crate::{Error, Region, pin_current_thread};
+use crate::{Error, Huge, Region, pin_current_thread};
 use memmap2::Advice;
 use nix::errno::Errno;
 use std::ops::Range;
@@ -77,28 +78,56 @@ impl Region {
     }
 
     /// Populates the whole pages that overlap `range`, which lies within the region.
-    pub(crate) fn populate(&self, range: Range<usize>) -> Result<(), Error> {
+    fn populate(&self, range: Range<usize>) -> Result<(), Error> {
         let page = self.kind.bytes();
-        let start = range.start / page * page;
-        let end = range.end.next_multiple_of(page).min(self.bytes());
+        let whole = range.start / page * page..range.end.next_multiple_of(page).min(self.bytes());
+        match self.populate_pages(whole.clone()) {
+            Err(Error::Populate { errno: Errno::EFAULT, .. })
+                if self.kind.is_pooled() && self.request.huge == Huge::Auto =>
+            {
+                self.populate_what_there_is(whole)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The pool ran dry in `range`: page by page, with ordinary memory in the place of each that is missing.
+    fn populate_what_there_is(&self, range: Range<usize>) -> Result<(), Error> {
+        let kernel = Kernel::this();
+        let bytes = self.kind.bytes();
+        for start in range.step_by(bytes) {
+            let page = start..start + bytes;
+            match self.populate_pages(page.clone()) {
+                Err(Error::Populate { errno: Errno::EFAULT, .. }) => {
+                    self.stand_in(start, &kernel)?;
+                    self.populate_pages(page)?;
+                }
+                outcome => outcome?,
+            }
+        }
+        Ok(())
+    }
+
+    /// One call to the kernel, for whole pages.
+    pub(crate) fn populate_pages(&self, range: Range<usize>) -> Result<(), Error> {
         let mut outcome = Ok(());
         for _attempt in 0..RETRIES_MAX {
-            outcome = self.map.advise_range(Advice::PopulateWrite, self.offset + start, end - start);
+            outcome = self.map.advise_range(Advice::PopulateWrite, self.offset + range.start, range.len());
             match &outcome {
                 Err(error) if matches!(errno_of(error), Errno::EINTR | Errno::EAGAIN) => continue,
                 _ => break,
             }
         }
-        outcome.map_err(|error| self.explain(errno_of(&error), end - start))
+        outcome.map_err(|error| self.explain(errno_of(&error)))
     }
 
-    fn explain(&self, errno: Errno, bytes: usize) -> Error {
+    fn explain(&self, errno: Errno) -> Error {
         let (kind, node) = (self.kind, self.request.node);
         let remedy = match errno {
             Errno::EINVAL => "uname -r, this needs Linux 5.14 or later".to_owned(),
             Errno::EFAULT if kind.is_pooled() => {
-                let pages = (bytes / kind.bytes()) as u64;
-                grant_command(kind, node, Kernel::this().pool(kind, node), pages)
+                let missing = self.placed().bytes_untouched / kind.bytes() as u64;
+                grant_command(kind, node, Kernel::this().pool(kind, node), missing)
             }
             _ => "free -m, and lower --memory".to_owned(),
         };

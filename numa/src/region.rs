@@ -9,7 +9,10 @@
 //!                    EFAULT only here; without the probe the first touch would be a SIGBUS
 //! ```
 //!
-//! The region is zero-filled. Its users take `words()[a..b]`; nothing else is needed to split it.
+//! The region is zero-filled. Its users take `words()[a..b]`; nothing else is needed to split it. Prefault it before use:
+//! a pool may run dry after all (other processes, other regions of ours), and that is an answer to `prefault` and a
+//! SIGBUS to a touch. Then `Huge::Auto` puts ordinary memory in the place of each page that is missing, and an order is
+//! an error.
 //!
 //! What it does not do: grow, move, return pages before it is dropped, or place anything but whole regions.
 #![allow(unsafe_code)]
@@ -21,8 +24,9 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 use nix::errno::Errno;
 use std::ffi::CString;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::{io, slice};
 
 /// What is asked for.
@@ -50,6 +54,8 @@ pub struct Region {
     /// Where the region starts in `map`: transparent huge pages want 2 MiB alignment, which mmap need not give.
     pub(crate) offset: usize,
     bytes: usize,
+    /// Bytes of pages that the pool could not give, and that ordinary memory stands in for.
+    stand_in_bytes: AtomicUsize,
 }
 
 impl Region {
@@ -104,59 +110,94 @@ impl Region {
         let bytes = check_size(request, kind)?;
         check_free(request, kind, bytes, kernel)?;
         let (map, offset) = map_pages(request, kind, bytes)?;
-        let region = Region { request: request.clone(), kind, refused: Vec::new(), map, offset, bytes };
-        region.name_mapping();
-        if let Some(node) = request.node {
-            let name = request.name;
-            bind::bind(region.as_ptr(), bytes, node).map_err(|errno| Error::Bind {
-                region: name,
-                node,
-                errno,
-            })?;
-        }
-        region.advise_pages()?;
-        if request.mlock && !kind.is_pooled() {
-            region.lock()?;
-        }
+        let stand_in_bytes = AtomicUsize::new(0);
+        let refused = Vec::new();
+        let region = Region { request: request.clone(), kind, refused, map, offset, bytes, stand_in_bytes };
+        region.settle(0..bytes, kind)?;
         if kind.is_pooled() {
-            region.populate(0..kind.bytes())?; // the probe
+            region.populate_pages(0..kind.bytes())?; // the probe
         }
         Ok(region)
     }
 
-    fn advise_pages(&self) -> Result<(), Error> {
-        match self.kind {
-            PageKind::Thp => self.advise(Advice::HugePage, "madvise(MADV_HUGEPAGE)"),
-            // A kernel built without transparent huge pages answers EINVAL: then there is nothing to switch off.
-            PageKind::Small => self.advise(Advice::NoHugePage, "madvise(MADV_NOHUGEPAGE)").or(Ok(())),
-            PageKind::TwoMib | PageKind::OneGib => Ok(()),
+    /// Puts ordinary memory in the place of the page at `start`, which the pool could not give.
+    ///
+    /// For a page that nobody has touched: a store to it that comes between the refusal and this call is lost.
+    pub(crate) fn stand_in(&self, start: usize, kernel: &Kernel) -> Result<(), Error> {
+        let bytes = self.kind.bytes();
+        assert!(self.kind.is_pooled() && start.is_multiple_of(bytes) && start + bytes <= self.bytes);
+        check_free(&self.request, PageKind::Small, bytes, kernel)?;
+        let place = self.as_ptr().wrapping_add(start);
+        // SAFETY: the range is a whole page of our own mapping (asserted), which stays readable, writable, zero-filled
+        // memory at the same address: what `words` and `as_ptr` promise holds before and after. `map` unmaps it by
+        // address, whatever kind of page is there.
+        let placed = unsafe {
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            libc::mmap(
+                place.cast(),
+                bytes,
+                access,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED,
+                -1,
+                0,
+            )
+        };
+        if placed == libc::MAP_FAILED {
+            let (region, errno) = (self.request.name, Errno::last());
+            return Err(Error::Map { region, call: "mmap(MAP_FIXED)", bytes, errno });
         }
+        let kind = if kernel.thp_enabled() { PageKind::Thp } else { PageKind::Small };
+        self.settle(start..start + bytes, kind)?;
+        // Relaxed: a figure for the report.
+        self.stand_in_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
     }
 
-    fn advise(&self, advice: Advice, call: &'static str) -> Result<(), Error> {
-        let (region, bytes) = (self.request.name, self.bytes);
-        self.map.advise_range(advice, self.offset, bytes).map_err(|error| Error::Map {
-            region,
-            call,
-            bytes,
-            errno: errno_of(&error),
-        })
+    /// Bytes in ordinary memory though the region is of huge pages.
+    pub(crate) fn stand_in_bytes(&self) -> usize {
+        self.stand_in_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What a fresh mapping needs before its first touch: a name, a node, the right pages, a lock.
+    fn settle(&self, range: Range<usize>, kind: PageKind) -> Result<(), Error> {
+        let (region, bytes) = (self.request.name, range.len());
+        let start = self.as_ptr().wrapping_add(range.start);
+        self.name_mapping(start, bytes);
+        if let Some(node) = self.request.node {
+            bind::bind(start, bytes, node).map_err(|errno| Error::Bind { region, node, errno })?;
+        }
+        match kind {
+            PageKind::Thp => self.advise(Advice::HugePage, "madvise(MADV_HUGEPAGE)", range)?,
+            // A kernel built without transparent huge pages answers EINVAL: then there is nothing to switch off.
+            PageKind::Small => {
+                self.advise(Advice::NoHugePage, "madvise(MADV_NOHUGEPAGE)", range).or(Ok(()))?
+            }
+            PageKind::TwoMib | PageKind::OneGib => return Ok(()), // never swapped: no lock
+        }
+        if self.request.mlock { self.lock(start, bytes) } else { Ok(()) }
+    }
+
+    fn advise(&self, advice: Advice, call: &'static str, range: Range<usize>) -> Result<(), Error> {
+        let (region, bytes) = (self.request.name, range.len());
+        let advised = self.map.advise_range(advice, self.offset + range.start, bytes);
+        advised.map_err(|error| Error::Map { region, call, bytes, errno: errno_of(&error) })
     }
 
     /// Pages are locked when they are touched, so that locking does not populate them on one thread.
-    fn lock(&self) -> Result<(), Error> {
-        // SAFETY: mlock2 changes no memory; the range is our own mapping.
-        let status = unsafe { libc::mlock2(self.as_ptr().cast(), self.bytes, libc::MLOCK_ONFAULT) };
-        let (region, bytes) = (self.request.name, self.bytes);
+    fn lock(&self, start: *mut u8, bytes: usize) -> Result<(), Error> {
+        // SAFETY: mlock2 changes no memory, and answers ENOMEM for a range that is not mapped.
+        let status = unsafe { libc::mlock2(start.cast(), bytes, libc::MLOCK_ONFAULT) };
+        let region = self.request.name;
         Errno::result(status).map(drop).map_err(|errno| Error::Lock { region, bytes, errno })
     }
 
     /// `[anon:sherwood table]` in /proc/PID/maps. A convenience: kernels without CONFIG_ANON_VMA_NAME refuse, and
     /// pages of a pool already have a name there.
-    fn name_mapping(&self) {
+    fn name_mapping(&self, start: *mut u8, bytes: usize) {
         let name = CString::new(format!("sherwood {}", self.request.name));
-        let start = NonNull::new(self.as_ptr().cast());
-        if let (Ok(name), Some(start), Some(bytes)) = (name, start, NonZeroUsize::new(self.bytes)) {
+        if let (Ok(name), Some(start), Some(bytes)) =
+            (name, NonNull::new(start.cast()), NonZeroUsize::new(bytes))
+        {
             let _unnamed_is_fine = nix::sys::prctl::set_vma_anon_name(start, bytes, Some(&name));
         }
     }

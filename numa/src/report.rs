@@ -31,6 +31,10 @@ pub struct RegionReport {
     pub granted_kind: PageKind,
     /// Bytes mapped: whole pages.
     pub granted_bytes: usize,
+    /// Of these, bytes in ordinary memory because the pool ran dry while it was populated.
+    pub stand_in_bytes: usize,
+    /// Of these, bytes that the kernel has joined into transparent huge pages.
+    pub joined_bytes: u64,
     /// The node it is bound to.
     pub node: Option<usize>,
     /// Larger pages that were tried first.
@@ -63,11 +67,19 @@ impl Region {
             asked_bytes: self.request.bytes,
             granted_kind: self.kind,
             granted_bytes: self.bytes(),
+            stand_in_bytes: self.stand_in_bytes(),
+            joined_bytes: self.joined_bytes(),
             node: self.request.node,
             refused: self.refused.clone(),
             placed: self.placed(),
             locked: self.request.mlock || self.kind.is_pooled(),
         }
+    }
+
+    fn joined_bytes(&self) -> u64 {
+        let start = self.as_ptr() as usize;
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+        joined_bytes(&smaps, start..start + self.bytes())
     }
 
     /// Where the pages are now.
@@ -80,7 +92,8 @@ impl Region {
             (0..count).map(|i| self.as_ptr().wrapping_add((i * pages / count) * page)).collect();
         let mut nodes = vec![Err(Errno::ENOENT); count];
         let verified = bind::locate(&addresses, &mut nodes).is_ok();
-        let mut placed = Placed { sampled: count < pages, verified, ..Placed::default() };
+        let sampled = count < pages || self.stand_in_bytes() > 0;
+        let mut placed = Placed { sampled, verified, ..Placed::default() };
         let mut pages_by_node = BTreeMap::<Option<usize>, usize>::new();
         for node in &nodes {
             *pages_by_node.entry(node.ok()).or_default() += 1;
@@ -94,6 +107,24 @@ impl Region {
         }
         placed
     }
+}
+
+/// Sums `AnonHugePages` over the mappings that start in `range`. Ours have a name of their own, so the kernel does not
+/// merge them with others'; one that starts before the range (alignment) counts as well.
+fn joined_bytes(smaps: &str, range: std::ops::Range<usize>) -> u64 {
+    let mut inside = false;
+    let mut kib = 0;
+    for line in smaps.lines() {
+        let mut words = line.split_whitespace();
+        let first = words.next().unwrap_or_default();
+        if let Some((start, end)) = first.split_once('-') {
+            let address = |hex| usize::from_str_radix(hex, 16).unwrap_or(0);
+            inside = address(start) < range.end && address(end) > range.start;
+        } else if inside && first == "AnonHugePages:" {
+            kib += words.next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
+        }
+    }
+    (kib << 10).min(range.len() as u64)
 }
 
 impl Refusal {
@@ -113,6 +144,12 @@ impl fmt::Display for RegionReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}: asked {} ({})", self.name, Bytes(self.asked_bytes as u64), self.asked_huge)?;
         write!(out, ", granted {} in {} pages", Bytes(self.granted_bytes as u64), self.granted_kind)?;
+        if self.granted_kind == PageKind::Thp {
+            write!(out, " ({} joined)", Bytes(self.joined_bytes))?;
+        }
+        if self.stand_in_bytes > 0 {
+            write!(out, " ({} of ordinary memory: the pool ran dry)", Bytes(self.stand_in_bytes as u64))?;
+        }
         match self.node {
             Some(node) => write!(out, " bound to node {node}")?,
             None => write!(out, " of the node of first touch")?,
@@ -149,6 +186,16 @@ impl fmt::Display for Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn joined_pages_are_those_of_our_mappings() {
+        let smaps = "1000-3000 rw-p 0 0:0 0 [anon:a]\nAnonHugePages:  4 kB\nVmFlags: rd\n\
+                     3000-9000 rw-p 0 0:0 0 [anon:b]\nRss: 8 kB\nAnonHugePages:  8 kB\n\
+                     9000-a000 rw-p 0 0:0 0\nAnonHugePages:  2 kB\n";
+        assert_eq!(joined_bytes(smaps, 0x3000..0x9000), 8 << 10);
+        assert_eq!(joined_bytes(smaps, 0x2000..0x9000), 12 << 10);
+        assert_eq!(joined_bytes(smaps, 0xa000..0xb000), 0);
+    }
 
     #[test]
     fn bytes_for_people() {

@@ -13,7 +13,7 @@ use numa::report::Bytes;
 use numa::topology::Node;
 use numa::{Plan, Request, Topology, Workers};
 use serde::Serialize;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -54,13 +54,17 @@ pub struct Args {
 pub fn run(args: &Args) -> Outcome {
     let machine = machine(args)?;
     let request = request(args, &machine)?;
-    let plan = numa::plan(&machine, &request)?;
-    let text = if args.json {
-        serde_json::to_string(&Report::new(&machine, &request, &plan))? + "\n"
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let plan = numa::plan(&machine, &request)?;
+        let json = serde_json::to_string(&Report::new(&machine, &request, &plan))?;
+        writeln!(out, "{json}")?;
     } else {
-        describe(&machine, &request, &plan)
-    };
-    std::io::stdout().write_all(text.as_bytes())?;
+        // The machine first: who asked for the impossible needs to see what there is.
+        out.write_all(describe_machine(&machine, &request).as_bytes())?;
+        let plan = numa::plan(&machine, &request)?;
+        out.write_all(describe_plan(&plan).as_bytes())?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -124,15 +128,20 @@ fn allowed(machine: &Topology, request: &Request) -> Vec<usize> {
     all.filter(|cpu| request.allowed.as_ref().is_none_or(|allowed| allowed.contains(cpu))).collect()
 }
 
-fn describe(machine: &Topology, request: &Request, plan: &Plan) -> String {
+fn describe_machine(machine: &Topology, request: &Request) -> String {
     let mut out = String::new();
-    describe_machine(&mut out, machine, request).expect("a string takes any text");
-    describe_threads(&mut out, plan).expect("a string takes any text");
-    describe_memory(&mut out, plan).expect("a string takes any text");
+    write_machine(&mut out, machine, request).expect("a string takes any text");
     out
 }
 
-fn describe_machine(out: &mut String, machine: &Topology, request: &Request) -> std::fmt::Result {
+fn describe_plan(plan: &Plan) -> String {
+    let mut out = String::new();
+    write_threads(&mut out, plan).expect("a string takes any text");
+    write_memory(&mut out, plan).expect("a string takes any text");
+    out
+}
+
+fn write_machine(out: &mut String, machine: &Topology, request: &Request) -> fmt::Result {
     let whose = if machine.is_this_system { "this machine" } else { "a described machine" };
     let (packages, nodes) = (machine.packages(), machine.nodes.len());
     let (cores, cpus) = (machine.cores(), machine.cpus.len());
@@ -159,7 +168,7 @@ fn describe_machine(out: &mut String, machine: &Topology, request: &Request) -> 
     Ok(())
 }
 
-fn describe_threads(out: &mut String, plan: &Plan) -> std::fmt::Result {
+fn write_threads(out: &mut String, plan: &Plan) -> fmt::Result {
     writeln!(out, "\n{:<12} {:>4} {:>5} {:>8} {:>5}", "Thread", "CPU", "core", "package", "node")?;
     let workers = plan.workers.iter().enumerate().map(|(number, seat)| (format!("worker {number}"), *seat));
     for (name, seat) in workers.chain(plan.policy.map(|seat| ("policy".to_owned(), seat))) {
@@ -180,7 +189,7 @@ fn describe_threads(out: &mut String, plan: &Plan) -> std::fmt::Result {
     Ok(())
 }
 
-fn describe_memory(out: &mut String, plan: &Plan) -> std::fmt::Result {
+fn write_memory(out: &mut String, plan: &Plan) -> fmt::Result {
     let memory = &plan.memory;
     let node = memory.node.map_or("the node of first touch".to_owned(), |node| format!("node {node}"));
     let asked = Bytes(memory.asked_bytes as u64);
@@ -225,7 +234,7 @@ mod tests {
     fn the_table_shows_machine_threads_and_memory() {
         let (machine, request, plan) =
             planned(&["--workers", "2", "--node", "1", "--memory", "6MiB", "--huge", "2m"]);
-        let text = describe(&machine, &request, &plan);
+        let text = describe_machine(&machine, &request) + &describe_plan(&plan);
         for words in [
             "Machine (a described machine): packages 2, nodes 2, cores 4, CPUs 8",
             "node 1: CPUs 4-7",
