@@ -15,3 +15,4 @@ pub mod shard;
 pub mod stats;
 pub mod sync;
 pub mod table;
+pub mod worker;

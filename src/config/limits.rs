@@ -27,6 +27,8 @@ pub const OUTBOX_BYTES: usize = 4 << 20;
 pub const OUTBOX_DATAGRAMS_MAX: usize = 8_192;
 /// Datagrams handled in one tick at most.
 pub const TICK_DATAGRAMS_MAX: usize = 4_096;
+/// Reads answered together, of any number of datagrams.
+pub const TICK_READS_MAX: usize = 128;
 /// Reads looked up together: hashed, prefetched, scanned, compared.
 pub const READ_BATCH_MAX: usize = 32;
 /// Commands of the policy that an owner applies in one tick.
@@ -57,6 +59,19 @@ pub const EVENT_RING_RECORDS: usize = 1 << 14;
 pub const EVENT_RESYNC_ROOM: usize = 64;
 /// Commands that fit the policy's ring to an owner.
 pub const COMMAND_RING_RECORDS: usize = 1 << 10;
+
+/// Suspended datagrams of a worker whose request and reply so far are small.
+pub const SMALL_PARCELS: usize = 1_024;
+/// Suspended datagrams of a worker of any size.
+pub const LARGE_PARCELS: usize = 16;
+/// Bytes of a small request, and of a small reply.
+pub const SMALL_PARCEL_BYTES: usize = 2_048;
+/// Commands of other workers, and answers of theirs, that a worker takes in one tick.
+pub const TICK_MAIL_MAX: usize = 512;
+/// How long a store may wait for memory that others may still read, in ms.
+pub const GRACE_WAIT_MS: u64 = 10;
+/// How long an idle worker sleeps at most, in ms.
+pub const IDLE_WAIT_MS: u64 = 20;
 
 /// Workers of one process at most.
 pub const WORKERS_MAX: usize = 64;

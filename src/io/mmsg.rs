@@ -163,11 +163,16 @@ impl Port for MmsgPort {
     ) -> io::Result<()> {
         inbox.clear();
         if !outbox.is_empty() {
-            self.send_all(outbox, counters);
-            outbox.clear();
+            self.flush(outbox, counters)?;
         }
         self.wait(patience)?;
         self.receive(inbox, counters)
+    }
+
+    fn flush(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) -> io::Result<()> {
+        self.send_all(outbox, counters);
+        outbox.clear();
+        Ok(())
     }
 
     fn bytes(&self, datagram: &Datagram) -> &[u8] {

@@ -51,6 +51,12 @@ pub trait Port {
         counters: &WorkerCounters,
     ) -> std::io::Result<()>;
 
+    /// Sends what is in the outbox and empties it, in the middle of a tick; the datagrams of the last turn stay.
+    ///
+    /// # Errors
+    /// As [`Port::turn`].
+    fn flush(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) -> std::io::Result<()>;
+
     /// The bytes of a datagram of the last turn.
     fn bytes(&self, datagram: &Datagram) -> &[u8];
 

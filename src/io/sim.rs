@@ -130,6 +130,18 @@ impl Port for SimPort {
     ) -> io::Result<()> {
         inbox.clear();
         self.buffers.clear();
+        self.flush(outbox, counters)?;
+        let mut state = self.wire.0.borrow_mut();
+        while self.buffers.len() < TICK_DATAGRAMS_MAX
+            && let Some((peer, bytes)) = state.requests.pop_front()
+        {
+            inbox.push_train(peer, self.buffers.len() as u16, 0, bytes.len(), 0);
+            self.buffers.push(bytes);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) -> io::Result<()> {
         outbox.arrange();
         for run in outbox.runs(1) {
             for frame in run.frames() {
@@ -138,13 +150,6 @@ impl Port for SimPort {
             }
         }
         outbox.clear();
-        let mut state = self.wire.0.borrow_mut();
-        while self.buffers.len() < TICK_DATAGRAMS_MAX
-            && let Some((peer, bytes)) = state.requests.pop_front()
-        {
-            inbox.push_train(peer, self.buffers.len() as u16, 0, bytes.len(), 0);
-            self.buffers.push(bytes);
-        }
         Ok(())
     }
 

@@ -7,7 +7,7 @@
 pub struct Full<T>(pub T);
 
 /// A ring for `capacity` records of `T`.
-pub fn ring<T: Copy + Send>(capacity: usize) -> (Producer<T>, Consumer<T>) {
+pub fn ring<T: Send>(capacity: usize) -> (Producer<T>, Consumer<T>) {
     let (producer, consumer) = rtrb::RingBuffer::new(capacity);
     (Producer { inner: producer }, Consumer { inner: consumer })
 }
@@ -18,7 +18,7 @@ pub struct Producer<T> {
     inner: rtrb::Producer<T>,
 }
 
-impl<T: Copy + Send> Producer<T> {
+impl<T: Send> Producer<T> {
     /// Appends one record.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ pub struct Consumer<T> {
     inner: rtrb::Consumer<T>,
 }
 
-impl<T: Copy + Send> Consumer<T> {
+impl<T: Send> Consumer<T> {
     /// Takes the oldest record.
     #[inline]
     pub fn pop(&mut self) -> Option<T> {

@@ -39,13 +39,20 @@ pub(super) struct StoreTerms<'a> {
 }
 
 impl Owner {
-    /// Executes one command and writes its answer.
+    /// Executes one command and writes its answer. Of `get` and its kin only the key number `part`, without the end;
+    /// of `flush_all` only this shard's part, without an answer: the worker puts the parts together.
     ///
     /// # Errors
     /// [`Wait`]; nothing has changed then.
-    pub fn execute(&mut self, command: &Command<'_>, now: Now, reply: &mut Reply<'_>) -> Result<(), Wait> {
+    pub fn execute(
+        &mut self,
+        command: &Command<'_>,
+        part: usize,
+        now: Now,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Wait> {
         match command {
-            Command::Get(get) => self.get(get, now, reply),
+            Command::Get(get) => self.get(get, part, now, reply),
             Command::Store(store) => self.store(store, now, reply),
             Command::Delete { key, quiet } => self.delete(*key, *quiet, now, reply),
             Command::Arithmetic { key, up, delta, quiet } => {
@@ -53,9 +60,9 @@ impl Owner {
             }
             Command::Touch { key, expiry, quiet } => self.touch(*key, *expiry, *quiet, now, reply),
             Command::Meta(meta) => self.meta(meta, now, reply),
-            Command::FlushAll { delay_s, quiet } => {
+            Command::FlushAll { delay_s, .. } => {
                 self.flush(*delay_s, now);
-                say(reply, *quiet, b"OK\r\n")
+                Ok(())
             }
             Command::Version | Command::Verbosity { .. } | Command::Stats { .. } | Command::Quit => {
                 Err(Wait::Never(Error::UnknownCommand))
@@ -63,20 +70,18 @@ impl Owner {
         }
     }
 
-    fn get(&mut self, get: &Get<'_>, now: Now, reply: &mut Reply<'_>) -> Result<(), Wait> {
-        for key in get.keys() {
-            let hash = self.shards().hash(key.bytes());
-            if let Some(expiry) = get.touch {
-                self.counters.cmd_touch.add(1);
-                self.touch_item(hash, key.bytes(), expiry, now);
-            }
-            if let Some((_, item)) = self.find(hash, key.bytes(), now) {
-                let cas = get.with_cas.then(|| item.cas());
-                reply.put_value(key.bytes(), item.flags(), item.value(), cas);
-                item.note_access(now.s());
-            }
+    fn get(&mut self, get: &Get<'_>, part: usize, now: Now, reply: &mut Reply<'_>) -> Result<(), Wait> {
+        let Some(key) = get.keys().nth(part) else { return Ok(()) };
+        let hash = self.shards().hash(key.bytes());
+        if let Some(expiry) = get.touch {
+            self.counters.cmd_touch.add(1);
+            self.touch_item(hash, key.bytes(), expiry, now);
         }
-        reply.put(b"END\r\n");
+        if let Some((_, item)) = self.find(hash, key.bytes(), now) {
+            let cas = get.with_cas.then(|| item.cas());
+            reply.put_value(key.bytes(), item.flags(), item.value(), cas);
+            item.note_access(now.s());
+        }
         Ok(())
     }
 

@@ -257,6 +257,13 @@ impl Port for UringPort {
         Ok(())
     }
 
+    fn flush(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) -> io::Result<()> {
+        self.submit_sends(outbox, counters)?;
+        self.ring.submit()?;
+        outbox.clear();
+        Ok(())
+    }
+
     fn bytes(&self, datagram: &Datagram) -> &[u8] {
         let buffer = self.buffers.bytes(datagram.buffer);
         &buffer[datagram.start as usize..][..datagram.length as usize]

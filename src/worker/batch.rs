@@ -1,0 +1,286 @@
+//! The fast way: plain reads of many datagrams, looked up together, across datagrams.
+//!
+//! A datagram that holds nothing but plain reads (`get gets`, `mg` without a flag that writes, `mn` behind them) joins
+//! the batch; any other one is served alone, behind it (`serial`). Datagrams of one tick may be answered in any order,
+//! as UDP may deliver them in any; commands within a datagram keep theirs.
+
+use crate::clock::Now;
+use crate::config::limits::{TICK_DATAGRAMS_MAX, TICK_READS_MAX};
+use crate::io::{Datagram, Inbox, Outbox, PeerAddr, Port};
+use crate::protocol::frame::{self, Refused};
+use crate::protocol::meta::Kind;
+use crate::protocol::request::{Command, Commands};
+use crate::protocol::{Key, Reply};
+use crate::shard::read::{Form, MetaForm, classic};
+use crate::shard::{After, Read};
+use crate::table::{Found, Lookup};
+use crate::worker::access::Right;
+use crate::worker::{Core, Worker};
+use arrayvec::ArrayVec;
+
+/// Datagrams that are served one by one.
+type Alone = ArrayVec<u16, TICK_READS_MAX>;
+
+/// Reads of several datagrams.
+struct Batch<'a> {
+    reads: ArrayVec<Read<'a>, TICK_READS_MAX>,
+    hashes: ArrayVec<u64, TICK_READS_MAX>,
+    owners: ArrayVec<u8, TICK_READS_MAX>,
+    groups: ArrayVec<Group, TICK_READS_MAX>,
+}
+
+/// The reads of one datagram.
+#[derive(Clone, Copy)]
+struct Group {
+    /// Which datagram of the inbox.
+    datagram: usize,
+    request_id: u16,
+    first: usize,
+    end: usize,
+}
+
+/// What became of a datagram.
+enum Joined {
+    /// It is in the batch.
+    Batch,
+    /// It has to be served alone.
+    Serial,
+    /// It gets no answer.
+    Refused,
+    /// The batch has no room for it.
+    Full,
+}
+
+impl<P: Port> Worker<P> {
+    /// Serves the datagrams of the inbox; says whether there were any.
+    pub(super) fn serve_datagrams(&mut self, now: Now) -> std::io::Result<bool> {
+        let count = self.inbox.datagrams().len();
+        if count == 0 {
+            return Ok(false);
+        }
+        self.core.hits.begin_tick();
+        self.core.counters.datagrams_received.add(count as u64);
+        let mut next = 0;
+        while next < count {
+            let mut alone = ArrayVec::new();
+            next = self.serve_batch(next, &mut alone, now);
+            for datagram in alone {
+                self.serve_alone(datagram as usize, now)?;
+            }
+            if next < count && !self.outbox.has_room() {
+                self.flush()?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Answers the plain reads of as many datagrams as fit a batch, from `first` on; the others are put into `alone`.
+    /// Returns the first datagram that is neither.
+    fn serve_batch(&mut self, first: usize, alone: &mut Alone, now: Now) -> usize {
+        let Worker { port, inbox, outbox, core, .. } = self;
+        let mut batch = Batch::new();
+        let mut next = first;
+        while next < inbox.datagrams().len() && !alone.is_full() {
+            let datagram = inbox.datagrams()[next];
+            match batch.join(core, inbox.peer(&datagram), port.bytes(&datagram), next) {
+                Joined::Batch | Joined::Refused => {}
+                Joined::Serial => alone.push(next as u16),
+                // More reads than any batch holds.
+                Joined::Full if next == first => alone.push(next as u16),
+                Joined::Full => break,
+            }
+            next += 1;
+        }
+        let Some(unanswered) = batch.answer(core, inbox, outbox, alone, now) else { return next };
+        // No room for more replies: these datagrams are looked at again after a flush.
+        alone.retain(|&mut datagram| (datagram as usize) < unanswered);
+        unanswered
+    }
+
+    fn serve_alone(&mut self, datagram: usize, now: Now) -> std::io::Result<()> {
+        if !self.outbox.has_room() {
+            self.flush()?;
+        }
+        let Worker { port, inbox, outbox, core, .. } = self;
+        let datagram = inbox.datagrams()[datagram];
+        let peer = inbox.peer(&datagram);
+        if let Ok((request_id, body)) = frame::request(port.bytes(&datagram)) {
+            core.serve_fresh(peer, request_id, body, outbox, now);
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Batch<'a> {
+    fn new() -> Batch<'a> {
+        Batch {
+            reads: ArrayVec::new(),
+            hashes: ArrayVec::new(),
+            owners: ArrayVec::new(),
+            groups: ArrayVec::new(),
+        }
+    }
+
+    /// Takes a datagram in, if it is made of plain reads.
+    #[inline]
+    fn join(&mut self, core: &Core, peer: &PeerAddr, bytes: &'a [u8], datagram: usize) -> Joined {
+        core.counters.bytes_read.add(bytes.len() as u64);
+        let (request_id, body) = match frame::request(bytes) {
+            Ok(request) => request,
+            Err(refused) => {
+                core.note_refused(refused);
+                return Joined::Refused;
+            }
+        };
+        if core.access.right(peer) == Right::Nothing {
+            core.counters.refused_peers.add(1);
+            return Joined::Refused;
+        }
+        let first = self.reads.len();
+        let joined = self.join_commands(core, body, first);
+        if let (Joined::Batch, end) = (&joined, self.reads.len()) {
+            self.groups.push(Group { datagram, request_id, first, end });
+        } else {
+            self.reads.truncate(first);
+            self.hashes.truncate(first);
+            self.owners.truncate(first);
+        }
+        joined
+    }
+
+    #[inline]
+    fn join_commands(&mut self, core: &Core, body: &'a [u8], first: usize) -> Joined {
+        for command in Commands::new(body, core.value_bytes_max) {
+            match command {
+                Ok(Command::Get(get)) if get.touch.is_none() => {
+                    let mut keys = get.keys().peekable();
+                    while let Some(key) = keys.next() {
+                        let read = classic(key, get.with_cas, keys.peek().is_none());
+                        if !self.push(core, read) {
+                            return Joined::Full;
+                        }
+                    }
+                }
+                Ok(Command::Meta(meta)) if meta.is_plain_read() => {
+                    let form = Form::Meta(MetaForm::of(&meta));
+                    if !self.push(core, Read { key: meta.key_word, form, after: After::Nothing }) {
+                        return Joined::Full;
+                    }
+                }
+                Ok(Command::Meta(meta)) if meta.kind == Kind::Noop && self.reads.len() > first => {
+                    let after = &mut self.reads.last_mut().expect("a read of this datagram").after;
+                    match *after {
+                        After::Nothing => *after = After::Noop(1),
+                        After::Noop(count) => *after = After::Noop(count + 1),
+                        After::End => return Joined::Serial,
+                    }
+                }
+                Ok(Command::Store(store)) => {
+                    core.prefetch(store.key);
+                    return Joined::Serial;
+                }
+                _ => return Joined::Serial,
+            }
+        }
+        if self.reads.len() == first { Joined::Serial } else { Joined::Batch }
+    }
+
+    #[inline]
+    fn push(&mut self, core: &Core, read: Read<'a>) -> bool {
+        if self.reads.is_full() {
+            return false;
+        }
+        self.hashes.push(core.shards.hash(read.key));
+        self.owners.push(core.shards.owner_of(read.key) as u8);
+        self.reads.push(read);
+        true
+    }
+
+    /// Looks everything up and writes the replies. Datagrams with a key that only its owner can settle join `alone`.
+    /// Returns the first datagram for whose reply there was no room.
+    fn answer(
+        &self,
+        core: &mut Core,
+        inbox: &Inbox,
+        outbox: &mut Outbox,
+        alone: &mut Alone,
+        now: Now,
+    ) -> Option<usize> {
+        let mut found = [Found::Miss; TICK_READS_MAX];
+        self.find(core, &mut found);
+        let (mut hits, mut misses) = (0, 0);
+        let mut unanswered = None;
+        for group in &self.groups {
+            if !outbox.has_room() {
+                unanswered = Some(group.datagram);
+                break;
+            }
+            let reads = group.first..group.end;
+            if found[reads.clone()].contains(&Found::Unsettled) && !alone.is_full() {
+                core.counters.unsettled_misses.add(1);
+                alone.push(group.datagram as u16);
+                continue;
+            }
+            let datagram: &Datagram = &inbox.datagrams()[group.datagram];
+            let mut reply = Reply::framed(outbox.room(), group.request_id);
+            for i in reads {
+                let mark = reply.mark();
+                let hit = match found[i] {
+                    Found::Hit(item) => {
+                        core.answer_hit(&self.reads[i], self.owners[i], self.hashes[i], item, now, &mut reply)
+                    }
+                    Found::Miss | Found::Unsettled => false,
+                };
+                if hit {
+                    hits += 1;
+                } else {
+                    misses += 1;
+                    self.reads[i].answer_miss(&mut reply);
+                }
+                reply.settle(mark);
+            }
+            let bytes = reply.finish();
+            outbox.commit(inbox.peer(datagram), bytes);
+        }
+        core.counters.cmd_get.add(hits + misses);
+        core.counters.get_hits.add(hits);
+        core.counters.get_misses.add(misses);
+        unanswered
+    }
+
+    /// One table batch per shard.
+    #[inline]
+    fn find(&self, core: &Core, found: &mut [Found; TICK_READS_MAX]) {
+        let items = core.shards.items();
+        for owner in 0..core.shards.count() {
+            let mut lookups: ArrayVec<Lookup<'_>, TICK_READS_MAX> = ArrayVec::new();
+            let mut places: ArrayVec<u8, TICK_READS_MAX> = ArrayVec::new();
+            for (i, read) in self.reads.iter().enumerate().filter(|&(i, _)| self.owners[i] as usize == owner)
+            {
+                lookups.push(Lookup { key: read.key, hash: self.hashes[i] });
+                places.push(i as u8);
+            }
+            let table = &core.shards.shard(owner).table;
+            table.find_batch(items, &lookups, |i, answer| found[places[i] as usize] = answer);
+        }
+    }
+}
+
+impl Core {
+    fn note_refused(&self, refused: Refused) {
+        match refused {
+            Refused::Short => self.counters.refused_short.add(1),
+            Refused::Fragment => self.counters.refused_fragments.add(1),
+            Refused::Binary => self.counters.refused_binary.add(1),
+        }
+    }
+
+    /// Asks for the home line of a key that will be written in this tick.
+    fn prefetch(&self, key: Key<'_>) {
+        let shard = self.shards.shard(self.shards.owner_of(key.bytes()));
+        shard.table.prefetch_home(self.shards.hash(key.bytes()));
+    }
+}
+
+const _: () = assert!(TICK_READS_MAX <= u8::MAX as usize + 1, "a place in a batch fits 8 bits");
+const _: () = assert!(TICK_DATAGRAMS_MAX <= u16::MAX as usize, "a datagram's number fits 16 bits");

@@ -1,0 +1,205 @@
+//! A worker: one thread, one core, one socket, one shard.
+//!
+//! ```text
+//! tick   1 owner      free memory, obey the policy, send again what it did not hear
+//!        2 mail       commands of other workers, answers to ours, datagrams that waited for memory
+//!        3 datagrams  plain reads of all of them in one table batch; the rest one after the other
+//!        4 turn       all replies out, the next datagrams in: one entry into the kernel
+//! ```
+//! Each step is bounded. A worker alone sees io, protocol and shard; it waits for nobody but the kernel.
+
+pub mod access;
+pub mod batch;
+pub mod hits;
+pub mod parcel;
+pub mod post;
+pub mod serial;
+
+pub use access::Access;
+
+use crate::clock::{Clock, Now};
+use crate::config::limits::IDLE_WAIT_MS;
+use crate::io::{Inbox, Outbox, Patience, Port};
+use crate::ring::{Doorbell, MeshEnd};
+use crate::shard::{Owner, Shards};
+use crate::stats::counters::WorkerCounters;
+use crate::sync::{Arc, AtomicBool, Ordering};
+use hits::Hits;
+use parcel::{Parcel, Parcels};
+use std::time::Duration;
+
+/// How a worker waits for datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poll {
+    /// Never sleeps.
+    Busy,
+    /// Spins for a while, then sleeps.
+    Adaptive,
+    /// Sleeps at once.
+    Block,
+}
+
+/// Tells what `stats` prints, for the word behind it; `None` for an unknown word.
+pub type Teller = Arc<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync>;
+
+/// What a worker is made of.
+pub struct WorkerConfig<P> {
+    /// Its way to the network.
+    pub port: P,
+    /// Its shard.
+    pub owner: Owner,
+    /// Its ends of the mesh; its index is the worker's.
+    pub mesh: MeshEnd<Box<Parcel>>,
+    /// Everybody's doorbells, by worker.
+    pub doorbells: Vec<Arc<Doorbell>>,
+    /// To the policy.
+    pub hits: Hits,
+    /// Where time comes from.
+    pub clock: Clock,
+    /// What it counts.
+    pub counters: Arc<WorkerCounters>,
+    /// Largest value, in bytes.
+    pub value_bytes_max: usize,
+    /// Who may ask for what.
+    pub access: Access,
+    /// How it waits.
+    pub poll: Poll,
+    /// What `stats` prints.
+    pub teller: Teller,
+}
+
+/// A worker.
+pub struct Worker<P> {
+    port: P,
+    inbox: Inbox,
+    outbox: Outbox,
+    core: Core,
+    clock: Clock,
+    poll: Poll,
+    idle_since_ns: Option<u64>,
+}
+
+/// What a worker has beside its network: everything that commands need.
+pub(crate) struct Core {
+    pub(crate) owner: Owner,
+    pub(crate) shards: Arc<Shards>,
+    pub(crate) mesh: MeshEnd<Box<Parcel>>,
+    pub(crate) doorbells: Vec<Arc<Doorbell>>,
+    pub(crate) parcels: Parcels,
+    pub(crate) hits: Hits,
+    pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) value_bytes_max: usize,
+    pub(crate) access: Access,
+    pub(crate) teller: Teller,
+}
+
+impl<P: Port> Worker<P> {
+    /// A worker that has not ticked yet.
+    pub fn new(config: WorkerConfig<P>) -> Worker<P> {
+        let workers = config.mesh.workers();
+        let waker = config.port.waker();
+        config.doorbells[config.mesh.index()].connect(Box::new(move || waker.wake()));
+        config.owner.member().online();
+        Worker {
+            port: config.port,
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            core: Core {
+                shards: Arc::clone(config.owner.shards()),
+                owner: config.owner,
+                parcels: Parcels::for_workers(workers),
+                mesh: config.mesh,
+                doorbells: config.doorbells,
+                hits: config.hits,
+                counters: config.counters,
+                value_bytes_max: config.value_bytes_max,
+                access: config.access,
+                teller: config.teller,
+            },
+            clock: config.clock,
+            poll: config.poll,
+            idle_since_ns: None,
+        }
+    }
+
+    /// One tick; says whether it did anything.
+    ///
+    /// # Errors
+    /// The kernel refused the socket or the ring; the worker cannot go on.
+    pub fn tick(&mut self) -> std::io::Result<bool> {
+        let now = self.clock.now();
+        self.core.owner.member().quiescent();
+        self.core.owner.tick(now);
+        let busy = self.read_mail(now)? | self.serve_datagrams(now)?;
+        self.core.counters.ticks.add(busy as u64);
+        let patience = self.patience(busy, now);
+        self.turn(patience)?;
+        Ok(busy)
+    }
+
+    /// Ticks until `stop`; then answers what has come in already.
+    ///
+    /// # Errors
+    /// As [`Worker::tick`].
+    pub fn run(&mut self, stop: &AtomicBool) -> std::io::Result<()> {
+        // Acquire: pairs with the Release store of whoever stops the server.
+        while !stop.load(Ordering::Acquire) {
+            self.tick()?;
+        }
+        // Drain: what was received and suspended is answered, what is still on the wire is lost, as UDP may.
+        for _ in 0..Self::DRAIN_TICKS_MAX {
+            if !self.tick()? {
+                break;
+            }
+        }
+        self.core.owner.member().offline();
+        Ok(())
+    }
+
+    const DRAIN_TICKS_MAX: usize = 64;
+    const SPIN_NS: u64 = 50_000;
+
+    fn patience(&mut self, busy: bool, now: Now) -> Patience {
+        if busy || !self.outbox.is_empty() || self.core.parcels.has_stalled() {
+            self.idle_since_ns = None;
+            return Patience::None;
+        }
+        let since_ns = *self.idle_since_ns.get_or_insert(now.ns);
+        match self.poll {
+            Poll::Busy => Patience::None,
+            Poll::Adaptive if now.ns - since_ns < Self::SPIN_NS => Patience::None,
+            Poll::Adaptive | Poll::Block => Patience::Until(Duration::from_millis(IDLE_WAIT_MS)),
+        }
+    }
+
+    /// Sends the outbox and fills the inbox; a worker that blocks says so to all who may need it.
+    fn turn(&mut self, patience: Patience) -> std::io::Result<()> {
+        if patience == Patience::None {
+            return self.port.turn(&mut self.outbox, &mut self.inbox, patience, &self.core.counters);
+        }
+        let bell = &self.core.doorbells[self.core.mesh.index()];
+        self.core.owner.member().offline();
+        bell.will_sleep();
+        // Mail that came before the bell was set would not ring.
+        let patience = if self.core.mesh.has_mail() { Patience::None } else { patience };
+        let turned = self.port.turn(&mut self.outbox, &mut self.inbox, patience, &self.core.counters);
+        bell.awake();
+        self.core.owner.member().online();
+        turned
+    }
+
+    /// Makes room for replies in the middle of a tick. The inbox keeps its datagrams.
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.port.flush(&mut self.outbox, &self.core.counters)
+    }
+
+    /// What it counts.
+    pub fn counters(&self) -> &Arc<WorkerCounters> {
+        &self.core.counters
+    }
+
+    /// Its shard.
+    pub fn owner(&self) -> &Owner {
+        &self.core.owner
+    }
+}

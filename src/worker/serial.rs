@@ -1,0 +1,305 @@
+//! The slow way: the commands of one datagram, one after the other.
+//!
+//! ```text
+//! run ─▶ Done
+//!     ─▶ Forward   the command at this position belongs to another shard      ┐ the datagram becomes a parcel
+//!     ─▶ Wait      its memory is still under grace                            ┘ and goes on from there (`post`)
+//! ```
+
+use crate::clock::Now;
+use crate::config::limits::KEY_BYTES_MAX;
+use crate::item_ref::ItemRef;
+use crate::protocol::meta::{Kind, Meta};
+use crate::protocol::request::{Command, Commands, Key};
+use crate::protocol::{Error, Reply};
+use crate::shard::read::{Form, MetaForm, classic};
+use crate::shard::{After, Read, Wait};
+use crate::table::Found;
+use crate::worker::Core;
+
+/// Where in a request: byte of the command, and which part of it (a key of `gat`, a shard of `flush_all`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Byte of the body where the command begins.
+    pub at: usize,
+    /// Parts of it that are done.
+    pub part: usize,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// All commands are done.
+    Done,
+    /// The part at the position belongs to this shard's owner.
+    Forward { owner: usize, position: Position, answer_is_value: bool },
+    /// The part at the position waits for memory of our own shard.
+    Wait { position: Position },
+}
+
+/// Where one part of a command has to run.
+enum Place {
+    /// Here: it is done.
+    Done,
+    /// Here, but later.
+    Later,
+    /// There.
+    Elsewhere(usize),
+}
+
+/// A request as the commands see it.
+#[derive(Clone, Copy)]
+pub(super) struct Request<'a> {
+    pub(super) body: &'a [u8],
+    pub(super) is_admin: bool,
+    pub(super) now: Now,
+}
+
+impl Core {
+    /// Runs the commands of a request from `from` on, until it is done or must be suspended.
+    pub(super) fn run(&mut self, request: Request<'_>, from: Position, reply: &mut Reply<'_>) -> Step {
+        let mut part = from.part;
+        let mut commands = Commands::resume(request.body, from.at, self.value_bytes_max);
+        loop {
+            let at = commands.at();
+            let Some(command) = commands.next() else { return Step::Done };
+            let mark = reply.mark();
+            match command {
+                Err(error) => {
+                    self.counters.protocol_errors.add(1);
+                    reply.put_error(error);
+                }
+                Ok(command) => {
+                    let step = self.run_command(&command, part, request, reply);
+                    if let Err((part, place)) = step {
+                        let position = Position { at, part };
+                        let answer_is_value = matches!(command, Command::Get(_) | Command::Meta(_));
+                        match place {
+                            Place::Elsewhere(owner) => {
+                                return Step::Forward { owner, position, answer_is_value };
+                            }
+                            Place::Later => return Step::Wait { position },
+                            Place::Done => unreachable!("a part that is done suspends nothing"),
+                        }
+                    }
+                }
+            }
+            reply.settle(mark);
+            part = 0;
+        }
+    }
+
+    /// Where the next part begins, after the one at `position` was executed elsewhere.
+    pub(super) fn next_position(&self, body: &[u8], position: Position) -> Position {
+        let mut commands = Commands::resume(body, position.at, self.value_bytes_max);
+        match commands.next() {
+            Some(Ok(Command::Get(_) | Command::FlushAll { .. })) => {
+                Position { at: position.at, part: position.part + 1 }
+            }
+            _ => Position { at: commands.at(), part: 0 },
+        }
+    }
+
+    /// Where the next command begins, after the one at `position` was given up.
+    pub(super) fn position_behind(&self, body: &[u8], position: Position) -> Position {
+        let mut commands = Commands::resume(body, position.at, self.value_bytes_max);
+        commands.next();
+        Position { at: commands.at(), part: 0 }
+    }
+
+    /// Executes the part of the command at `position`, as its owner.
+    pub(super) fn execute_part(
+        &mut self,
+        body: &[u8],
+        position: Position,
+        now: Now,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Wait> {
+        match Commands::resume(body, position.at, self.value_bytes_max).next() {
+            Some(Ok(command)) => self.owner.execute(&command, position.part, now, reply),
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs one command from `part` on; an error says at which part it stopped, and where that has to run.
+    fn run_command(
+        &mut self,
+        command: &Command<'_>,
+        part: usize,
+        request: Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), (usize, Place)> {
+        match command {
+            Command::Get(get) => {
+                for (part, key) in get.keys().enumerate().skip(part) {
+                    let place = match get.touch {
+                        Some(_) => self.write(command, part, key.bytes(), request, reply),
+                        None => {
+                            let read = classic(key, get.with_cas, false);
+                            self.read(command, part, &read, request, reply)
+                        }
+                    };
+                    stop_unless_done(part, place)?;
+                }
+                reply.put(b"END\r\n");
+                Ok(())
+            }
+            Command::Store(store) => {
+                stop_unless_done(0, self.write(command, 0, store.key.bytes(), request, reply))
+            }
+            Command::Delete { key, .. } | Command::Arithmetic { key, .. } | Command::Touch { key, .. } => {
+                stop_unless_done(0, self.write(command, 0, key.bytes(), request, reply))
+            }
+            Command::Meta(meta) => self.run_meta(command, meta, request, reply),
+            Command::Quit => Ok(()),
+            Command::Version => {
+                reply.put(concat!("VERSION ", env!("CARGO_PKG_VERSION"), "\r\n").as_bytes());
+                Ok(())
+            }
+            Command::FlushAll { .. } | Command::Stats { .. } | Command::Verbosity { .. } => {
+                self.administrate(command, part, request, reply)
+            }
+        }
+    }
+
+    fn run_meta(
+        &mut self,
+        command: &Command<'_>,
+        meta: &Meta<'_>,
+        request: Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), (usize, Place)> {
+        if meta.kind == Kind::Noop {
+            reply.put(b"MN\r\n");
+            return Ok(());
+        }
+        if meta.is_plain_read() {
+            let form = Form::Meta(MetaForm::of(meta));
+            let read = Read { key: meta.key_word, form, after: After::Nothing };
+            return stop_unless_done(0, self.read(command, 0, &read, request, reply));
+        }
+        let mut buffer = [0; KEY_BYTES_MAX + 2];
+        match meta.key(&mut buffer).map(Key::bytes) {
+            Ok(key) => stop_unless_done(0, self.write(command, 0, key, request, reply)),
+            Err(error) => {
+                reply.put_error(error);
+                Ok(())
+            }
+        }
+    }
+
+    fn administrate(
+        &mut self,
+        command: &Command<'_>,
+        part: usize,
+        request: Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), (usize, Place)> {
+        if !request.is_admin {
+            reply.put_error(Error::NotAllowed);
+            return Ok(());
+        }
+        match command {
+            Command::FlushAll { quiet, .. } => {
+                for shard in part..self.shards.count() {
+                    if shard != self.owner.index() {
+                        return Err((shard, Place::Elsewhere(shard)));
+                    }
+                    stop_unless_done(shard, self.execute_here(command, shard, request.now, reply))?;
+                }
+                reply.put(if *quiet { b"" } else { b"OK\r\n" });
+            }
+            Command::Stats { what } => match (self.teller)(what) {
+                Some(text) => reply.put(&text),
+                None => reply.put_error(Error::UnknownCommand),
+            },
+            Command::Verbosity { quiet } => reply.put(if *quiet { b"" } else { b"OK\r\n" }),
+            _ => unreachable!("only these are for administrators"),
+        }
+        Ok(())
+    }
+
+    /// A plain read, outside the batch.
+    fn read(
+        &mut self,
+        command: &Command<'_>,
+        part: usize,
+        read: &Read<'_>,
+        request: Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Place {
+        let owner = self.shards.owner_of(read.key);
+        let hash = self.shards.hash(read.key);
+        let hit = match self.shards.shard(owner).table.find(self.shards.items(), hash, read.key) {
+            Found::Hit(item) => self.answer_hit(read, owner as u8, hash, item, request.now, reply),
+            Found::Miss => false,
+            Found::Unsettled => return self.write(command, part, read.key, request, reply),
+        };
+        self.counters.cmd_get.add(1);
+        if hit {
+            self.counters.get_hits.add(1);
+        } else {
+            self.counters.get_misses.add(1);
+            read.answer_miss(reply);
+        }
+        Place::Done
+    }
+
+    /// A part that only the owner of its key may execute.
+    fn write(
+        &mut self,
+        command: &Command<'_>,
+        part: usize,
+        key: &[u8],
+        request: Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Place {
+        let owner = self.shards.owner_of(key);
+        if owner != self.owner.index() {
+            return Place::Elsewhere(owner);
+        }
+        self.execute_here(command, part, request.now, reply)
+    }
+
+    fn execute_here(&mut self, command: &Command<'_>, part: usize, now: Now, reply: &mut Reply<'_>) -> Place {
+        let mark = reply.mark();
+        match self.owner.execute(command, part, now, reply) {
+            Ok(()) => Place::Done,
+            Err(Wait::ForGrace) => {
+                reply.rewind(mark);
+                Place::Later
+            }
+            Err(Wait::Never(error)) => {
+                reply.put_error(error);
+                Place::Done
+            }
+        }
+    }
+
+    /// Answers a hit, unless the item's time is over; notes it for the policy.
+    #[inline]
+    pub(super) fn answer_hit(
+        &mut self,
+        read: &Read<'_>,
+        owner: u8,
+        hash: u64,
+        at: ItemRef,
+        now: Now,
+        reply: &mut Reply<'_>,
+    ) -> bool {
+        let item = self.shards.items().get(at);
+        if !self.shards.shard(owner as usize).is_live(&item, now) {
+            return false;
+        }
+        read.answer_hit(&item, now, reply);
+        self.hits.note(at, hash, &self.counters);
+        true
+    }
+}
+
+fn stop_unless_done(part: usize, place: Place) -> Result<(), (usize, Place)> {
+    match place {
+        Place::Done => Ok(()),
+        elsewhere => Err((part, elsewhere)),
+    }
+}
