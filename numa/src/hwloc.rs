@@ -22,10 +22,14 @@ impl Topology {
     /// The machine we run on: the part that our cpuset allows.
     ///
     /// # Errors
-    /// hwloc cannot read it (is /sys mounted?).
+    /// hwloc cannot read it (is /sys mounted?), or its environment variables name another machine.
     pub fn this_system() -> Result<Topology, Error> {
         let hwloc = Hwloc::new().map_err(|error| unreadable("this machine", &error))?;
         let mut topology = read(&hwloc);
+        if !topology.is_this_system {
+            let why = "HWLOC_SYNTHETIC or HWLOC_XMLFILE names another machine; unset it";
+            return Err(unreadable("this machine", &why));
+        }
         // hwloc tells what the pools hold; what is free in them, the kernel tells.
         let kernel = Kernel::this();
         topology.thp_enabled = kernel.thp_enabled();

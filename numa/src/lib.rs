@@ -13,6 +13,40 @@
 //! Nothing here is on the data path: everything happens once, at start, and everything that the kernel granted is
 //! read back from the kernel, because asking is not getting.
 //!
+//! ```
+//! use numa::{Huge, Region, RegionRequest, Request, Topology, Workers};
+//! # fn main() -> Result<(), numa::Error> {
+//! let machine = Topology::this_system()?;
+//! let plan = numa::plan(&machine, &Request {
+//!     workers: Workers::Auto,
+//!     workers_max: 64,
+//!     cpus: None,
+//!     node: None,
+//!     bytes: 4 << 20,
+//!     huge: Huge::Auto,
+//!     allowed: Some(numa::allowed_cpus()?),
+//!     quota_cpus: numa::pool::Kernel::this().quota_cpus(),
+//! })?;
+//! let table = Region::map(&RegionRequest {
+//!     name: "table",
+//!     bytes: 4 << 20,
+//!     node: plan.memory.node,
+//!     huge: Huge::Auto,
+//!     mlock: false,
+//! })?;
+//! table.prefault_parallel(&plan.worker_cpus(), &|_bytes| ())?;
+//! println!("{}", table.report()); // table: asked 4 MiB (auto), granted 4 MiB in 2 MiB pages of …
+//! let (low, high) = table.words().split_at(1024);
+//! # assert_eq!(low.len() + high.len(), table.bytes() / 8);
+//! std::thread::scope(|scope| {
+//!     for cpu in plan.worker_cpus() {
+//!         scope.spawn(move || numa::pin_current_thread(cpu).expect("the plan knows what is allowed"));
+//!     }
+//! });
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! `unsafe` lives in `region` and `bind` only.
 
 mod bind;

@@ -21,6 +21,8 @@ use crate::{Error, Huge};
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
 
 /// How many workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +32,29 @@ pub enum Workers {
     Auto,
     /// As many as said, or an error.
     Count(usize),
+}
+
+impl FromStr for Workers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Workers, String> {
+        match text {
+            "auto" => Ok(Workers::Auto),
+            number => number
+                .parse()
+                .map(Workers::Count)
+                .map_err(|_| format!("{text:?} is neither a number nor auto")),
+        }
+    }
+}
+
+impl fmt::Display for Workers {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Workers::Auto => out.pad("auto"),
+            Workers::Count(count) => count.fmt(out),
+        }
+    }
 }
 
 /// What is asked for.

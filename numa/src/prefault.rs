@@ -31,12 +31,15 @@ impl Region {
     }
 
     /// Splits the region evenly over `cpus` and populates each part on a thread pinned there. `progress` is called by
-    /// all of them with the bytes of each step.
+    /// all of them with the bytes of each step. Without `cpus` the calling thread does it all, where it is.
     ///
     /// # Errors
     /// As [`Region::prefault`], or a CPU that is not allowed. The others stop at their next step.
     pub fn prefault_parallel(&self, cpus: &[usize], progress: &(dyn Fn(usize) + Sync)) -> Result<(), Error> {
         let failed = AtomicBool::new(false);
+        if cpus.is_empty() {
+            return self.prefault_until(0..self.bytes(), &progress, &failed);
+        }
         let parts = split(self.bytes(), self.step_bytes(), cpus.len());
         thread::scope(|scope| {
             let threads: Vec<_> = parts
@@ -142,7 +145,7 @@ impl Region {
 /// `bytes` in `parts` ranges whose borders are multiples of `grain`; the last ones may be empty.
 fn split(bytes: usize, grain: usize, parts: usize) -> Vec<Range<usize>> {
     let grains = bytes.div_ceil(grain);
-    let border = |part: usize| (grains * part / parts.max(1) * grain).min(bytes);
+    let border = |part: usize| (grains * part / parts * grain).min(bytes);
     (0..parts).map(|part| border(part)..border(part + 1)).collect()
 }
 

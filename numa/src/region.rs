@@ -249,14 +249,24 @@ fn map_pages(request: &RegionRequest, kind: PageKind, bytes: usize) -> Result<(M
     if kind.is_pooled() {
         options.huge(Some(kind.bytes().trailing_zeros() as u8));
     }
-    let map: MmapRaw = options
-        .map_anon()
-        .map_err(|error| Error::Map { region: request.name, call: "mmap", bytes, errno: errno_of(&error) })?
-        .into();
+    let map: MmapRaw = options.map_anon().map_err(|error| unmapped(request, kind, bytes, &error))?.into();
     let alignment = if slack > 0 { kind.bytes() } else { page::base_page_bytes() };
     let offset = map.as_mut_ptr().align_offset(alignment);
     assert!(offset <= slack, "the mapping has room for its alignment");
     Ok((map, offset))
+}
+
+/// Why mmap failed. ENOMEM for pages of a pool: others have been promised what was free when we counted.
+fn unmapped(request: &RegionRequest, kind: PageKind, bytes: usize, error: &io::Error) -> Error {
+    let (region, node, errno) = (request.name, request.node, errno_of(error));
+    if !kind.is_pooled() {
+        return Error::Map { region, call: "mmap", bytes, errno };
+    }
+    let pool = Kernel::this().pool(kind, node);
+    let needed = (bytes / kind.bytes()) as u64;
+    let free = pool.map_or(0, |pool| pool.pages_free);
+    let remedy = grant_command(kind, node, pool, needed.saturating_sub(free).max(1));
+    Error::HugePages { region, kind, node, needed, free, remedy }
 }
 
 pub(crate) fn errno_of(error: &io::Error) -> Errno {

@@ -72,7 +72,7 @@ impl Region {
             node: self.request.node,
             refused: self.refused.clone(),
             placed: self.placed(),
-            locked: self.request.mlock || self.kind.is_pooled(),
+            locked: self.request.mlock || (self.kind.is_pooled() && self.stand_in_bytes() == 0),
         }
     }
 

@@ -156,6 +156,14 @@ fn pages_are_forecast_from_the_pools_of_the_node() {
     assert_eq!(pages(10 * MIB, Huge::Off, None).kind, Some(PageKind::Small));
 }
 
+#[test]
+fn workers_are_a_number_or_auto() {
+    for text in ["auto", "3"] {
+        assert_eq!(text.parse::<Workers>().unwrap().to_string(), text);
+    }
+    assert!("many".parse::<Workers>().is_err() && "-1".parse::<Workers>().is_err());
+}
+
 fn requests() -> impl Strategy<Value = Request> {
     let some_cpus = || prop::option::of(prop::collection::btree_set(0usize..36, 1..20));
     let workers = prop_oneof![Just(Workers::Auto), (0usize..36).prop_map(Workers::Count)];

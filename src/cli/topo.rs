@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     xml: Option<PathBuf>,
     /// Workers, or auto: one less than the CPUs that may be used, at least one
-    #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = parse_workers)]
+    #[arg(long, value_name = "N|auto", default_value = "auto")]
     workers: Workers,
     /// Bound every thread to these CPUs, workers first
     #[arg(long, value_name = "LIST")]
@@ -88,19 +88,6 @@ fn request(args: &Args, machine: &Topology) -> Result<Request, numa::Error> {
         allowed: if ours { Some(numa::allowed_cpus()?) } else { None },
         quota_cpus: if ours { Kernel::this().quota_cpus() } else { None },
     })
-}
-
-/// `N` or `auto`.
-///
-/// # Errors
-/// Neither.
-pub fn parse_workers(text: &str) -> Result<Workers, String> {
-    match text {
-        "auto" => Ok(Workers::Auto),
-        number => {
-            number.parse().map(Workers::Count).map_err(|_| format!("{text:?} is neither a number nor auto"))
-        }
-    }
 }
 
 /// What `--json` prints.
@@ -256,12 +243,5 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(json["plan"]["workers"][0]["index"], 0);
         assert_eq!(json["plan"]["memory"]["asked_bytes"], 1 << 30);
-    }
-
-    #[test]
-    fn workers_are_a_number_or_auto() {
-        assert_eq!(parse_workers("auto"), Ok(Workers::Auto));
-        assert_eq!(parse_workers("3"), Ok(Workers::Count(3)));
-        assert!(parse_workers("many").is_err());
     }
 }

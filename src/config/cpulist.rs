@@ -1,6 +1,7 @@
 //! Lists of CPUs as Linux writes them: `0-3,8,10-11`.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::str::FromStr;
 
 /// CPUs a list may name; the kernel's own bound on x86-64 (CONFIG_NR_CPUS) is 8192.
@@ -34,9 +35,13 @@ impl FromStr for CpuList {
     }
 }
 
-impl std::fmt::Display for CpuList {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.pad(&numa::pin::list(&self.0))
+impl fmt::Display for CpuList {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let runs = self.0.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
+            [only] => only.to_string(),
+            _ => format!("{}-{}", run[0], run[run.len() - 1]),
+        });
+        out.pad(&runs.collect::<Vec<_>>().join(","))
     }
 }
 
@@ -69,6 +74,11 @@ mod tests {
         for text in ["", ",", "0-", "-1", "a", "0,,1", "3-1", "0-99999999999", "8192"] {
             assert!(text.parse::<CpuList>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn runs_are_written_with_a_dash() {
+        assert_eq!("2,8,0-1,9".parse::<CpuList>().unwrap().to_string(), "0-2,8-9");
     }
 
     proptest! {
