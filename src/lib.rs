@@ -11,6 +11,7 @@ pub mod memory;
 pub mod policy;
 pub mod protocol;
 pub mod ring;
+pub mod server;
 pub mod shard;
 pub mod stats;
 pub mod sync;

@@ -13,6 +13,17 @@ pub const FRAME_HEADER_BYTES: usize = 8;
 /// Largest value when `--value-max` is not given, in bytes.
 pub const VALUE_BYTES_MAX_DEFAULT: usize = 1 << 20;
 
+/// Largest `--value-max`, in bytes: what the 24-bit length of an item can say.
+pub const VALUE_BYTES_LIMIT: usize = (1 << 24) - 1;
+/// Smallest `--memory`, in bytes; also per worker.
+pub const MEMORY_BYTES_MIN: usize = 16 << 20;
+/// Socket buffers that we ask for, in bytes.
+pub const SOCKET_BUFFER_BYTES: usize = 16 << 20;
+/// Load for which the index is sized, in percent.
+pub const LOAD_PERCENT: u64 = 78;
+/// Share of the slab that the policy may fill, in percent; the rest is the owners' free reserve.
+pub const FILL_PERCENT: u64 = 95;
+
 /// Segments of one GSO or GRO train (`UDP_MAX_SEGMENTS` of the kernel's include/linux/udp.h before 6.9).
 pub const TRAIN_SEGMENTS_MAX: usize = 64;
 /// Receive buffers of a worker, each as large as the largest train.

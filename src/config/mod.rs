@@ -2,4 +2,5 @@
 
 pub mod cpulist;
 pub mod limits;
+pub mod serve;
 pub mod size;

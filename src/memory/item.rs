@@ -18,7 +18,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::config::limits::KEY_BYTES_MAX;
+use crate::config::limits::{KEY_BYTES_MAX, VALUE_BYTES_LIMIT};
 use crate::item_ref::ItemRef;
 use std::any::Any;
 use std::sync::Arc;
@@ -26,8 +26,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Bytes of the header before the key.
 pub const HEADER_BYTES: usize = 24;
-/// Largest value that the 24-bit length can say, in bytes.
-pub const VALUE_BYTES_LIMIT: usize = (1 << 24) - 1;
 const FLAGS_BYTES: usize = 4;
 
 /// The memory in which items live: a view that any thread may hold.
@@ -85,6 +83,13 @@ impl Items {
     pub unsafe fn new(base: *mut u8, bytes: usize, backing: Arc<dyn Any + Send + Sync>) -> Items {
         assert!(base.addr().is_multiple_of(ItemRef::UNIT_BYTES), "slab memory is 16-byte aligned");
         Items { base, bytes, _backing: backing }
+    }
+
+    /// The memory of a mapped region, which the items have for themselves.
+    pub fn in_region(region: Arc<numa::Region>) -> Items {
+        let (base, bytes) = (region.as_ptr(), region.bytes());
+        // SAFETY: the region is mapped, page-aligned, zero at first, and lives in the Arc; its owner lends it here only.
+        unsafe { Items::new(base, bytes, region) }
     }
 
     /// Memory of the heap, for tests, models and the simulation.

@@ -42,6 +42,9 @@ pub enum Poll {
 /// Tells what `stats` prints, for the word behind it; `None` for an unknown word.
 pub type Teller = Arc<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync>;
 
+/// Work that runs on the worker's core between ticks: the policy, where it has no core of its own.
+pub type Aside = Box<dyn FnMut(Now) + Send>;
+
 /// What a worker is made of.
 pub struct WorkerConfig<P> {
     /// Its way to the network.
@@ -54,6 +57,8 @@ pub struct WorkerConfig<P> {
     pub doorbells: Vec<Arc<Doorbell>>,
     /// To the policy.
     pub hits: Hits,
+    /// What else runs on its core.
+    pub aside: Option<Aside>,
     /// Where time comes from.
     pub clock: Clock,
     /// What it counts.
@@ -74,6 +79,7 @@ pub struct Worker<P> {
     inbox: Inbox,
     outbox: Outbox,
     core: Core,
+    aside: Option<Aside>,
     clock: Clock,
     poll: Poll,
     idle_since_ns: Option<u64>,
@@ -116,6 +122,7 @@ impl<P: Port> Worker<P> {
                 access: config.access,
                 teller: config.teller,
             },
+            aside: config.aside,
             clock: config.clock,
             poll: config.poll,
             idle_since_ns: None,
@@ -132,6 +139,9 @@ impl<P: Port> Worker<P> {
         self.core.owner.tick(now);
         let busy = self.read_mail(now)? | self.serve_datagrams(now)?;
         self.core.counters.ticks.add(busy as u64);
+        if let Some(aside) = &mut self.aside {
+            aside(now);
+        }
         let patience = self.patience(busy, now);
         self.turn(patience)?;
         Ok(busy)

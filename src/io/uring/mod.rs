@@ -55,6 +55,9 @@ pub struct UringPort {
 }
 
 impl UringPort {
+    /// Bytes of memory that a port needs for its receive buffers.
+    pub const MEMORY_BYTES: usize = Buffers::MEMORY_BYTES;
+
     /// A port for `socket`. Call it on the thread that will use it.
     ///
     /// # Errors

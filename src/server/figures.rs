@@ -1,0 +1,135 @@
+//! All figures of a running server, under memcached's names where it has them, for `stats` and for the metrics.
+
+use crate::clock::Clock;
+use crate::policy::Counters;
+use crate::stats::counters::{Counter, OwnerCounters, WorkerCounters};
+use crate::sync::Arc;
+use numa::RegionReport;
+use std::fmt::Write;
+
+/// Where the figures are.
+pub struct Figures {
+    /// Of every worker.
+    pub workers: Vec<Arc<WorkerCounters>>,
+    /// Of every owner.
+    pub owners: Vec<Arc<OwnerCounters>>,
+    /// Of every owner's policy.
+    pub policies: Vec<Arc<Counters>>,
+    /// Asked and granted.
+    pub reports: Vec<RegionReport>,
+    /// Since when.
+    pub clock: Clock,
+    /// Bytes of items and index.
+    pub memory_bytes: usize,
+    /// Which port.
+    pub io: &'static str,
+}
+
+impl Figures {
+    /// What `stats WHAT` answers: `STAT name value` lines and `END`; `None` for a word that we do not know.
+    pub fn stats(&self, what: &[u8]) -> Option<Vec<u8>> {
+        let mut text = String::new();
+        match what {
+            b"" => self.general(&mut text),
+            b"policy" => self.policy(&mut text),
+            b"workers" => self.per_worker(&mut text),
+            _ => return None,
+        }
+        text.push_str("END\r\n");
+        Some(text.into_bytes())
+    }
+
+    /// The figures in the text format of Prometheus.
+    pub fn metrics(&self) -> String {
+        let mut text = String::new();
+        for (i, worker) in self.workers.iter().enumerate() {
+            prometheus(&mut text, "worker", i, worker.list());
+        }
+        for (i, owner) in self.owners.iter().enumerate() {
+            prometheus(&mut text, "shard", i, owner.list());
+        }
+        for (i, policy) in self.policies.iter().enumerate() {
+            for (name, value) in policy.figures() {
+                let _ = writeln!(text, "sherwood_policy_{name}{{shard=\"{i}\"}} {value}");
+            }
+        }
+        let _ = writeln!(text, "# HELP sherwood_memory_bytes Memory of a region, as granted.");
+        for report in &self.reports {
+            let (name, kind) = (report.name, report.granted_kind);
+            let _ = writeln!(
+                text,
+                "sherwood_memory_bytes{{region=\"{name}\",pages=\"{kind}\"}} {}",
+                report.granted_bytes
+            );
+        }
+        text
+    }
+
+    fn general(&self, text: &mut String) {
+        let now = self.clock.now();
+        let workers = |pick: fn(&WorkerCounters) -> &Counter| sum(self.workers.iter().map(|w| pick(w).get()));
+        let owners = |pick: fn(&OwnerCounters) -> &Counter| sum(self.owners.iter().map(|o| pick(o).get()));
+        stat(text, "pid", std::process::id());
+        stat(text, "uptime", now.s());
+        stat(text, "time", now.unix_s);
+        stat(text, "version", env!("CARGO_PKG_VERSION"));
+        stat(text, "pointer_size", 64);
+        stat(text, "threads", self.workers.len());
+        stat(text, "io", self.io);
+        stat(text, "limit_maxbytes", self.memory_bytes);
+        for report in &self.reports {
+            stat(text, &format!("{}_asked_bytes", report.name), report.asked_bytes);
+            stat(text, &format!("{}_granted_bytes", report.name), report.granted_bytes);
+            stat(text, &format!("{}_pages", report.name), report.granted_kind);
+        }
+        stat(text, "bytes", owners(|o| &o.item_bytes));
+        let evicted = owners(|o| &o.evicted_by_policy) + owners(|o| &o.evicted_by_pressure);
+        stat(text, "evictions", evicted + owners(|o| &o.evicted_by_crowding));
+        stat(text, "get_flushed", 0);
+        for (i, (name, ..)) in OwnerCounters::default().list().into_iter().enumerate() {
+            stat(text, name, sum(self.owners.iter().map(|owner| owner.list()[i].2.get())));
+        }
+        for (i, (name, ..)) in WorkerCounters::default().list().into_iter().enumerate() {
+            stat(text, name, sum(self.workers.iter().map(|worker| worker.list()[i].2.get())));
+        }
+        let _ = workers;
+    }
+
+    fn policy(&self, text: &mut String) {
+        for (i, policy) in self.policies.iter().enumerate() {
+            for (name, value) in policy.figures() {
+                stat(text, &format!("{i}:{name}"), value);
+            }
+        }
+    }
+
+    fn per_worker(&self, text: &mut String) {
+        for (i, worker) in self.workers.iter().enumerate() {
+            for (name, _, counter) in worker.list() {
+                stat(text, &format!("{i}:{name}"), counter.get());
+            }
+        }
+    }
+}
+
+fn sum(figures: impl Iterator<Item = u64>) -> u64 {
+    figures.fold(0, u64::wrapping_add)
+}
+
+fn stat(text: &mut String, name: &str, value: impl std::fmt::Display) {
+    let _ = write!(text, "STAT {name} {value}\r\n");
+}
+
+fn prometheus(
+    text: &mut String,
+    label: &str,
+    index: usize,
+    list: Vec<(&'static str, &'static str, &Counter)>,
+) {
+    for (name, help, counter) in list {
+        if index == 0 {
+            let _ = writeln!(text, "# HELP sherwood_{name} {}", help.trim());
+        }
+        let _ = writeln!(text, "sherwood_{name}{{{label}=\"{index}\"}} {}", counter.get());
+    }
+}

@@ -1,0 +1,48 @@
+//! The server: plan, map, wire, spawn, and at the end join.
+//!
+//! ```text
+//! Config ─plan▶ threads and bytes ─map▶ index and slab on their node ─wire▶ rings, sockets ─spawn▶ workers, policy
+//! ```
+//! [`Server::start`] returns when the sockets are bound and the memory is there: whoever comes then is served.
+
+pub mod figures;
+pub mod map;
+pub mod metrics;
+pub mod policy;
+pub mod spawn;
+
+pub use spawn::Server;
+
+use crate::config::limits;
+use crate::config::serve::Config;
+use numa::pool::Kernel;
+use numa::{Plan, Topology};
+
+/// What would run where.
+///
+/// # Errors
+/// One line with the remedy.
+pub fn plan(config: &Config) -> Result<Plan, String> {
+    let machine = Topology::this_system().map_err(|e| e.to_string())?;
+    let request = numa::Request {
+        workers: config.workers,
+        workers_max: limits::WORKERS_MAX,
+        cpus: config.cpus.as_ref().map(|list| list.cpus().to_vec()),
+        node: config.node,
+        bytes: config.memory_bytes,
+        huge: config.huge,
+        allowed: Some(numa::allowed_cpus().map_err(|e| e.to_string())?),
+        quota_cpus: Kernel::this().quota_cpus(),
+    };
+    let plan = numa::plan(&machine, &request).map_err(|e| e.to_string())?;
+    let workers = plan.workers.len();
+    if config.memory_bytes < workers * limits::MEMORY_BYTES_MIN {
+        return Err(format!(
+            "--memory {} is too small for {workers} workers: give {} or use --workers {}",
+            numa::report::Bytes(config.memory_bytes as u64),
+            numa::report::Bytes((workers * limits::MEMORY_BYTES_MIN) as u64),
+            (config.memory_bytes / limits::MEMORY_BYTES_MIN).max(1),
+        ));
+    }
+    Ok(plan)
+}

@@ -1,0 +1,333 @@
+//! Threads: wired, started, stopped and joined.
+
+use crate::clock::Clock;
+use crate::config::limits::{COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS};
+use crate::config::limits::{LARGE_PARCELS, SMALL_PARCELS};
+use crate::config::serve::{Config, Io};
+use crate::io::mmsg::MmsgPort;
+use crate::io::socket::{Socket, bind_group};
+use crate::io::uring::UringPort;
+use crate::io::{Port, Waker};
+use crate::memory::Slab;
+use crate::memory::grace::Grace;
+use crate::ring::{Doorbell, MeshEnd, mesh, ring};
+use crate::server::figures::Figures;
+use crate::server::map::{self, Memory};
+use crate::server::metrics::{self, Endpoint};
+use crate::server::policy::{self, OwnerEnds};
+use crate::shard::Owner;
+use crate::shard::events::Events;
+use crate::shard::owner::OwnerConfig;
+use crate::stats::counters::{OwnerCounters, WorkerCounters};
+use crate::sync::{Arc, AtomicBool, Ordering};
+use crate::worker::hits::Hits;
+use crate::worker::parcel::Parcel;
+use crate::worker::{Aside, Teller, Worker, WorkerConfig};
+use numa::{Plan, RegionReport};
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+/// A running server.
+pub struct Server {
+    addr: SocketAddr,
+    plan: Plan,
+    figures: Arc<Figures>,
+    stop: Arc<AtomicBool>,
+    wakers: Vec<Waker>,
+    workers: Vec<JoinHandle<std::io::Result<()>>>,
+    policy: Option<JoinHandle<()>>,
+    metrics: Option<Endpoint>,
+}
+
+/// What a worker's thread needs to build its worker.
+struct Seat {
+    index: usize,
+    cpu: usize,
+    owner: OwnerConfig,
+    budget_bytes: u64,
+    mesh: MeshEnd<Box<Parcel>>,
+    doorbells: Vec<Arc<Doorbell>>,
+    hits: Hits,
+    aside: Option<Aside>,
+    counters: Arc<WorkerCounters>,
+}
+
+/// Where a worker says that it is ready, or why not.
+type Ready = mpsc::Sender<Result<Waker, String>>;
+
+/// What all workers share.
+#[derive(Clone)]
+struct Common {
+    clock: Clock,
+    config: Config,
+    teller: Teller,
+    stop: Arc<AtomicBool>,
+}
+
+impl Server {
+    /// Plans, maps, binds and starts; returns when it serves. `progress` is told bytes as memory becomes ours.
+    ///
+    /// # Errors
+    /// One line with the remedy.
+    pub fn start(config: Config, progress: &(dyn Fn(usize) + Sync)) -> Result<Server, String> {
+        let plan = crate::server::plan(&config)?;
+        let count = plan.workers.len();
+        let io = choose_io(config.io)?;
+        // Sockets before memory: a busy port is found out before minutes of prefaulting.
+        let sockets =
+            bind_group(config.listen, count, config.socket).map_err(|e| bind_error(config.listen, &e))?;
+        let addr = sockets[0].addr;
+        let Memory { shards, pool, reports, budget_bytes } = map::memory(&config, &plan, progress)?;
+        let clock = Clock::system();
+        let grace = Grace::new(count);
+        let stop = Arc::new(AtomicBool::new(false));
+
+        let (mut owner_ends, mut owners, mut hit_ends, mut hits) = (vec![], vec![], vec![], vec![]);
+        for index in 0..count {
+            let (events, events_end) = ring(EVENT_RING_RECORDS);
+            let (commands_end, commands) = ring(COMMAND_RING_RECORDS);
+            let (hit, hit_end) = ring(HIT_RING_RECORDS);
+            owner_ends.push(OwnerEnds { events: events_end, commands: commands_end });
+            hit_ends.push(hit_end);
+            hits.push(Hits::new(hit));
+            owners.push(OwnerConfig {
+                index,
+                shards: Arc::clone(&shards),
+                slab: Slab::new(shards.items().clone(), Arc::clone(&pool)),
+                member: grace.member(index),
+                events: Events::new(events, pool.layout()),
+                commands,
+                counters: Arc::new(OwnerCounters::default()),
+            });
+        }
+        let (round, policies) = policy::round(&config, pool.layout(), budget_bytes, owner_ends, hit_ends);
+        let figures = Arc::new(Figures {
+            workers: (0..count).map(|_| Arc::default()).collect(),
+            owners: owners.iter().map(|owner| Arc::clone(&owner.counters)).collect(),
+            policies,
+            reports,
+            clock: clock.clone(),
+            memory_bytes: config.memory_bytes,
+            io,
+        });
+        let told = Arc::clone(&figures);
+        let common = Common {
+            clock: clock.clone(),
+            config: config.clone(),
+            teller: Arc::new(move |what| told.stats(what)),
+            stop: Arc::clone(&stop),
+        };
+        let doorbells: Vec<_> = (0..count).map(|_| Doorbell::new()).collect();
+        let ends = mesh(count, SMALL_PARCELS + LARGE_PARCELS);
+
+        let (policy_cpu, mut aside, mut thread_round) = match plan.policy {
+            Some(seat) => (Some(seat.cpu.index), None, Some(round)),
+            None => (None, Some(policy::cooperative(round)), None),
+        };
+        let (ready, when_ready) = mpsc::channel();
+        let mut server = Server {
+            addr,
+            figures: Arc::clone(&figures),
+            stop: Arc::clone(&stop),
+            wakers: Vec::new(),
+            workers: Vec::new(),
+            policy: None,
+            metrics: None,
+            plan,
+        };
+        let parts = sockets.into_iter().zip(owners).zip(ends).zip(hits);
+        for (index, (((socket, owner), mesh), hits)) in parts.enumerate() {
+            let memory = match io {
+                "uring" => Some(map::receive_buffers(&server.plan, config.huge).map_err(|e| e.to_string())?),
+                _ => None,
+            };
+            let seat = Seat {
+                index,
+                cpu: server.plan.workers[index].cpu.index,
+                owner,
+                budget_bytes,
+                mesh,
+                doorbells: doorbells.clone(),
+                hits,
+                aside: if index + 1 == count { aside.take() } else { None },
+                counters: Arc::clone(&figures.workers[index]),
+            };
+            server.workers.push(spawn_worker(seat, socket, memory, common.clone(), ready.clone())?);
+        }
+        drop(ready);
+        for _ in 0..count {
+            match when_ready.recv() {
+                Ok(Ok(waker)) => server.wakers.push(waker),
+                Ok(Err(error)) => return Err(server.abandon(error)),
+                Err(_) => return Err(server.abandon("a worker ended before it began".into())),
+            }
+        }
+        if let (Some(cpu), Some(round)) = (policy_cpu, thread_round.take()) {
+            server.policy = Some(spawn_policy(round, cpu, clock, stop)?);
+        }
+        if let Some(addr) = config.metrics {
+            let endpoint = metrics::serve(addr, figures, Arc::clone(&server.stop));
+            match endpoint {
+                Ok(endpoint) => server.metrics = Some(endpoint),
+                Err(error) => return Err(server.abandon(format!("cannot serve metrics on {addr}: {error}"))),
+            }
+        }
+        Ok(server)
+    }
+
+    /// Where it listens, the port filled in.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What runs where.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Memory, asked and granted.
+    pub fn reports(&self) -> &[RegionReport] {
+        &self.figures.reports
+    }
+
+    /// All figures.
+    pub fn figures(&self) -> &Arc<Figures> {
+        &self.figures
+    }
+
+    /// Whether a thread has ended although nobody asked.
+    pub fn has_failed(&self) -> bool {
+        self.workers.iter().any(JoinHandle::is_finished)
+            || self.policy.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    /// Answers what has come in, ends all threads and waits for them.
+    ///
+    /// # Errors
+    /// What ended a thread before its time.
+    pub fn stop(self) -> Result<(), String> {
+        // Release: pairs with the Acquire loads of the threads.
+        self.stop.store(true, Ordering::Release);
+        self.wakers.iter().for_each(Waker::wake);
+        let mut result = Ok(());
+        for (i, worker) in self.workers.into_iter().enumerate() {
+            match worker.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => result = Err(format!("worker {i} ended: {error}")),
+                Err(_) => result = Err(format!("worker {i} panicked")),
+            }
+        }
+        if let Some(policy) = self.policy {
+            policy.thread().unpark();
+            if policy.join().is_err() {
+                result = Err("the policy thread panicked".into());
+            }
+        }
+        self.metrics.into_iter().for_each(Endpoint::join);
+        result
+    }
+
+    fn abandon(self, error: String) -> String {
+        // What went wrong first is the news.
+        let _ = self.stop();
+        error
+    }
+}
+
+/// Starts a worker's thread; it tells `ready` its waker, or what went wrong.
+fn spawn_worker(
+    seat: Seat,
+    socket: Socket,
+    memory: Option<numa::Region>,
+    common: Common,
+    ready: Ready,
+) -> Result<JoinHandle<std::io::Result<()>>, String> {
+    let builder = std::thread::Builder::new().name(format!("worker-{}", seat.index));
+    let thread = builder.spawn(move || {
+        if let Err(error) = numa::pin_current_thread(seat.cpu) {
+            return refuse(&ready, error.to_string());
+        }
+        // The ring is made on the thread that uses it (IORING_SETUP_SINGLE_ISSUER).
+        match memory {
+            Some(memory) => match UringPort::new(socket, memory) {
+                Ok(port) => run_worker(port, seat, common, &ready),
+                Err(error) => refuse(&ready, format!("io_uring: {error}; try --io mmsg")),
+            },
+            None => match MmsgPort::new(socket) {
+                Ok(port) => run_worker(port, seat, common, &ready),
+                Err(error) => refuse(&ready, error.to_string()),
+            },
+        }
+    });
+    thread.map_err(|e| format!("cannot start a thread: {e}"))
+}
+
+fn refuse(ready: &Ready, error: String) -> std::io::Result<()> {
+    // The starter is gone only if it gave up already.
+    let _ = ready.send(Err(error));
+    Ok(())
+}
+
+fn run_worker<P: Port>(port: P, seat: Seat, common: Common, ready: &Ready) -> std::io::Result<()> {
+    let Common { clock, config, teller, stop } = common;
+    let waker = port.waker();
+    let mut owner = Owner::new(seat.owner);
+    owner.announce_budget(seat.budget_bytes);
+    let mut worker = Worker::new(WorkerConfig {
+        port,
+        owner,
+        mesh: seat.mesh,
+        doorbells: seat.doorbells,
+        hits: seat.hits,
+        aside: seat.aside,
+        clock,
+        counters: seat.counters,
+        value_bytes_max: config.value_bytes_max,
+        access: config.access,
+        poll: config.poll,
+        teller,
+    });
+    // The starter is gone only if it gave up; then `stop` is set.
+    let _ = ready.send(Ok(waker));
+    worker.run(&stop)
+}
+
+fn spawn_policy(
+    round: crate::policy::thread::Round,
+    cpu: usize,
+    clock: Clock,
+    stop: Arc<AtomicBool>,
+) -> Result<JoinHandle<()>, String> {
+    let thread = std::thread::Builder::new().name("policy".into()).spawn(move || {
+        // Not pinned is slower, not wrong.
+        let _ = numa::pin_current_thread(cpu);
+        policy::run_thread(round, &clock, &stop);
+    });
+    thread.map_err(|e| format!("cannot start a thread: {e}"))
+}
+
+/// The port that works here.
+fn choose_io(asked: Io) -> Result<&'static str, String> {
+    match (asked, UringPort::probe()) {
+        (Io::Mmsg, _) => Ok("mmsg"),
+        (Io::Uring | Io::Auto, Ok(())) => Ok("uring"),
+        (Io::Uring, Err(error)) => Err(format!(
+            "io_uring cannot be used here: {error}; use --io mmsg or see kernel.io_uring_disabled"
+        )),
+        (Io::Auto, Err(_)) => Ok("mmsg"),
+    }
+}
+
+fn bind_error(addr: SocketAddr, error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("{addr} is in use: stop the other server or choose another --listen ADDR:PORT")
+        }
+        std::io::ErrorKind::AddrNotAvailable => format!("{addr} is no address of this machine: see ip addr"),
+        std::io::ErrorKind::PermissionDenied => {
+            format!("{addr} may not be bound: choose a port from 1024 on, or grant CAP_NET_BIND_SERVICE")
+        }
+        _ => format!("cannot listen on {addr}: {error}"),
+    }
+}
