@@ -1,6 +1,4 @@
-//! What the end-to-end tests of the load generator share: a small faulty server, and plans.
-
-pub mod server;
+//! The plan that the end-to-end tests start from.
 
 use sherwood::load::keys::{Distribution, KeySpace};
 use sherwood::load::plan::{Plan, Protocol};

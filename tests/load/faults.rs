@@ -1,14 +1,12 @@
 //! The load generator against a server whose faults are known: every request is accounted for, every fault is found.
 
-mod support;
-
+use crate::server::{Faults, Seen, Server};
+use crate::support::plan;
 use sherwood::load::plan::{Plan, Protocol, Stage};
 use sherwood::load::run::{Context, Measured, run};
 use sherwood::load::sizes::Size;
 use sherwood::load::workload::Command;
 use std::time::Duration;
-use support::plan;
-use support::server::{Faults, Seen, Server};
 
 const BOTH: [Protocol; 2] = [Protocol::Text, Protocol::Meta];
 
