@@ -151,6 +151,7 @@ impl Args {
             (None, Some(_)) => (STEP_DURATION, STEP_WARMUP),
             (None, None) => (Duration::from_secs(10), Duration::from_secs(1)),
         };
+        let duration = self.duration.unwrap_or(duration);
         Ok(Plan {
             targets: self.targets()?,
             protocol: self.protocol,
@@ -160,7 +161,7 @@ impl Args {
             connections,
             threads: threads.min(connections),
             cpus: self.cpus.clone().unwrap_or_default(),
-            duration: self.duration.unwrap_or(duration),
+            duration,
             warmup: self.warmup.unwrap_or(warmup),
             seed: self.seed,
             keys,
@@ -175,7 +176,8 @@ impl Args {
             trace: trace.map(Arc::new),
             timeout: self.timeout,
             polling: self.poll,
-            interval: Duration::from_secs(1),
+            // Some fifty columns for a heat map; a second at most, so that the progress line moves.
+            interval: (duration / 50).clamp(Duration::from_millis(100), Duration::from_secs(1)),
         })
     }
 
