@@ -1,7 +1,7 @@
 //! `sherwood hist`: histogram logs → tables and plots.
 
 use super::Outcome;
-use crate::stats::view::{Series, Unit, ascii, read, table};
+use crate::stats::view::{Series, Unit, ascii, html, png, read, table};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,6 +18,12 @@ pub struct Args {
     /// Print the files beside each other, with ratios to the first
     #[arg(long)]
     compare: bool,
+    /// Draw the percentiles of all series into a PNG picture
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
+    /// Write a page with percentiles, latency, rate and loss over time; it needs no network
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// What a recorded value counts (sherwood writes nanoseconds)
     #[arg(long, value_enum, default_value = "ns")]
     unit: Unit,
@@ -48,6 +54,13 @@ pub fn run(args: &Args) -> Outcome {
     }
     let answered: Vec<&Series> = all.iter().filter(|s| !s.is_lost()).collect();
     text += &ascii::plot(&answered);
+    if let Some(path) = &args.png {
+        let picture = png::draw(&answered)?;
+        std::fs::write(path, picture).map_err(|e| format!("--png {}: {e}", path.display()))?;
+    }
+    if let Some(path) = &args.html {
+        std::fs::write(path, html::page(&all)).map_err(|e| format!("--html {}: {e}", path.display()))?;
+    }
     print(&text)
 }
 

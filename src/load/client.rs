@@ -163,7 +163,7 @@ impl<C: Codec> Client<C> {
             }
             let busy = self.receive(phase) > 0 || issued.datagrams > 0;
             let after_ns = self.now();
-            let interval_end_ns = self.interval_start_ns + phase.interval_ns;
+            let interval_end_ns = phase.interval_end_ns(self.interval_start_ns);
             if busy {
                 quiet_since_ns = after_ns;
             } else {
@@ -178,9 +178,10 @@ impl<C: Codec> Client<C> {
         }
     }
 
-    /// Hands over the last interval.
-    pub fn finish(&mut self, sink: &mut Sink) {
-        self.emit(self.now().max(self.interval_start_ns), true, sink);
+    /// Hands over the last interval, which ends at `end_ns` or now, whichever is earlier: the last replies come after
+    /// the last request, and a rate counts the time of sending.
+    pub fn finish(&mut self, end_ns: u64, sink: &mut Sink) {
+        self.emit(self.now().min(end_ns).max(self.interval_start_ns), true, sink);
     }
 
     /// Time in which there was nothing to do, in nanoseconds.

@@ -4,9 +4,9 @@
 //! id = generation │ slot        ids ascend; an id whose slot still waits is skipped
 //! oldest ◀─▶ … ◀─▶ newest       list in the order of sending: a timeout looks at its head only
 //! ```
-//! A slot remembers the id it served last, and how that ended, until it serves another: so a reply that comes twice or
-//! too late is told from one that nobody asked for. Ids repeat after 65,536 requests; a reply later than that may
-//! be taken for another request's, which the key in the reply (text, or meta with `--verify`) reveals.
+//! How each of the 65,536 ids ended is remembered (two bits each) until it is used again: so a reply that comes twice
+//! or too late is told from one that nobody asked for. A reply that is later than 65,536 requests may be taken for
+//! another request's, which the key in the reply (text, or meta with `--verify`) reveals.
 //!
 //! No allocation after [`InFlight::new`].
 
@@ -48,18 +48,10 @@ pub struct Slot {
     pub measured: bool,
     /// The part of its reply that has arrived.
     pub partial: Option<PartialId>,
-    state: State,
+    waiting: bool,
     id: u16,
     older: u32,
     newer: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Unused,
-    Waiting,
-    Answered,
-    Lost,
 }
 
 /// Whose reply it is.
@@ -71,7 +63,7 @@ pub enum Lookup {
     Answered,
     /// That request was given up.
     Lost,
-    /// Nobody asked, or so long ago that the slot served others since.
+    /// Nobody asked.
     Unknown,
 }
 
@@ -79,6 +71,7 @@ pub enum Lookup {
 pub struct InFlight {
     slots: Vec<Slot>,
     keys: Vec<Pending>,
+    history: History,
     batch: usize,
     max: usize,
     waiting: usize,
@@ -91,8 +84,8 @@ impl InFlight {
     /// Room for `max` datagrams (at most [`IN_FLIGHT_MAX`]) of up to `batch` keys (at most [`BATCH_MAX`]).
     pub fn new(max: usize, batch: usize) -> InFlight {
         assert!((1..=IN_FLIGHT_MAX).contains(&max) && (1..=BATCH_MAX).contains(&batch));
-        // Eight times the window where ids allow it: a late reply is then still known as late.
-        let slots = (max * 8).next_power_of_two().clamp(64, 1 << 16);
+        // Twice the window: a skip over slots that wait always ends.
+        let slots = (max * 2).next_power_of_two();
         let slot = Slot {
             intended_ns: 0,
             sent_ns: 0,
@@ -102,7 +95,7 @@ impl InFlight {
             command: Command::Get,
             measured: false,
             partial: None,
-            state: State::Unused,
+            waiting: false,
             id: 0,
             older: NONE,
             newer: NONE,
@@ -111,6 +104,7 @@ impl InFlight {
         InFlight {
             slots: vec![slot; slots],
             keys: vec![Pending { ask, version: 0 }; slots * batch],
+            history: History::default(),
             batch,
             max,
             waiting: 0,
@@ -144,7 +138,7 @@ impl InFlight {
         assert!(!self.is_full() && (1..=self.batch).contains(&keys.len()));
         let mask = self.slots.len() - 1;
         // Ends: at most half of the slots wait.
-        while self.slots[self.next_id as usize & mask].state == State::Waiting {
+        while self.slots[self.next_id as usize & mask].waiting {
             self.next_id = self.next_id.wrapping_add(1);
         }
         let id = self.next_id;
@@ -159,11 +153,12 @@ impl InFlight {
             command: keys[0].ask.command,
             measured,
             partial: None,
-            state: State::Waiting,
+            waiting: true,
             id,
             older: self.newest,
             newer: NONE,
         };
+        self.history.set(id, State::Waiting);
         self.keys[at * self.batch..][..keys.len()].copy_from_slice(keys);
         match self.newest {
             NONE => self.oldest = at as u32,
@@ -177,11 +172,8 @@ impl InFlight {
     /// Whose reply carries `id`.
     #[inline]
     pub fn lookup(&self, id: u16) -> Lookup {
-        let at = id as usize & (self.slots.len() - 1);
-        let slot = &self.slots[at];
-        match slot.state {
-            _ if slot.id != id => Lookup::Unknown,
-            State::Waiting => Lookup::Waiting(at),
+        match self.history.get(id) {
+            State::Waiting => Lookup::Waiting(id as usize & (self.slots.len() - 1)),
             State::Answered => Lookup::Answered,
             State::Lost => Lookup::Lost,
             State::Unused => Lookup::Unknown,
@@ -221,8 +213,9 @@ impl InFlight {
 
     fn end(&mut self, at: usize, state: State) {
         let slot = &mut self.slots[at];
-        assert!(slot.state == State::Waiting);
-        slot.state = state;
+        assert!(slot.waiting, "a request ends once");
+        slot.waiting = false;
+        self.history.set(slot.id, state);
         let (older, newer) = (slot.older, slot.newer);
         match older {
             NONE => self.oldest = newer,
@@ -233,6 +226,40 @@ impl InFlight {
             newer => self.slots[newer as usize].older = older,
         }
         self.waiting -= 1;
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Unused,
+    Waiting,
+    Answered,
+    Lost,
+}
+
+/// The state of every id: 16 KiB.
+struct History {
+    words: Vec<u64>,
+}
+
+impl Default for History {
+    fn default() -> History {
+        History { words: vec![0; (1 << 16) / 32] }
+    }
+}
+
+impl History {
+    #[inline]
+    fn get(&self, id: u16) -> State {
+        let bits = self.words[id as usize / 32] >> (id % 32 * 2) & 3;
+        [State::Unused, State::Waiting, State::Answered, State::Lost][bits as usize]
+    }
+
+    #[inline]
+    fn set(&mut self, id: u16, state: State) {
+        let shift = id % 32 * 2;
+        let word = &mut self.words[id as usize / 32];
+        *word = *word & !(3 << shift) | (state as u64) << shift;
     }
 }
 
@@ -282,6 +309,7 @@ mod tests {
                         let Lookup::Waiting(at) = table.lookup(id) else { panic!("{id} does not wait") };
                         prop_assert_eq!(table.slot(at).1[0].ask.key as u64, sent);
                         table.answer(at);
+                        prop_assert_eq!(table.lookup(id), Lookup::Answered);
                     }
                     3 => {
                         let due = table.overdue(now - now / 8);

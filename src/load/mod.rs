@@ -29,6 +29,7 @@ pub mod replay;
 pub mod report;
 pub mod run;
 pub mod schedule;
+pub mod search;
 mod settle;
 pub mod sizes;
 pub mod socket;

@@ -46,6 +46,13 @@ impl Phase {
         }
     }
 
+    /// When the interval that began at `start_ns` ends. The last one takes what is left after it, and waits for the
+    /// last replies.
+    pub fn interval_end_ns(&self, start_ns: u64) -> u64 {
+        let end_ns = start_ns + self.interval_ns;
+        if end_ns.saturating_add(self.interval_ns / 2) > self.end_ns { u64::MAX } else { end_ns }
+    }
+
     /// `count` keys leave now that were due at `due_ns`: their intended send time.
     #[inline]
     pub fn intended_ns(&mut self, due_ns: u64, count: usize) -> u64 {

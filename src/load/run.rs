@@ -132,8 +132,6 @@ fn run_with<C: Codec>(
         }
         let (mut measured, end_ns) = collect(&inboxes, each);
         let measure_from_ns = start_ns + warmup_ns(plan, stage);
-        // The last replies come after the last request was sent; a rate counts the time of sending.
-        let end_ns = end_ns.min(planned_end_ns(plan, stage, start_ns));
         measured.seconds = end_ns.saturating_sub(measure_from_ns).max(1) as f64 / 1e9;
         for handle in threads {
             let done = handle.join().map_err(|_| "a thread of the load generator panicked".to_string())??;
@@ -213,7 +211,7 @@ fn work<C: Codec>(
     } else {
         client.run(&mut phase, &mut sink);
     }
-    client.finish(&mut sink);
+    client.finish(phase.end_ns, &mut sink);
     let (unfilled, stalls) = match &phase.source {
         Source::Fill(fill) => (fill.missing(), 0),
         Source::Replay(replay) => (0, replay.stalls),

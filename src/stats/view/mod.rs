@@ -1,4 +1,5 @@
-//! Histogram logs, shown: read ([`log`]), as tables ([`table`]), as text plots ([`ascii`]).
+//! Histogram logs, shown: read ([`log`]), as tables ([`table`]), as text plots ([`ascii`]),
+//! as pictures ([`png`]) and as a page ([`html`]).
 //!
 //! ```text
 //! FILE… ─▶ log ─▶ Series (file, tag, intervals, total) ─▶ table · ascii · png · html
@@ -7,8 +8,11 @@
 //! counts are also the loss in plots over time (`sherwood load` writes it so).
 
 pub mod ascii;
+pub mod curve;
 pub mod figure;
+pub mod html;
 pub mod log;
+pub mod png;
 pub mod table;
 
 pub use log::{Interval, Series, Unit, read};

@@ -1,0 +1,206 @@
+//! The flags of `sherwood load`, and the plan that they describe.
+
+use crate::load::in_flight::{BATCH_MAX, IN_FLIGHT_MAX};
+use crate::load::keys::{Distribution, KeySpace};
+use crate::load::options;
+use crate::load::plan::{CONNECTIONS_MAX, Plan, Protocol, THREADS_MAX};
+use crate::load::replay::Trace;
+use crate::load::schedule::Arrivals;
+use crate::load::search::{Objective, STEP_DURATION, STEP_WARMUP};
+use crate::load::sizes::Size;
+use crate::load::target::{TARGETS_MAX, Targets};
+use crate::load::wait::Polling;
+use crate::load::workload::Mix;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longer than any trace: it ends by itself.
+const TO_ITS_END: Duration = Duration::from_secs(1 << 30);
+
+/// Arguments of `sherwood load`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Server; several form one cache (rendezvous hashing of the key)
+    #[arg(long, required = true, value_name = "ADDR:PORT")]
+    pub(super) target: Vec<String>,
+    /// What to speak
+    #[arg(long, value_enum, default_value = "text")]
+    protocol: Protocol,
+    /// Requests a second (open loop), or max: as fast as replies allow (closed loop)
+    #[arg(long, default_value = "max", value_name = "N|max")]
+    rate: String,
+    /// Spacing of an open loop's requests
+    #[arg(long, value_enum, default_value = "constant")]
+    arrivals: Arrivals,
+    /// Closed loop: datagrams in flight a connection
+    #[arg(long, default_value_t = 32, value_name = "N")]
+    window: usize,
+    /// Connections, all threads together [default: one a thread]
+    #[arg(long, value_name = "N")]
+    connections: Option<usize>,
+    /// Threads
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    threads: usize,
+    /// Processors to pin the threads to, as in 0,2-3
+    #[arg(long, value_name = "LIST", value_parser = options::cpus)]
+    cpus: Option<std::vec::Vec<usize>>,
+    /// Measured time [default: 10s; a trace: to its end]
+    #[arg(long, value_name = "TIME", value_parser = options::duration)]
+    duration: Option<Duration>,
+    /// Time before it that is not counted [default: 1s; a trace: none]
+    #[arg(long, value_name = "TIME", value_parser = options::duration)]
+    warmup: Option<Duration>,
+    /// Seed: the same seed asks the same
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+    /// Number of keys (k, M, G)
+    #[arg(long, default_value = "1M", value_name = "N", value_parser = options::count)]
+    keys: u64,
+    /// Popularity: uniform, zipf:0.99, hotspot:0.1:0.9 (keys:requests), sequential
+    #[arg(long, default_value = "zipf:0.99")]
+    dist: Distribution,
+    /// Shares of get, set, delete, touch
+    #[arg(long, default_value = "get:95,set:5")]
+    mix: Mix,
+    /// Bytes of a key: 16, 16-40, etc, usr
+    #[arg(long, default_value = "16", value_name = "SIZE")]
+    key_size: String,
+    /// Bytes of a value: 100, 10-1000, lognormal:MEAN:SIGMA, etc, usr
+    #[arg(long, default_value = "100", value_name = "SIZE")]
+    value_size: String,
+    /// Seconds to live of what is set or touched, 0 = for ever
+    #[arg(long, default_value_t = 0, value_name = "S")]
+    ttl: u32,
+    /// Keys of a get datagram
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    batch: usize,
+    /// Send and receive one datagram at a time, like an ordinary client
+    #[arg(long)]
+    no_coalesce: bool,
+    /// First set every key once
+    #[arg(long)]
+    pub(super) fill: bool,
+    /// Values carry key, version and checksum; check every one that comes back
+    #[arg(long)]
+    verify: bool,
+    /// Replay a trace (.ctr, .oracleGeneral, .txt; also .zst): a miss is followed by a set
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// At the trace's own times, or as fast as the window allows
+    #[arg(long, value_enum, default_value = "max")]
+    trace_speed: TraceSpeed,
+    /// Find the highest rate at which this holds, as in 'p99<100us' or 'p999<1ms,lost<1%'
+    #[arg(long, value_name = "OBJECTIVE")]
+    pub(super) search: Option<Objective>,
+    /// A request without a reply for this long is lost
+    #[arg(long, default_value = "200ms", value_name = "TIME", value_parser = options::duration)]
+    timeout: Duration,
+    /// How a thread waits for replies
+    #[arg(long, value_enum, default_value = "adaptive")]
+    poll: Polling,
+    /// Write an HdrHistogram V2 interval log, a tag a command
+    #[arg(long, value_name = "FILE.hlog")]
+    pub(super) out: Option<PathBuf>,
+    /// Write the result as JSON; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+}
+
+/// How fast a trace is replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum TraceSpeed {
+    Recorded,
+    Max,
+}
+
+impl Args {
+    /// The plan that these flags describe.
+    ///
+    /// # Errors
+    /// One line that says which flag is wrong, and what would be right.
+    pub(super) fn plan(&self) -> Result<Plan, String> {
+        let bounded = |name: &str, value: usize, most: usize| {
+            if (1..=most).contains(&value) {
+                Ok(value)
+            } else {
+                Err(format!("{name} {value}: between 1 and {most}"))
+            }
+        };
+        let threads = bounded("--threads", self.threads, THREADS_MAX)?;
+        let connections = bounded("--connections", self.connections.unwrap_or(threads), CONNECTIONS_MAX)?;
+        let value_size = Size::parse_value(&self.value_size, self.seed)?;
+        let key_size = Size::parse_key(&self.key_size, self.seed)?;
+        let trace = match &self.trace {
+            Some(path) => Some(Trace::load(path, &value_size, 16)?),
+            None => None,
+        };
+        if trace.is_some() && self.batch > 1 {
+            return Err("--batch does not go with --trace: each record is a request of its own".into());
+        }
+        let keys = match &trace {
+            Some(trace) => KeySpace::named(trace.names.clone(), key_size)?,
+            None => KeySpace::numbered(self.keys, key_size)?,
+        };
+        if self.search.is_some() && trace.is_some() {
+            return Err("--search does not go with --trace: a trace has its own rate".into());
+        }
+        let (duration, warmup) = match (&trace, &self.search) {
+            (Some(_), _) => (TO_ITS_END, Duration::ZERO),
+            (None, Some(_)) => (STEP_DURATION, STEP_WARMUP),
+            (None, None) => (Duration::from_secs(10), Duration::from_secs(1)),
+        };
+        let duration = self.duration.unwrap_or(duration);
+        Ok(Plan {
+            targets: self.targets()?,
+            protocol: self.protocol,
+            rate_per_s: self.rate_per_s()?,
+            arrivals: self.arrivals,
+            window: bounded("--window", self.window, IN_FLIGHT_MAX)?,
+            connections,
+            threads: threads.min(connections),
+            cpus: self.cpus.clone().unwrap_or_default(),
+            duration,
+            warmup: self.warmup.unwrap_or(warmup),
+            seed: self.seed,
+            keys,
+            distribution: self.dist.clone(),
+            mix: self.mix.clone(),
+            value_size,
+            ttl_s: self.ttl,
+            batch: bounded("--batch", self.batch, BATCH_MAX)?,
+            coalesce: !self.no_coalesce,
+            verify: self.verify,
+            recorded: trace.is_some() && self.trace_speed == TraceSpeed::Recorded,
+            trace: trace.map(Arc::new),
+            timeout: self.timeout,
+            polling: self.poll,
+            // Some fifty columns for a heat map; a second at most, so that the progress line moves.
+            interval: (duration / 50).clamp(Duration::from_millis(100), Duration::from_secs(1)),
+        })
+    }
+
+    fn rate_per_s(&self) -> Result<Option<f64>, String> {
+        match self.rate.as_str() {
+            "max" => Ok(None),
+            text => match options::count(text)? {
+                0 => Err("--rate 0: at least 1, or max".into()),
+                rate => Ok(Some(rate as f64)),
+            },
+        }
+    }
+
+    fn targets(&self) -> Result<Targets, String> {
+        let resolve = |text: &String| -> Result<SocketAddr, String> {
+            let wrong = |why: String| format!("--target {text}: {why} (example: 127.0.0.1:11211)");
+            let mut found = text.to_socket_addrs().map_err(|e| wrong(e.to_string()))?;
+            found.next().ok_or_else(|| wrong("no address".into()))
+        };
+        let addresses: Vec<SocketAddr> = self.target.iter().map(resolve).collect::<Result<_, _>>()?;
+        if addresses.len() > TARGETS_MAX {
+            return Err(format!("{} targets: at most {TARGETS_MAX}", addresses.len()));
+        }
+        Ok(Targets::new(addresses))
+    }
+}

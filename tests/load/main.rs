@@ -1,0 +1,6 @@
+//! The load generator end to end: against a faulty server of known faults, against memcached, and as a command.
+
+mod cli;
+mod faults;
+mod server;
+mod support;
