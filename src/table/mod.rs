@@ -187,6 +187,11 @@ impl Table {
         self.memory.slots()[start..start + LINE_SLOTS].try_into().expect("8 slots are a line")
     }
 
+    /// All slots as they lie in memory, for benches that measure the memory itself.
+    pub fn raw_slots(&self) -> &[AtomicU64] {
+        &self.memory.slots()[self.first..]
+    }
+
     fn geometry(&self) -> &Geometry {
         &self.geometry
     }
