@@ -4,7 +4,7 @@ use numa::{Huge, Region, RegionRequest};
 use sherwood::hash::KeyHash;
 use sherwood::memory::class::Class;
 use sherwood::memory::{Items, Layout, PagePool, Parts, Slab};
-use sherwood::table::{SlotMemory, Table, Upsert, Writer};
+use sherwood::table::{Lookup, SlotMemory, Table, Upsert, Writer};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -87,8 +87,13 @@ impl Field {
         let key_bytes = &mut buffer[..self.key_bytes];
         key(number, key_bytes);
         let hash = self.hash.hash(key_bytes);
+        self.insert_hashed(number, Lookup { key: key_bytes, hash });
+    }
+
+    /// Stores an item under a key whose hash is known.
+    pub fn insert_hashed(&mut self, number: u64, Lookup { key, hash }: Lookup<'_>) {
         let parts = Parts {
-            key: key_bytes,
+            key,
             value: [&self.value, b""],
             flags: 0,
             cas: number,
@@ -98,12 +103,22 @@ impl Field {
         };
         let slot = self.slab.allocate(parts.bytes()).expect("room for all");
         self.items.write(slot.at, slot.slot_bytes, &parts);
-        match self.writer.upsert(&self.items, hash, key_bytes, slot.at) {
+        match self.writer.upsert(&self.items, hash, key, slot.at) {
             Ok(Upsert::Inserted) => {}
             // One reader at most, and it is this thread: what is replaced is free at once.
             Ok(Upsert::Replaced(old)) => self.slab.release(old),
             Err(crowded) => panic!("{crowded:?} at load 0.8"),
         }
+    }
+
+    /// Brings what writes of these keys will touch into the cache.
+    pub fn warm(&self, numbers: std::ops::Range<u64>) {
+        let mut keys = [[0u8; 64]; 32];
+        let keys = &mut keys[..(numbers.end - numbers.start) as usize];
+        numbers.zip(keys.iter_mut()).for_each(|(number, buffer)| key(number, &mut buffer[..self.key_bytes]));
+        let keys = keys.iter().map(|buffer| &buffer[..self.key_bytes]);
+        let lookups: Vec<_> = keys.map(|key| Lookup { key, hash: self.hash.hash(key) }).collect();
+        self.table.warm(&self.items, &lookups);
     }
 
     pub fn remove(&mut self, number: u64) {

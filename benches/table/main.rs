@@ -1,7 +1,7 @@
 //! The table against the limit of the memory, in one process, in interleaved rounds.
 //!
 //! ```text
-//! cargo bench --bench table -- [--smoke] [--items N] [--key-bytes 8|32] [--rounds N] [--huge auto|2m|thp|off]
+//! cargo bench --bench table -- [--smoke] [--items N] [--key-bytes 8|32] [--rounds N] [--huge auto|2m|thp|off] [--only CASE]
 //! ```
 //! REF is a synthetic GET without table logic: a random index line, then the item that it names, then a copy of the
 //! value; as many in flight as the table has. It is what the memory gives: 100 %.
@@ -22,6 +22,7 @@ struct Options {
     rounds: usize,
     round: Duration,
     huge: numa::Huge,
+    only: Option<String>,
 }
 
 fn main() {
@@ -43,6 +44,9 @@ fn main() {
         Case { mix: Mix::Writes(50), ..Case::hits("50/50 batch 32", 32) },
         Case { mix: Mix::Replace, ..Case::hits("replace", 1) },
     ];
+    let wanted =
+        |case: &Case| case.is_reference || options.only.as_ref().is_none_or(|only| case.name.contains(only));
+    let cases: Vec<Case> = cases.into_iter().filter(wanted).collect();
     let mut rates = vec![Vec::new(); cases.len()];
     let mut digests = vec![0u64; cases.len()];
     let mut field = field;
@@ -76,6 +80,7 @@ fn options() -> Options {
         rounds: 5,
         round: Duration::from_millis(400),
         huge: numa::Huge::Auto,
+        only: None,
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(flag) = arguments.next() {
@@ -90,6 +95,7 @@ fn options() -> Options {
             "--items" => options.items = value().parse().expect("a number of items"),
             "--key-bytes" => options.key_bytes = value().parse().expect("a number of bytes"),
             "--rounds" => options.rounds = value().parse().expect("a number of rounds"),
+            "--only" => options.only = Some(value()),
             "--huge" => options.huge = value().parse().expect("auto, 1g, 2m, thp or off"),
             // What cargo says to every bench.
             "--bench" => {}
