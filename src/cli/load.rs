@@ -119,6 +119,7 @@ impl Run<'_> {
         Report {
             measured,
             offered_per_s: self.plan.rate_per_s,
+            recorded: self.plan.recorded,
             fill: self.fill.as_ref(),
             verify: self.plan.verify,
             trace: self.plan.trace.as_deref(),

@@ -230,7 +230,11 @@ impl<C: Codec> Client<C> {
         let mut round = Round { datagrams: 0, next_ns: u64::MAX, over: phase.over || now_ns >= phase.end_ns };
         let mut now_ns = now_ns;
         while round.datagrams < TICK_ISSUES_MAX {
-            let Some(connection) = self.next_connection(phase) else { return round };
+            let Some(connection) = self.next_connection(phase) else {
+                let due = !matches!(phase.pacing, Pacing::Closed { .. }) && phase.due_ns(now_ns) <= now_ns;
+                self.tally.events.ids_exhausted += u64::from(due && !round.over);
+                return round;
+            };
             if round.datagrams % ISSUES_PER_CLOCK == ISSUES_PER_CLOCK - 1 {
                 now_ns = self.now();
             }

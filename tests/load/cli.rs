@@ -41,6 +41,7 @@ fn the_json_object_has_the_promised_keys() {
     let server = Server::start(Faults::default());
     let (output, json) = load(&server.address.to_string(), "--fill --verify --mix get:8,set:2");
     assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("pauses hide"), "a closed loop says what it cannot show");
     for command in ["get", "set"] {
         let object = &json["commands"][command];
         for key in ["sent", "hits", "misses", "lost", "rate_per_s"] {
