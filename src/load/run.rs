@@ -11,10 +11,10 @@ use super::tally::Tally;
 use super::value::Values;
 use super::versions::Versions;
 use crate::clock::Clock;
-use crate::sync::Arc;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -109,6 +109,8 @@ fn run_with<C: Codec>(
     codec: &C,
     each: &mut dyn FnMut(&Merged),
 ) -> Result<Measured, String> {
+    // This thread only collects; it, too, stays on the processors that the run may use.
+    pin(&plan.cpus)?;
     let mut clients = Vec::new();
     for thread in 0..plan.threads {
         let client = Client::new(setup(plan, context, thread), codec.clone());
@@ -185,7 +187,9 @@ fn work<C: Codec>(
     to_main: SyncSender<Interval>,
     empties: Receiver<Box<Latencies>>,
 ) -> Result<Done, String> {
-    pin(plan, thread)?;
+    if !plan.cpus.is_empty() {
+        pin(&plan.cpus[thread % plan.cpus.len()..][..1])?;
+    }
     // A sleep must end when it is due, not up to 50 µs later; without it only a sleep is less exact.
     let _ = nix::sys::prctl::set_timerslack(1);
     while context.clock.now().ns < start_ns {
@@ -242,15 +246,16 @@ fn fill<C: Codec>(plan: &Plan, client: &mut Client<C>, phase: &mut Phase, sink: 
     }
 }
 
-fn pin(plan: &Plan, thread: usize) -> Result<(), String> {
-    if plan.cpus.is_empty() {
+/// Keeps this thread on these processors; wherever the system likes if there are none.
+fn pin(cpus: &[usize]) -> Result<(), String> {
+    if cpus.is_empty() {
         return Ok(());
     }
-    let cpu = plan.cpus[thread % plan.cpus.len()];
     let mut set = CpuSet::new();
-    set.set(cpu)
+    cpus.iter()
+        .try_for_each(|&cpu| set.set(cpu))
         .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
-        .map_err(|e| format!("--cpus: cannot run on processor {cpu}: {e}; see `sherwood topo`"))
+        .map_err(|e| format!("--cpus: cannot run on processors {cpus:?}: {e}; see `sherwood topo`"))
 }
 
 fn thread_cpu_ns() -> u64 {
