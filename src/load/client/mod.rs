@@ -78,6 +78,8 @@ pub struct Client<C> {
     follow: VecDeque<Ask>,
     ends: Vec<(Ask, End)>,
     connection: usize,
+    /// Datagrams that the connection may still send before it is the next one's turn.
+    turn_left: usize,
     tally: Tally,
     latencies: Box<Latencies>,
     interval_start_ns: u64,
@@ -120,6 +122,7 @@ impl<C: Codec> Client<C> {
             follow: VecDeque::new(),
             ends: Vec::new(),
             connection: 0,
+            turn_left: 0,
             tally: Tally::default(),
             latencies: Box::default(),
             interval_start_ns: 0,
