@@ -129,11 +129,12 @@ impl Run<'_> {
     fn judge(&self, report: &Report) -> Outcome {
         let tally = &report.measured.tally;
         if tally.answered() == 0 && tally.sent() > 0 {
-            return Err(format!(
-                "no reply at all from {}: is a server listening there on UDP? memcached needs -U PORT",
-                self.args.target.join(", ")
-            )
-            .into());
+            let what = match tally.events.unreachable {
+                0 => "is a server listening there on UDP?",
+                _ => "its machine says that nobody listens on that UDP port;",
+            };
+            let targets = self.args.target.join(", ");
+            return Err(format!("no reply at all from {targets}: {what} memcached needs -U PORT").into());
         }
         if tally.events.wrong > 0 {
             return Err(

@@ -77,6 +77,7 @@ fn impossible_flags_say_what_would_be_right() {
     for (line, want) in [
         ("--protocol batch", "text and meta"),
         ("--rate 0", "max"),
+        ("--duration 0s", "at least 1ms"),
         ("--batch 65", "between 1 and 64"),
         ("--key-size 1", "too short"),
         ("--trace nothing.txt", "nothing.txt"),

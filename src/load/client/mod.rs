@@ -83,6 +83,8 @@ pub struct Client<C> {
     tally: Tally,
     latencies: Box<Latencies>,
     interval_start_ns: u64,
+    /// When to look for overdue requests again.
+    expire_ns: u64,
     idle_ns: u64,
     tick: u32,
 }
@@ -126,6 +128,7 @@ impl<C: Codec> Client<C> {
             tally: Tally::default(),
             latencies: Box::default(),
             interval_start_ns: 0,
+            expire_ns: 0,
             idle_ns: 0,
             tick: 0,
         })
@@ -145,8 +148,8 @@ impl<C: Codec> Client<C> {
             let issued = self.issue(phase, now_ns);
             let Client { trains, lanes, tally, .. } = self;
             trains.flush(&mut |lane, train, bytes| lanes[lane].transmit(train, bytes, &mut tally.events));
-            let in_flight = self.lanes.iter().any(|l| l.in_flight.waiting() > 0);
-            if issued.over && !in_flight && self.follow.is_empty() {
+            if issued.over && self.follow.is_empty() && self.lanes.iter().all(|l| l.in_flight.waiting() == 0)
+            {
                 return;
             }
             let busy = self.receive(phase) > 0 || issued.datagrams > 0;
@@ -200,6 +203,6 @@ impl<C: Codec> Client<C> {
     fn wake_ns(&self, next_due_ns: u64, now_ns: u64) -> u64 {
         let oldest = self.lanes.iter().filter_map(|l| l.in_flight.oldest_sent_ns()).min();
         let timeout_ns = oldest.map_or(u64::MAX, |sent| sent + self.setup.timeout_ns + 1);
-        next_due_ns.min(timeout_ns).max(now_ns)
+        next_due_ns.min(timeout_ns.max(self.expire_ns)).max(now_ns)
     }
 }

@@ -201,6 +201,18 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_file_is_a_log_or_an_error(
+            lines in proptest::collection::vec("(Tag=[a-z]{0,3},)?[0-9.]{0,6},[0-9.]{0,6},[0-9.]{0,6},[A-Za-z0-9+/=]{0,40}|#.{0,20}|.{0,40}", 0..6),
+        ) {
+            // Whether it is one is not the point: it must be said without a panic.
+            if let Err(why) = parse("x", lines.join("\n").as_bytes(), Unit::Ns) {
+                proptest::prop_assert!(!why.is_empty());
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_log_says_so_by_line() {
         assert!(parse("x", b"", Unit::Ns).unwrap_err().contains("no intervals"));
