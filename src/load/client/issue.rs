@@ -3,7 +3,6 @@
 use super::Client;
 use crate::config::limits::{DATAGRAM_BYTES_MAX, FRAME_HEADER_BYTES, KEY_BYTES_MAX, TRAIN_SEGMENTS_MAX};
 use crate::load::codec::Codec;
-use crate::load::frame::Frame;
 use crate::load::in_flight::Pending;
 use crate::load::phase::{Pacing, Phase};
 use crate::load::replay::Next;
@@ -151,7 +150,7 @@ impl<C: Codec> Client<C> {
         let lane = connection * servers + setup.targets.of(text);
         let id = lanes[lane].in_flight.begin(pending, intended_ns, now_ns, self.tick, measured);
         datagram.clear();
-        datagram.extend_from_slice(&Frame::request(id));
+        datagram.extend_from_slice(&codec.header(id));
         match first.ask.command {
             Command::Set => {
                 let bytes = value_bytes(first.ask.value_bytes, text.len(), setup.versions.is_some(), tally);

@@ -3,7 +3,6 @@
 use super::Client;
 use super::settle::Settle;
 use crate::load::codec::Codec;
-use crate::load::frame::Frame;
 use crate::load::in_flight::Lookup;
 use crate::load::phase::Phase;
 use crate::load::reassembly::Piece;
@@ -86,7 +85,7 @@ impl<C: Codec> Client<C> {
     #[inline]
     fn take(&mut self, lane: usize, datagram: &[u8], now_ns: u64) {
         let events = &mut self.tally.events;
-        let Some((frame, body)) = Frame::decode(datagram) else {
+        let Some((frame, body)) = self.codec.frame(datagram) else {
             events.garbage += 1;
             return;
         };

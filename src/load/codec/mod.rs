@@ -1,13 +1,27 @@
 //! From asks to bytes and from bytes to answers: one file a protocol, behind [`Codec`].
 //!
-//! A codec knows nothing of request ids, sockets or keys' numbers. It writes the body of one datagram and reads the
-//! body of one whole message. A new protocol is a new file that implements [`Codec`], and an arm in `run`.
+//! A codec knows nothing of sockets or keys' numbers. It writes the body of one datagram and reads the body of one whole
+//! message. A new protocol is a new file that implements [`Codec`], and an arm in `run`; one whose frames are not
+//! memcached's also overrides [`Codec::header`] and [`Codec::frame`].
 
 pub mod meta;
 pub mod text;
 
+use super::frame::Frame;
+use crate::config::limits::FRAME_HEADER_BYTES;
+
 /// Speaks one protocol.
 pub trait Codec: Send + Clone {
+    /// The header of a request datagram: memcached's, unless the protocol has another.
+    #[inline]
+    fn header(&self, request_id: u16) -> [u8; FRAME_HEADER_BYTES] {
+        Frame::request(request_id)
+    }
+    /// Splits a reply datagram into header and body; `None` if it is no reply of this protocol.
+    #[inline]
+    fn frame<'a>(&self, datagram: &'a [u8]) -> Option<(Frame, &'a [u8])> {
+        Frame::decode(datagram)
+    }
     /// Begins a read of `count` keys.
     fn begin_get(&self, count: usize, out: &mut Vec<u8>);
     /// Adds the key with number `index` in this datagram.
