@@ -11,6 +11,7 @@ use super::tally::Tally;
 use super::value::Values;
 use super::versions::Versions;
 use crate::clock::Clock;
+use crate::sync::AtomicBool;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
@@ -63,13 +64,16 @@ pub struct Context {
     pub values: Values,
     /// The versions, with `--verify`.
     pub versions: Option<Arc<Versions>>,
+    /// Set by anybody: the run ends early, and its result is that of the time until then.
+    pub stop: Arc<AtomicBool>,
 }
 
 impl Context {
     /// For this plan.
     pub fn new(plan: &Plan) -> Context {
         let versions = plan.verify.then(|| Arc::new(Versions::new(plan.keys.keys())));
-        Context { clock: Clock::system(), values: Values::default(), versions }
+        let stop = Arc::new(AtomicBool::new(false));
+        Context { clock: Clock::system(), values: Values::default(), versions, stop }
     }
 }
 
@@ -160,6 +164,7 @@ fn setup(plan: &Plan, context: &Context, thread: usize) -> Setup {
         keys: plan.keys.clone(),
         values: context.values.clone(),
         versions: context.versions.clone(),
+        stop: context.stop.clone(),
         clock: context.clock.clone(),
     }
 }
@@ -231,7 +236,7 @@ fn work<C: Codec>(
     })
 }
 
-/// Rounds until nothing is missing, each with half the window of the one before: loss means that the server's
+/// Rounds until nothing is missing (or somebody stops the run), each with half the window of the one before: loss means that the server's
 /// queue was too short for us.
 fn fill<C: Codec>(plan: &Plan, client: &mut Client<C>, phase: &mut Phase, sink: &mut Sink) {
     for round in 0..FILL_ROUNDS_MAX {
@@ -239,7 +244,7 @@ fn fill<C: Codec>(plan: &Plan, client: &mut Client<C>, phase: &mut Phase, sink: 
         phase.over = false;
         client.run(phase, sink);
         let Source::Fill(fill) = &mut phase.source else { unreachable!("the stage fills") };
-        if fill.missing() == 0 {
+        if fill.missing() == 0 || phase.end_ns != u64::MAX {
             return;
         }
         fill.restart();

@@ -1,6 +1,8 @@
 //! `sherwood load` and `sherwood hist` as people call them: exit codes, JSON keys, logs, messages with a remedy.
 
 use crate::server::{Faults, Server};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use std::net::UdpSocket;
 use std::path::PathBuf;
@@ -70,6 +72,24 @@ fn no_reply_at_all_ends_with_1_and_a_remedy() {
     let (output, _) = load(&silent.local_addr().unwrap().to_string(), "--timeout 50ms --window 1");
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("memcached needs -U PORT"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_interrupted_run_reports_what_it_has() {
+    let server = Server::start(Faults::default());
+    let line = format!("load --target {} --keys 100 --warmup 0s --duration 100s --json -", server.address);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sherwood"));
+    let child = command.args(line.split(' ')).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while server.seen().requests < 100 && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(json["commands"]["get"]["sent"].as_u64().unwrap() > 50);
+    assert!(json["seconds"].as_f64().unwrap() < 60.0);
 }
 
 #[test]

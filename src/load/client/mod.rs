@@ -31,6 +31,7 @@ use super::wait::{Polling, Waiter};
 use super::workload::Ask;
 use crate::clock::Clock;
 use crate::config::limits::DATAGRAM_BYTES_MAX;
+use crate::sync::{AtomicBool, Ordering};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -58,6 +59,8 @@ pub struct Setup {
     pub values: Values,
     /// With `--verify`: the versions, shared by all threads.
     pub versions: Option<Arc<Versions>>,
+    /// Set when the run is to end early.
+    pub stop: Arc<AtomicBool>,
     /// The clock, with an epoch common to all threads.
     pub clock: Clock,
 }
@@ -144,6 +147,10 @@ impl<C: Codec> Client<C> {
         }
         loop {
             self.tick = self.tick.saturating_add(1);
+            // Relaxed: a wish that publishes nothing.
+            if self.setup.stop.load(Ordering::Relaxed) && !phase.over {
+                (phase.over, phase.end_ns) = (true, now_ns);
+            }
             self.expire(phase, now_ns);
             let issued = self.issue(phase, now_ns);
             let Client { trains, lanes, tally, .. } = self;
