@@ -2,10 +2,14 @@
 
 use crate::server::{Faults, Seen, Server};
 use crate::support::plan;
+use sherwood::load::keys::KeySpace;
 use sherwood::load::plan::{Plan, Protocol, Stage};
+use sherwood::load::replay::{Step, Trace};
 use sherwood::load::run::{Context, Measured, run};
 use sherwood::load::sizes::Size;
-use sherwood::load::workload::Command;
+use sherwood::load::workload::{Ask, Command};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 const BOTH: [Protocol; 2] = [Protocol::Text, Protocol::Meta];
@@ -41,6 +45,8 @@ fn without_faults_nothing_is_lost_or_wrong() {
             let (tally, events) = (measured.tally, measured.tally.events);
             assert_eq!((tally.lost(), events.wrong, events.stale), (0, 0, 0));
             assert_eq!((events.late, events.duplicate, events.reordered, events.mismatched), (0, 0, 0, 0));
+            // A window of requests leaves as one train, or one by one.
+            assert_eq!(events.sends < events.datagrams_sent, coalesce);
             assert!(events.checked > 0 && events.checked == tally.of(Command::Get).hits);
             assert!(tally.of(Command::Delete).hits > 0 && tally.of(Command::Touch).misses > 0);
         }
@@ -191,6 +197,46 @@ fn several_servers_form_one_cache() {
     let get = measured.tally.of(Command::Get);
     assert_eq!((get.misses, get.lost, measured.tally.events.wrong), (0, 0, 0));
     assert!(servers.iter().all(|s| s.seen().requests > 20));
+}
+
+#[test]
+fn a_recorded_trace_keeps_its_times_and_a_missed_key_is_set() {
+    let server = Server::start(Faults::default());
+    let mut plan = plan(&[server.address]);
+    let step = |i: u64| Step {
+        due_ns: i * 4_000_000,
+        ask: Ask { command: Command::Get, key: (i % 5) as u32, value_bytes: 50, ttl_s: 0 },
+    };
+    let trace = Trace { names: (0..5).collect(), steps: (0..50).map(step).collect(), sizes_unknown: 0 };
+    plan.keys = KeySpace::named(trace.names.clone(), Size::Fixed(16)).unwrap();
+    (plan.trace, plan.recorded, plan.duration) = (Some(Arc::new(trace)), true, Duration::from_secs(60));
+    let measured = run(&plan, &Context::new(&plan), Stage::Measure, &mut |_| {}).unwrap();
+    let (get, set) = (measured.tally.of(Command::Get), measured.tally.of(Command::Set));
+    assert_eq!((get.sent, get.misses, set.hits), (50, 5, 5));
+    assert!((0.195..5.0).contains(&measured.seconds), "49 gaps of 4 ms took {} s", measured.seconds);
+}
+
+/// A real trace, where the folder with traces lies beside the project.
+#[test]
+fn a_shared_trace_misses_each_key_once_in_a_cache_that_forgets_nothing() {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/traces/gli.ctr.zst"));
+    if !path.exists() {
+        println!("SKIPPED: no ../shared/traces beside the project");
+        return;
+    }
+    for threads in [1, 2] {
+        let server = Server::start(Faults::default());
+        let mut plan = plan(&[server.address]);
+        let trace = Trace::load(path, &Size::Fixed(100), 16).unwrap();
+        let (records, keys) = (trace.steps.len() as u64, trace.names.len() as u64);
+        plan.keys = KeySpace::named(trace.names.clone(), Size::Fixed(16)).unwrap();
+        (plan.threads, plan.connections, plan.duration) = (threads, threads, Duration::from_secs(60));
+        plan.trace = Some(Arc::new(trace));
+        let measured = run(&plan, &Context::new(&plan), Stage::Measure, &mut |_| {}).unwrap();
+        let get = measured.tally.of(Command::Get);
+        assert_eq!((get.sent, get.misses, get.lost), (records, keys, 0), "{threads} threads");
+        assert_eq!((measured.tally.events.wrong, measured.tally.events.stale), (0, 0));
+    }
 }
 
 /// The trap that an open loop avoids: a server that does nothing for a while makes a closed loop send nothing for that
