@@ -24,8 +24,8 @@ const TOUCH_BATCH: usize = 32;
 
 /// Which item goes first. The keeper calls it; nodes are on its lists between `insert` and `remove` or `victim`.
 pub trait Order: Send {
-    /// The budget, or the number of items that it holds, changed.
-    fn resize(&mut self, budget_units: u64, items: usize);
+    /// The budget changed.
+    fn resize(&mut self, budget_units: u64);
     /// A key was asked for: by a hit, or by a store after a miss. Comes before `hit` and `insert`.
     fn access(&mut self, access: &Access);
     /// A free node got an item.
@@ -37,7 +37,7 @@ pub trait Order: Send {
     /// `to`, a free node, takes the place of `from`, which becomes free.
     fn transfer(&mut self, nodes: &mut Nodes, from: u32, to: u32);
     /// Chooses the item to evict and frees its node; `None` when it has none.
-    fn victim(&mut self, nodes: &mut Nodes, wheel: &Wheel) -> Option<u32>;
+    fn victim(&mut self, nodes: &mut Nodes) -> Option<u32>;
     /// Touches what `access` will need.
     fn touch(&self, _hash: u32) -> u32 {
         0
@@ -94,7 +94,7 @@ impl<O: Order> Keeper<O> {
             found: Vec::new(),
             stats: PolicyStats::default(),
         };
-        keeper.order.resize(budget_units, 0);
+        keeper.order.resize(budget_units);
         keeper
     }
 
@@ -238,7 +238,7 @@ impl<O: Order> Keeper<O> {
         let mut work = 0;
         while work < work_max && commands.room() > 0 && self.order.count().1 > self.budget_units {
             work += 1;
-            let Some(n) = self.order.victim(&mut self.nodes, &self.wheel) else { break };
+            let Some(n) = self.order.victim(&mut self.nodes) else { break };
             self.stats.evicted += 1;
             self.condemn(n, Verdict::Evict, commands);
         }
@@ -288,7 +288,7 @@ impl<O: Order> Policy for Keeper<O> {
             }
             Event::Budget { bytes } => {
                 self.budget_units = bytes / ItemRef::UNIT_BYTES as u64;
-                self.order.resize(self.budget_units, self.order.count().0);
+                self.order.resize(self.budget_units);
             }
         }
     }

@@ -16,7 +16,9 @@
 //! for. An item is readable the moment it is stored; one that is not worth its place is evicted when it leaves the
 //! window.
 
+pub mod adapt;
 pub mod chain;
+pub mod contest;
 pub mod keeper;
 pub mod list;
 pub mod lru;
@@ -24,6 +26,7 @@ pub mod node;
 pub mod nodes;
 pub mod queues;
 pub mod s3fifo;
+pub mod shadow;
 pub mod sketch;
 pub mod stats;
 pub mod thread;

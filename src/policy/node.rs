@@ -129,6 +129,8 @@ pub trait Space {
     fn node_mut(&mut self, n: u32) -> &mut Node;
     /// Size of its slot, in units of 16 bytes; at least 1.
     fn units(&self, n: u32) -> u32;
+    /// Low 32 bits of its deadline in ms; 0 = none, or beyond the wheel's horizon.
+    fn deadline(&self, n: u32) -> u32;
 }
 
 const _: () = assert!(size_of::<Node>() == 12);
