@@ -10,7 +10,7 @@
 //! within [`RETRY_MS`] to twice that, the command is sent again.
 
 use super::list::List;
-use super::node::{Segment, Space};
+use super::node::{NONE, Segment, Space};
 use super::nodes::Nodes;
 use super::wheel::Wheel;
 use super::{CommandBuffer, Policy, PolicyConfig, PolicyStats};
@@ -203,6 +203,41 @@ impl<O: Order> Keeper<O> {
         matches!(self.nodes.node(n).segment(), Segment::CondemnedEven | Segment::CondemnedOdd)
     }
 
+    /// The nodes of a batch of hits, [`NONE`] for the unknown. It touches what the hits will need in two rounds of
+    /// independent loads, so that the processor overlaps their misses: nodes and counters, then the neighbours.
+    fn find_all(&self, batch: &[Hit]) -> [u32; TOUCH_BATCH] {
+        let mut found = [NONE; TOUCH_BATCH];
+        let mut touched = 0;
+        for (n, hit) in found.iter_mut().zip(batch) {
+            *n = self.nodes.find(hit.item).unwrap_or(NONE);
+            touched ^= self.order.touch(hit.hash);
+        }
+        for &n in found.iter().filter(|&&n| n != NONE) {
+            let node = self.nodes.node(n);
+            for neighbour in [node.prev(), node.next()] {
+                if neighbour != NONE {
+                    touched ^= self.nodes.node(neighbour).hash;
+                }
+            }
+        }
+        std::hint::black_box(touched);
+        found
+    }
+
+    #[inline]
+    fn apply(&mut self, hit: &Hit, n: u32) {
+        self.stats.hits += 1;
+        let now = self.now_ms as u32;
+        if n == NONE || self.nodes.node(n).hash != hit.hash || !self.nodes.node(n).segment().is_ordered() {
+            // Gone, replaced or condemned; its key was asked for all the same.
+            self.stats.stale += 1;
+            return self.order.access(&Access { hash: hit.hash, units: 1, deadline: 0, now });
+        }
+        let (units, deadline) = (self.nodes.units(n), self.nodes.deadline(n));
+        self.order.access(&Access { hash: hit.hash, units, deadline, now });
+        self.order.hit(&mut self.nodes, n);
+    }
+
     /// Takes a node off whatever list it is on.
     fn forget(&mut self, n: u32) {
         match self.nodes.node(n).segment() {
@@ -295,28 +330,9 @@ impl<O: Order> Policy for Keeper<O> {
 
     fn hits(&mut self, hits: &[Hit]) {
         for batch in hits.chunks(TOUCH_BATCH) {
-            // Independent loads: the processor overlaps their misses, then the work below finds them in its cache.
-            let mut touched = 0;
-            for hit in batch {
-                if let Some(n) = self.nodes.find(hit.item) {
-                    let node = self.nodes.node(n);
-                    touched ^= node.next() ^ self.order.touch(hit.hash);
-                }
-            }
-            std::hint::black_box(touched);
-            for hit in batch {
-                self.stats.hits += 1;
-                let known = self.nodes.find(hit.item).filter(|&n| {
-                    self.nodes.node(n).segment() != Segment::Free && self.nodes.node(n).hash == hit.hash
-                });
-                let (units, deadline) =
-                    known.map_or((1, 0), |n| (self.nodes.units(n), self.nodes.deadline(n)));
-                let now = self.now_ms as u32;
-                self.order.access(&Access { hash: hit.hash, units, deadline, now });
-                match known {
-                    Some(n) if !self.is_condemned(n) => self.order.hit(&mut self.nodes, n),
-                    _ => self.stats.stale += 1,
-                }
+            let nodes = self.find_all(batch);
+            for (hit, &n) in batch.iter().zip(&nodes) {
+                self.apply(hit, n);
             }
         }
     }

@@ -37,6 +37,14 @@ pub enum Segment {
     CondemnedOdd,
 }
 
+impl Segment {
+    /// Whether an item there lives and has its place in the order.
+    #[inline]
+    pub fn is_ordered(self) -> bool {
+        matches!(self, Segment::Window | Segment::Probation | Segment::Protected)
+    }
+}
+
 /// One item.
 #[derive(Clone, Copy, Debug)]
 pub struct Node {

@@ -130,7 +130,7 @@ impl Order for TinyLfu {
 
     #[inline]
     fn touch(&self, hash: u32) -> u32 {
-        self.sketch.estimate(hash)
+        self.sketch.touch(hash)
     }
 
     fn report(&self, stats: &mut PolicyStats) {
