@@ -11,7 +11,7 @@
 //! - No fixed policy is safe: on recency-heavy traces a small window loses 33 points, on loops a large one loses all.
 //! - R = items / [`SHADOW_ITEMS`], at least 1. An epoch is a tenth of the shadows' capacity in sampled accesses, at
 //!   least [`EPOCH_MIN`]; sums decay by [`DECAY`] an epoch, a memory of about ten capacities.
-//! - A clear lead: 0.1 points of hit ratio and 0.3 standard deviations of a binomial count of that many samples.
+//! - A clear lead: 0.2 points of hit ratio and 0.2 standard deviations of a binomial count of that many samples.
 //! - A shadow that is chosen starts from what the real cache holds, as the shadow of the arm in use knows it.
 //!   Otherwise an arm that froze good content long ago would keep promising hits that the real cache, which does not
 //!   hold that content, can not get (figures: docs/policy.md).
@@ -29,8 +29,8 @@ pub const SHADOW_ITEMS: usize = 2048;
 const EPOCH_MIN: u32 = 64;
 const EPOCHS_PER_CAPACITY: u32 = 10;
 const DECAY: f64 = 0.99;
-const LEAD_RATIO: f64 = 0.001;
-const LEAD_DEVIATIONS: f64 = 0.3;
+const LEAD_RATIO: f64 = 0.002;
+const LEAD_DEVIATIONS: f64 = 0.2;
 
 /// A set of parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +138,7 @@ impl Adapt {
         let gain = match judge.goal {
             Goal::Objects => 1,
             Goal::Bytes => sample.units as u64,
-        };
+        } * sample.weight as u64;
         for ((shadow, arm), hits) in self.shadows.iter_mut().zip(&ARMS).zip(&mut self.hits) {
             let hit = shadow.access(sample, &Judge { rule: arm.rule, ..*judge });
             *hits += if hit { gain } else { 0 };
@@ -192,7 +192,7 @@ mod tests {
             if adapt.samples(hash) {
                 let rule = adapt.arm().rule;
                 let judge = Judge { sketch: &sketch, rule, goal: Goal::Objects, now: 0, turnover_ms: 0 };
-                adapt.access(&Sample { hash, units: 1, deadline: 0, now: 0 }, &judge);
+                adapt.access(&Sample { hash, units: 1, deadline: 0, now: 0, weight: 1 }, &judge);
             }
         }
         *adapt.arm()

@@ -13,7 +13,7 @@ use super::list::List;
 use super::node::{NONE, Segment, Space};
 use super::nodes::Nodes;
 use super::wheel::Wheel;
-use super::{CommandBuffer, Policy, PolicyConfig, PolicyStats};
+use super::{CommandBuffer, HIT_WEIGHT_MAX, Policy, PolicyConfig, PolicyStats};
 use crate::item_ref::ItemRef;
 use crate::ring::{Command, Event, Hit, Verdict};
 
@@ -59,6 +59,8 @@ pub struct Access {
     pub deadline: u32,
     /// Milliseconds since the server epoch, low 32 bits.
     pub now: u32,
+    /// Accesses that it stands for.
+    pub weight: u32,
 }
 
 /// An order with everything around it: a [`Policy`].
@@ -72,6 +74,7 @@ pub struct Keeper<O> {
     young: usize,
     retry_at_ms: u64,
     now_ms: u64,
+    hit_weight: u32,
     due: Vec<u32>,
     found: Vec<u32>,
     stats: PolicyStats,
@@ -90,6 +93,7 @@ impl<O: Order> Keeper<O> {
             young: 0,
             retry_at_ms: 0,
             now_ms: 0,
+            hit_weight: 1,
             due: Vec::new(),
             found: Vec::new(),
             stats: PolicyStats::default(),
@@ -115,7 +119,7 @@ impl<O: Order> Keeper<O> {
         let old = old.filter(|&old| self.nodes.node(old).segment() != Segment::Free);
         self.stats.stores += 1;
         let deadline = if deadline_ms == 0 { 0 } else { (deadline_ms as u32).max(1) };
-        self.order.access(&Access { hash, units, deadline, now: self.now_ms as u32 });
+        self.order.access(&Access { hash, units, deadline, now: self.now_ms as u32, weight: 1 });
         match old {
             Some(old) if old == n => self.revive(n),
             Some(old) if self.is_condemned(old) => {
@@ -227,14 +231,14 @@ impl<O: Order> Keeper<O> {
     #[inline]
     fn apply(&mut self, hit: &Hit, n: u32) {
         self.stats.hits += 1;
-        let now = self.now_ms as u32;
+        let (now, weight) = (self.now_ms as u32, self.hit_weight);
         if n == NONE || self.nodes.node(n).hash != hit.hash || !self.nodes.node(n).segment().is_ordered() {
             // Gone, replaced or condemned; its key was asked for all the same.
             self.stats.stale += 1;
-            return self.order.access(&Access { hash: hit.hash, units: 1, deadline: 0, now });
+            return self.order.access(&Access { hash: hit.hash, units: 1, deadline: 0, now, weight });
         }
         let (units, deadline) = (self.nodes.units(n), self.nodes.deadline(n));
-        self.order.access(&Access { hash: hit.hash, units, deadline, now });
+        self.order.access(&Access { hash: hit.hash, units, deadline, now, weight });
         self.order.hit(&mut self.nodes, n);
     }
 
@@ -345,6 +349,10 @@ impl<O: Order> Policy for Keeper<O> {
             work += self.retry(work_max - work, commands);
         }
         work
+    }
+
+    fn set_hit_weight(&mut self, weight: u32) {
+        self.hit_weight = weight.clamp(1, HIT_WEIGHT_MAX);
     }
 
     fn next_ms(&self) -> Option<u64> {

@@ -38,6 +38,9 @@ pub use thread::{Limits, Link, Progress, run_once};
 
 use crate::ring::{Command, Event, Hit};
 
+/// Reads that one hit record may stand for at most.
+pub const HIT_WEIGHT_MAX: u32 = 16;
+
 /// A policy of one owner. Single-threaded; time comes in with each call, in ms since the server epoch.
 pub trait Policy: Send {
     /// Takes in what an owner did. Stale and repeated events are ignored and counted.
@@ -50,6 +53,11 @@ pub trait Policy: Send {
 
     /// Takes in a batch of reads; the memory they need is touched first, so that its misses overlap.
     fn hits(&mut self, hits: &[Hit]);
+
+    /// Says how many reads a hit record stands for from now on, 1 to [`HIT_WEIGHT_MAX`]: workers that sample, or drop
+    /// records on a full ring, count what they left out. Stores are never left out, so without this the policy would
+    /// believe that misses are more frequent than they are.
+    fn set_hit_weight(&mut self, weight: u32);
 
     /// Fires the wheel and brings the owner under its budget, in at most `work_max` steps and as many commands as
     /// fit. Returns the steps done; less than `work_max` and room left in `commands` means that all is done.

@@ -33,6 +33,8 @@ pub struct Sample {
     pub deadline: u32,
     /// Milliseconds since the server epoch, low 32 bits.
     pub now: u32,
+    /// Accesses that it stands for.
+    pub weight: u32,
 }
 
 impl Shadow {
@@ -213,7 +215,7 @@ mod tests {
                 let judge =
                     Judge { sketch: &sketch, rule: ARMS[arm].rule, goal: Goal::Objects, now: 0, turnover_ms: 0 };
                 let known = shadow.entries.find(hash).is_some();
-                let hit = shadow.access(&Sample { hash, units, deadline: 0, now: 0 }, &judge);
+                let hit = shadow.access(&Sample { hash, units, deadline: 0, now: 0, weight: 1 }, &judge);
                 prop_assert_eq!(hit, known);
                 prop_assert!(!shadow.queues.is_over());
                 let chained = (0..300u32).filter(|k| shadow.entries.find(k.wrapping_mul(0x9e37_79b9)).is_some());

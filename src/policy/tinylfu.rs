@@ -83,14 +83,16 @@ impl Order for TinyLfu {
 
     #[inline]
     fn access(&mut self, access: &Access) {
-        self.sketch.increment(access.hash);
+        for _ in 0..access.weight {
+            self.sketch.increment(access.hash);
+        }
         self.turnover.now = access.now;
         if !self.adapt.samples(access.hash) {
             return;
         }
-        let Access { hash, units, deadline, now } = *access;
+        let Access { hash, units, deadline, now, weight } = *access;
         let judge = judge(&self.sketch, &self.adapt, self.goal, &self.turnover);
-        if self.adapt.access(&Sample { hash, units, deadline, now }, &judge) {
+        if self.adapt.access(&Sample { hash, units, deadline, now, weight }, &judge) {
             let arm = self.adapt.arm();
             self.queues.set_shares(arm.window_permille, arm.protected_permille);
         }

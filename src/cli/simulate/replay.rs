@@ -126,8 +126,11 @@ impl Replay {
             mean_item_bytes,
             seed: setup.seed,
         };
+        let mut policy = build(setup.kind, setup.goal, &config);
+        // A worker counts the records that it could not send, so the policy knows what each stands for.
+        policy.set_hit_weight((100.0 / (100.0 - setup.loss_percent).max(1.0)).round() as u32);
         Replay {
-            policy: build(setup.kind, setup.goal, &config),
+            policy,
             commands: CommandBuffer::with_capacity(COMMANDS),
             hash: KeyHash::new(setup.seed),
             index: HashMap::default(),
