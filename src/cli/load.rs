@@ -135,6 +135,11 @@ impl Run<'_> {
 
     fn judge(&self, report: &Report) -> Outcome {
         let tally = &report.measured.tally;
+        if tally.sent() == 0 && report.measured.unsent > 0 {
+            return Err("nothing was sent in time: the rate is far beyond what this run can do; lower --rate, or more \
+                        --connections and --threads"
+                .into());
+        }
         if tally.answered() == 0 && tally.sent() > 0 {
             let what = match tally.events.unreachable {
                 0 => "is a server listening there on UDP?",

