@@ -47,7 +47,7 @@ fn get(keys: Tokens<'_>, with_cas: bool, touch: Option<Expiry>) -> Result<Comman
 }
 
 fn gat(mut tokens: Tokens<'_>, with_cas: bool) -> Result<Command<'_>, Error> {
-    if tokens.clone().count() < 2 {
+    if tokens.count() < 2 {
         return Err(Error::UnknownCommand);
     }
     let exptime = tokens.number::<i64>(Error::BadExptime)?;
@@ -77,7 +77,7 @@ fn store<'a>(
 
 fn store_line<'a>(tokens: &mut Tokens<'a>, mode: Mode, with_cas: bool) -> Result<(Store<'a>, u64), Error> {
     let Some(key) = tokens.next() else { return Err(Error::UnknownCommand) };
-    if tokens.clone().count() < 3 + with_cas as usize {
+    if (*tokens).count() < 3 + with_cas as usize {
         return Err(Error::UnknownCommand);
     }
     let key = Key::new(key)?;
@@ -102,7 +102,7 @@ fn delete(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
 }
 
 fn arithmetic(mut tokens: Tokens<'_>, up: bool) -> Result<Command<'_>, Error> {
-    if tokens.clone().count() < 2 {
+    if tokens.count() < 2 {
         return Err(Error::UnknownCommand);
     }
     let key = tokens.key()?;
@@ -111,7 +111,7 @@ fn arithmetic(mut tokens: Tokens<'_>, up: bool) -> Result<Command<'_>, Error> {
 }
 
 fn touch(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
-    if tokens.clone().count() < 2 {
+    if tokens.count() < 2 {
         return Err(Error::UnknownCommand);
     }
     let key = tokens.key()?;
@@ -128,7 +128,7 @@ fn verbosity(tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
 
 /// `flush_all [DELAY] [noreply]`
 fn flush_all(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
-    let quiet = tokens.clone().last() == Some(b"noreply");
+    let quiet = tokens.last() == Some(b"noreply");
     let delay_s = match tokens.clone().next() {
         None | Some(b"noreply") => 0,
         Some(_) => tokens.number::<i64>(Error::BadExptime)?,

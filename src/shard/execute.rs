@@ -16,13 +16,13 @@ use crate::shard::value::count;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stored {
     /// The key has the new value.
-    Stored,
+    Yes,
     /// The mode forbade it.
-    NotStored,
+    Forbidden,
     /// The item has another cas number.
-    Exists,
+    OtherCas,
     /// There is no such item.
-    NotFound,
+    Absent,
 }
 
 /// A store, classic or meta.
@@ -97,10 +97,10 @@ impl Owner {
             value: store.value,
         };
         let text: &[u8] = match self.store_terms(&terms, now)? {
-            Stored::Stored => b"STORED\r\n",
-            Stored::NotStored => b"NOT_STORED\r\n",
-            Stored::Exists => b"EXISTS\r\n",
-            Stored::NotFound => b"NOT_FOUND\r\n",
+            Stored::Yes => b"STORED\r\n",
+            Stored::Forbidden => b"NOT_STORED\r\n",
+            Stored::OtherCas => b"EXISTS\r\n",
+            Stored::Absent => b"NOT_FOUND\r\n",
         };
         say(reply, store.quiet, text)
     }
@@ -122,16 +122,16 @@ impl Owner {
         let verdict = match (terms.compare_cas, &old) {
             (Some(cas), Some(old)) if cas < old.cas() && terms.invalidate => {
                 stale = true;
-                Stored::Stored
+                Stored::Yes
             }
-            (Some(cas), Some(old)) if cas != old.cas() => Stored::Exists,
-            (Some(_), None) => Stored::NotFound,
-            _ => Stored::Stored,
+            (Some(cas), Some(old)) if cas != old.cas() => Stored::OtherCas,
+            (Some(_), None) => Stored::Absent,
+            _ => Stored::Yes,
         };
         match (terms.compare_cas, verdict) {
             (None, _) => {}
-            (_, Stored::Stored) => self.counters.cas_hits.add(1),
-            (_, Stored::NotFound) => self.counters.cas_misses.add(1),
+            (_, Stored::Yes) => self.counters.cas_hits.add(1),
+            (_, Stored::Absent) => self.counters.cas_misses.add(1),
             (_, _) => self.counters.cas_badval.add(1),
         }
         self.counters.cmd_set.add(1);
@@ -142,11 +142,11 @@ impl Owner {
             _ => (&b""[..], terms.flags, deadline_ms(terms.expiry, now)),
         };
         let verdict = match (verdict, terms.mode, &old) {
-            (Stored::Stored, Mode::Add, Some(item)) => {
+            (Stored::Yes, Mode::Add, Some(item)) => {
                 item.note_access(now.s());
-                Stored::NotStored
+                Stored::Forbidden
             }
-            (Stored::Stored, Mode::Replace | Mode::Append | Mode::Prepend, None) => Stored::NotStored,
+            (Stored::Yes, Mode::Replace | Mode::Append | Mode::Prepend, None) => Stored::Forbidden,
             (verdict, _, _) => verdict,
         };
         let value = match terms.mode {
@@ -167,17 +167,17 @@ impl Owner {
             generation: self.shard().generation(),
             now_s: now.s(),
         };
-        if verdict != Stored::Stored || parts.bytes() > slot.slot_bytes {
+        if verdict != Stored::Yes || parts.bytes() > slot.slot_bytes {
             // Pressure may have evicted the item to join; then there is nothing to join.
             self.slab.release(slot.at);
-            return Ok(if verdict == Stored::Stored { Stored::NotStored } else { verdict });
+            return Ok(if verdict == Stored::Yes { Stored::Forbidden } else { verdict });
         }
         self.publish_item(hash, slot, &parts)?;
         if stale {
             let item = items.get(slot.at);
             item.set_state(item.state().with_stale(true));
         }
-        Ok(Stored::Stored)
+        Ok(Stored::Yes)
     }
 
     fn delete(&mut self, key: Key<'_>, quiet: bool, now: Now, reply: &mut Reply<'_>) -> Result<(), Wait> {

@@ -100,19 +100,19 @@ impl Owner {
             value: meta.value,
         };
         let mut stored = self.store_terms(&store, now)?;
-        if let (Stored::NotStored, Some(expiry), Mode::Append | Mode::Prepend) = (stored, terms.vivify, mode)
+        if let (Stored::Forbidden, Some(expiry), Mode::Append | Mode::Prepend) = (stored, terms.vivify, mode)
         {
             (store.mode, store.expiry) = (Mode::Add, expiry);
             stored = self.store_terms(&store, now)?;
         }
         let code: &[u8] = match stored {
-            Stored::Stored if form.quiet => return Ok(()),
-            Stored::Stored => b"HD",
-            Stored::NotStored => b"NS",
-            Stored::Exists => b"EX",
-            Stored::NotFound => b"NF",
+            Stored::Yes if form.quiet => return Ok(()),
+            Stored::Yes => b"HD",
+            Stored::Forbidden => b"NS",
+            Stored::OtherCas => b"EX",
+            Stored::Absent => b"NF",
         };
-        self.put_result(code, hash, key, form, stored == Stored::Stored, now, reply);
+        self.put_result(code, hash, key, form, stored == Stored::Yes, now, reply);
         Ok(())
     }
 

@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn counting_is_memcacheds() {
-        let table: [(&[u8], bool, u64, Option<&[u8]>); 8] = [
+        type Row = (&'static [u8], bool, u64, Option<&'static [u8]>);
+        let table: [Row; 8] = [
             (b"10", true, 5, Some(b"15")),
             (b"99", true, 1, Some(b"100")),
             (b"10", false, 1, Some(b"9 ")),
