@@ -231,7 +231,10 @@ impl Core {
         let owner = self.shards.owner_of(read.key);
         let hash = self.shards.hash(read.key);
         let hit = match self.shards.shard(owner).table.find(self.shards.items(), hash, read.key) {
-            Found::Hit(item) => self.answer_hit(read, owner as u8, hash, item, request.now, reply),
+            Found::Hit(at) if read.needs_owner(&self.shards.items().get(at)) => {
+                return self.write(command, part, read.key, request, reply);
+            }
+            Found::Hit(at) => self.answer_hit(read, owner as u8, hash, at, request.now, reply),
             Found::Miss => false,
             Found::Unsettled => return self.write(command, part, read.key, request, reply),
         };
