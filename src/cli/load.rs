@@ -11,6 +11,9 @@ use crate::load::run::{Context, Measured, Merged, run as run_stage};
 use crate::load::search::{Objective, search};
 use crate::load::workload::Command;
 use crate::stats::histogram::IntervalLog;
+use crate::sync::Ordering;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
@@ -23,6 +26,7 @@ use std::time::{Duration, SystemTime};
 pub fn run(args: &Args) -> Outcome {
     let mut run = Run { plan: args.plan()?, args, fill: None, log: None, epoch_ns: 0 };
     let context = Context::new(&run.plan);
+    end_on_interrupt(&context)?;
     if args.fill {
         run.fill = Some(fill(&run.plan, &context)?);
     }
@@ -58,6 +62,9 @@ impl Run<'_> {
         let (rate_per_s, steps) = search(start_per_s, &mut |rate| {
             self.plan.rate_per_s = Some(rate.round());
             let measured = self.measure(context)?;
+            if context.stop.load(Ordering::Relaxed) {
+                return Err("the search was interrupted".into());
+            }
             let missed = objective.missed(&self.report(&measured));
             let summary = measured.latencies.all().summary();
             eprintln!(
@@ -119,6 +126,7 @@ impl Run<'_> {
         Report {
             measured,
             offered_per_s: self.plan.rate_per_s,
+            recorded: self.plan.recorded,
             fill: self.fill.as_ref(),
             verify: self.plan.verify,
             trace: self.plan.trace.as_deref(),
@@ -127,12 +135,18 @@ impl Run<'_> {
 
     fn judge(&self, report: &Report) -> Outcome {
         let tally = &report.measured.tally;
+        if tally.sent() == 0 && report.measured.unsent > 0 {
+            return Err("nothing was sent in time: the rate is far beyond what this run can do; lower --rate, or more \
+                        --connections and --threads"
+                .into());
+        }
         if tally.answered() == 0 && tally.sent() > 0 {
-            return Err(format!(
-                "no reply at all from {}: is a server listening there on UDP? memcached needs -U PORT",
-                self.args.target.join(", ")
-            )
-            .into());
+            let what = match tally.events.unreachable {
+                0 => "is a server listening there on UDP?",
+                _ => "its machine says that nobody listens on that UDP port;",
+            };
+            let targets = self.args.target.join(", ");
+            return Err(format!("no reply at all from {targets}: {what} memcached needs -U PORT").into());
         }
         if tally.events.wrong > 0 {
             return Err(
@@ -172,6 +186,21 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// The first interrupt ends the run, which then reports; the second ends the process.
+fn end_on_interrupt(context: &Context) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let stop = context.stop.clone();
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            // Relaxed: a wish that publishes nothing.
+            if stop.swap(true, Ordering::Relaxed) {
+                std::process::exit(128 + signal);
+            }
+        }
+    })?;
+    Ok(())
 }
 
 fn fill(plan: &Plan, context: &Context) -> Result<Measured, String> {

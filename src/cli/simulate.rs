@@ -1,15 +1,168 @@
-//! `sherwood simulate`.
+//! `sherwood simulate`: a trace through the shipping policy, for one size or a curve of sizes.
+
+pub mod curve;
+pub mod replay;
 
 use super::Outcome;
+use crate::load::trace::Reader;
+use crate::policy::{Goal, PolicyKind};
+use replay::{Capacity, Setup, replay};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Arguments of `sherwood simulate`.
 #[derive(clap::Args, Debug)]
-pub struct Args {}
+pub struct Args {
+    /// Trace to replay: .ctr, .oracleGeneral or .txt, each may end in .zst (formats: docs/traces.md)
+    #[arg(long, value_name = "FILE")]
+    trace: PathBuf,
+
+    /// Size of the cache in items; sizes, TTLs and ops of the trace are ignored
+    #[arg(long, value_name = "N", conflicts_with = "bytes", required_unless_present = "bytes")]
+    items: Option<u64>,
+
+    /// Size of the cache in bytes (10MiB, 1GB, 123456); sizes, TTLs and ops of the trace are honoured
+    #[arg(long, value_name = "N", value_parser = parse_bytes)]
+    bytes: Option<u64>,
+
+    /// wtinylfu, s3fifo or lru
+    #[arg(long, value_name = "NAME", default_value = "wtinylfu")]
+    policy: PolicyKind,
+
+    /// What counts: objects (most hits) or bytes (most bytes served)
+    #[arg(long, value_name = "GOAL", default_value = "objects")]
+    policy_goal: Goal,
+
+    /// Share of the hit records that are lost on their way to the policy
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    loss: f64,
+
+    /// Size of an item where the trace does not know it, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 100)]
+    value_size: u32,
+
+    /// Key hash, sampling and loss follow from it
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// Replay a range of sizes up to the given one, write TRACE.curve.csv and TRACE.curve.png into this directory
+    #[arg(long)]
+    curve: bool,
+
+    /// Sizes of the curve
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(2..=256))]
+    curve_points: u32,
+
+    /// Where the curve goes
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    curve_dir: PathBuf,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
 
 /// Runs the subcommand.
 ///
 /// # Errors
-/// One line for people, with the remedy.
-pub fn run(_args: &Args) -> Outcome {
-    Err("not built yet".into())
+/// The trace cannot be read, or the curve cannot be written.
+pub fn run(args: &Args) -> Outcome {
+    if !(0.0..=100.0).contains(&args.loss) {
+        return Err("--loss is a percentage, 0 to 100".into());
+    }
+    let records = Reader::open(&args.trace)
+        .and_then(Reader::read_all)
+        .map_err(|error| format!("{}: {error}", args.trace.display()))?;
+    let capacity = match (args.items, args.bytes) {
+        (Some(items), _) => Capacity::Items(items.max(1)),
+        (None, bytes) => Capacity::Bytes(bytes.unwrap_or(1).max(1)),
+    };
+    let setup = Setup {
+        kind: args.policy,
+        goal: args.policy_goal,
+        capacity,
+        loss_percent: args.loss,
+        value_bytes: args.value_size.max(1),
+        seed: args.seed,
+    };
+    if args.curve {
+        return curve::run(args, &records, &setup);
+    }
+    let outcome = replay(&records, &setup);
+    if args.json {
+        println!("{}", json_of(&setup, &outcome));
+    } else {
+        println!(
+            "{:.4} hit ratio, {} hits of {} requests",
+            outcome.hit_ratio(),
+            outcome.hits,
+            outcome.requests
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The object that `--json` prints.
+fn json_of(setup: &Setup, outcome: &replay::Outcome) -> serde_json::Value {
+    let policy = &outcome.policy;
+    let mut object = serde_json::json!({
+        "requests": outcome.requests,
+        "hits": outcome.hits,
+        "hit_ratio": outcome.hit_ratio(),
+        "admitted": policy.admitted,
+        "rejected": policy.rejected,
+        "evicted": policy.evicted,
+        "expired": policy.expired,
+        "arm": policy.arm,
+        "arm_changes": policy.arm_changes,
+        "window_permille": policy.window_permille,
+        "sampled_one_in": policy.sampled_one_in,
+        "policy_memory_bytes": policy.memory_bytes,
+    });
+    match setup.capacity {
+        Capacity::Items(items) => object["items"] = items.into(),
+        Capacity::Bytes(bytes) => {
+            object["bytes"] = bytes.into();
+            object["byte_hit_ratio"] = outcome.byte_hit_ratio().into();
+        }
+    }
+    object
+}
+
+/// Bytes with an optional unit: K, M, G, T (powers of 1000), KiB, MiB, GiB, TiB (powers of 1024).
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: f64 = digits.trim().parse().map_err(|_| format!("{text} is not a size (try 10MiB)"))?;
+    let factor: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" => 1_000,
+        "m" | "mb" => 1_000_000,
+        "g" | "gb" => 1_000_000_000,
+        "t" | "tb" => 1_000_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "tib" => 1 << 40,
+        unit => return Err(format!("{unit} is not a unit (known: KB, MB, GB, TB, KiB, MiB, GiB, TiB)")),
+    };
+    match number >= 1.0 / factor as f64 {
+        true => Ok((number * factor as f64) as u64),
+        false => Err(format!("{text} is less than a byte")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        let table = [("1", 1), ("10KiB", 10240), ("1.5MB", 1_500_000), ("2GiB", 2 << 30), ("7b", 7)];
+        for (text, bytes) in table {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "0", "-1", "x", "10parsec"] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
+    }
 }

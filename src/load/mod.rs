@@ -12,34 +12,55 @@
 //!
 //! Not here: the server, and any knowledge of how it works; `load` speaks to any memcached over UDP.
 
-pub mod client;
-pub mod codec;
-pub mod fill;
-pub mod frame;
-pub mod in_flight;
-pub mod keys;
-pub mod lane;
-pub mod latency;
+// What is asked: numbers, keys, values, sources.
 pub mod options;
-pub mod phase;
-pub mod plan;
 pub mod random;
-pub mod reassembly;
-pub mod replay;
-pub mod report;
-pub mod run;
-pub mod schedule;
-pub mod search;
-mod settle;
+pub mod zipf;
+
+pub mod keys;
 pub mod sizes;
-pub mod socket;
-pub mod source;
-pub mod tally;
-pub mod target;
+pub mod workload;
+
 pub mod trace;
-pub mod train;
+
+pub mod replay;
+
+pub mod fill;
+pub mod source;
+
+// When.
+pub mod schedule;
+
+// What values say, and what a read may return.
 pub mod value;
 pub mod versions;
+
+// How it becomes datagrams.
+pub mod codec;
+pub mod frame;
+pub mod target;
+
+pub mod socket;
+pub mod train;
+
+// What waits for a reply, and what a reply is.
+pub mod in_flight;
+pub mod reassembly;
+
+pub mod lane;
+
+// What came of it.
+pub mod latency;
+pub mod tally;
+
+// One thread, all threads, the result.
+pub mod phase;
 pub mod wait;
-pub mod workload;
-pub mod zipf;
+
+pub mod client;
+
+pub mod plan;
+pub mod run;
+
+pub mod report;
+pub mod search;

@@ -46,6 +46,15 @@ impl Phase {
         }
     }
 
+    /// Requests that were due within the time of an open loop and never left, because the client was too far behind.
+    pub fn unsent(&self) -> u64 {
+        match &self.pacing {
+            // An ended source, or an early end, leaves nothing due.
+            Pacing::Open(schedule) if !self.over => schedule.overdue(self.end_ns),
+            _ => 0,
+        }
+    }
+
     /// When the interval that began at `start_ns` ends. The last one takes what is left after it, and waits for the
     /// last replies.
     pub fn interval_end_ns(&self, start_ns: u64) -> u64 {

@@ -1,5 +1,6 @@
 //! A run, decided: every figure valid, every default filled in. Made by the command line, and by tests.
 
+use super::in_flight::IN_FLIGHT_MAX;
 use super::keys::{Distribution, KeySpace, Popularity};
 use super::random::Random;
 use super::replay::{Replay, Trace};
@@ -50,6 +51,8 @@ pub struct Plan {
     pub cpus: Vec<usize>,
     /// Measured time.
     pub duration: Duration,
+    /// Drawn requests of each thread at most: a run whose length does not depend on the machine.
+    pub requests_max: u64,
     /// Time before it that is not counted.
     pub warmup: Duration,
     /// Seed of everything that is drawn.
@@ -121,6 +124,7 @@ impl Plan {
                 ),
                 value_size: self.value_size.clone(),
                 ttl_s: self.ttl_s,
+                left: self.requests_max,
             }),
         }
     }
@@ -139,6 +143,11 @@ impl Plan {
     /// Datagrams in flight on a lane at most: the window, or for an open loop what memory allows.
     pub fn in_flight_max(&self) -> usize {
         let open = self.rate_per_s.is_some() || self.recorded;
-        if open { ((1 << 18) / self.connections).clamp(256, 8192) } else { self.window }
+        // A million keys take 100 MiB.
+        if open {
+            ((1 << 20) / (self.connections * self.batch)).clamp(256, IN_FLIGHT_MAX)
+        } else {
+            self.window
+        }
     }
 }

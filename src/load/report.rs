@@ -18,6 +18,8 @@ pub struct Report<'a> {
     pub measured: &'a Measured,
     /// Requests a second that were asked for, of an open loop.
     pub offered_per_s: Option<f64>,
+    /// A trace was replayed at its own times: an open loop, too.
+    pub recorded: bool,
     /// The fill before it.
     pub fill: Option<&'a Measured>,
     /// Values were checked.
@@ -38,11 +40,17 @@ impl Report<'_> {
         let busy = self.measured.busy_share;
         let lag_us = self.measured.latencies.send_lag.summary().p99;
         match self.offered_per_s {
+            Some(_) if self.measured.tally.events.ids_exhausted > 0 => Some(
+                "so many requests waited for replies that the request ids ran out: more --connections, or a shorter \
+                 --timeout"
+                    .into(),
+            ),
             // An open loop that keeps its schedule is no limit, however busy.
             Some(_) if lag_us > SEND_LAG_US_LIMIT => Some(format!(
                 "requests left late (p99 {lag_us:.0} µs, busiest thread {:.0} % busy): more --threads, or --cpus of its own",
                 busy * 100.0
             )),
+            None if self.recorded => None,
             None if busy >= BUSY_SHARE_LIMIT => Some(format!(
                 "its busiest thread had no rest ({:.0} % busy): more --threads, or --cpus of its own",
                 busy * 100.0
@@ -86,7 +94,7 @@ impl Report<'_> {
                 "busy_share": self.measured.busy_share, "cpu_share": self.measured.cpu_share,
                 "limited": self.client_limit().is_some(),
                 "send_lag_us": latencies.send_lag.summary(),
-                "stalls": self.measured.stalls, "trains_split": self.measured.trains_split,
+                "stalls": self.measured.stalls, "unsent": self.measured.unsent, "trains_split": self.measured.trains_split,
             },
         });
         if let Some(fill) = self.fill {
@@ -180,19 +188,21 @@ impl Report<'_> {
         if self.trace.is_some() || self.measured.tally.of(Command::Get).misses > 0 {
             writeln!(out, "hit ratio {:.4}", self.hit_ratio())?;
         }
+        let (rate, lost) = (self.rate_per_s(), self.loss_ratio() * 100.0);
         match self.offered_per_s {
+            _ if self.recorded => writeln!(
+                out,
+                "open loop at the trace's own times: answered {rate:.0}/s, lost {lost:.3} %; latency from those times"
+            )?,
             Some(offered) => writeln!(
                 out,
-                "open loop: offered {offered:.0}/s, answered {:.0}/s, lost {:.3} %; latency from the intended send time",
-                self.rate_per_s(),
-                self.loss_ratio() * 100.0
+                "open loop: offered {offered:.0}/s, answered {rate:.0}/s, lost {lost:.3} %; latency from the intended \
+                 send time"
             )?,
             None => writeln!(
                 out,
-                "closed loop: answered {:.0}/s, lost {:.3} %; a server that stalls stalls this client too, so pauses hide \
-                 from these percentiles: use --rate to see them",
-                self.rate_per_s(),
-                self.loss_ratio() * 100.0
+                "closed loop: answered {rate:.0}/s, lost {lost:.3} %; a server that stalls stalls this client too, so \
+                 pauses hide from these percentiles: use --rate to see them"
             )?,
         }
         let noted = [
@@ -205,6 +215,8 @@ impl Report<'_> {
             ("unreachable", events.unreachable),
             ("send blocked", events.send_blocked),
             ("send failed", events.send_failed),
+            ("due and never sent", self.measured.unsent),
+            ("ids exhausted", events.ids_exhausted),
             ("reassembly full", events.reassembly_full),
             ("trains split", self.measured.trains_split),
         ];

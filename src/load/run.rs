@@ -11,10 +11,11 @@ use super::tally::Tally;
 use super::value::Values;
 use super::versions::Versions;
 use crate::clock::Clock;
-use crate::sync::Arc;
+use crate::sync::AtomicBool;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -51,6 +52,8 @@ pub struct Measured {
     pub unfilled: u64,
     /// Records of a trace that waited for an earlier one of their key.
     pub stalls: u64,
+    /// Requests of an open loop that were due and never left: the client was too far behind.
+    pub unsent: u64,
     /// Trains that had to be sent datagram by datagram, because of the path's MTU or the device.
     pub trains_split: u64,
 }
@@ -63,13 +66,16 @@ pub struct Context {
     pub values: Values,
     /// The versions, with `--verify`.
     pub versions: Option<Arc<Versions>>,
+    /// Set by anybody: the run ends early, and its result is that of the time until then.
+    pub stop: Arc<AtomicBool>,
 }
 
 impl Context {
     /// For this plan.
     pub fn new(plan: &Plan) -> Context {
         let versions = plan.verify.then(|| Arc::new(Versions::new(plan.keys.keys())));
-        Context { clock: Clock::system(), values: Values::default(), versions }
+        let stop = Arc::new(AtomicBool::new(false));
+        Context { clock: Clock::system(), values: Values::default(), versions, stop }
     }
 }
 
@@ -99,6 +105,7 @@ struct Done {
     idle_ns: u64,
     unfilled: u64,
     stalls: u64,
+    unsent: u64,
     split: u64,
 }
 
@@ -109,6 +116,8 @@ fn run_with<C: Codec>(
     codec: &C,
     each: &mut dyn FnMut(&Merged),
 ) -> Result<Measured, String> {
+    // This thread only collects; it, too, stays on the processors that the run may use.
+    pin(&plan.cpus)?;
     let mut clients = Vec::new();
     for thread in 0..plan.threads {
         let client = Client::new(setup(plan, context, thread), codec.clone());
@@ -140,6 +149,7 @@ fn run_with<C: Codec>(
             measured.cpu_share = measured.cpu_share.max(done.cpu_ns as f64 / done.thread_ns.max(1) as f64);
             measured.unfilled += done.unfilled;
             measured.stalls += done.stalls;
+            measured.unsent += done.unsent;
             measured.trains_split += done.split;
         }
         Ok(measured)
@@ -158,6 +168,7 @@ fn setup(plan: &Plan, context: &Context, thread: usize) -> Setup {
         keys: plan.keys.clone(),
         values: context.values.clone(),
         versions: context.versions.clone(),
+        stop: context.stop.clone(),
         clock: context.clock.clone(),
     }
 }
@@ -185,7 +196,9 @@ fn work<C: Codec>(
     to_main: SyncSender<Interval>,
     empties: Receiver<Box<Latencies>>,
 ) -> Result<Done, String> {
-    pin(plan, thread)?;
+    if !plan.cpus.is_empty() {
+        pin(&plan.cpus[thread % plan.cpus.len()..][..1])?;
+    }
     // A sleep must end when it is due, not up to 50 µs later; without it only a sleep is less exact.
     let _ = nix::sys::prctl::set_timerslack(1);
     while context.clock.now().ns < start_ns {
@@ -223,11 +236,12 @@ fn work<C: Codec>(
         idle_ns: client.idle_ns(),
         unfilled,
         stalls,
+        unsent: phase.unsent(),
         split: client.trains_split(),
     })
 }
 
-/// Rounds until nothing is missing, each with half the window of the one before: loss means that the server's
+/// Rounds until nothing is missing (or somebody stops the run), each with half the window of the one before: loss means that the server's
 /// queue was too short for us.
 fn fill<C: Codec>(plan: &Plan, client: &mut Client<C>, phase: &mut Phase, sink: &mut Sink) {
     for round in 0..FILL_ROUNDS_MAX {
@@ -235,22 +249,23 @@ fn fill<C: Codec>(plan: &Plan, client: &mut Client<C>, phase: &mut Phase, sink: 
         phase.over = false;
         client.run(phase, sink);
         let Source::Fill(fill) = &mut phase.source else { unreachable!("the stage fills") };
-        if fill.missing() == 0 {
+        if fill.missing() == 0 || phase.end_ns != u64::MAX {
             return;
         }
         fill.restart();
     }
 }
 
-fn pin(plan: &Plan, thread: usize) -> Result<(), String> {
-    if plan.cpus.is_empty() {
+/// Keeps this thread on these processors; wherever the system likes if there are none.
+fn pin(cpus: &[usize]) -> Result<(), String> {
+    if cpus.is_empty() {
         return Ok(());
     }
-    let cpu = plan.cpus[thread % plan.cpus.len()];
     let mut set = CpuSet::new();
-    set.set(cpu)
+    cpus.iter()
+        .try_for_each(|&cpu| set.set(cpu))
         .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
-        .map_err(|e| format!("--cpus: cannot run on processor {cpu}: {e}; see `sherwood topo`"))
+        .map_err(|e| format!("--cpus: cannot run on processors {cpus:?}: {e}; see `sherwood topo`"))
 }
 
 fn thread_cpu_ns() -> u64 {
@@ -311,6 +326,7 @@ fn collect(
         cpu_share: 0.0,
         unfilled: 0,
         stalls: 0,
+        unsent: 0,
         trains_split: 0,
     };
     (measured, end_ns)

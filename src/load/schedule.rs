@@ -47,6 +47,11 @@ impl Schedule {
         self.next_ns as u64
     }
 
+    /// Requests that were meant to leave before `end_ns` and have not, on average spacing.
+    pub fn overdue(&self, end_ns: u64) -> u64 {
+        ((end_ns as f64 - self.next_ns) / self.gap_ns).max(0.0).ceil() as u64
+    }
+
     /// `count` requests left together at [`Schedule::next_ns`]: moves on so that the rate in requests holds.
     #[inline]
     pub fn sent(&mut self, count: usize) {
@@ -96,5 +101,6 @@ mod tests {
         let mut schedule = Schedule::new(Arrivals::Constant, 1e6, 0, 0, 1, 1);
         schedule.sent(20);
         assert_eq!(schedule.next_ns(), 20_000);
+        assert_eq!((schedule.overdue(20_000), schedule.overdue(50_000)), (0, 30));
     }
 }

@@ -180,11 +180,14 @@ pub fn search<E>(
     {
         if holds(rate, &mut steps)? {
             good = Some(rate);
-            rate *= 2.0;
         } else {
             bad = Some(rate);
-            rate /= 2.0;
         }
+        let next = (if bad.is_none() { rate * 2.0 } else { rate / 2.0 }).clamp(RATE_MIN, RATE_MAX);
+        if next == rate {
+            break;
+        }
+        rate = next;
     }
     while let (Some(low), Some(high)) = (good, bad)
         && high / low > FACTOR_MIN

@@ -6,7 +6,7 @@ use super::workload::{Ask, Synthetic};
 
 /// A source of asks.
 pub enum Source {
-    /// Drawn from a seed, without end.
+    /// Drawn from a seed.
     Synthetic(Synthetic),
     /// A trace's records.
     Replay(Replay),
@@ -19,7 +19,7 @@ impl Source {
     #[inline]
     pub fn next(&mut self, elapsed_ns: u64) -> Next {
         match self {
-            Source::Synthetic(source) => Next::Ask(source.draw()),
+            Source::Synthetic(source) => source.draw().map_or(Next::End, Next::Ask),
             Source::Replay(source) => source.next(elapsed_ns),
             Source::Fill(source) => source.draw().map_or(Next::End, Next::Ask),
         }

@@ -62,6 +62,8 @@ events! {
     send_blocked,
     /// Datagrams that the kernel refused to send, or that found no room in time; they count as lost.
     send_failed,
+    /// Ticks of an open loop in which a request was due and every connection had all its request ids in flight.
+    ids_exhausted,
     /// Reply pieces dropped because all reassembly buffers were taken.
     reassembly_full,
     /// Values cut to what fits a request datagram.

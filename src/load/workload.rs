@@ -96,7 +96,7 @@ impl Mix {
     }
 }
 
-/// An endless source of asks drawn from a seed.
+/// A source of asks drawn from a seed.
 #[derive(Clone, Debug)]
 pub struct Synthetic {
     /// Its own stream: what is asked does not depend on when, nor on what comes back.
@@ -109,16 +109,19 @@ pub struct Synthetic {
     pub value_size: Size,
     /// Seconds to live, 0 = for ever.
     pub ttl_s: u32,
+    /// Asks that are left.
+    pub left: u64,
 }
 
 impl Synthetic {
-    /// The next ask.
+    /// The next ask; `None` after the last.
     #[inline]
-    pub fn draw(&mut self) -> Ask {
+    pub fn draw(&mut self) -> Option<Ask> {
+        self.left = self.left.checked_sub(1)?;
         let command = self.mix.draw(&mut self.random);
         let key = self.popularity.draw(&mut self.random);
         let value_bytes = if command == Command::Set { self.value_size.of(key) } else { 0 };
-        Ask { command, key, value_bytes, ttl_s: self.ttl_s }
+        Some(Ask { command, key, value_bytes, ttl_s: self.ttl_s })
     }
 }
 
@@ -153,8 +156,11 @@ mod tests {
                 popularity: Popularity::new(&Distribution::Zipf(0.99), 1000, 0, 1),
                 value_size: Size::parse_value("etc", 1).unwrap(),
                 ttl_s: 0,
+                left: 1000,
             };
-            (0..1000).map(|_| source.draw()).collect::<Vec<Ask>>()
+            let asks: Vec<Ask> = std::iter::from_fn(|| source.draw()).collect();
+            assert_eq!(asks.len(), 1000);
+            asks
         };
         assert_eq!(asks(1), asks(1));
         assert_ne!(asks(1), asks(2));

@@ -10,10 +10,10 @@
 //! within [`RETRY_MS`] to twice that, the command is sent again.
 
 use super::list::List;
-use super::node::{Segment, Space};
+use super::node::{NONE, Segment, Space};
 use super::nodes::Nodes;
 use super::wheel::Wheel;
-use super::{CommandBuffer, Policy, PolicyConfig, PolicyStats};
+use super::{CommandBuffer, HIT_WEIGHT_MAX, Policy, PolicyConfig, PolicyStats};
 use crate::item_ref::ItemRef;
 use crate::ring::{Command, Event, Hit, Verdict};
 
@@ -24,8 +24,8 @@ const TOUCH_BATCH: usize = 32;
 
 /// Which item goes first. The keeper calls it; nodes are on its lists between `insert` and `remove` or `victim`.
 pub trait Order: Send {
-    /// The budget, or the number of items that it holds, changed.
-    fn resize(&mut self, budget_units: u64, items: usize);
+    /// The budget changed.
+    fn resize(&mut self, budget_units: u64);
     /// A key was asked for: by a hit, or by a store after a miss. Comes before `hit` and `insert`.
     fn access(&mut self, access: &Access);
     /// A free node got an item.
@@ -37,7 +37,7 @@ pub trait Order: Send {
     /// `to`, a free node, takes the place of `from`, which becomes free.
     fn transfer(&mut self, nodes: &mut Nodes, from: u32, to: u32);
     /// Chooses the item to evict and frees its node; `None` when it has none.
-    fn victim(&mut self, nodes: &mut Nodes, wheel: &Wheel) -> Option<u32>;
+    fn victim(&mut self, nodes: &mut Nodes) -> Option<u32>;
     /// Touches what `access` will need.
     fn touch(&self, _hash: u32) -> u32 {
         0
@@ -59,6 +59,8 @@ pub struct Access {
     pub deadline: u32,
     /// Milliseconds since the server epoch, low 32 bits.
     pub now: u32,
+    /// Accesses that it stands for.
+    pub weight: u32,
 }
 
 /// An order with everything around it: a [`Policy`].
@@ -72,6 +74,7 @@ pub struct Keeper<O> {
     young: usize,
     retry_at_ms: u64,
     now_ms: u64,
+    hit_weight: u32,
     due: Vec<u32>,
     found: Vec<u32>,
     stats: PolicyStats,
@@ -90,11 +93,12 @@ impl<O: Order> Keeper<O> {
             young: 0,
             retry_at_ms: 0,
             now_ms: 0,
+            hit_weight: 1,
             due: Vec::new(),
             found: Vec::new(),
             stats: PolicyStats::default(),
         };
-        keeper.order.resize(budget_units, 0);
+        keeper.order.resize(budget_units);
         keeper
     }
 
@@ -115,7 +119,7 @@ impl<O: Order> Keeper<O> {
         let old = old.filter(|&old| self.nodes.node(old).segment() != Segment::Free);
         self.stats.stores += 1;
         let deadline = if deadline_ms == 0 { 0 } else { (deadline_ms as u32).max(1) };
-        self.order.access(&Access { hash, units, deadline, now: self.now_ms as u32 });
+        self.order.access(&Access { hash, units, deadline, now: self.now_ms as u32, weight: 1 });
         match old {
             Some(old) if old == n => self.revive(n),
             Some(old) if self.is_condemned(old) => {
@@ -203,6 +207,41 @@ impl<O: Order> Keeper<O> {
         matches!(self.nodes.node(n).segment(), Segment::CondemnedEven | Segment::CondemnedOdd)
     }
 
+    /// The nodes of a batch of hits, [`NONE`] for the unknown. It touches what the hits will need in two rounds of
+    /// independent loads, so that the processor overlaps their misses: nodes and counters, then the neighbours.
+    fn find_all(&self, batch: &[Hit]) -> [u32; TOUCH_BATCH] {
+        let mut found = [NONE; TOUCH_BATCH];
+        let mut touched = 0;
+        for (n, hit) in found.iter_mut().zip(batch) {
+            *n = self.nodes.find(hit.item).unwrap_or(NONE);
+            touched ^= self.order.touch(hit.hash);
+        }
+        for &n in found.iter().filter(|&&n| n != NONE) {
+            let node = self.nodes.node(n);
+            for neighbour in [node.prev(), node.next()] {
+                if neighbour != NONE {
+                    touched ^= self.nodes.node(neighbour).hash;
+                }
+            }
+        }
+        std::hint::black_box(touched);
+        found
+    }
+
+    #[inline]
+    fn apply(&mut self, hit: &Hit, n: u32) {
+        self.stats.hits += 1;
+        let (now, weight) = (self.now_ms as u32, self.hit_weight);
+        if n == NONE || self.nodes.node(n).hash != hit.hash || !self.nodes.node(n).segment().is_ordered() {
+            // Gone, replaced or condemned; its key was asked for all the same.
+            self.stats.stale += 1;
+            return self.order.access(&Access { hash: hit.hash, units: 1, deadline: 0, now, weight });
+        }
+        let (units, deadline) = (self.nodes.units(n), self.nodes.deadline(n));
+        self.order.access(&Access { hash: hit.hash, units, deadline, now, weight });
+        self.order.hit(&mut self.nodes, n);
+    }
+
     /// Takes a node off whatever list it is on.
     fn forget(&mut self, n: u32) {
         match self.nodes.node(n).segment() {
@@ -238,7 +277,7 @@ impl<O: Order> Keeper<O> {
         let mut work = 0;
         while work < work_max && commands.room() > 0 && self.order.count().1 > self.budget_units {
             work += 1;
-            let Some(n) = self.order.victim(&mut self.nodes, &self.wheel) else { break };
+            let Some(n) = self.order.victim(&mut self.nodes) else { break };
             self.stats.evicted += 1;
             self.condemn(n, Verdict::Evict, commands);
         }
@@ -288,35 +327,16 @@ impl<O: Order> Policy for Keeper<O> {
             }
             Event::Budget { bytes } => {
                 self.budget_units = bytes / ItemRef::UNIT_BYTES as u64;
-                self.order.resize(self.budget_units, self.order.count().0);
+                self.order.resize(self.budget_units);
             }
         }
     }
 
     fn hits(&mut self, hits: &[Hit]) {
         for batch in hits.chunks(TOUCH_BATCH) {
-            // Independent loads: the processor overlaps their misses, then the work below finds them in its cache.
-            let mut touched = 0;
-            for hit in batch {
-                if let Some(n) = self.nodes.find(hit.item) {
-                    let node = self.nodes.node(n);
-                    touched ^= node.next() ^ self.order.touch(hit.hash);
-                }
-            }
-            std::hint::black_box(touched);
-            for hit in batch {
-                self.stats.hits += 1;
-                let known = self.nodes.find(hit.item).filter(|&n| {
-                    self.nodes.node(n).segment() != Segment::Free && self.nodes.node(n).hash == hit.hash
-                });
-                let (units, deadline) =
-                    known.map_or((1, 0), |n| (self.nodes.units(n), self.nodes.deadline(n)));
-                let now = self.now_ms as u32;
-                self.order.access(&Access { hash: hit.hash, units, deadline, now });
-                match known {
-                    Some(n) if !self.is_condemned(n) => self.order.hit(&mut self.nodes, n),
-                    _ => self.stats.stale += 1,
-                }
+            let nodes = self.find_all(batch);
+            for (hit, &n) in batch.iter().zip(&nodes) {
+                self.apply(hit, n);
             }
         }
     }
@@ -329,6 +349,10 @@ impl<O: Order> Policy for Keeper<O> {
             work += self.retry(work_max - work, commands);
         }
         work
+    }
+
+    fn set_hit_weight(&mut self, weight: u32) {
+        self.hit_weight = weight.clamp(1, HIT_WEIGHT_MAX);
     }
 
     fn next_ms(&self) -> Option<u64> {

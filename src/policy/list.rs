@@ -5,7 +5,7 @@
 use super::node::{NONE, Segment, Space};
 
 /// One list.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct List {
     segment: Segment,
     head: u32,

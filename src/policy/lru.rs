@@ -5,7 +5,6 @@ use super::keeper::{Access, Order};
 use super::list::List;
 use super::node::Segment;
 use super::nodes::Nodes;
-use super::wheel::Wheel;
 
 /// The order.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ impl Default for Lru {
 }
 
 impl Order for Lru {
-    fn resize(&mut self, _budget_units: u64, _items: usize) {}
+    fn resize(&mut self, _budget_units: u64) {}
 
     fn access(&mut self, _access: &Access) {}
 
@@ -48,7 +47,7 @@ impl Order for Lru {
         self.list.push_front(nodes, to);
     }
 
-    fn victim(&mut self, nodes: &mut Nodes, _wheel: &Wheel) -> Option<u32> {
+    fn victim(&mut self, nodes: &mut Nodes) -> Option<u32> {
         self.list.pop_back(nodes)
     }
 

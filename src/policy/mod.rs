@@ -16,7 +16,9 @@
 //! for. An item is readable the moment it is stored; one that is not worth its place is evicted when it leaves the
 //! window.
 
+pub mod adapt;
 pub mod chain;
+pub mod contest;
 pub mod keeper;
 pub mod list;
 pub mod lru;
@@ -24,6 +26,7 @@ pub mod node;
 pub mod nodes;
 pub mod queues;
 pub mod s3fifo;
+pub mod shadow;
 pub mod sketch;
 pub mod stats;
 pub mod thread;
@@ -34,6 +37,9 @@ pub use stats::{Counters, PolicyStats};
 pub use thread::{Limits, Link, Progress, run_once};
 
 use crate::ring::{Command, Event, Hit};
+
+/// Reads that one hit record may stand for at most.
+pub const HIT_WEIGHT_MAX: u32 = 16;
 
 /// A policy of one owner. Single-threaded; time comes in with each call, in ms since the server epoch.
 pub trait Policy: Send {
@@ -47,6 +53,11 @@ pub trait Policy: Send {
 
     /// Takes in a batch of reads; the memory they need is touched first, so that its misses overlap.
     fn hits(&mut self, hits: &[Hit]);
+
+    /// Says how many reads a hit record stands for from now on, 1 to [`HIT_WEIGHT_MAX`]: workers that sample, or drop
+    /// records on a full ring, count what they left out. Stores are never left out, so without this the policy would
+    /// believe that misses are more frequent than they are.
+    fn set_hit_weight(&mut self, weight: u32);
 
     /// Fires the wheel and brings the owner under its budget, in at most `work_max` steps and as many commands as
     /// fit. Returns the steps done; less than `work_max` and room left in `commands` means that all is done.

@@ -37,6 +37,14 @@ pub enum Segment {
     CondemnedOdd,
 }
 
+impl Segment {
+    /// Whether an item there lives and has its place in the order.
+    #[inline]
+    pub fn is_ordered(self) -> bool {
+        matches!(self, Segment::Window | Segment::Probation | Segment::Protected)
+    }
+}
+
 /// One item.
 #[derive(Clone, Copy, Debug)]
 pub struct Node {
@@ -129,6 +137,8 @@ pub trait Space {
     fn node_mut(&mut self, n: u32) -> &mut Node;
     /// Size of its slot, in units of 16 bytes; at least 1.
     fn units(&self, n: u32) -> u32;
+    /// Low 32 bits of its deadline in ms; 0 = none, or beyond the wheel's horizon.
+    fn deadline(&self, n: u32) -> u32;
 }
 
 const _: () = assert!(size_of::<Node>() == 12);

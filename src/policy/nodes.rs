@@ -144,15 +144,6 @@ impl Nodes {
         (0..self.blocks.len() as u32 * BLOCK_NODES).filter(|&n| self.node(n).segment() != Segment::Free)
     }
 
-    /// Low 32 bits of the deadline in ms; 0 = none (or beyond the wheel's horizon).
-    #[inline]
-    pub fn deadline(&self, n: u32) -> u32 {
-        match self.has_deadlines {
-            true => self.deadlines[(n / SLAB_NODES) as usize][(n % SLAB_NODES) as usize],
-            false => 0,
-        }
-    }
-
     /// Sets the low 32 bits of the deadline; 0 = none.
     pub fn set_deadline(&mut self, n: u32, deadline: u32) {
         if deadline == 0 && !self.has_deadlines {
@@ -237,5 +228,13 @@ impl Space for Nodes {
     #[inline]
     fn units(&self, n: u32) -> u32 {
         self.blocks[(n / BLOCK_NODES) as usize].slot_units
+    }
+
+    #[inline]
+    fn deadline(&self, n: u32) -> u32 {
+        match self.has_deadlines {
+            true => self.deadlines[(n / SLAB_NODES) as usize][(n % SLAB_NODES) as usize],
+            false => 0,
+        }
     }
 }

@@ -11,22 +11,24 @@
 //! All sizes are slots, in units of 16 bytes, so that items of one size behave as if they were counted.
 //! Source: Einziger, Eytan, Friedman, Manes, "Adaptive software cache management" (Middleware 2018).
 
+use super::contest::Judge;
 use super::list::List;
 use super::node::{Segment, Space};
 
-/// Share of the main region that protected items may take, in 1/1000.
-const PROTECTED_PERMILLE: u64 = 800;
 /// Items that leave the window for free room in main, in one go, at most.
 const SETTLE_MAX: usize = 4;
+/// Items at the end of main among which the least worth is the victim, where sizes or deadlines differ.
+const VICTIMS_MAX: usize = 8;
 
 /// The three lists.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Queues {
     window: List,
     probation: List,
     protected: List,
     budget_units: u64,
     window_permille: u64,
+    protected_permille: u64,
 }
 
 /// Who has to go, and why.
@@ -51,13 +53,14 @@ impl Loser {
 
 impl Queues {
     /// Empty queues.
-    pub fn new(budget_units: u64, window_permille: u64) -> Queues {
+    pub fn new(budget_units: u64, window_permille: u64, protected_permille: u64) -> Queues {
         Queues {
             window: List::new(Segment::Window),
             probation: List::new(Segment::Probation),
             protected: List::new(Segment::Protected),
             budget_units,
             window_permille,
+            protected_permille,
         }
     }
 
@@ -67,8 +70,9 @@ impl Queues {
     }
 
     /// Changes the window's share, in 1/1000; takes effect as items come and go.
-    pub fn set_window(&mut self, permille: u64) {
-        self.window_permille = permille;
+    pub fn set_shares(&mut self, window_permille: u64, protected_permille: u64) {
+        self.window_permille = window_permille;
+        self.protected_permille = protected_permille;
     }
 
     /// Units on all lists.
@@ -89,8 +93,12 @@ impl Queues {
     }
 
     /// A free node becomes the newest of the window.
+    /// One that the window cannot hold is its next candidate, so that it drives nobody else out of it.
     pub fn insert<S: Space>(&mut self, space: &mut S, n: u32) {
-        self.window.push_front(space, n);
+        match space.units(n) as u64 > self.window_max() {
+            true => self.window.push_back(space, n),
+            false => self.window.push_front(space, n),
+        }
         self.settle(space);
     }
 
@@ -116,24 +124,19 @@ impl Queues {
         list.push_front(space, to);
     }
 
-    /// Chooses who goes and frees its node. `wins(space, candidate, victim)` decides the contest.
-    pub fn evict<S: Space>(
-        &mut self,
-        space: &mut S,
-        wins: impl FnOnce(&S, u32, u32) -> bool,
-    ) -> Option<Loser> {
+    /// Chooses who goes and frees its node.
+    pub fn evict<S: Space>(&mut self, space: &mut S, judge: &Judge) -> Option<Loser> {
         self.settle(space);
-        let victim = self.probation.tail().or(self.protected.tail());
+        let victim = self.victim(space, judge);
         let candidate = self.window.tail().filter(|_| self.window.units() > self.window_max());
         match (candidate, victim) {
-            (Some(candidate), Some(victim)) if self.has_room(space, candidate) => {
+            (Some(candidate), Some(_)) if self.has_room(space, candidate) => {
                 // Main is short of its share: the window is too large by far and pays itself.
-                let _ = victim;
                 self.window.remove(space, candidate);
                 Some(Loser::Surplus(candidate))
             }
             (Some(candidate), Some(victim)) => {
-                if wins(space, candidate, victim) {
+                if judge.rule.wins(judge.worth(space, candidate), judge.worth(space, victim)) {
                     self.remove(space, victim);
                     self.admit(space, candidate);
                     Some(Loser::Victim(victim))
@@ -148,6 +151,22 @@ impl Queues {
             }
             (_, None) => self.window.pop_back(space).map(Loser::Surplus),
         }
+    }
+
+    /// The tail of main; where sizes or deadlines differ, the least worth of the last few.
+    fn victim<S: Space>(&self, space: &S, judge: &Judge) -> Option<u32> {
+        let list = if self.probation.tail().is_some() { &self.probation } else { &self.protected };
+        let tail = list.tail()?;
+        let mut victim = (tail, judge.worth(space, tail));
+        for n in list.iter(space).take(VICTIMS_MAX).skip(1) {
+            if judge.weighs(space, tail, n) {
+                let worth = judge.worth(space, n);
+                if victim.1.exceeds(worth) {
+                    victim = (n, worth);
+                }
+            }
+        }
+        Some(victim.0)
     }
 
     fn window_max(&self) -> u64 {
@@ -182,7 +201,7 @@ impl Queues {
         self.probation.remove(space, n);
         self.protected.push_front(space, n);
         // Not by the share of what main may hold but of what it does: a main that shrinks keeps both lists.
-        let protected_max = (self.budget_units - self.window_max()) * PROTECTED_PERMILLE / 1000;
+        let protected_max = (self.budget_units - self.window_max()) * self.protected_permille / 1000;
         for _ in 0..SETTLE_MAX {
             if self.protected.units() <= protected_max {
                 return;

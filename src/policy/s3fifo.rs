@@ -16,7 +16,6 @@ use super::keeper::{Access, Order};
 use super::list::List;
 use super::node::{Segment, Space};
 use super::nodes::Nodes;
-use super::wheel::Wheel;
 use super::{PolicyConfig, PolicyStats};
 
 /// Share of the budget that the small queue may take, in 1/10.
@@ -101,7 +100,7 @@ impl S3Fifo {
 }
 
 impl Order for S3Fifo {
-    fn resize(&mut self, budget_units: u64, _items: usize) {
+    fn resize(&mut self, budget_units: u64) {
         self.budget_units = budget_units;
     }
 
@@ -132,7 +131,7 @@ impl Order for S3Fifo {
         list.push_front(nodes, to);
     }
 
-    fn victim(&mut self, nodes: &mut Nodes, _wheel: &Wheel) -> Option<u32> {
+    fn victim(&mut self, nodes: &mut Nodes) -> Option<u32> {
         loop {
             let small_max = (self.budget_units * SMALL_TENTHS / 10).max(1);
             if self.small.units() > small_max || self.main.count() == 0 {

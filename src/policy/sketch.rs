@@ -105,6 +105,12 @@ impl Sketch {
         least as u32
     }
 
+    /// Loads the line that an increment or estimate of this key will need.
+    #[inline]
+    pub fn touch(&self, hash: u32) -> u32 {
+        self.blocks[self.place(hash).0].0[0] as u32
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.blocks)

@@ -114,6 +114,13 @@ impl Round {
         }
     }
 
+    /// Says how many reads a hit record stands for from now on; see [`Policy::set_hit_weight`].
+    pub fn set_hit_weight(&mut self, weight: u32) {
+        for link in &mut self.links {
+            link.policy.set_hit_weight(weight);
+        }
+    }
+
     /// Whether records wait.
     pub fn has_work(&self) -> bool {
         self.hits.iter().any(|ring| ring.waiting() > 0) || self.links.iter().any(|l| l.events.waiting() > 0)

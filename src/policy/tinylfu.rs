@@ -1,50 +1,109 @@
-//! W-TinyLFU: a window for newcomers, a frequency contest for the main region.
+//! W-TinyLFU that chooses its own parameters: queues, sketch, contest, and the shadow caches that compare the arms.
+//!
+//! What is one sample to the shadows: a hit, or a store (a write after a miss, or an overwrite). Under load hits are
+//! sampled; stores never are.
 
+use super::adapt::Adapt;
+use super::contest::Judge;
 use super::keeper::{Access, Order};
 use super::node::Space;
 use super::nodes::Nodes;
 use super::queues::{Loser, Queues};
+use super::shadow::Sample;
 use super::sketch::Sketch;
-use super::wheel::Wheel;
 use super::{Goal, PolicyConfig, PolicyStats};
+use crate::item_ref::ItemRef;
 
 /// The order.
 #[derive(Debug)]
 pub struct TinyLfu {
     queues: Queues,
     sketch: Sketch,
+    adapt: Adapt,
+    goal: Goal,
+    budget_units: u64,
+    /// Items that sketch and shadows are sized for.
+    items: usize,
+    turnover: Turnover,
     admitted: u64,
     rejected: u64,
 }
 
+/// How long the cache takes to be stored anew once.
+#[derive(Debug, Default)]
+struct Turnover {
+    ms: u32,
+    units: u64,
+    since: u32,
+    now: u32,
+}
+
 impl TinyLfu {
     /// Without items.
-    pub fn new(config: &PolicyConfig, _goal: Goal) -> TinyLfu {
+    pub fn new(config: &PolicyConfig, goal: Goal) -> TinyLfu {
+        let budget_units = config.budget_bytes / ItemRef::UNIT_BYTES as u64;
         let items = (config.budget_bytes / config.mean_item_bytes.max(1)) as usize;
+        let adapt = Adapt::new(budget_units, items);
+        let arm = adapt.arm();
         TinyLfu {
-            queues: Queues::new(0, 10),
+            queues: Queues::new(budget_units, arm.window_permille, arm.protected_permille),
             sketch: Sketch::new(items, config.seed),
+            adapt,
+            goal,
+            budget_units,
+            items,
+            turnover: Turnover::default(),
             admitted: 0,
             rejected: 0,
+        }
+    }
+
+    /// Sketch and shadows follow the number of items where the first guess of their size was wrong by half or more.
+    fn fit(&mut self) {
+        let items = self.queues.count();
+        let full = self.queues.units() * 10 > self.budget_units * 9;
+        if items > self.items + self.items / 2 || (full && items < self.items / 2) {
+            self.items = items.max(1);
+            self.sketch.set_entries(self.items);
+            self.adapt.restart(self.budget_units, self.items);
         }
     }
 }
 
 impl Order for TinyLfu {
-    fn resize(&mut self, budget_units: u64, items: usize) {
-        self.queues.set_budget(budget_units);
-        if items > 0 {
-            self.sketch.set_entries(items);
+    fn resize(&mut self, budget_units: u64) {
+        if budget_units != self.budget_units {
+            self.items = (self.items as u64 * budget_units / self.budget_units.max(1)).max(1) as usize;
+            self.budget_units = budget_units;
+            self.queues.set_budget(budget_units);
+            self.sketch.set_entries(self.items);
+            self.adapt.restart(budget_units, self.items);
         }
     }
 
     #[inline]
     fn access(&mut self, access: &Access) {
-        self.sketch.increment(access.hash);
+        for _ in 0..access.weight {
+            self.sketch.increment(access.hash);
+        }
+        self.turnover.now = access.now;
+        if !self.adapt.samples(access.hash) {
+            return;
+        }
+        let Access { hash, units, deadline, now, weight } = *access;
+        let judge = judge(&self.sketch, &self.adapt, self.goal, &self.turnover);
+        if self.adapt.access(&Sample { hash, units, deadline, now, weight }, &judge) {
+            let arm = self.adapt.arm();
+            self.queues.set_shares(arm.window_permille, arm.protected_permille);
+        }
     }
 
     fn insert(&mut self, nodes: &mut Nodes, n: u32) {
         self.queues.insert(nodes, n);
+        self.turnover.stored(nodes, n, self.budget_units);
+        if self.turnover.units == 0 {
+            self.fit();
+        }
     }
 
     #[inline]
@@ -60,12 +119,9 @@ impl Order for TinyLfu {
         self.queues.transfer(nodes, from, to);
     }
 
-    fn victim(&mut self, nodes: &mut Nodes, _wheel: &Wheel) -> Option<u32> {
-        let sketch = &self.sketch;
-        let wins = |nodes: &Nodes, candidate, victim| {
-            sketch.estimate(nodes.node(candidate).hash) > sketch.estimate(nodes.node(victim).hash)
-        };
-        let loser = self.queues.evict(nodes, wins)?;
+    fn victim(&mut self, nodes: &mut Nodes) -> Option<u32> {
+        let judge = judge(&self.sketch, &self.adapt, self.goal, &self.turnover);
+        let loser = self.queues.evict(nodes, &judge)?;
         match loser {
             Loser::Candidate(_) => self.rejected += 1,
             Loser::Victim(_) => self.admitted += 1,
@@ -74,17 +130,37 @@ impl Order for TinyLfu {
         Some(loser.node())
     }
 
+    #[inline]
     fn touch(&self, hash: u32) -> u32 {
-        self.sketch.estimate(hash)
+        self.sketch.touch(hash)
     }
 
     fn report(&self, stats: &mut PolicyStats) {
         stats.admitted = self.admitted;
         stats.rejected = self.rejected;
-        stats.memory_bytes += self.sketch.bytes() as u64;
+        stats.arm = self.adapt.chosen() as u64;
+        stats.arm_changes = self.adapt.changes();
+        stats.window_permille = self.adapt.arm().window_permille;
+        stats.sampled_one_in = self.adapt.one_in() as u64;
+        stats.memory_bytes += (self.sketch.bytes() + self.adapt.bytes()) as u64;
     }
 
     fn count(&self) -> (usize, u64) {
         (self.queues.count(), self.queues.units())
+    }
+}
+
+fn judge<'a>(sketch: &'a Sketch, adapt: &Adapt, goal: Goal, turnover: &Turnover) -> Judge<'a> {
+    Judge { sketch, rule: adapt.arm().rule, goal, now: turnover.now, turnover_ms: turnover.ms }
+}
+
+impl Turnover {
+    fn stored(&mut self, nodes: &Nodes, n: u32, budget_units: u64) {
+        self.units += nodes.units(n) as u64;
+        if self.units >= budget_units {
+            self.ms = self.now.wrapping_sub(self.since);
+            self.since = self.now;
+            self.units = 0;
+        }
     }
 }

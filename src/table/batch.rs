@@ -20,7 +20,7 @@ use crate::item_ref::ItemRef;
 use crate::table::probe::Probe;
 use crate::table::read::{FindHint, candidate};
 use crate::table::simd::{Kernel, Scanner};
-use crate::table::{Found, Keys, Table, prefetch};
+use crate::table::{Found, Keys, Line, Table, prefetch};
 
 /// One key to look up.
 #[derive(Clone, Copy, Debug)]
@@ -37,18 +37,47 @@ impl Table {
     /// The caller is within a tick: items stay readable until the tick ends.
     #[inline]
     pub fn find_batch<K: Keys>(&self, keys: &K, lookups: &[Lookup<'_>], found: impl FnMut(usize, Found)) {
-        self.scanner.run(FindBatch { table: self, keys, lookups, found });
+        self.scanner.run(FindBatch { table: self, lines: self.all_lines(), keys, lookups, found });
+    }
+
+    /// Brings what a write of these keys will touch into the cache: their home lines, and the items that seem to be
+    /// theirs. The first two stages of a batch, without the third.
+    #[inline]
+    pub fn warm<K: Keys>(&self, keys: &K, lookups: &[Lookup<'_>]) {
+        self.scanner.run(Warm { table: self, keys, lookups });
     }
 
     /// Asks for the home line of a hash without waiting for it.
     #[inline(always)]
     pub fn prefetch_home(&self, hash: u64) {
-        prefetch::read(self.line(self.geometry().probe(hash).home).as_ptr());
+        prefetch::read(self.all_lines()[self.geometry().probe(hash).home].as_ptr());
+    }
+}
+
+struct Warm<'a, K> {
+    table: &'a Table,
+    keys: &'a K,
+    lookups: &'a [Lookup<'a>],
+}
+
+impl<K: Keys> Kernel for Warm<'_, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Scanner>(self, scanner: S) {
+        let Warm { table, keys, lookups } = self;
+        for block in lookups.chunks(READ_BATCH_MAX) {
+            let lines = table.all_lines();
+            let batch = FindBatch { table, lines, keys, lookups: block, found: |_, _| {} };
+            let probes = batch.prefetch_lines(block);
+            batch.scan_lines(scanner, &probes[..block.len()]);
+        }
     }
 }
 
 struct FindBatch<'a, K, F> {
     table: &'a Table,
+    lines: &'a [Line],
     keys: &'a K,
     lookups: &'a [Lookup<'a>],
     found: F,
@@ -85,7 +114,7 @@ impl<K: Keys, F: FnMut(usize, Found)> FindBatch<'_, K, F> {
         let mut probes = [self.table.geometry().probe(0); READ_BATCH_MAX];
         for (probe, lookup) in probes.iter_mut().zip(block) {
             *probe = self.table.geometry().probe(lookup.hash);
-            prefetch::read(self.table.line(probe.home).as_ptr());
+            prefetch::read(self.lines[probe.home].as_ptr());
         }
         probes
     }
@@ -97,7 +126,7 @@ impl<K: Keys, F: FnMut(usize, Found)> FindBatch<'_, K, F> {
         let mut displaced = [0u8; READ_BATCH_MAX];
         let mut displaced_count = 0;
         for (i, &probe) in probes.iter().enumerate() {
-            let line = self.table.line(probe.home);
+            let line = &self.lines[probe.home];
             let scan = scanner.scan(line, probe.home, 0, probe.fragment);
             if scan.matches != 0 {
                 items[i] = candidate(line, scan.matches.trailing_zeros() as usize, probe);
@@ -106,12 +135,12 @@ impl<K: Keys, F: FnMut(usize, Found)> FindBatch<'_, K, F> {
                 // Branch-free: noted for the second pass, kept only if the probe goes on.
                 displaced[displaced_count] = i as u8;
                 displaced_count += !scan.last as usize;
-                prefetch::read(self.table.line(probe.home + !scan.last as usize).as_ptr());
+                prefetch::read(self.lines[probe.home + !scan.last as usize].as_ptr());
             }
         }
         for &i in &displaced[..displaced_count] {
             let probe = probes[i as usize];
-            let line = self.table.line(probe.home + 1);
+            let line = &self.lines[probe.home + 1];
             let scan = scanner.scan(line, probe.home + 1, 1, probe.fragment);
             if scan.matches != 0 {
                 items[i as usize] = candidate(line, scan.matches.trailing_zeros() as usize, probe);
@@ -137,7 +166,7 @@ impl<K: Keys, F: FnMut(usize, Found)> FindBatch<'_, K, F> {
         }
         if item.is_some() {
             // A tag that lied, or a slot that changed: rare, once in 2^16 keys.
-            let again = FindHint { table: self.table, keys: self.keys, probe, key: lookup.key, first: 0 };
+            let again = FindHint { lines: self.lines, keys: self.keys, probe, key: lookup.key };
             if let Some(item) = again.run(scanner) {
                 return Found::Hit(item);
             }

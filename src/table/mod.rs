@@ -83,7 +83,7 @@ pub trait Keys {
 impl Keys for Items {
     #[inline]
     fn key_is(&self, at: ItemRef, key: &[u8]) -> bool {
-        self.get(at).key() == key
+        same(self.get(at).key(), key)
     }
 
     #[inline]
@@ -91,6 +91,21 @@ impl Keys for Items {
         // The header, the key and a short value; the length is not known before the first line is here.
         Items::prefetch(self, at, 192);
     }
+}
+
+/// Whether two keys are equal: eight bytes at a time with an overlapping last chunk, inlined. A call of `memcmp` costs
+/// as much as the comparison of a short key.
+#[inline(always)]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let (Some(a_last), Some(b_last)) = (a.last_chunk::<8>(), b.last_chunk::<8>()) else {
+        return a.iter().zip(b).fold(0, |diff, (a, b)| diff | (a ^ b)) == 0;
+    };
+    let word = |chunk: &[u8; 8]| u64::from_ne_bytes(*chunk);
+    let whole = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+    whole.fold(word(a_last) ^ word(b_last), |diff, (a, b)| diff | (word(a) ^ word(b))) == 0
 }
 
 /// Where the slots live: lent by a mapped region, or owned (tests, models, the simulation).
@@ -180,11 +195,14 @@ impl Table {
         self.lines() * LINE_SLOTS as u64
     }
 
-    /// Line `index`, home or spare.
-    #[inline]
-    fn line(&self, index: usize) -> &Line {
-        let start = self.first + index * LINE_SLOTS;
-        self.memory.slots()[start..start + LINE_SLOTS].try_into().expect("8 slots are a line")
+    /// All lines, home and spare. Ask once per batch or write: it is a call through the memory's owner.
+    fn all_lines(&self) -> &[Line] {
+        self.raw_slots().as_chunks().0
+    }
+
+    /// All slots as they lie in memory, for benches that measure the memory itself.
+    pub fn raw_slots(&self) -> &[AtomicU64] {
+        &self.memory.slots()[self.first..]
     }
 
     fn geometry(&self) -> &Geometry {

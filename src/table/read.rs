@@ -26,14 +26,13 @@ impl Table {
     #[inline]
     pub fn find<K: Keys>(&self, keys: &K, hash: u64, key: &[u8]) -> Found {
         let probe = self.geometry().probe(hash);
-        match self.scanner.run(FindHint { table: self, keys, probe, key, first: 0 }) {
+        match self.scanner.run(FindHint { lines: self.all_lines(), keys, probe, key }) {
             Some(item) => Found::Hit(item),
             None => self.settle(keys, probe, key),
         }
     }
 
     /// The second scan of a miss: ordered, between two equal and even versions.
-    #[cold]
     #[inline(never)]
     pub(super) fn settle<K: Keys>(&self, keys: &K, probe: Probe, key: &[u8]) -> Found {
         let last_line = probe.home + PROBE_LINES_MAX - 1;
@@ -52,10 +51,11 @@ impl Table {
 
     /// Scans the lines of a probe in ascending order with ordered loads.
     pub(super) fn scan_in_order<K: Keys>(&self, keys: &K, probe: Probe, key: &[u8]) -> Option<ItemRef> {
+        let lines = self.all_lines();
         for displacement in 0..PROBE_LINES_MAX {
             let index = probe.home + displacement;
             let mut last = false;
-            for word in self.line(index) {
+            for word in &lines[index] {
                 // Acquire: pairs with the writer's Release slot stores. It publishes the item, and it orders the
                 // scan: a key that an insert moved to a later line is there when its old slot shows another.
                 let slot = Slot::from_word(word.load(Ordering::Acquire));
@@ -103,13 +103,12 @@ pub(super) fn candidate(line: &Line, at: usize, probe: Probe) -> Option<ItemRef>
     if slot.fragment() == probe.fragment { slot.item() } else { None }
 }
 
-/// The first scan: by hints, from `first` lines behind the home.
+/// The first scan: by hints.
 pub(super) struct FindHint<'a, K> {
-    pub(super) table: &'a Table,
+    pub(super) lines: &'a [Line],
     pub(super) keys: &'a K,
     pub(super) probe: Probe,
     pub(super) key: &'a [u8],
-    pub(super) first: usize,
 }
 
 impl<K: Keys> Kernel for FindHint<'_, K> {
@@ -117,9 +116,9 @@ impl<K: Keys> Kernel for FindHint<'_, K> {
 
     #[inline(always)]
     fn run<S: Scanner>(self, scanner: S) -> Option<ItemRef> {
-        for displacement in self.first..PROBE_LINES_MAX {
+        for displacement in 0..PROBE_LINES_MAX {
             let index = self.probe.home + displacement;
-            let line = self.table.line(index);
+            let line = &self.lines[index];
             let scan = scanner.scan(line, index, displacement, self.probe.fragment);
             if let Some((_, item)) = Table::confirm(self.keys, line, scan.matches, self.probe, self.key) {
                 return Some(item);

@@ -32,7 +32,7 @@ impl Table {
         let mut gap_at = None;
         for line in 0..self.lines() as usize + PROBE_LINES_MAX {
             let slots: Vec<_> =
-                self.line(line).iter().map(|s| Slot::from_word(s.load(Ordering::Relaxed))).collect();
+                self.all_lines()[line].iter().map(|s| Slot::from_word(s.load(Ordering::Relaxed))).collect();
             let homes: Vec<_> =
                 slots.iter().filter(|s| !s.is_free()).map(|s| line - s.displacement(line)).collect();
             for &home in &homes {
@@ -146,6 +146,20 @@ fn a_crowded_insert_names_a_victim_that_makes_room() {
 }
 
 #[test]
+fn keys_are_the_same_when_all_bytes_are() {
+    for length in 0..40 {
+        let key: Vec<u8> = (0..length).collect();
+        assert!(same(&key, &key.clone()));
+        for at in 0..length as usize {
+            let mut other = key.clone();
+            other[at] ^= 0x80;
+            assert!(!same(&key, &other), "byte {at} of {length}");
+        }
+        assert!(!same(&key, &[&key[..], b"x"].concat()));
+    }
+}
+
+#[test]
 fn there_is_one_writer() {
     let table = Table::on_heap(4);
     assert!(table.writer().is_some());
@@ -200,7 +214,7 @@ impl Table {
     fn lines_per_hit(&self) -> f64 {
         let (mut keys, mut lines) = (0, 0);
         for line in 0..self.lines() as usize + PROBE_LINES_MAX {
-            for slot in self.line(line) {
+            for slot in &self.all_lines()[line] {
                 let slot = Slot::from_word(slot.load(Ordering::Relaxed));
                 keys += !slot.is_free() as usize;
                 lines += if slot.is_free() { 0 } else { 1 + slot.displacement(line) };

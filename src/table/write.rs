@@ -12,7 +12,8 @@ use crate::sync::{Arc, Ordering};
 use crate::table::probe::Probe;
 use crate::table::simd::{Kernel, Scanner};
 use crate::table::slot::Slot;
-use crate::table::{Keys, LINE_SLOTS, Table};
+use crate::table::stamp::Stamps;
+use crate::table::{Keys, LINE_SLOTS, Line, Table};
 
 /// The right to write. `Send`, not `Clone`: one thread has it.
 pub struct Writer {
@@ -88,11 +89,11 @@ impl Writer {
         let probe = self.table.geometry().probe(hash);
         match self.locate(keys, probe, key) {
             Located::At(place, old) => {
-                self.store(place, Slot::new(probe.fragment, item));
+                self.view().store(place, Slot::new(probe.fragment, item));
                 Ok(Upsert::Replaced(old))
             }
             Located::Absent(line) => {
-                self.insert(probe, line, Slot::new(probe.fragment, item))?;
+                self.view().insert(probe, line, Slot::new(probe.fragment, item))?;
                 self.items += 1;
                 Ok(Upsert::Inserted)
             }
@@ -121,7 +122,8 @@ impl Writer {
     /// Points the slot that holds exactly `from` to `to`, a copy of the same item; says whether there was one.
     pub fn redirect(&mut self, upper: u32, from: ItemRef, to: ItemRef) -> bool {
         let place = self.place_of(upper, from);
-        place.inspect(|&place| self.store(place, Slot::new(self.load(place).fragment(), to)));
+        let view = self.view();
+        place.inspect(|&place| view.store(place, Slot::new(view.load(place).fragment(), to)));
         place.is_some()
     }
 
@@ -132,6 +134,34 @@ impl Writer {
 
     fn place_of(&self, upper: u32, item: ItemRef) -> Option<Place> {
         let (first, last) = self.table.geometry().homes_of_upper(upper);
+        self.view().place_of(first, last, item)
+    }
+
+    #[inline]
+    fn locate<K: Keys>(&self, keys: &K, probe: Probe, key: &[u8]) -> Located {
+        self.table.scanner.run(Locate { lines: self.table.all_lines(), keys, probe, key })
+    }
+
+    /// Frees a slot: displaced keys of the lines behind it move back, one a line.
+    fn clear(&mut self, place: Place) {
+        self.items -= 1;
+        self.view().clear(place, &self.table.stamps);
+    }
+
+    #[inline]
+    fn view(&self) -> View<'_> {
+        View { lines: self.table.all_lines() }
+    }
+}
+
+/// All lines, as the owner sees them: what it loads it wrote itself.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    lines: &'a [Line],
+}
+
+impl View<'_> {
+    fn place_of(self, first: usize, last: usize, item: ItemRef) -> Option<Place> {
         for line in first..last + PROBE_LINES_MAX {
             let mut end = false;
             for slot in 0..LINE_SLOTS {
@@ -149,13 +179,8 @@ impl Writer {
         None
     }
 
-    #[inline]
-    fn locate<K: Keys>(&self, keys: &K, probe: Probe, key: &[u8]) -> Located {
-        self.table.scanner.run(Locate { table: &self.table, keys, probe, key })
-    }
-
     /// Stores `new` in `line`, moving the keys in its way to later lines, tail first.
-    fn insert(&mut self, probe: Probe, line: Option<usize>, new: Slot) -> Result<(), Crowded> {
+    fn insert(self, probe: Probe, line: Option<usize>, new: Slot) -> Result<(), Crowded> {
         let Some(mut line) = line else {
             let place = Place { line: probe.home + PROBE_LINES_MAX - 1, slot: 0 };
             return Err(Crowded { victim: self.occupant(place) });
@@ -187,7 +212,7 @@ impl Writer {
     }
 
     /// The first line, from `line` on, where a key of `home` may stand: it has a free slot or a later home.
-    fn next_line(&self, home: usize, line: usize) -> Option<usize> {
+    fn next_line(self, home: usize, line: usize) -> Option<usize> {
         (line..home + PROBE_LINES_MAX).find(|&line| {
             (0..LINE_SLOTS).any(|slot| {
                 let found = self.load(Place { line, slot });
@@ -196,27 +221,25 @@ impl Writer {
         })
     }
 
-    fn free_slot(&self, line: usize) -> Option<usize> {
+    fn free_slot(self, line: usize) -> Option<usize> {
         (0..LINE_SLOTS).find(|&slot| self.load(Place { line, slot }).is_free())
     }
 
     /// The slot of a full line whose key has the latest home.
-    fn latest_home(&self, line: usize) -> Place {
+    fn latest_home(self, line: usize) -> Place {
         let slot = (0..LINE_SLOTS).min_by_key(|&slot| self.load(Place { line, slot }).displacement(line));
         Place { line, slot: slot.expect("a line has slots") }
     }
 
     /// The key of `line` with the earliest home, if that is before `line` itself.
-    fn displaced(&self, line: usize) -> Option<Place> {
+    fn displaced(self, line: usize) -> Option<Place> {
         (0..LINE_SLOTS)
             .map(|slot| Place { line, slot })
             .filter(|&place| !self.load(place).is_free() && self.load(place).displacement(line) > 0)
             .max_by_key(|&place| self.load(place).displacement(line))
     }
 
-    /// Frees a slot: displaced keys of the lines behind it move back, one a line.
-    fn clear(&mut self, mut hole: Place) {
-        self.items -= 1;
+    fn clear(self, mut hole: Place, stamps: &Stamps) {
         let mut last = hole.line;
         while self.displaced(last + 1).is_some() {
             last += 1;
@@ -226,35 +249,35 @@ impl Writer {
             return self.store(hole, Slot::FREE);
         }
         let lines = hole.line..=last;
-        self.table.stamps.begin_shift(lines.clone());
+        stamps.begin_shift(lines.clone());
         while let Some(from) = if hole.line < last { self.displaced(hole.line + 1) } else { None } {
             self.store(hole, self.load(from));
             hole = from;
         }
         self.store(hole, Slot::FREE);
-        self.table.stamps.end_shift(lines);
+        stamps.end_shift(lines);
     }
 
-    fn occupant(&self, place: Place) -> ItemRef {
+    fn occupant(self, place: Place) -> ItemRef {
         self.load(place).item().expect("a full line has items")
     }
 
     #[inline]
-    fn load(&self, place: Place) -> Slot {
+    fn load(self, place: Place) -> Slot {
         // Relaxed: the owner reads what it wrote itself.
-        Slot::from_word(self.table.line(place.line)[place.slot].load(Ordering::Relaxed))
+        Slot::from_word(self.lines[place.line][place.slot].load(Ordering::Relaxed))
     }
 
     #[inline]
-    fn store(&self, place: Place, slot: Slot) {
+    fn store(self, place: Place, slot: Slot) {
         // Release: publishes the item, and the stores before it (tail first; the odd version); pairs with the Acquire
         // slot loads in `read`.
-        self.table.line(place.line)[place.slot].store(slot.word(), Ordering::Release);
+        self.lines[place.line][place.slot].store(slot.word(), Ordering::Release);
     }
 }
 
 struct Locate<'a, K> {
-    table: &'a Table,
+    lines: &'a [Line],
     keys: &'a K,
     probe: Probe,
     key: &'a [u8],
@@ -267,7 +290,7 @@ impl<K: Keys> Kernel for Locate<'_, K> {
     fn run<S: Scanner>(self, scanner: S) -> Located {
         for displacement in 0..PROBE_LINES_MAX {
             let index = self.probe.home + displacement;
-            let line = self.table.line(index);
+            let line = &self.lines[index];
             let scan = scanner.scan(line, index, displacement, self.probe.fragment);
             if let Some((slot, item)) = Table::confirm(self.keys, line, scan.matches, self.probe, self.key) {
                 return Located::At(Place { line: index, slot }, item);

@@ -27,6 +27,8 @@ struct Batch<'a> {
     hashes: ArrayVec<u64, TICK_READS_MAX>,
     owners: ArrayVec<u8, TICK_READS_MAX>,
     groups: ArrayVec<Group, TICK_READS_MAX>,
+    /// First stores of datagrams that will be served alone: their lines and items can be on the way meanwhile.
+    stores: ArrayVec<Lookup<'a>, TICK_READS_MAX>,
 }
 
 /// The reads of one datagram.
@@ -118,6 +120,7 @@ impl<'a> Batch<'a> {
             hashes: ArrayVec::new(),
             owners: ArrayVec::new(),
             groups: ArrayVec::new(),
+            stores: ArrayVec::new(),
         }
     }
 
@@ -176,13 +179,21 @@ impl<'a> Batch<'a> {
                     }
                 }
                 Ok(Command::Store(store)) => {
-                    core.prefetch(store.key);
+                    self.expect_store(core, store.key);
                     return Joined::Serial;
                 }
                 _ => return Joined::Serial,
             }
         }
         if self.reads.len() == first { Joined::Serial } else { Joined::Batch }
+    }
+
+    /// Notes a store of our own shard, to bring what it will touch into the cache.
+    #[inline]
+    fn expect_store(&mut self, core: &Core, key: Key<'a>) {
+        if !self.stores.is_full() && core.shards.owner_of(key.bytes()) == core.owner.index() {
+            self.stores.push(Lookup { key: key.bytes(), hash: core.shards.hash(key.bytes()) });
+        }
     }
 
     #[inline]
@@ -208,6 +219,7 @@ impl<'a> Batch<'a> {
     ) -> Option<usize> {
         let mut found = [Found::Miss; TICK_READS_MAX];
         self.find(core, &mut found);
+        core.owner.shard().table.warm(core.shards.items(), &self.stores);
         let (mut hits, mut misses) = (0, 0);
         let mut unanswered = None;
         for group in &self.groups {
@@ -286,12 +298,6 @@ impl Core {
             Refused::Fragment => self.counters.refused_fragments.add(1),
             Refused::Binary => self.counters.refused_binary.add(1),
         }
-    }
-
-    /// Asks for the home line of a key that will be written in this tick.
-    fn prefetch(&self, key: Key<'_>) {
-        let shard = self.shards.shard(self.shards.owner_of(key.bytes()));
-        shard.table.prefetch_home(self.shards.hash(key.bytes()));
     }
 }
 

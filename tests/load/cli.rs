@@ -1,6 +1,8 @@
 //! `sherwood load` and `sherwood hist` as people call them: exit codes, JSON keys, logs, messages with a remedy.
 
 use crate::server::{Faults, Server};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use std::net::UdpSocket;
 use std::path::PathBuf;
@@ -41,6 +43,7 @@ fn the_json_object_has_the_promised_keys() {
     let server = Server::start(Faults::default());
     let (output, json) = load(&server.address.to_string(), "--fill --verify --mix get:8,set:2");
     assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("pauses hide"), "a closed loop says what it cannot show");
     for command in ["get", "set"] {
         let object = &json["commands"][command];
         for key in ["sent", "hits", "misses", "lost", "rate_per_s"] {
@@ -72,10 +75,29 @@ fn no_reply_at_all_ends_with_1_and_a_remedy() {
 }
 
 #[test]
+fn an_interrupted_run_reports_what_it_has() {
+    let server = Server::start(Faults::default());
+    let line = format!("load --target {} --keys 100 --warmup 0s --duration 100s --json -", server.address);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sherwood"));
+    let child = command.args(line.split(' ')).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while server.seen().requests < 100 && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(json["commands"]["get"]["sent"].as_u64().unwrap() > 50);
+    assert!(json["seconds"].as_f64().unwrap() < 60.0);
+}
+
+#[test]
 fn impossible_flags_say_what_would_be_right() {
     for (line, want) in [
         ("--protocol batch", "text and meta"),
         ("--rate 0", "max"),
+        ("--duration 0s", "at least 1ms"),
         ("--batch 65", "between 1 and 64"),
         ("--key-size 1", "too short"),
         ("--trace nothing.txt", "nothing.txt"),
@@ -233,7 +255,7 @@ fn memcached_is_filled_read_and_verified_over_both_protocols() {
         let (output, json) = load(&memcached.address, &format!("{line} --verify"));
         assert!(output.status.success(), "{line}: {}", stderr(&output));
         assert_eq!(json["fill"]["unfilled"], 0, "{line}");
-        assert!(json["verify"]["checked"].as_u64().unwrap() > 100, "{line}: {json}");
+        assert!(json["verify"]["checked"].as_u64().unwrap() > 0, "{line}: {json}");
         assert_eq!((&json["verify"]["wrong"], &json["verify"]["stale"]), (&0.into(), &0.into()), "{line}");
         for (_, c) in json["commands"].as_object().unwrap() {
             let n = |key: &str| c[key].as_u64().unwrap();

@@ -2,10 +2,14 @@
 
 use crate::server::{Faults, Seen, Server};
 use crate::support::plan;
+use sherwood::load::keys::KeySpace;
 use sherwood::load::plan::{Plan, Protocol, Stage};
+use sherwood::load::replay::{Step, Trace};
 use sherwood::load::run::{Context, Measured, run};
 use sherwood::load::sizes::Size;
-use sherwood::load::workload::Command;
+use sherwood::load::workload::{Ask, Command};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 const BOTH: [Protocol; 2] = [Protocol::Text, Protocol::Meta];
@@ -41,6 +45,8 @@ fn without_faults_nothing_is_lost_or_wrong() {
             let (tally, events) = (measured.tally, measured.tally.events);
             assert_eq!((tally.lost(), events.wrong, events.stale), (0, 0, 0));
             assert_eq!((events.late, events.duplicate, events.reordered, events.mismatched), (0, 0, 0, 0));
+            // A window of requests leaves as one train, or one by one.
+            assert_eq!(events.sends < events.datagrams_sent, coalesce);
             assert!(events.checked > 0 && events.checked == tally.of(Command::Get).hits);
             assert!(tally.of(Command::Delete).hits > 0 && tally.of(Command::Touch).misses > 0);
         }
@@ -54,6 +60,7 @@ fn dropped_replies_are_lost_one_for_one() {
     {
         let (measured, seen) = check(Faults { drop: 10, ..Faults::default() }, |plan| {
             (plan.protocol, plan.batch, plan.timeout) = (protocol, batch, Duration::from_millis(400));
+            plan.requests_max = 200;
         });
         assert!(seen.dropped > 0);
         assert_eq!(measured.tally.lost(), seen.dropped);
@@ -81,8 +88,7 @@ fn swapped_replies_are_counted_and_not_lost() {
 fn late_replies_are_lost_first_and_late_then() {
     let hold = (20, Duration::from_millis(500));
     let (measured, seen) = check(Faults { hold, ..Faults::default() }, |plan| {
-        (plan.window, plan.timeout, plan.duration) =
-            (4, Duration::from_millis(300), Duration::from_millis(900));
+        (plan.window, plan.timeout, plan.requests_max) = (4, Duration::from_millis(300), 120);
     });
     let (lost, late) = (measured.tally.lost(), measured.tally.events.late);
     assert_eq!(lost, seen.held);
@@ -193,6 +199,46 @@ fn several_servers_form_one_cache() {
     assert!(servers.iter().all(|s| s.seen().requests > 20));
 }
 
+#[test]
+fn a_recorded_trace_keeps_its_times_and_a_missed_key_is_set() {
+    let server = Server::start(Faults::default());
+    let mut plan = plan(&[server.address]);
+    let step = |i: u64| Step {
+        due_ns: i * 4_000_000,
+        ask: Ask { command: Command::Get, key: (i % 5) as u32, value_bytes: 50, ttl_s: 0 },
+    };
+    let trace = Trace { names: (0..5).collect(), steps: (0..50).map(step).collect(), sizes_unknown: 0 };
+    plan.keys = KeySpace::named(trace.names.clone(), Size::Fixed(16)).unwrap();
+    (plan.trace, plan.recorded, plan.duration) = (Some(Arc::new(trace)), true, Duration::from_secs(60));
+    let measured = run(&plan, &Context::new(&plan), Stage::Measure, &mut |_| {}).unwrap();
+    let (get, set) = (measured.tally.of(Command::Get), measured.tally.of(Command::Set));
+    assert_eq!((get.sent, get.misses, set.hits), (50, 5, 5));
+    assert!((0.195..5.0).contains(&measured.seconds), "49 gaps of 4 ms took {} s", measured.seconds);
+}
+
+/// A real trace, where the folder with traces lies beside the project.
+#[test]
+fn a_shared_trace_misses_each_key_once_in_a_cache_that_forgets_nothing() {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/traces/gli.ctr.zst"));
+    if !path.exists() {
+        println!("SKIPPED: no ../shared/traces beside the project");
+        return;
+    }
+    for threads in [1, 2] {
+        let server = Server::start(Faults::default());
+        let mut plan = plan(&[server.address]);
+        let trace = Trace::load(path, &Size::Fixed(100), 16).unwrap();
+        let (records, keys) = (trace.steps.len() as u64, trace.names.len() as u64);
+        plan.keys = KeySpace::named(trace.names.clone(), Size::Fixed(16)).unwrap();
+        (plan.threads, plan.connections, plan.duration) = (threads, threads, Duration::from_secs(60));
+        plan.trace = Some(Arc::new(trace));
+        let measured = run(&plan, &Context::new(&plan), Stage::Measure, &mut |_| {}).unwrap();
+        let get = measured.tally.of(Command::Get);
+        assert_eq!((get.sent, get.misses, get.lost), (records, keys, 0), "{threads} threads");
+        assert_eq!((measured.tally.events.wrong, measured.tally.events.stale), (0, 0));
+    }
+}
+
 /// The trap that an open loop avoids: a server that does nothing for a while makes a closed loop send nothing for that
 /// while, so only one reply of each connection is slow.
 #[test]
@@ -200,13 +246,13 @@ fn a_stall_shows_in_the_open_loop_and_hides_in_the_closed_one() {
     let stall = (100, Duration::from_millis(150));
     let faults = Faults { stall, ..Faults::default() };
     let slow = |plan: &mut Plan| {
-        (plan.window, plan.timeout, plan.duration) = (1, Duration::from_secs(2), Duration::from_millis(600));
+        (plan.window, plan.timeout) = (1, Duration::from_secs(2));
     };
     let (closed, _) = check(faults, slow);
     let (open, _) = check(faults, |plan| {
         slow(plan);
         // 120 requests meet the stall; the server's socket has room for them.
-        plan.rate_per_s = Some(800.0);
+        (plan.rate_per_s, plan.requests_max) = (Some(800.0), 480);
     });
     let p99_ms = |m: &Measured| m.latencies.all().summary().p99 / 1000.0;
     assert!(closed.latencies.all().summary().max / 1000.0 > 140.0, "one request met the stall");

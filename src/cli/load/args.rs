@@ -152,6 +152,11 @@ impl Args {
             (None, None) => (Duration::from_secs(10), Duration::from_secs(1)),
         };
         let duration = self.duration.unwrap_or(duration);
+        for (name, time) in [("--duration", duration), ("--timeout", self.timeout)] {
+            if time < Duration::from_millis(1) {
+                return Err(format!("{name}: at least 1ms"));
+            }
+        }
         Ok(Plan {
             targets: self.targets()?,
             protocol: self.protocol,
@@ -162,6 +167,7 @@ impl Args {
             threads: threads.min(connections),
             cpus: self.cpus.clone().unwrap_or_default(),
             duration,
+            requests_max: u64::MAX,
             warmup: self.warmup.unwrap_or(warmup),
             seed: self.seed,
             keys,

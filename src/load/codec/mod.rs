@@ -1,13 +1,27 @@
 //! From asks to bytes and from bytes to answers: one file a protocol, behind [`Codec`].
 //!
-//! A codec knows nothing of request ids, sockets or keys' numbers. It writes the body of one datagram and reads the
-//! body of one whole message. A new protocol is a new file that implements [`Codec`], and an arm in `run`.
+//! A codec knows nothing of sockets or keys' numbers. It writes the body of one datagram and reads the body of one whole
+//! message. A new protocol is a new file that implements [`Codec`], and an arm in `run`; one whose frames are not
+//! memcached's also overrides [`Codec::header`] and [`Codec::frame`].
 
 pub mod meta;
 pub mod text;
 
+use super::frame::Frame;
+use crate::config::limits::FRAME_HEADER_BYTES;
+
 /// Speaks one protocol.
 pub trait Codec: Send + Clone {
+    /// The header of a request datagram: memcached's, unless the protocol has another.
+    #[inline]
+    fn header(&self, request_id: u16) -> [u8; FRAME_HEADER_BYTES] {
+        Frame::request(request_id)
+    }
+    /// Splits a reply datagram into header and body; `None` if it is no reply of this protocol.
+    #[inline]
+    fn frame<'a>(&self, datagram: &'a [u8]) -> Option<(Frame, &'a [u8])> {
+        Frame::decode(datagram)
+    }
     /// Begins a read of `count` keys.
     fn begin_get(&self, count: usize, out: &mut Vec<u8>);
     /// Adds the key with number `index` in this datagram.
@@ -100,4 +114,59 @@ pub(super) fn value(body: &[u8], bytes: usize) -> Option<(&[u8], &[u8])> {
 /// Whether the line is one of the protocol's complaints.
 pub(super) fn is_error(line: &[u8]) -> bool {
     line == b"ERROR" || line.starts_with(b"SERVER_ERROR") || line.starts_with(b"CLIENT_ERROR")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever a server sends, decoding ends, hands out only bytes of the reply, and does not panic.
+        #[test]
+        fn any_bytes_are_decoded_without_a_panic(
+            parts in prop::collection::vec(prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..20),
+                "(VALUE|VA|EN|HD|END|STORED|ERROR)( [a-zO0-9]{1,4}){0,4}(\r\n)?".prop_map(String::into_bytes),
+                Just(b"\r\n".to_vec()),
+            ], 0..12),
+        ) {
+            let body = parts.concat();
+            let mut bytes = 0;
+            let mut count = 0;
+            let mut each = |answer: Answer| {
+                count += 1;
+                if let Answer::Value { data, .. } = answer {
+                    bytes += data.len();
+                }
+            };
+            text::Text.decode(&body, &mut each);
+            meta::Meta { name_keys: true }.decode(&body, &mut each);
+            prop_assert!(bytes <= 2 * body.len() && count <= 2 * body.len() + 2);
+        }
+
+        #[test]
+        fn what_a_server_sends_is_what_is_read(
+            values in prop::collection::vec(("[a-z0-9]{1,30}", prop::collection::vec(any::<u8>(), 0..200)), 0..10),
+        ) {
+            let mut body = Vec::new();
+            for (key, value) in &values {
+                body.extend_from_slice(format!("VALUE {key} 0 {}\r\n", value.len()).as_bytes());
+                body.extend_from_slice(value);
+                body.extend_from_slice(b"\r\n");
+            }
+            body.extend_from_slice(b"END\r\n");
+            let mut read = Vec::new();
+            let mut ends = 0;
+            text::Text.decode(&body, &mut |answer| match answer {
+                Answer::Value { key, data, .. } => read.push((key.unwrap().to_vec(), data.to_vec())),
+                other => {
+                    assert_eq!(other, Answer::End);
+                    ends += 1;
+                }
+            });
+            let want: Vec<_> = values.into_iter().map(|(k, v)| (k.into_bytes(), v)).collect();
+            prop_assert_eq!((read, ends), (want, 1));
+        }
+    }
 }

@@ -160,6 +160,7 @@ fn interval(
 
 #[cfg(test)]
 mod tests {
+    use super::super::{ascii, html, png, table};
     use super::*;
     use hdrhistogram::serialization::{Serializer, V2DeflateSerializer, V2Serializer};
 
@@ -201,11 +202,52 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_file_is_a_log_or_an_error(
+            lines in proptest::collection::vec("(Tag=[a-z]{0,3},)?[0-9]\\.[0-9]{1,3},[0-9]\\.[0-9]{0,3},[0-9]\\.[0-9]{1,3},[A-Za-z0-9+/=]{0,40}|#.{0,20}|.{0,40}", 0..6),
+        ) {
+            // Whether it is one is not the point: it must be said without a panic.
+            if let Err(why) = parse("x", lines.join("\n").as_bytes(), Unit::Ns) {
+                proptest::prop_assert!(!why.is_empty());
+            }
+        }
+    }
+
+    proptest::proptest! {
+        // Few cases: each draws a picture.
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
+        #[test]
+        fn a_damaged_histogram_is_an_error_or_another_histogram(
+            values in proptest::collection::vec(1u64..1_000_000_000, 1..50),
+            at in proptest::prelude::any::<proptest::sample::Index>(),
+            byte in proptest::prelude::any::<u8>(),
+        ) {
+            use base64::Engine;
+            let engine = base64::engine::general_purpose::STANDARD;
+            let mut bytes = engine.decode(encoded(&values, false)).unwrap();
+            let whole = format!("0.0,1.0,1.0,{}", engine.encode(&bytes));
+            proptest::prop_assert!(parse("x", whole.as_bytes(), Unit::Ns).is_ok());
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            let log = format!("0.0,1.0,1.0,{}", engine.encode(bytes));
+            if let Ok(series) = parse("x", log.as_bytes(), Unit::Ns) {
+                // Whatever it now says can be shown in every way.
+                let shown: Vec<&Series> = series.iter().collect();
+                proptest::prop_assert!(table::summary(&series).contains('x'));
+                proptest::prop_assert!(html::page(&series).contains("\"counts\""));
+                ascii::plot(&shown);
+                // An empty histogram has nothing to draw.
+                proptest::prop_assert!(png::draw(&shown).is_ok() || series[0].total.is_empty());
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_log_says_so_by_line() {
         assert!(parse("x", b"", Unit::Ns).unwrap_err().contains("no intervals"));
         assert!(parse("x", b"#c\nhello\n", Unit::Ns).unwrap_err().starts_with("line 2"));
-        let cut = format!("0,1,1,{}", &encoded(&[1], true)[..8]);
+        let cut = format!("0.0,1.0,1.0,{}", &encoded(&[1], true)[..8]);
         assert!(parse("x", cut.as_bytes(), Unit::Ns).unwrap_err().starts_with("line 1"));
     }
 }

@@ -1,13 +1,13 @@
 //! What the answers of a reply mean for the request that asked: counts, latency, and the checks of `--verify`.
 
-use super::client::Setup;
-use super::codec::{Answer, Codec};
-use super::in_flight::{Pending, Slot};
-use super::latency::Latencies;
-use super::source::End;
-use super::tally::Tally;
-use super::workload::{Ask, Command};
+use super::Setup;
 use crate::config::limits::KEY_BYTES_MAX;
+use crate::load::codec::{Answer, Codec};
+use crate::load::in_flight::{Pending, Slot};
+use crate::load::latency::Latencies;
+use crate::load::source::End;
+use crate::load::tally::Tally;
+use crate::load::workload::{Ask, Command};
 
 /// Settles requests into counts.
 pub(super) struct Settle<'a> {

@@ -1,0 +1,135 @@
+//! Records per second that one policy takes in, on one core.
+//!
+//! `cargo bench --bench policy`            1 M and 50 M items (about 1.2 GB)
+//! `cargo bench --bench policy -- --smoke` 100 K items, a few records: CI runs it so that it cannot rot
+//!
+//! The mix is 90 hits to 10 stores of new keys; keys are Zipf-like (a quarter of the draws fall on 1/64 of the
+//! items, the rest anywhere). Every store beyond the budget costs an eviction and its `Delete`. The sum printed at the
+//! end depends on everything that was decided.
+
+use sherwood::item_ref::ItemRef;
+use sherwood::policy::{CommandBuffer, Goal, Policy, PolicyConfig, PolicyKind, build};
+use sherwood::ring::record::Deadline;
+use sherwood::ring::{Event, Hit};
+use std::time::Instant;
+
+const PAGE_UNITS: u64 = 1 << 17;
+const SLOT_UNITS: u64 = 10;
+const BATCH: usize = 256;
+
+struct Bench {
+    policy: Box<dyn Policy>,
+    commands: CommandBuffer,
+    slots: Vec<u32>,
+    free: Vec<u32>,
+    next_key: u32,
+    state: u64,
+    items: u64,
+    work: u64,
+}
+
+impl Bench {
+    fn new(items: u64) -> Bench {
+        let slots = items + items / 16 + 1024;
+        let config = PolicyConfig {
+            budget_bytes: items * SLOT_UNITS * 16,
+            page_units: PAGE_UNITS,
+            pages: (slots / (PAGE_UNITS / SLOT_UNITS) + 2) as usize,
+            mean_item_bytes: SLOT_UNITS * 16,
+            seed: 1,
+        };
+        Bench {
+            policy: build(PolicyKind::Wtinylfu, Goal::Objects, &config),
+            commands: CommandBuffer::with_capacity(1024),
+            slots: vec![u32::MAX; slots as usize],
+            free: (0..slots as u32).rev().collect(),
+            next_key: 0,
+            state: 1,
+            items,
+            work: 0,
+        }
+    }
+
+    fn draw(&mut self, bound: u64) -> u64 {
+        self.state = self.state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        ((self.state >> 32) * bound) >> 32
+    }
+
+    fn item(slot: u32) -> ItemRef {
+        let per_page = PAGE_UNITS / SLOT_UNITS;
+        let (page, index) = (slot as u64 / per_page, slot as u64 % per_page);
+        ItemRef::new((page + 1) * PAGE_UNITS + index * SLOT_UNITS).expect("a reference")
+    }
+
+    fn hash(key: u32) -> u32 {
+        key.wrapping_mul(0x9e37_79b9)
+    }
+
+    fn store(&mut self, now_ms: u64) {
+        let slot = self.free.pop().expect("a sixteenth more slots than items");
+        let key = self.next_key;
+        self.next_key += 1;
+        self.slots[slot as usize] = key;
+        let deadline = Deadline::new(0, SLOT_UNITS as u32);
+        let event = Event::Store { item: Self::item(slot), replaced: None, deadline, hash: Self::hash(key) };
+        self.policy.event(&event, now_ms);
+    }
+
+    fn obey(&mut self, now_ms: u64) {
+        self.commands.reset(1024);
+        self.policy.advance(now_ms, 8192, &mut self.commands);
+        for command in self.commands.as_slice() {
+            let units = command.item.units();
+            let slot = (units / PAGE_UNITS - 1) * (PAGE_UNITS / SLOT_UNITS) + units % PAGE_UNITS / SLOT_UNITS;
+            self.slots[slot as usize] = u32::MAX;
+            self.free.push(slot as u32);
+            self.work = self.work.wrapping_mul(31).wrapping_add(units);
+            self.policy.event(&Event::Delete { item: command.item }, now_ms);
+        }
+    }
+
+    /// Takes in `records` and returns millions a second; making the records up is not in the time.
+    fn run(&mut self, records: u64) -> f64 {
+        let mut hits = Vec::with_capacity(BATCH);
+        let mut time = std::time::Duration::ZERO;
+        let mut done = 0;
+        while done < records {
+            hits.clear();
+            while hits.len() < BATCH * 9 / 10 {
+                let hot = self.draw(4) == 0;
+                let slot = self.draw(if hot { self.items / 64 } else { self.items }) as u32;
+                let key = self.slots[slot as usize];
+                if key != u32::MAX {
+                    hits.push(Hit { item: Self::item(slot), hash: Self::hash(key) });
+                }
+            }
+            let start = Instant::now();
+            self.policy.hits(&hits);
+            let stores = BATCH / 10;
+            (0..stores).for_each(|_| self.store(1));
+            self.obey(1);
+            time += start.elapsed();
+            done += (hits.len() + stores) as u64;
+        }
+        done as f64 / time.as_secs_f64() / 1e6
+    }
+}
+
+fn main() {
+    let smoke = std::env::args().any(|arg| arg == "--smoke" || arg == "--test");
+    let cases: &[(u64, u64)] =
+        if smoke { &[(100_000, 100_000)] } else { &[(1_000_000, 20_000_000), (50_000_000, 20_000_000)] };
+    for &(items, records) in cases {
+        let mut bench = Bench::new(items);
+        let start = Instant::now();
+        (0..items).for_each(|_| bench.store(1));
+        let fill = items as f64 / start.elapsed().as_secs_f64() / 1e6;
+        let mixed = bench.run(records);
+        let stats = bench.policy.stats();
+        println!(
+            "{items} items: fill {fill:.1} M stores/s, mix {mixed:.1} M records/s, {:.2} bytes an item, work {:016x}",
+            stats.memory_bytes as f64 / items as f64,
+            bench.work
+        );
+    }
+}
