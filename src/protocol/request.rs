@@ -105,6 +105,13 @@ pub enum Command<'a> {
         /// No reply.
         quiet: bool,
     },
+    /// `cache_memlimit`
+    MemoryLimit {
+        /// In MiB.
+        mib: u32,
+        /// No reply.
+        quiet: bool,
+    },
     /// `stats`
     Stats {
         /// Which; empty for the general ones.
@@ -130,6 +137,7 @@ impl Command<'_> {
             | Command::Arithmetic { quiet, .. }
             | Command::Touch { quiet, .. }
             | Command::Verbosity { quiet }
+            | Command::MemoryLimit { quiet, .. }
             | Command::FlushAll { quiet, .. } => *quiet,
             Command::Get(_) | Command::Meta(_) | Command::Version | Command::Stats { .. } | Command::Quit => {
                 false

@@ -38,6 +38,7 @@ fn parse_line<'a>(commands: &mut Commands<'a>, line: &'a [u8]) -> Result<Command
         Some(b"touch") => touch(tokens),
         Some(b"version") => Ok(Command::Version),
         Some(b"verbosity") => verbosity(tokens),
+        Some(b"cache_memlimit") => memory_limit(tokens),
         Some(b"stats") => Ok(Command::Stats { what: tokens.next().unwrap_or_default() }),
         Some(b"flush_all") => flush_all(tokens),
         Some(b"quit") => Ok(Command::Quit),
@@ -154,6 +155,15 @@ fn verbosity(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
     }
     tokens.number::<u32>(Error::BadLine)?;
     Ok(Command::Verbosity { quiet: tokens.noreply()? })
+}
+
+/// `cache_memlimit MIB [noreply]`
+fn memory_limit(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
+    if !(1..=2).contains(&tokens.count_words()) {
+        return Err(Error::UnknownCommand);
+    }
+    let mib = tokens.number::<u32>(Error::UnknownCommand)?;
+    Ok(Command::MemoryLimit { mib, quiet: tokens.noreply()? })
 }
 
 /// `flush_all [DELAY] [noreply]`

@@ -102,9 +102,11 @@ impl Owner {
                 self.flush(*delay_s, now);
                 Ok(())
             }
-            Command::Version | Command::Verbosity { .. } | Command::Stats { .. } | Command::Quit => {
-                Err(Wait::Never(Error::UnknownCommand))
-            }
+            Command::Version
+            | Command::Verbosity { .. }
+            | Command::MemoryLimit { .. }
+            | Command::Stats { .. }
+            | Command::Quit => Err(Wait::Never(Error::UnknownCommand)),
         };
         match done {
             Err(Wait::Never(_)) if command.wants_no_reply() => Err(Wait::Never(Error::Unsaid)),

@@ -55,7 +55,7 @@ impl Memcached {
 
     /// A client of it.
     pub fn peer(&self) -> Peer {
-        Peer::lenient(self.addr)
+        Peer::new(self.addr)
     }
 }
 
