@@ -179,13 +179,9 @@ fn normal(reply: &[u8]) -> String {
 fn normal_word(line: &str, i: usize, word: &str) -> String {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let (head, number) = word.split_at(word.find(|c: char| c.is_ascii_digit()).unwrap_or(word.len()));
-    let is_meta = line.starts_with("HD") || line.starts_with("VA") || line.starts_with("EX");
-    if line.starts_with("VALUE ") && i == 4 || is_meta && matches!(head, "c" | "t" | "l") && is_number(number)
-    {
-        format!("{head}#")
-    } else if line.starts_with("ME ") && word.contains('=') && is_number(number) {
-        format!("{head}#")
-    } else {
-        word.to_owned()
-    }
+    let is_meta = ["HD", "VA", "EX", "NS", "NF"].iter().any(|code| line.starts_with(code));
+    let is_vague = line.starts_with("VALUE ") && i == 4
+        || is_meta && matches!(head, "c" | "t" | "l") && is_number(number)
+        || line.starts_with("ME ") && word.contains('=') && is_number(number);
+    if is_vague { format!("{head}#") } else { word.to_owned() }
 }

@@ -24,7 +24,7 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Serve a cache
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     /// Drive a memcached-compatible server over UDP and measure it
     Load(Box<load::Args>), // boxed: it has five times the flags of any other
     /// Show latency histograms

@@ -138,7 +138,7 @@ impl MmsgPort {
         }
         for (i, header) in headers.iter().enumerate().take(count as usize) {
             let bytes = header.msg_len as usize;
-            let control_bytes = (header.msg_hdr.msg_controllen as usize).min(CONTROL_BYTES);
+            let control_bytes = header.msg_hdr.msg_controllen.min(CONTROL_BYTES);
             let ancillary = Ancillary::parse(&self.controls[i][..control_bytes]);
             if let Some(drops) = ancillary.drops {
                 counters.receive_drops.add(drops.wrapping_sub(self.drops) as u64);

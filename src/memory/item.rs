@@ -108,7 +108,11 @@ impl Items {
 
     /// Words of `range` (in bytes, both ends multiples of 8), for the page headers that only an owner touches.
     pub fn words(&self, range: std::ops::Range<usize>) -> &[AtomicU64] {
-        assert!(range.start <= range.end && range.end <= self.bytes && (range.start | range.end) % 8 == 0);
+        assert!(
+            range.start <= range.end
+                && range.end <= self.bytes
+                && (range.start | range.end).is_multiple_of(8)
+        );
         // SAFETY: in bounds (asserted), aligned (base to 16, the range to 8), and atomics may be shared.
         unsafe {
             std::slice::from_raw_parts(self.base.add(range.start).cast(), (range.end - range.start) / 8)

@@ -112,7 +112,8 @@ proptest! {
         let lookups: Vec<_> =
             keys.iter().zip(1..).map(|(key, n)| Lookup { key, hash: hash(n, crowd) }).collect();
         let want = |i: usize| model.get(&(i as u64 + 1)).map_or(Found::Miss, |&item| Found::Hit(item));
-        for table in [Arc::clone(&table)] {
+        {
+            let table = Arc::clone(&table);
             let mut answers = 0;
             table.find_batch(&Numbers, &lookups, |i, found| {
                 assert_eq!(i, answers);
@@ -193,12 +194,9 @@ fn churn_hides_no_static_key() {
             }
             (reads, unsettled)
         });
-        let mut oldest = statics + 1;
-        let mut newest = live;
-        for _ in 0..100 * live {
+        for newest in live + 1..=101 * live {
+            let oldest = newest - (live - statics);
             assert!(writer.remove(&Numbers, hash(oldest, 0), &oldest.to_le_bytes()).is_some());
-            oldest += 1;
-            newest += 1;
             writer.upsert(&Numbers, hash(newest, 0), &newest.to_le_bytes(), item(newest, 0)).unwrap();
         }
         stop.store(true, Ordering::Relaxed);

@@ -34,10 +34,13 @@ pub struct Parcel {
     pub waits_since_ns: u64,
 }
 
+/// Boxed, because parcels travel through rings by pointer.
+type Shelf = Vec<Box<Parcel>>;
+
 /// A worker's own parcels, and the ones that wait with it.
 pub struct Parcels {
-    small: Vec<Box<Parcel>>,
-    large: Vec<Box<Parcel>>,
+    small: Shelf,
+    large: Shelf,
     /// Ours that wait for memory of our own shard.
     pub(super) waiting: VecDeque<Box<Parcel>>,
     /// Others' that wait for memory of our shard, and whose they are.

@@ -102,7 +102,13 @@ impl Peer {
 
     fn receive(&self) -> (Header, Vec<u8>, usize) {
         let mut buffer = [0; 65_536];
-        let length = self.socket.recv(&mut buffer).expect("no reply");
+        let length = loop {
+            match self.socket.recv(&mut buffer) {
+                // A ring of this process may interrupt a wait with a deadline.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                result => break result.expect("no reply"),
+            }
+        };
         let (header, body) = Header::split(&buffer[..length]).expect("a frame");
         (header, body.to_vec(), length)
     }
