@@ -1,5 +1,6 @@
 //! The configuration of `serve`: flags over a TOML file over defaults become one valid [`Config`].
 
+use crate::clock::Clock;
 use crate::config::cpulist::CpuList;
 use crate::config::{limits, size};
 use crate::io::socket::SocketConfig;
@@ -130,6 +131,8 @@ pub struct Config {
     pub socket: SocketConfig,
     /// Seed of the key hash; random unless a test wants the same run twice.
     pub seed: u64,
+    /// Where time comes from; the system unless a test moves it.
+    pub clock: Clock,
 }
 
 impl Options {
@@ -241,6 +244,7 @@ impl Options {
                 gro: true,
             },
             seed: crate::hash::KeyHash::random_seed(),
+            clock: Clock::system(),
         })
     }
 }

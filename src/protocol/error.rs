@@ -21,8 +21,18 @@ pub enum Error {
     TooLargeForCache,
     /// The reply is larger than UDP can carry to this peer.
     TooLargeForUdp,
-    /// A flag that this meta command does not know.
+    /// A flag that no meta command knows.
     InvalidFlag,
+    /// `md` and `ma` say this for every flag that is wrong.
+    InvalidOrDuplicateFlag,
+    /// More flags than there are.
+    TooManyFlags,
+    /// A first value of `ma` that is not a number.
+    BadInitial,
+    /// A delta of `ma` that is not a number.
+    BadMetaDelta,
+    /// Something was wrong with a command that wants no reply: it gets none, but is counted.
+    Unsaid,
     /// A flag that needs a number after it.
     BadToken,
     /// The same flag twice.
@@ -57,11 +67,16 @@ impl Error {
             Error::TooLargeForCache => b"SERVER_ERROR object too large for cache\r\n",
             Error::TooLargeForUdp => b"SERVER_ERROR object too large for udp\r\n",
             Error::InvalidFlag => b"CLIENT_ERROR invalid flag\r\n",
+            Error::InvalidOrDuplicateFlag => b"CLIENT_ERROR invalid or duplicate flag\r\n",
+            Error::TooManyFlags => b"CLIENT_ERROR options flags are too long\r\n",
+            Error::BadInitial => b"CLIENT_ERROR invalid numeric initial value\r\n",
+            Error::BadMetaDelta => b"CLIENT_ERROR invalid numeric delta value\r\n",
+            Error::Unsaid => b"",
             Error::BadToken => b"CLIENT_ERROR bad token in command line format\r\n",
             Error::DuplicateFlag => b"CLIENT_ERROR duplicate flag\r\n",
             Error::OpaqueTooLong => b"CLIENT_ERROR opaque token too long\r\n",
-            Error::BadMode => b"CLIENT_ERROR invalid mode for ms\r\n",
-            Error::BadArithmeticMode => b"CLIENT_ERROR invalid mode for ma\r\n",
+            Error::BadMode => b"CLIENT_ERROR invalid mode for ms M token\r\n",
+            Error::BadArithmeticMode => b"CLIENT_ERROR invalid mode for ma M token\r\n",
             Error::BadBase64 => b"CLIENT_ERROR error decoding key\r\n",
             Error::Busy => b"SERVER_ERROR busy\r\n",
             Error::OutOfMemory => b"SERVER_ERROR out of memory storing object\r\n",

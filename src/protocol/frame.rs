@@ -51,7 +51,7 @@ impl Header {
     }
 }
 
-/// The request id and body of a request datagram.
+/// The request id and body of a request datagram. Sequence and reserved are not looked at, as in memcached.
 ///
 /// # Errors
 /// [`Refused`]: not something to answer.
@@ -60,7 +60,7 @@ pub fn request(datagram: &[u8]) -> Result<(u16, &[u8]), Refused> {
     let (header, body) = Header::split(datagram).ok_or(Refused::Short)?;
     match body.first() {
         None => Err(Refused::Short),
-        _ if header.total != 1 || header.sequence != 0 => Err(Refused::Fragment),
+        _ if header.total != 1 => Err(Refused::Fragment),
         Some(0x80) => Err(Refused::Binary),
         Some(_) => Ok((header.request_id, body)),
     }
@@ -83,7 +83,8 @@ mod tests {
         assert_eq!(request(b"\0\x01\0\0\0\x01\0\0"), Err(Refused::Short));
         assert_eq!(request(b"\0\x01"), Err(Refused::Short));
         assert_eq!(request(b"\0\x01\0\0\0\x02\0\0get"), Err(Refused::Fragment));
-        assert_eq!(request(b"\0\x01\0\x01\0\x01\0\0get"), Err(Refused::Fragment));
+        assert_eq!(request(b"\0\x01\0\0\0\0\0\0get"), Err(Refused::Fragment));
+        assert_eq!(request(b"\0\x02\0\x09\0\x01\0\x09g"), Ok((2, &b"g"[..])));
         assert_eq!(request(b"\0\x01\0\0\0\x01\0\0\x80\0"), Err(Refused::Binary));
     }
 }

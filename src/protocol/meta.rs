@@ -9,6 +9,7 @@
 use crate::config::limits::KEY_BYTES_MAX;
 use crate::protocol::error::Error;
 use crate::protocol::request::{Command, Commands, Expiry, Key};
+use crate::protocol::text::value_bytes;
 use crate::protocol::token::{Number, Tokens, is_key};
 use base64::Engine;
 
@@ -58,8 +59,8 @@ pub struct Terms {
     pub ttl: Option<Expiry>,
     /// `N`: create on a miss, with this expiry.
     pub vivify: Option<Expiry>,
-    /// `R`: the first to see less than this left may refresh, in ms.
-    pub recache_ms: Option<u64>,
+    /// `R`: the first to see less than this left may refresh, in seconds.
+    pub recache_s: Option<u64>,
     /// `J`: the number that a vivified counter starts with.
     pub initial: u64,
     /// `D`: the delta of `ma`; 1 if not given.
@@ -91,11 +92,11 @@ impl FlagSet {
     }
 }
 
-const GET_FLAGS: u64 = FlagSet::of(b"bcfhklOqstvCENRT");
-const SET_FLAGS: u64 = FlagSet::of(b"bcksfhtOqCEFIMNTS");
-const DELETE_FLAGS: u64 = FlagSet::of(b"bkqxOCEIT");
-const ARITHMETIC_FLAGS: u64 = FlagSet::of(b"bcktqvsfhOCENJDTM");
-const DEBUG_FLAGS: u64 = FlagSet::of(b"b");
+/// Every meta command takes every flag, and overlooks what it has no use for.
+const FLAGS: u64 = FlagSet::of(b"bcfhklOqstuvxCDEFIJLMNPRT");
+
+/// Flags of one command, at most (memcached's own limit).
+const FLAGS_MAX: usize = 17;
 
 impl<'a> Meta<'a> {
     /// Whether the flag was given.
@@ -112,7 +113,7 @@ impl<'a> Meta<'a> {
     /// A plain `mg` of a plain key: it changes nothing, so any thread can answer it.
     #[inline]
     pub fn is_plain_read(&self) -> bool {
-        const CHANGES: u64 = FlagSet::of(b"bNRTEC");
+        const CHANGES: u64 = FlagSet::of(b"bNRT");
         self.kind == Kind::Get && self.flags.0 & CHANGES == 0
     }
 
@@ -124,7 +125,7 @@ impl<'a> Meta<'a> {
     /// The key, decoded into `buffer` if it is base64.
     ///
     /// # Errors
-    /// [`Error::BadBase64`]; [`Error::BadLine`] cannot happen for a command that was parsed.
+    /// It is no base64 of 1 to 250 bytes: in memcached's words for this command.
     pub fn key<'k>(&self, buffer: &'k mut [u8; KEY_BYTES_MAX + 2]) -> Result<Key<'k>, Error>
     where
         'a: 'k,
@@ -135,7 +136,11 @@ impl<'a> Meta<'a> {
         let decoded = base64::engine::general_purpose::STANDARD.decode_slice(self.key_word, buffer);
         match decoded {
             Ok(bytes) if (1..=KEY_BYTES_MAX).contains(&bytes) => Ok(Key::of_binary(&buffer[..bytes])),
-            _ => Err(Error::BadBase64),
+            _ => Err(match self.kind {
+                Kind::Delete | Kind::Arithmetic => Error::InvalidOrDuplicateFlag,
+                Kind::Debug => Error::BadLine,
+                _ => Error::BadBase64,
+            }),
         }
     }
 }
@@ -149,13 +154,13 @@ pub(super) fn parse<'a>(
     kind: u8,
     arguments: &'a [u8],
 ) -> Result<Command<'a>, Error> {
-    let (kind, allowed) = match kind {
-        b'g' => (Kind::Get, GET_FLAGS),
-        b's' => (Kind::Set, SET_FLAGS),
-        b'd' => (Kind::Delete, DELETE_FLAGS),
-        b'a' => (Kind::Arithmetic, ARITHMETIC_FLAGS),
-        b'e' => (Kind::Debug, DEBUG_FLAGS),
-        b'n' => (Kind::Noop, 0),
+    let kind = match kind {
+        b'g' => Kind::Get,
+        b's' => Kind::Set,
+        b'd' => Kind::Delete,
+        b'a' => Kind::Arithmetic,
+        b'e' => Kind::Debug,
+        b'n' => Kind::Noop,
         _ => return Err(Error::UnknownCommand),
     };
     let words = Tokens::new(arguments);
@@ -167,51 +172,85 @@ pub(super) fn parse<'a>(
     let key = meta.words.next();
     if kind == Kind::Set {
         // The value comes off first, so that a bad flag does not turn it into commands.
-        let Some(bytes) = meta.words.next().and_then(u64::parse) else {
+        let Some(bytes) = meta.words.next().and_then(value_bytes) else {
             commands.give_up();
-            return Err(if key.is_none() { Error::BadLine } else { Error::BadDataChunk });
+            return Err(Error::BadLine);
         };
         meta.value = commands.value(bytes)?;
     }
     meta.key_word = key.filter(|key| is_key(key)).ok_or(Error::BadLine)?;
-    for word in meta.words {
-        read_flag(&mut meta, allowed, word)?;
+    if kind == Kind::Debug {
+        let is_base64 = meta.words.next() == Some(b"b");
+        meta.flags.0 = if is_base64 { FlagSet::bit(b'b') } else { 0 };
+        return Ok(Command::Meta(meta));
     }
-    Ok(Command::Meta(meta))
+    let opaque_bytes = read_flags(&mut meta).map_err(|error| match kind {
+        Kind::Delete | Kind::Arithmetic => Error::InvalidOrDuplicateFlag,
+        _ => error,
+    })?;
+    check_mode(&meta)?;
+    if opaque_bytes > OPAQUE_BYTES_MAX { Err(Error::OpaqueTooLong) } else { Ok(Command::Meta(meta)) }
 }
 
+/// Reads all flags; says how long the opaque is, in bytes with its letter. As in memcached the last bad word names the
+/// error, but an unknown or repeated flag ends it.
 #[inline]
-fn read_flag(meta: &mut Meta<'_>, allowed: u64, word: &[u8]) -> Result<(), Error> {
-    let (flag, argument) = (word[0], &word[1..]);
-    let bit = FlagSet::bit(flag);
-    if bit & allowed == 0 {
-        return Err(Error::InvalidFlag);
-    }
-    if meta.flags.0 & bit != 0 {
-        return Err(Error::DuplicateFlag);
-    }
-    meta.flags.0 |= bit;
-    let number = || u64::parse(argument).ok_or(Error::BadToken);
-    let expiry = || i64::parse(argument).map(Expiry::from_exptime).ok_or(Error::BadToken);
-    match flag {
-        b'C' => meta.terms.compare_cas = Some(number()?),
-        b'E' => meta.terms.new_cas = Some(number()?),
-        b'F' => meta.terms.client_flags = u32::parse(argument).ok_or(Error::BadToken)?,
-        b'T' => meta.terms.ttl = Some(expiry()?),
-        b'N' => meta.terms.vivify = Some(expiry()?),
-        b'R' => {
-            meta.terms.recache_ms = Some(i64::parse(argument).ok_or(Error::BadToken)?.max(0) as u64 * 1000)
+fn read_flags(meta: &mut Meta<'_>) -> Result<usize, Error> {
+    let (mut result, mut opaque_bytes) = (Ok(()), 0);
+    for (i, word) in meta.words.into_iter().enumerate() {
+        if i == FLAGS_MAX {
+            return Err(Error::TooManyFlags);
         }
-        b'J' => meta.terms.initial = number()?,
-        b'D' => meta.terms.delta = Some(u64::parse(argument).ok_or(Error::BadDelta)?),
-        b'M' => meta.terms.mode = Some(*argument.first().ok_or(Error::BadMode)?),
-        b'O' if argument.len() > OPAQUE_BYTES_MAX => return Err(Error::OpaqueTooLong),
+        let bit = FlagSet::bit(word[0]);
+        if word[0] >= 127 || meta.flags.0 & bit != 0 {
+            return Err(Error::DuplicateFlag);
+        }
+        if bit & FLAGS == 0 {
+            return Err(Error::InvalidFlag);
+        }
+        meta.flags.0 |= bit;
+        if word[0] == b'O' {
+            opaque_bytes = word.len();
+        } else if let Err(error) = read_word(&mut meta.terms, word) {
+            result = Err(error);
+        }
+    }
+    result.map(|()| opaque_bytes)
+}
+
+/// Reads the word of a flag that has one.
+#[inline]
+fn read_word(terms: &mut Terms, word: &[u8]) -> Result<(), Error> {
+    let (flag, argument) = (word[0], &word[1..]);
+    let number = |error| u64::parse(argument).ok_or(error);
+    let expiry = || i32::parse(argument).map(Expiry::from_exptime).ok_or(Error::BadToken);
+    match flag {
+        b'C' => terms.compare_cas = Some(number(Error::BadToken)?),
+        b'E' => terms.new_cas = Some(number(Error::BadToken)?),
+        b'F' => terms.client_flags = u32::parse(argument).ok_or(Error::BadLine)?,
+        b'T' => terms.ttl = Some(expiry()?),
+        b'N' => terms.vivify = Some(expiry()?),
+        b'R' => {
+            let recache_s = i32::parse(argument).ok_or(Error::BadToken)?;
+            terms.recache_s = Some(recache_s.max(0) as u64);
+        }
+        b'J' => terms.initial = number(Error::BadInitial)?,
+        b'D' => terms.delta = Some(number(Error::BadMetaDelta)?),
+        b'M' => terms.mode = Some(argument.first().copied().unwrap_or(0)),
         _ => {}
     }
     Ok(())
 }
 
-/// Longest opaque, in bytes (memcached's own limit).
+fn check_mode(meta: &Meta<'_>) -> Result<(), Error> {
+    match (meta.kind, meta.terms.mode) {
+        (Kind::Set, Some(mode)) if !b"EAPRSeaprs".contains(&mode) => Err(Error::BadMode),
+        (Kind::Arithmetic, Some(mode)) if !b"ID+-id".contains(&mode) => Err(Error::BadArithmeticMode),
+        _ => Ok(()),
+    }
+}
+
+/// Longest opaque with its letter, in bytes (memcached's own limit).
 const OPAQUE_BYTES_MAX: usize = 32;
 
 #[cfg(test)]
@@ -231,7 +270,7 @@ mod tests {
         assert_eq!((meta.kind, meta.plain_key().unwrap().bytes()), (Kind::Get, &b"key"[..]));
         assert!(meta.has(b'v') && meta.has(b't') && meta.quiet() && !meta.is_plain_read());
         assert_eq!(meta.terms.vivify, Some(Expiry::InMs(30_000)));
-        assert_eq!(meta.terms.recache_ms, Some(10_000));
+        assert_eq!(meta.terms.recache_s, Some(10));
         assert_eq!(meta.words.last(), Some(&b"q"[..]));
         assert!(one(b"mg key v k\r\n").unwrap().is_plain_read());
         assert_eq!(one(b"mn\r\n").unwrap().kind, Kind::Noop);
@@ -254,13 +293,19 @@ mod tests {
 
     #[test]
     fn bad_flags_have_names() {
-        let table: [(&[u8], Error); 7] = [
+        let table: [(&[u8], Error); 13] = [
             (b"mg k !\r\n", Error::InvalidFlag),
             (b"mg k v v\r\n", Error::DuplicateFlag),
             (b"mg k Nx\r\n", Error::BadToken),
+            (b"mg k Nx v v\r\n", Error::DuplicateFlag),
+            (b"mg k Nx Jx\r\n", Error::BadInitial),
+            (b"mg k F-1\r\n", Error::BadLine),
+            (b"md k Nx\r\n", Error::InvalidOrDuplicateFlag),
+            (b"mg k O01234567890123456789012345678901 !\r\n", Error::InvalidFlag),
+            (b"mg k O01234567890123456789012345678901\r\n", Error::OpaqueTooLong),
             (b"mg\r\n", Error::BadLine),
-            (b"ms k\r\n", Error::BadDataChunk),
-            (b"ma k M\r\n", Error::BadMode),
+            (b"ms k\r\n", Error::BadLine),
+            (b"ma k M\r\n", Error::BadArithmeticMode),
             (b"mx k\r\n", Error::UnknownCommand),
         ];
         for (body, want) in table {

@@ -49,10 +49,10 @@ pub enum Expiry {
 
 impl Expiry {
     /// Relative times up to 30 days; larger ones are absolute (`doc/protocol.txt`, "Expiration times").
-    const RELATIVE_MAX_S: i64 = 60 * 60 * 24 * 30;
+    const RELATIVE_MAX_S: i32 = 60 * 60 * 24 * 30;
 
     /// From memcached's `exptime`, in seconds.
-    pub fn from_exptime(exptime_s: i64) -> Expiry {
+    pub fn from_exptime(exptime_s: i32) -> Expiry {
         match exptime_s {
             0 => Expiry::Never,
             ..0 => Expiry::Past,
@@ -105,6 +105,13 @@ pub enum Command<'a> {
         /// No reply.
         quiet: bool,
     },
+    /// `cache_memlimit`
+    MemoryLimit {
+        /// In MiB.
+        mib: u32,
+        /// No reply.
+        quiet: bool,
+    },
     /// `stats`
     Stats {
         /// Which; empty for the general ones.
@@ -113,12 +120,30 @@ pub enum Command<'a> {
     /// `flush_all`
     FlushAll {
         /// Seconds from now.
-        delay_s: i64,
+        delay_s: i32,
         /// No reply.
         quiet: bool,
     },
     /// `quit`: nothing, over UDP.
     Quit,
+}
+
+impl Command<'_> {
+    /// A classic command with `noreply`: not even its errors are answered. A meta command's are.
+    pub fn wants_no_reply(&self) -> bool {
+        match self {
+            Command::Store(store) => store.quiet,
+            Command::Delete { quiet, .. }
+            | Command::Arithmetic { quiet, .. }
+            | Command::Touch { quiet, .. }
+            | Command::Verbosity { quiet }
+            | Command::MemoryLimit { quiet, .. }
+            | Command::FlushAll { quiet, .. } => *quiet,
+            Command::Get(_) | Command::Meta(_) | Command::Version | Command::Stats { .. } | Command::Quit => {
+                false
+            }
+        }
+    }
 }
 
 /// A classic read of one or more keys.
@@ -217,6 +242,13 @@ impl<'a> Commands<'a> {
             _ if too_large => Err(Error::TooLargeForCache),
             _ => Err(Error::BadDataChunk),
         }
+    }
+
+    /// Passes over the value of a store that is refused, so that it does not run as commands. Where the value ends is
+    /// not known if it is not whole; that ends the datagram.
+    pub(super) fn skip_value(&mut self, bytes: u64) {
+        // The store is refused already: its own error is the answer.
+        let _ = self.value(bytes);
     }
 
     /// Ends the datagram: where the next command begins is not known.

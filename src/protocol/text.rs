@@ -2,7 +2,7 @@
 
 use crate::protocol::error::Error;
 use crate::protocol::request::{Command, Commands, Expiry, Get, Key, Mode, Store};
-use crate::protocol::token::Tokens;
+use crate::protocol::token::{Number, Tokens};
 
 /// The command of `line`; takes the value of a store from `commands`.
 ///
@@ -10,6 +10,16 @@ use crate::protocol::token::Tokens;
 /// What the client did wrong.
 #[inline]
 pub(super) fn parse<'a>(commands: &mut Commands<'a>, line: &'a [u8]) -> Result<Command<'a>, Error> {
+    parse_line(commands, line).map_err(|error| match error {
+        // Of a line with a wrong number of words memcached does not know whether it wants a reply.
+        Error::UnknownCommand => error,
+        _ if wants_no_reply(line) => Error::Unsaid,
+        _ => error,
+    })
+}
+
+#[inline]
+fn parse_line<'a>(commands: &mut Commands<'a>, line: &'a [u8]) -> Result<Command<'a>, Error> {
     let mut tokens = Tokens::new(line);
     match tokens.next() {
         Some(b"get") => get(tokens, false, None),
@@ -28,12 +38,18 @@ pub(super) fn parse<'a>(commands: &mut Commands<'a>, line: &'a [u8]) -> Result<C
         Some(b"touch") => touch(tokens),
         Some(b"version") => Ok(Command::Version),
         Some(b"verbosity") => verbosity(tokens),
+        Some(b"cache_memlimit") => memory_limit(tokens),
         Some(b"stats") => Ok(Command::Stats { what: tokens.next().unwrap_or_default() }),
         Some(b"flush_all") => flush_all(tokens),
         Some(b"quit") => Ok(Command::Quit),
         Some(_) => Err(Error::UnknownCommand),
         None => Err(Error::BadLine),
     }
+}
+
+fn wants_no_reply(line: &[u8]) -> bool {
+    let mut words = Tokens::new(line);
+    !matches!(words.next(), Some(b"get" | b"gets" | b"gat" | b"gats")) && words.last() == Some(b"noreply")
 }
 
 #[inline]
@@ -47,10 +63,10 @@ fn get(keys: Tokens<'_>, with_cas: bool, touch: Option<Expiry>) -> Result<Comman
 }
 
 fn gat(mut tokens: Tokens<'_>, with_cas: bool) -> Result<Command<'_>, Error> {
-    if tokens.count() < 2 {
+    if tokens.count_words() < 2 {
         return Err(Error::UnknownCommand);
     }
-    let exptime = tokens.number::<i64>(Error::BadExptime)?;
+    let exptime = tokens.number::<i32>(Error::BadExptime)?;
     get(tokens, with_cas, Some(Expiry::from_exptime(exptime)))
 }
 
@@ -62,37 +78,50 @@ fn store<'a>(
     mode: Mode,
     with_cas: bool,
 ) -> Result<Command<'a>, Error> {
-    let store = store_line(&mut tokens, mode, with_cas);
-    let (store, bytes) = match store {
-        Ok(store) => store,
-        Err(error) => {
+    let bytes = { tokens }.nth(3).and_then(value_bytes);
+    match (store_line(&mut tokens, mode, with_cas), bytes) {
+        (Ok(store), Some(bytes)) => Ok(Command::Store(Store { value: commands.value(bytes)?, ..store })),
+        (Err(error), Some(bytes)) => {
+            commands.skip_value(bytes);
+            Err(error)
+        }
+        (result, None) => {
             // What follows may be a value; it must not run as commands.
             commands.give_up();
-            return Err(error);
+            Err(result.err().unwrap_or(Error::BadLine))
         }
-    };
-    let value = commands.value(bytes)?;
-    Ok(Command::Store(Store { value, ..store }))
+    }
 }
 
-fn store_line<'a>(tokens: &mut Tokens<'a>, mode: Mode, with_cas: bool) -> Result<(Store<'a>, u64), Error> {
-    let Some(key) = tokens.next() else { return Err(Error::UnknownCommand) };
-    if (*tokens).count() < 3 + with_cas as usize {
+/// The length of a value; memcached keeps it, with two bytes more, in an `int`.
+pub(super) fn value_bytes(word: &[u8]) -> Option<u64> {
+    u64::parse(word).filter(|&bytes| bytes <= i32::MAX as u64 - 2)
+}
+
+fn store_line<'a>(tokens: &mut Tokens<'a>, mode: Mode, with_cas: bool) -> Result<Store<'a>, Error> {
+    let words = tokens.count_words();
+    let expected = 4 + with_cas as usize;
+    if words < expected && with_cas && words > 0 {
+        return Err(Error::BadLine);
+    }
+    if !(expected..=expected + 1).contains(&words) {
         return Err(Error::UnknownCommand);
     }
-    let key = Key::new(key)?;
+    let key = tokens.key()?;
     let flags = tokens.number::<u32>(Error::BadLine)?;
-    let expiry = Expiry::from_exptime(tokens.number::<i64>(Error::BadLine)?);
-    let bytes = tokens.number::<u64>(Error::BadLine)?;
+    let expiry = Expiry::from_exptime(tokens.number::<i32>(Error::BadLine)?);
+    tokens.next();
     let cas = if with_cas { Some(tokens.number::<u64>(Error::BadLine)?) } else { None };
     let quiet = tokens.noreply()?;
-    Ok((Store { mode, key, flags, expiry, cas, value: b"", quiet }, bytes))
+    Ok(Store { mode, key, flags, expiry, cas, value: b"", quiet })
 }
 
 /// `delete KEY [0] [noreply]`: the 0 is a relic that clients still send.
 fn delete(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
-    let Some(key) = tokens.next() else { return Err(Error::UnknownCommand) };
-    let key = Key::new(key)?;
+    if !(1..=3).contains(&tokens.count_words()) {
+        return Err(Error::UnknownCommand);
+    }
+    let key = tokens.key()?;
     let quiet = match (tokens.next(), tokens.next(), tokens.next()) {
         (None, ..) | (Some(b"0"), None, _) => false,
         (Some(b"noreply"), None, _) | (Some(b"0"), Some(b"noreply"), None) => true,
@@ -102,7 +131,7 @@ fn delete(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
 }
 
 fn arithmetic(mut tokens: Tokens<'_>, up: bool) -> Result<Command<'_>, Error> {
-    if tokens.count() < 2 {
+    if !(2..=3).contains(&tokens.count_words()) {
         return Err(Error::UnknownCommand);
     }
     let key = tokens.key()?;
@@ -111,27 +140,41 @@ fn arithmetic(mut tokens: Tokens<'_>, up: bool) -> Result<Command<'_>, Error> {
 }
 
 fn touch(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
-    if tokens.count() < 2 {
+    if !(2..=3).contains(&tokens.count_words()) {
         return Err(Error::UnknownCommand);
     }
     let key = tokens.key()?;
-    let expiry = Expiry::from_exptime(tokens.number::<i64>(Error::BadExptime)?);
+    let expiry = Expiry::from_exptime(tokens.number::<i32>(Error::BadExptime)?);
     Ok(Command::Touch { key, expiry, quiet: tokens.noreply()? })
 }
 
-fn verbosity(tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
-    if tokens.clone().next().is_none() {
+/// `verbosity LEVEL [noreply]`
+fn verbosity(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
+    if !(1..=2).contains(&tokens.count_words()) {
         return Err(Error::UnknownCommand);
     }
-    Ok(Command::Verbosity { quiet: tokens.last() == Some(b"noreply") })
+    tokens.number::<u32>(Error::BadLine)?;
+    Ok(Command::Verbosity { quiet: tokens.noreply()? })
+}
+
+/// `cache_memlimit MIB [noreply]`
+fn memory_limit(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
+    if !(1..=2).contains(&tokens.count_words()) {
+        return Err(Error::UnknownCommand);
+    }
+    let mib = tokens.number::<u32>(Error::UnknownCommand)?;
+    Ok(Command::MemoryLimit { mib, quiet: tokens.noreply()? })
 }
 
 /// `flush_all [DELAY] [noreply]`
 fn flush_all(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
-    let quiet = tokens.last() == Some(b"noreply");
-    let delay_s = match tokens.clone().next() {
+    if tokens.count_words() > 2 {
+        return Err(Error::UnknownCommand);
+    }
+    let quiet = { tokens }.last() == Some(b"noreply");
+    let delay_s = match tokens.peek() {
         None | Some(b"noreply") => 0,
-        Some(_) => tokens.number::<i64>(Error::BadExptime)?,
+        Some(_) => tokens.number::<i32>(Error::BadExptime)?,
     };
     Ok(Command::FlushAll { delay_s, quiet })
 }
@@ -167,7 +210,7 @@ mod tests {
     fn bad_lines_get_memcacheds_answers() {
         use Error::*;
         let long = [b"get ".as_slice(), &[b'k'; 251], b"\r\n"].concat();
-        let table: [(&[u8], &[Option<Error>]); 16] = [
+        let table: [(&[u8], &[Option<Error>]); 20] = [
             (b"nonsense\r\n", &[Some(UnknownCommand)]),
             (b"get\r\n", &[Some(UnknownCommand)]),
             (b"get  \r\n", &[Some(UnknownCommand)]),
@@ -182,7 +225,11 @@ mod tests {
             (b"set k 0 0 3\r\nabcdef\r\nversion\r\n", &[Some(BadDataChunk)]),
             (b"set k 0 0 99999999999999999999\r\nabc\r\n", &[Some(BadLine)]),
             (b"set k 0 0 2000000\r\nabc\r\n", &[Some(TooLargeForCache)]),
+            (b"set k x 0 1 noreply\r\na\r\nversion\r\n", &[Some(Unsaid), None]),
+            (b"set k 0 0 1 noreply junk\r\na\r\nversion\r\n", &[Some(UnknownCommand), None]),
+            (b"cas k 0 0 1\r\na\r\nversion\r\n", &[Some(BadLine), None]),
             (b"incr k -1\r\nversion\r\n", &[Some(BadDelta), None]),
+            (b"incr k 1 what\r\nincr k 1 2 3\r\n", &[None, Some(UnknownCommand)]),
             (b"touch k x\r\n", &[Some(BadExptime)]),
         ];
         for (body, want) in table {

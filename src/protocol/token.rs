@@ -22,6 +22,17 @@ impl<'a> Tokens<'a> {
         self.rest
     }
 
+    /// How many words are left.
+    #[inline]
+    pub fn count_words(self) -> usize {
+        self.count()
+    }
+
+    /// The next word, which stays where it is.
+    pub fn peek(mut self) -> Option<&'a [u8]> {
+        self.next()
+    }
+
     /// The next word as a key.
     ///
     /// # Errors
@@ -40,17 +51,14 @@ impl<'a> Tokens<'a> {
         self.next().and_then(N::parse).ok_or(otherwise)
     }
 
-    /// Whether the last word is `noreply`; nothing else may follow.
+    /// Whether the last word is `noreply`. Another word in its place is overlooked, as memcached does.
     ///
     /// # Errors
-    /// [`Error::BadLine`] when there is another word.
+    /// [`Error::UnknownCommand`] when there is more than one word.
     #[inline]
     pub fn noreply(&mut self) -> Result<bool, Error> {
-        match self.next() {
-            None => Ok(false),
-            Some(b"noreply") => Ok(true),
-            Some(_) => Err(Error::BadLine),
-        }
+        let word = self.next();
+        if self.next().is_some() { Err(Error::UnknownCommand) } else { Ok(word == Some(b"noreply")) }
     }
 }
 
@@ -97,6 +105,13 @@ impl Number for u32 {
     }
 }
 
+impl Number for i32 {
+    #[inline]
+    fn parse(word: &[u8]) -> Option<i32> {
+        i64::parse(word)?.try_into().ok()
+    }
+}
+
 impl Number for i64 {
     #[inline]
     fn parse(word: &[u8]) -> Option<i64> {
@@ -115,6 +130,9 @@ pub struct Digits {
 }
 
 impl Digits {
+    /// Digits of the longest number.
+    pub const BYTES_MAX: usize = 20;
+
     /// The digits of `number`.
     #[inline]
     pub fn of(mut number: u64) -> Digits {

@@ -79,7 +79,7 @@ impl Server {
             bind_group(config.listen, count, config.socket).map_err(|e| bind_error(config.listen, &e))?;
         let addr = sockets[0].addr;
         let Memory { shards, pool, reports, budget_bytes } = map::memory(&config, &plan, progress)?;
-        let clock = Clock::system();
+        let clock = config.clock.clone();
         let grace = Grace::new(count);
         let stop = Arc::new(AtomicBool::new(false));
 

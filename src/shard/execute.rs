@@ -4,25 +4,34 @@
 //! A command that must wait for memory leaves no trace: it is executed again, from its beginning, in a later tick.
 
 use crate::clock::Now;
-use crate::memory::Parts;
+use crate::item_ref::ItemRef;
 use crate::memory::item::item_bytes;
+use crate::memory::{Item, Parts};
 use crate::protocol::request::{Command, Expiry, Get, Key, Mode, Store};
+use crate::protocol::token::Digits;
 use crate::protocol::{Error, Reply};
 use crate::ring::Event;
 use crate::shard::owner::{Owner, Wait, deadline, deadline_ms};
-use crate::shard::value::count;
+use crate::shard::value::{COUNTED_BYTES_MAX, count};
 
 /// What a store did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stored {
+pub(super) enum Outcome {
     /// The key has the new value.
-    Yes,
+    Stored,
     /// The mode forbade it.
-    Forbidden,
+    NotStored,
     /// The item has another cas number.
-    OtherCas,
+    Exists,
     /// There is no such item.
-    Absent,
+    NotFound,
+}
+
+/// What a counter gets beside another number.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Change {
+    pub(super) new_cas: Option<u64>,
+    pub(super) deadline_ms: Option<u64>,
 }
 
 /// A store, classic or meta.
@@ -38,6 +47,35 @@ pub(super) struct StoreTerms<'a> {
     pub(super) value: &'a [u8],
 }
 
+impl StoreTerms<'_> {
+    /// Whether the value is put to the old one.
+    fn joins(&self) -> bool {
+        matches!(self.mode, Mode::Append | Mode::Prepend)
+    }
+
+    /// What the store comes to, and whether the new item is stale.
+    fn judge(&self, old: Option<&Item<'_>>) -> (Outcome, bool) {
+        let Some(old) = old else {
+            return match (self.mode, self.compare_cas) {
+                (Mode::Set | Mode::Replace, Some(_)) => (Outcome::NotFound, false),
+                (Mode::Set | Mode::Add, _) => (Outcome::Stored, false),
+                _ => (Outcome::NotStored, false),
+            };
+        };
+        match (self.mode, self.compare_cas) {
+            (Mode::Add, _) => (Outcome::NotStored, false),
+            (_, None) => (Outcome::Stored, false),
+            // memcached takes 0 for no number; where a number must match, none does.
+            (Mode::Append | Mode::Prepend, Some(0)) => (Outcome::Stored, false),
+            (_, Some(cas)) if cas == old.cas() && cas != 0 => (Outcome::Stored, false),
+            (Mode::Set | Mode::Replace, Some(cas)) if self.invalidate && cas != 0 && cas < old.cas() => {
+                (Outcome::Stored, true)
+            }
+            _ => (Outcome::Exists, false),
+        }
+    }
+}
+
 impl Owner {
     /// Executes one command and writes its answer. Of `get` and its kin only the key number `part`, without the end;
     /// of `flush_all` only this shard's part, without an answer: the worker puts the parts together.
@@ -51,7 +89,7 @@ impl Owner {
         now: Now,
         reply: &mut Reply<'_>,
     ) -> Result<(), Wait> {
-        match command {
+        let done = match command {
             Command::Get(get) => self.get(get, part, now, reply),
             Command::Store(store) => self.store(store, now, reply),
             Command::Delete { key, quiet } => self.delete(*key, *quiet, now, reply),
@@ -64,23 +102,30 @@ impl Owner {
                 self.flush(*delay_s, now);
                 Ok(())
             }
-            Command::Version | Command::Verbosity { .. } | Command::Stats { .. } | Command::Quit => {
-                Err(Wait::Never(Error::UnknownCommand))
-            }
+            Command::Version
+            | Command::Verbosity { .. }
+            | Command::MemoryLimit { .. }
+            | Command::Stats { .. }
+            | Command::Quit => Err(Wait::Never(Error::UnknownCommand)),
+        };
+        match done {
+            Err(Wait::Never(_)) if command.wants_no_reply() => Err(Wait::Never(Error::Unsaid)),
+            done => done,
         }
     }
 
     fn get(&mut self, get: &Get<'_>, part: usize, now: Now, reply: &mut Reply<'_>) -> Result<(), Wait> {
         let Some(key) = get.keys().nth(part) else { return Ok(()) };
         let hash = self.shards().hash(key.bytes());
-        if let Some(expiry) = get.touch {
-            self.counters.cmd_touch.add(1);
-            self.touch_item(hash, key.bytes(), expiry, now);
-        }
         if let Some((_, item)) = self.find(hash, key.bytes(), now) {
             let cas = get.with_cas.then(|| item.cas());
             reply.put_value(key.bytes(), item.flags(), item.value(), cas);
             item.note_access(now.s());
+        }
+        if let Some(expiry) = get.touch {
+            // Behind the read: a time in the past still answers with the value, once.
+            self.counters.cmd_touch.add(1);
+            self.touch_item(hash, key.bytes(), deadline_ms(expiry, now), now);
         }
         Ok(())
     }
@@ -96,21 +141,24 @@ impl Owner {
             invalidate: false,
             value: store.value,
         };
-        let text: &[u8] = match self.store_terms(&terms, now)? {
-            Stored::Yes => b"STORED\r\n",
-            Stored::Forbidden => b"NOT_STORED\r\n",
-            Stored::OtherCas => b"EXISTS\r\n",
-            Stored::Absent => b"NOT_FOUND\r\n",
+        let text: &[u8] = match self.store_terms(&terms, now)?.0 {
+            Outcome::Stored => b"STORED\r\n",
+            Outcome::NotStored => b"NOT_STORED\r\n",
+            Outcome::Exists => b"EXISTS\r\n",
+            Outcome::NotFound => b"NOT_FOUND\r\n",
         };
         say(reply, store.quiet, text)
     }
 
-    /// Stores a value if the mode and the cas number allow it.
-    pub(super) fn store_terms(&mut self, terms: &StoreTerms<'_>, now: Now) -> Result<Stored, Wait> {
-        let joins = matches!(terms.mode, Mode::Append | Mode::Prepend);
+    /// Stores a value if the mode and the cas number allow it; says where.
+    pub(super) fn store_terms(
+        &mut self,
+        terms: &StoreTerms<'_>,
+        now: Now,
+    ) -> Result<(Outcome, Option<ItemRef>), Wait> {
         let hash = self.shards().hash(terms.key);
         let bytes = match self.find(hash, terms.key, now) {
-            Some((_, old)) if joins => {
+            Some((_, old)) if terms.joins() => {
                 item_bytes(terms.key.len(), old.value_bytes() + terms.value.len(), old.flags())
             }
             _ => item_bytes(terms.key.len(), terms.value.len(), terms.flags),
@@ -118,66 +166,60 @@ impl Owner {
         let slot = self.allocate(bytes, now)?;
         let items = self.slab.items().clone();
         let old = self.find(hash, terms.key, now).map(|(at, _)| items.get(at));
-        let mut stale = false;
-        let verdict = match (terms.compare_cas, &old) {
-            (Some(cas), Some(old)) if cas < old.cas() && terms.invalidate => {
-                stale = true;
-                Stored::Yes
-            }
-            (Some(cas), Some(old)) if cas != old.cas() => Stored::OtherCas,
-            (Some(_), None) => Stored::Absent,
-            _ => Stored::Yes,
-        };
-        match (terms.compare_cas, verdict) {
-            (None, _) => {}
-            (_, Stored::Yes) => self.counters.cas_hits.add(1),
-            (_, Stored::Absent) => self.counters.cas_misses.add(1),
-            (_, _) => self.counters.cas_badval.add(1),
-        }
+        let (verdict, stale) = terms.judge(old.as_ref());
         self.counters.cmd_set.add(1);
-        let (old_value, flags, deadline) = match (&old, terms.mode) {
-            (Some(old), Mode::Append | Mode::Prepend) => {
-                (old.value(), old.flags(), old.state().deadline_ms())
+        if terms.compare_cas.is_some() {
+            match verdict {
+                Outcome::Stored => self.counters.cas_hits.add(1),
+                Outcome::NotFound => self.counters.cas_misses.add(1),
+                Outcome::Exists => self.counters.cas_badval.add(1),
+                Outcome::NotStored => {}
             }
-            _ => (&b""[..], terms.flags, deadline_ms(terms.expiry, now)),
-        };
-        let verdict = match (verdict, terms.mode, &old) {
-            (Stored::Yes, Mode::Add, Some(item)) => {
-                item.note_access(now.s());
-                Stored::Forbidden
+        }
+        if verdict != Outcome::Stored {
+            self.slab.release(slot.at);
+            return Ok((verdict, None));
+        }
+        let (value, flags, deadline) = match &old {
+            Some(old) if terms.joins() => {
+                let (old_value, deadline) = (old.value(), old.state().deadline_ms());
+                let is_append = terms.mode == Mode::Append;
+                let value = if is_append { [old_value, terms.value] } else { [terms.value, old_value] };
+                (value, old.flags(), deadline)
             }
-            (Stored::Yes, Mode::Replace | Mode::Append | Mode::Prepend, None) => Stored::Forbidden,
-            (verdict, _, _) => verdict,
+            // A refresh that came late keeps the time that the item had.
+            Some(old) if stale => ([terms.value, b""], terms.flags, old.state().deadline_ms()),
+            _ => ([terms.value, b""], terms.flags, deadline_ms(terms.expiry, now)),
         };
-        let value = match terms.mode {
-            Mode::Append => [old_value, terms.value],
-            Mode::Prepend => [terms.value, old_value],
-            _ => [terms.value, b""],
-        };
-        let cas = match terms.new_cas {
-            Some(cas) => cas,
-            None => self.next_cas(),
-        };
+        let win_sent = stale && old.as_ref().is_some_and(|old| old.state().win_sent());
         let parts = Parts {
             key: terms.key,
             value,
             flags,
-            cas,
+            cas: self.cas_or(terms.new_cas),
             deadline_ms: deadline,
             generation: self.shard().generation(),
             now_s: now.s(),
         };
-        if verdict != Stored::Yes || parts.bytes() > slot.slot_bytes {
-            // Pressure may have evicted the item to join; then there is nothing to join.
+        if parts.bytes() > slot.slot_bytes {
+            // Pressure has evicted the item to join; then there is nothing to join.
             self.slab.release(slot.at);
-            return Ok(if verdict == Stored::Yes { Stored::Forbidden } else { verdict });
+            return Ok((Outcome::NotStored, None));
         }
         self.publish_item(hash, slot, &parts)?;
         if stale {
             let item = items.get(slot.at);
-            item.set_state(item.state().with_stale(true));
+            item.set_state(item.state().with_stale(true).with_win_sent(win_sent));
         }
-        Ok(Stored::Yes)
+        Ok((Outcome::Stored, Some(slot.at)))
+    }
+
+    /// The cas number that a command asks for, or the next one.
+    pub(super) fn cas_or(&mut self, asked: Option<u64>) -> u64 {
+        match asked {
+            Some(cas) => cas,
+            None => self.next_cas(),
+        }
     }
 
     fn delete(&mut self, key: Key<'_>, quiet: bool, now: Now, reply: &mut Reply<'_>) -> Result<(), Wait> {
@@ -200,53 +242,70 @@ impl Owner {
         reply: &mut Reply<'_>,
     ) -> Result<(), Wait> {
         let hash = self.shards().hash(key.bytes());
-        let number = self.count_item(hash, key.bytes(), up, delta, None, now)?;
-        self.note_arithmetic(up, number.is_some());
-        match number {
+        let counted = self.count_item(hash, key.bytes(), up, delta, Change::default(), now)?;
+        self.note_arithmetic(up, counted.is_some());
+        match counted {
             None => say(reply, quiet, b"NOT_FOUND\r\n"),
             Some(_) if quiet => Ok(()),
-            Some(number) => {
+            Some((number, _)) => {
                 reply.put_number(number);
                 say(reply, false, b"\r\n")
             }
         }
     }
 
-    /// Adds to a counter; `None` when there is none.
+    /// Adds to a counter, and gives it another cas number and deadline if `change` has them; `None` when there is none.
     pub(super) fn count_item(
         &mut self,
         hash: u64,
         key: &[u8],
         up: bool,
         delta: u64,
-        change: Option<(Option<u64>, Option<u64>)>,
+        change: Change,
         now: Now,
-    ) -> Result<Option<u64>, Wait> {
-        let slot = self.allocate(item_bytes(key.len(), 20, 1), now)?;
-        let items = self.slab.items().clone();
-        let Some(old) = self.find(hash, key, now).map(|(at, _)| items.get(at)) else {
-            self.slab.release(slot.at);
-            return Ok(None);
+    ) -> Result<Option<(u64, ItemRef)>, Wait> {
+        let old_bytes = match self.find(hash, key, now) {
+            None => return Ok(None),
+            Some((_, old)) => old.value_bytes(),
         };
-        let counted = match count(old.value(), up, delta) {
-            Ok(counted) => counted,
-            Err(error) => {
+        if old_bytes > COUNTED_BYTES_MAX {
+            return Err(Error::NonNumeric.into());
+        }
+        let slot = self.allocate(item_bytes(key.len(), old_bytes.max(Digits::BYTES_MAX), 1), now)?;
+        let items = self.slab.items().clone();
+        // Room may have cost this very item.
+        let old = self.find(hash, key, now).map(|(at, _)| items.get(at));
+        let counted = match old.map(|old| count(old.value(), up, delta).map(|counted| (old, counted))) {
+            Some(Ok(counted)) => Some(counted),
+            Some(Err(error)) => {
                 self.slab.release(slot.at);
                 return Err(error.into());
             }
+            None => None,
         };
-        let (new_cas, deadline) = change.unwrap_or_default();
+        let Some((old, counted)) = counted else {
+            self.slab.release(slot.at);
+            return Ok(None);
+        };
         let parts = Parts {
             key,
             value: [counted.as_bytes(), b""],
             flags: old.flags(),
-            cas: new_cas.unwrap_or_else(|| self.next_cas()),
-            deadline_ms: deadline.unwrap_or_else(|| old.state().deadline_ms()),
+            cas: self.cas_or(change.new_cas),
+            deadline_ms: change.deadline_ms.unwrap_or_else(|| old.state().deadline_ms()),
             generation: self.shard().generation(),
             now_s: now.s(),
         };
+        let (marks, fetched) = (old.state(), old.fetched());
         self.publish_item(hash, slot, &parts)?;
-        Ok(Some(counted.number))
+        if counted.in_place {
+            let item = items.get(slot.at);
+            item.set_state(item.state().with_stale(marks.stale()).with_win_sent(marks.win_sent()));
+            if fetched {
+                item.note_access(now.s());
+            }
+        }
+        Ok(Some((counted.number, slot.at)))
     }
 
     pub(super) fn note_arithmetic(&self, up: bool, found: bool) {
@@ -270,13 +329,15 @@ impl Owner {
     ) -> Result<(), Wait> {
         self.counters.cmd_touch.add(1);
         let hash = self.shards().hash(key.bytes());
-        let found = self.touch_item(hash, key.bytes(), expiry, now);
+        if let Some((_, item)) = self.find(hash, key.bytes(), now) {
+            item.note_access(now.s());
+        }
+        let found = self.touch_item(hash, key.bytes(), deadline_ms(expiry, now), now);
         say(reply, quiet, if found { b"TOUCHED\r\n" } else { b"NOT_FOUND\r\n" })
     }
 
-    /// Gives an item another deadline; says whether there was one.
-    pub(super) fn touch_item(&mut self, hash: u64, key: &[u8], expiry: Expiry, now: Now) -> bool {
-        let due_ms = deadline_ms(expiry, now);
+    /// Gives an item another deadline, in ms since the server epoch; says whether there was one.
+    pub(super) fn touch_item(&mut self, hash: u64, key: &[u8], due_ms: u64, now: Now) -> bool {
         let found = self.find(hash, key, now).map(|(at, item)| {
             item.set_state(item.state().with_deadline_ms(due_ms));
             at

@@ -7,10 +7,14 @@ use crate::memory::Parts;
 use crate::memory::item::item_bytes;
 use crate::protocol::meta::{Kind, Meta, Terms};
 use crate::protocol::request::{Expiry, Mode};
+use crate::protocol::token::Digits;
 use crate::protocol::{Error, Reply};
-use crate::shard::execute::{StoreTerms, Stored};
+use crate::shard::execute::{Change, Outcome, StoreTerms};
 use crate::shard::owner::{Owner, Wait, deadline_ms};
-use crate::shard::read::{Marks, MetaForm, put_item_flags, put_meta_hit, put_request_flag};
+use crate::shard::read::{
+    Marks, MetaForm, put_base64, put_flag, put_head, put_item_flag, put_marks, put_request_flag, put_result,
+    put_tail, put_ttl,
+};
 
 impl Owner {
     pub(super) fn meta(&mut self, meta: &Meta<'_>, now: Now, reply: &mut Reply<'_>) -> Result<(), Wait> {
@@ -26,14 +30,16 @@ impl Owner {
         let form = MetaForm::of(meta);
         match meta.kind {
             Kind::Get => self.meta_get(hash, key, &meta.terms, &form, now, reply),
-            Kind::Set => self.meta_set(hash, key, meta, &form, now, reply),
+            Kind::Set => self.meta_set(key, meta, &form, now, reply),
             Kind::Delete => self.meta_delete(hash, key, meta, &form, now, reply),
             Kind::Arithmetic => self.meta_arithmetic(hash, key, meta, &form, now, reply),
-            Kind::Debug => self.meta_debug(hash, key, now, reply),
+            Kind::Debug => self.meta_debug(hash, key, &form, now, reply),
             Kind::Noop => unreachable!("answered above"),
         }
     }
 
+    /// The flags take effect one after the other, in the order in which they came, as in memcached: `t T9` tells the
+    /// time that was left before.
     fn meta_get(
         &mut self,
         hash: u64,
@@ -44,36 +50,59 @@ impl Owner {
         reply: &mut Reply<'_>,
     ) -> Result<(), Wait> {
         let mut created = false;
-        if let (Some(expiry), None) = (terms.vivify, self.find(hash, key, now)) {
-            self.put_new(hash, key, b"", 0, expiry, terms.new_cas, now)?;
-            created = true;
-        }
-        if let (Some(expiry), false) = (terms.ttl, created) {
-            self.touch_item(hash, key, expiry, now);
-        }
-        let Some((_, item)) = self.find(hash, key, now) else {
+        let found = match (self.find(hash, key, now), terms.vivify) {
+            (Some((at, _)), _) => Some(at),
+            (None, None) => None,
+            (None, Some(expiry)) => {
+                created = true;
+                Some(self.put_new(hash, key, b"", expiry, terms.new_cas, now)?)
+            }
+        };
+        let Some(at) = found else {
             if !form.quiet {
-                reply.put(b"EN\r\n");
+                put_result(reply, b"EN", form, key);
             }
             return Ok(());
         };
-        let state = item.state();
-        let left_ms = state.deadline_ms().saturating_sub(now.ms());
-        let recache =
-            terms.recache_ms.is_some_and(|recache_ms| state.deadline_ms() != 0 && left_ms < recache_ms);
-        let won = created || !state.win_sent() && (recache || state.stale());
-        let marks = Marks { won, stale: state.stale(), win_sent: state.win_sent() };
-        if won {
-            item.set_state(state.with_win_sent(true));
+        let items = self.slab.items().clone();
+        let item = items.get(at);
+        let value = if form.with_value { Some(item.value()) } else { None };
+        let before = item.state();
+        let (mut due_ms, mut won) = (if created { 0 } else { before.deadline_ms() }, false);
+        put_head(reply, value);
+        for word in form.words {
+            match word[0] {
+                b'T' => due_ms = deadline_ms(terms.ttl.unwrap_or(Expiry::Never), now),
+                b'N' if created => {
+                    due_ms = before.deadline_ms();
+                    won = true;
+                }
+                b'R' => {
+                    // In seconds, rounded as `t` tells them.
+                    let left_s = due_ms.saturating_sub(now.ms()).div_ceil(1000);
+                    let is_late = due_ms != 0 && left_s < terms.recache_s.unwrap_or(0);
+                    won |= is_late && !created && !before.win_sent();
+                }
+                _ => put_item_flag(reply, form.base64, key, &item, due_ms, now, word),
+            }
         }
-        put_meta_hit(reply, form, key, &item, now, marks);
-        item.note_access(now.s());
+        won |= before.stale() && !before.win_sent();
+        put_marks(reply, Marks { won, stale: before.stale(), win_sent: before.win_sent() });
+        put_tail(reply, value);
+        if terms.ttl.is_some() {
+            self.touch_item(hash, key, due_ms, now);
+        }
+        if won {
+            item.set_state(item.state().with_win_sent(true));
+        }
+        if !form.unseen {
+            item.note_access(now.s());
+        }
         Ok(())
     }
 
     fn meta_set(
         &mut self,
-        hash: u64,
         key: &[u8],
         meta: &Meta<'_>,
         form: &MetaForm<'_>,
@@ -99,20 +128,32 @@ impl Owner {
             invalidate: meta.has(b'I'),
             value: meta.value,
         };
-        let mut stored = self.store_terms(&store, now)?;
-        if let (Stored::Forbidden, Some(expiry), Mode::Append | Mode::Prepend) = (stored, terms.vivify, mode)
+        let (mut stored, mut at) = self.store_terms(&store, now)?;
+        if let (Outcome::NotStored, Some(expiry), Mode::Append | Mode::Prepend) = (stored, terms.vivify, mode)
         {
             (store.mode, store.expiry) = (Mode::Add, expiry);
-            stored = self.store_terms(&store, now)?;
+            (stored, at) = self.store_terms(&store, now)?;
         }
         let code: &[u8] = match stored {
-            Stored::Yes if form.quiet => return Ok(()),
-            Stored::Yes => b"HD",
-            Stored::Forbidden => b"NS",
-            Stored::OtherCas => b"EX",
-            Stored::Absent => b"NF",
+            Outcome::Stored if form.quiet => return Ok(()),
+            Outcome::Stored => b"HD",
+            Outcome::NotStored => b"NS",
+            Outcome::Exists => b"EX",
+            Outcome::NotFound => b"NF",
         };
-        self.put_result(code, hash, key, form, stored == Stored::Yes, now, reply);
+        let (cas, value_bytes) = match at.map(|at| self.slab.items().get(at)) {
+            Some(item) => (item.cas(), item.value_bytes()),
+            None => (0, meta.value.len()),
+        };
+        reply.put(code);
+        for word in form.words {
+            match word[0] {
+                b'c' => put_flag(reply, b" c", cas),
+                b's' => put_flag(reply, b" s", value_bytes as u64),
+                _ => put_request_flag(reply, form.base64, key, word),
+            }
+        }
+        reply.put(b"\r\n");
         Ok(())
     }
 
@@ -141,38 +182,49 @@ impl Owner {
             }
         };
         match code {
-            b"NF" => self.counters.delete_misses.add(1),
-            _ => self.counters.delete_hits.add(1),
+            b"HD" => self.counters.delete_hits.add(1),
+            _ => self.counters.delete_misses.add(1),
         }
-        if !(form.quiet && code != b"EX") {
-            self.put_result(code, hash, key, form, false, now, reply);
+        if !(form.quiet && code == b"HD") {
+            put_result(reply, code, form, key);
         }
         Ok(())
     }
 
-    /// Puts a copy in the item's place: stale (`I`), or without its value (`x`), with a new cas number.
+    /// Puts a copy in the item's place: stale and with a new cas number (`I`), without its value (`x`), or both.
     fn invalidate(&mut self, hash: u64, at: ItemRef, meta: &Meta<'_>, now: Now) -> Result<(), Wait> {
+        let (becomes_stale, emptied) = (meta.has(b'I'), meta.has(b'x'));
         let items = self.slab.items().clone();
-        let slot = self.allocate(items.get(at).bytes(), now)?;
-        let item = items.get(at);
-        let state = item.state();
-        let emptied = meta.has(b'x');
-        let cas = match meta.terms.new_cas {
-            Some(cas) => cas,
-            None => self.next_cas(),
+        let mut key = [0; KEY_BYTES_MAX];
+        let key_bytes = items.get(at).key_bytes();
+        key[..key_bytes].copy_from_slice(items.get(at).key());
+        let key = &key[..key_bytes];
+        let slot = self.allocate(items.get(at).bytes() + FLAGS_BYTES, now)?;
+        let Some((_, item)) = self.find(hash, key, now).map(|(at, _)| (at, items.get(at))) else {
+            // Room has cost this very item: it is gone, as with a plain delete.
+            self.slab.release(slot.at);
+            return Ok(());
         };
+        let (state, fetched) = (item.state(), item.fetched());
+        let asked_ms = meta.terms.ttl.map(|expiry| deadline_ms(expiry, now));
         let parts = Parts {
-            key: item.key(),
+            key,
             value: [if emptied { b"" } else { item.value() }, b""],
-            flags: if emptied { 0 } else { item.flags() },
-            cas,
-            deadline_ms: meta.terms.ttl.map_or(state.deadline_ms(), |expiry| deadline_ms(expiry, now)),
+            flags: if emptied { meta.terms.client_flags } else { item.flags() },
+            cas: match meta.terms.new_cas {
+                None if !becomes_stale => item.cas(),
+                asked => self.cas_or(asked),
+            },
+            deadline_ms: asked_ms.unwrap_or(if emptied { 0 } else { state.deadline_ms() }),
             generation: self.shard().generation(),
             now_s: now.s(),
         };
         self.publish_item(hash, slot, &parts)?;
         let copy = items.get(slot.at);
-        copy.set_state(copy.state().with_stale(meta.has(b'I')));
+        copy.set_state(copy.state().with_stale(becomes_stale));
+        if fetched && !emptied {
+            copy.note_access(now.s());
+        }
         Ok(())
     }
 
@@ -186,56 +238,81 @@ impl Owner {
         reply: &mut Reply<'_>,
     ) -> Result<(), Wait> {
         let terms = &meta.terms;
-        let up = match terms.mode {
-            None | Some(b'I' | b'i' | b'+') => true,
-            Some(b'D' | b'd' | b'-') => false,
-            Some(_) => return Err(Error::BadArithmeticMode.into()),
-        };
-        let cas = self.find(hash, key, now).map(|(_, item)| item.cas());
-        if let (Some(cas), Some(wanted)) = (cas, terms.compare_cas)
-            && cas != wanted
+        let up = !matches!(terms.mode, Some(b'D' | b'd' | b'-'));
+        if let Some((_, item)) = self.find(hash, key, now)
+            && let Some(wanted) = terms.compare_cas
+            && item.value_bytes() > 0
+            && wanted != 0
+            && wanted != item.cas()
         {
-            self.put_result(b"EX", hash, key, form, false, now, reply);
+            put_result(reply, b"EX", form, key);
             return Ok(());
         }
-        let change = (terms.new_cas, terms.ttl.map(|expiry| deadline_ms(expiry, now)));
-        let delta = terms.delta.unwrap_or(1);
-        let number = self.count_item(hash, key, up, delta, Some(change), now)?;
-        self.note_arithmetic(up, number.is_some());
-        match (number, terms.vivify) {
-            (Some(_), _) => {}
+        let before_ms = self.find(hash, key, now).map_or(0, |(_, item)| item.state().deadline_ms());
+        let change =
+            Change { new_cas: terms.new_cas, deadline_ms: terms.ttl.map(|expiry| deadline_ms(expiry, now)) };
+        let counted = self.count_item(hash, key, up, terms.delta.unwrap_or(1), change, now)?;
+        self.note_arithmetic(up, counted.is_some());
+        let (at, before_ms) = match (counted, terms.vivify) {
+            (Some(_), _) if form.quiet => return Ok(()),
+            (Some((_, at)), _) => (at, before_ms),
             (None, Some(expiry)) => {
-                let digits = crate::protocol::token::Digits::of(terms.initial);
-                self.put_new(hash, key, digits.as_bytes(), 0, expiry, terms.new_cas, now)?;
+                let digits = Digits::of(terms.initial);
+                // Of T and N the one that comes last holds.
+                let last = form.words.filter(|word| matches!(word[0], b'T' | b'N')).last();
+                let is_ttl = last.is_some_and(|word| word[0] == b'T');
+                let expiry = if is_ttl { terms.ttl.unwrap_or(expiry) } else { expiry };
+                (self.put_new(hash, key, digits.as_bytes(), expiry, terms.new_cas, now)?, 0)
             }
             (None, None) => {
-                if !form.quiet {
-                    self.put_result(b"NF", hash, key, form, false, now, reply);
-                }
+                put_result(reply, b"NF", form, key);
                 return Ok(());
             }
+        };
+        let items = self.slab.items().clone();
+        let item = items.get(at);
+        // The digits alone: what pads them to the old length is not told.
+        let digits = item.value().trim_ascii_end();
+        let value = if form.with_value { Some(digits) } else { None };
+        let mut due_ms = before_ms;
+        put_head(reply, value);
+        for word in form.words {
+            match word[0] {
+                b'T' | b'N' if counted.is_none() || word[0] == b'T' => due_ms = item.state().deadline_ms(),
+                b'c' => put_flag(reply, b" c", item.cas()),
+                b't' => put_ttl(reply, due_ms, now),
+                _ => put_request_flag(reply, form.base64, key, word),
+            }
         }
-        if form.quiet {
-            return Ok(());
-        }
-        if let Some((_, item)) = self.find(hash, key, now) {
-            put_meta_hit(reply, form, key, &item, now, Marks::default());
-        }
+        put_tail(reply, value);
         Ok(())
     }
 
-    fn meta_debug(&mut self, hash: u64, key: &[u8], now: Now, reply: &mut Reply<'_>) -> Result<(), Wait> {
+    fn meta_debug(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        form: &MetaForm<'_>,
+        now: Now,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Wait> {
         let Some((at, item)) = self.find(hash, key, now) else {
             reply.put(b"EN\r\n");
             return Ok(());
         };
         reply.put(b"ME ");
-        reply.put(key);
+        if form.base64 {
+            put_base64(reply, key)
+        } else {
+            reply.put(key)
+        }
         match item.state().deadline_ms() {
             0 => reply.put(b" exp=-1"),
+            // memcached tells it as a negative number.
             deadline_ms => {
-                reply.put(b" exp=");
-                reply.put_number(deadline_ms.saturating_sub(now.ms()).div_ceil(1000));
+                let left_s = deadline_ms.saturating_sub(now.ms()).div_ceil(1000);
+                reply.put(if left_s == 0 { b" exp=" } else { b" exp=-" });
+                reply.put_number(left_s);
             }
         }
         reply.put(b" la=");
@@ -251,53 +328,30 @@ impl Owner {
         Ok(())
     }
 
-    /// Stores a new item for a key that has none, its win sent already if it is empty.
-    #[expect(clippy::too_many_arguments, reason = "the fields of an item, and where it goes")]
+    /// Stores a new item for a key that has none.
     fn put_new(
         &mut self,
         hash: u64,
         key: &[u8],
         value: &[u8],
-        flags: u32,
         expiry: Expiry,
         cas: Option<u64>,
         now: Now,
-    ) -> Result<(), Wait> {
-        let slot = self.allocate(item_bytes(key.len(), value.len(), flags), now)?;
-        let cas = match cas {
-            Some(cas) => cas,
-            None => self.next_cas(),
-        };
+    ) -> Result<ItemRef, Wait> {
+        let slot = self.allocate(item_bytes(key.len(), value.len(), 0), now)?;
         let parts = Parts {
             key,
             value: [value, b""],
-            flags,
-            cas,
+            flags: 0,
+            cas: self.cas_or(cas),
             deadline_ms: deadline_ms(expiry, now),
             generation: self.shard().generation(),
             now_s: now.s(),
         };
         self.publish_item(hash, slot, &parts)?;
-        Ok(())
-    }
-
-    /// `<code> <flags>*\r\n`
-    #[expect(clippy::too_many_arguments, reason = "a reply line is made of all of it")]
-    fn put_result(
-        &self,
-        code: &[u8],
-        hash: u64,
-        key: &[u8],
-        form: &MetaForm<'_>,
-        with_item: bool,
-        now: Now,
-        reply: &mut Reply<'_>,
-    ) {
-        reply.put(code);
-        match self.find(hash, key, now) {
-            Some((_, item)) if with_item => put_item_flags(reply, form, key, &item, now),
-            _ => form.words.for_each(|word| put_request_flag(reply, form.base64, key, word)),
-        }
-        reply.put(b"\r\n");
+        Ok(slot.at)
     }
 }
+
+/// Bytes that client flags add to an item which had none.
+const FLAGS_BYTES: usize = 4;

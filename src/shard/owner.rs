@@ -204,7 +204,7 @@ impl Owner {
     }
 
     /// Makes everything stale at once, or after `delay_s` seconds.
-    pub(super) fn flush(&mut self, delay_s: i64, now: Now) {
+    pub(super) fn flush(&mut self, delay_s: i32, now: Now) {
         self.counters.cmd_flush.add(1);
         match Expiry::from_exptime(delay_s) {
             Expiry::Never | Expiry::Past => self.flush_now(),

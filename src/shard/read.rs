@@ -42,6 +42,8 @@ pub struct MetaForm<'a> {
     pub quiet: bool,
     /// `b`
     pub base64: bool,
+    /// `u`: leave no trace in the item.
+    pub unseen: bool,
 }
 
 /// Fixed bytes behind an answer.
@@ -63,11 +65,19 @@ impl<'a> MetaForm<'a> {
             with_value: meta.has(b'v'),
             quiet: meta.quiet(),
             base64: meta.has(b'b'),
+            unseen: meta.has(b'u'),
         }
     }
 }
 
 impl Read<'_> {
+    /// Whether only the owner may answer this hit: the first to see a stale item wins the right to refresh it.
+    #[inline]
+    pub fn needs_owner(&self, item: &Item<'_>) -> bool {
+        let state = item.state();
+        matches!(self.form, Form::Meta(_)) && state.stale() && !state.win_sent()
+    }
+
     /// Writes the answer to a hit and notes the access.
     #[inline]
     pub fn answer_hit(&self, item: &Item<'_>, now: Now, reply: &mut Reply<'_>) {
@@ -76,7 +86,18 @@ impl Read<'_> {
                 let cas = with_cas.then(|| item.cas());
                 reply.put_value(item.key(), item.flags(), item.value(), cas);
             }
-            Form::Meta(form) => put_meta_hit(reply, form, self.key, item, now, Marks::default()),
+            Form::Meta(form) => {
+                let (state, value) = (item.state(), if form.with_value { Some(item.value()) } else { None });
+                put_head(reply, value);
+                for word in form.words {
+                    put_item_flag(reply, form.base64, self.key, item, state.deadline_ms(), now, word);
+                }
+                put_marks(reply, Marks { won: false, stale: state.stale(), win_sent: state.win_sent() });
+                put_tail(reply, value);
+                if form.unseen {
+                    return self.put_after(reply);
+                }
+            }
         }
         item.note_access(now.s());
         self.put_after(reply);
@@ -88,7 +109,7 @@ impl Read<'_> {
         match &self.form {
             Form::Classic { .. } => {}
             Form::Meta(form) if form.quiet => {}
-            Form::Meta(_) => reply.put(b"EN\r\n"),
+            Form::Meta(form) => put_result(reply, b"EN", form, self.key),
         }
         self.put_after(reply);
     }
@@ -114,52 +135,73 @@ pub struct Marks {
     pub win_sent: bool,
 }
 
-/// `VA <bytes> <flags>*\r\n<value>\r\n`, or `HD <flags>*\r\n` without `v`. `key` is the decoded key.
-pub fn put_meta_hit(
-    reply: &mut Reply<'_>,
-    form: &MetaForm<'_>,
-    key: &[u8],
-    item: &Item<'_>,
-    now: Now,
-    marks: Marks,
-) {
-    if form.with_value {
-        reply.put(b"VA ");
-        reply.put_number(item.value_bytes() as u64);
-    } else {
-        reply.put(b"HD");
+/// `VA <bytes>`, or `HD` without a value: what a hit begins with.
+#[inline]
+pub fn put_head(reply: &mut Reply<'_>, value: Option<&[u8]>) {
+    match value {
+        Some(value) => {
+            reply.put(b"VA ");
+            reply.put_number(value.len() as u64);
+        }
+        None => reply.put(b"HD"),
     }
-    put_item_flags(reply, form, key, item, now);
+}
+
+/// Ends the line, and puts the value behind it.
+#[inline]
+pub fn put_tail(reply: &mut Reply<'_>, value: Option<&[u8]>) {
+    reply.put(b"\r\n");
+    if let Some(value) = value {
+        reply.put(value);
+        reply.put(b"\r\n");
+    }
+}
+
+/// ` Z`, ` X`, ` W`
+#[inline]
+pub fn put_marks(reply: &mut Reply<'_>, marks: Marks) {
     for (is_set, mark) in [(marks.win_sent, b" Z"), (marks.stale, b" X"), (marks.won, b" W")] {
         if is_set {
             reply.put(mark);
         }
     }
+}
+
+/// `<code> <flags>*\r\n` with the flags that repeat the request.
+pub fn put_result(reply: &mut Reply<'_>, code: &[u8], form: &MetaForm<'_>, key: &[u8]) {
+    reply.put(code);
+    form.words.for_each(|word| put_request_flag(reply, form.base64, key, word));
     reply.put(b"\r\n");
-    if form.with_value {
-        reply.put(item.value());
-        reply.put(b"\r\n");
+}
+
+/// The flag `word`, if it asks for something of the item, whose deadline may be about to change. `key` is the decoded
+/// key.
+#[inline]
+pub fn put_item_flag(
+    reply: &mut Reply<'_>,
+    base64: bool,
+    key: &[u8],
+    item: &Item<'_>,
+    deadline_ms: u64,
+    now: Now,
+    word: &[u8],
+) {
+    match word[0] {
+        b'c' => put_flag(reply, b" c", item.cas()),
+        b'f' => put_flag(reply, b" f", item.flags() as u64),
+        b'h' => reply.put(if item.fetched() { b" h1" } else { b" h0" }),
+        b'l' => put_flag(reply, b" l", now.s().saturating_sub(item.last_access_s())),
+        b's' => put_flag(reply, b" s", item.value_bytes() as u64),
+        b't' => put_ttl(reply, deadline_ms, now),
+        _ => put_request_flag(reply, base64, key, word),
     }
 }
 
-/// The flags that tell something of an item, in the order in which they were asked.
-pub fn put_item_flags(reply: &mut Reply<'_>, form: &MetaForm<'_>, key: &[u8], item: &Item<'_>, now: Now) {
-    for word in form.words {
-        match word[0] {
-            b'c' => put_flag(reply, b" c", item.cas()),
-            b'f' => put_flag(reply, b" f", item.flags() as u64),
-            b'h' => reply.put(if item.fetched() { b" h1" } else { b" h0" }),
-            b'l' => put_flag(reply, b" l", now.s().saturating_sub(item.last_access_s())),
-            b's' => put_flag(reply, b" s", item.value_bytes() as u64),
-            b't' => match item.state().deadline_ms() {
-                0 => reply.put(b" t-1"),
-                // Rounded up, so that a TTL that was just set reads as it was set.
-                deadline_ms => {
-                    put_flag(reply, b" t", deadline_ms.saturating_sub(now.ms()).div_ceil(1000));
-                }
-            },
-            _ => put_request_flag(reply, form.base64, key, word),
-        }
+/// ` t<seconds>`, rounded up, so that a TTL that was just set reads as it was set; ` t-1` for none.
+pub fn put_ttl(reply: &mut Reply<'_>, deadline_ms: u64, now: Now) {
+    match deadline_ms {
+        0 => reply.put(b" t-1"),
+        deadline_ms => put_flag(reply, b" t", deadline_ms.saturating_sub(now.ms()).div_ceil(1000)),
     }
 }
 
@@ -173,11 +215,7 @@ pub fn put_request_flag(reply: &mut Reply<'_>, base64: bool, key: &[u8], word: &
         b'k' => {
             reply.put(b" k");
             if base64 {
-                let mut buffer = [0u8; BASE64_KEY_BYTES_MAX];
-                let length = base64::engine::general_purpose::STANDARD
-                    .encode_slice(key, &mut buffer)
-                    .expect("room for the longest key");
-                reply.put(&buffer[..length]);
+                put_base64(reply, key);
                 reply.put(b" b");
             } else {
                 reply.put(key);
@@ -187,10 +225,19 @@ pub fn put_request_flag(reply: &mut Reply<'_>, base64: bool, key: &[u8], word: &
     }
 }
 
+/// A key in base64.
+pub fn put_base64(reply: &mut Reply<'_>, key: &[u8]) {
+    let mut buffer = [0u8; BASE64_KEY_BYTES_MAX];
+    let length = base64::engine::general_purpose::STANDARD
+        .encode_slice(key, &mut buffer)
+        .expect("room for the longest key");
+    reply.put(&buffer[..length]);
+}
+
 const BASE64_KEY_BYTES_MAX: usize = crate::config::limits::KEY_BYTES_MAX.div_ceil(3) * 4;
 
 #[inline]
-fn put_flag(reply: &mut Reply<'_>, flag: &[u8], number: u64) {
+pub(super) fn put_flag(reply: &mut Reply<'_>, flag: &[u8], number: u64) {
     reply.put(flag);
     reply.put_number(number);
 }

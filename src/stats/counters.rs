@@ -149,7 +149,7 @@ counters! {
         get_hits,
         /// Keys not found.
         get_misses,
-        /// Misses that went to the owner because keys moved in every round.
+        /// Reads that went to the owner: keys moved in every round, or a stale item has to name a winner.
         unsettled_misses,
         /// Hit records that the policy's ring had no room for.
         hit_records_dropped,

@@ -228,7 +228,7 @@ impl<'a> Batch<'a> {
                 break;
             }
             let reads = group.first..group.end;
-            if found[reads.clone()].contains(&Found::Unsettled) && !alone.is_full() {
+            if !alone.is_full() && reads.clone().any(|i| self.needs_owner(core, i, found[i])) {
                 core.counters.unsettled_misses.add(1);
                 alone.push(group.datagram as u16);
                 continue;
@@ -258,6 +258,19 @@ impl<'a> Batch<'a> {
         core.counters.get_hits.add(hits);
         core.counters.get_misses.add(misses);
         unanswered
+    }
+
+    /// Whether read `i` must go to the owner of its key.
+    #[inline]
+    fn needs_owner(&self, core: &Core, i: usize, found: Found) -> bool {
+        match found {
+            Found::Unsettled => true,
+            Found::Miss => false,
+            Found::Hit(at) => {
+                matches!(self.reads[i].form, Form::Meta(_))
+                    && self.reads[i].needs_owner(&core.shards.items().get(at))
+            }
+        }
     }
 
     /// One table batch per shard.

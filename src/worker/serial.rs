@@ -73,7 +73,11 @@ impl Core {
                     let step = self.run_command(&command, part, request, reply);
                     if let Err((part, place)) = step {
                         let position = Position { at, part };
-                        let answer_is_value = matches!(command, Command::Get(_) | Command::Meta(_));
+                        let answer_is_value = match command {
+                            Command::Get(_) => true,
+                            Command::Meta(meta) => meta.kind == Kind::Get && meta.has(b'v'),
+                            _ => false,
+                        };
                         match place {
                             Place::Elsewhere(owner) => {
                                 return Step::Forward { owner, position, answer_is_value };
@@ -156,9 +160,10 @@ impl Core {
                 reply.put(concat!("VERSION ", env!("CARGO_PKG_VERSION"), "\r\n").as_bytes());
                 Ok(())
             }
-            Command::FlushAll { .. } | Command::Stats { .. } | Command::Verbosity { .. } => {
-                self.administrate(command, part, request, reply)
-            }
+            Command::FlushAll { .. }
+            | Command::Stats { .. }
+            | Command::Verbosity { .. }
+            | Command::MemoryLimit { .. } => self.administrate(command, part, request, reply),
         }
     }
 
@@ -213,6 +218,12 @@ impl Core {
                 Some(text) => reply.put(&text),
                 None => reply.put_error(Error::UnknownCommand),
             },
+            // Memory is fixed at start, so a limit can only hold already.
+            Command::MemoryLimit { quiet: true, .. } => {}
+            Command::MemoryLimit { mib, .. } => reply.put(match self.owner.items().bytes() >> 20 {
+                used_mib if used_mib <= *mib as usize => b"OK\r\n",
+                _ => b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust\r\n",
+            }),
             Command::Verbosity { quiet } => reply.put(if *quiet { b"" } else { b"OK\r\n" }),
             _ => unreachable!("only these are for administrators"),
         }
@@ -231,7 +242,10 @@ impl Core {
         let owner = self.shards.owner_of(read.key);
         let hash = self.shards.hash(read.key);
         let hit = match self.shards.shard(owner).table.find(self.shards.items(), hash, read.key) {
-            Found::Hit(item) => self.answer_hit(read, owner as u8, hash, item, request.now, reply),
+            Found::Hit(at) if read.needs_owner(&self.shards.items().get(at)) => {
+                return self.write(command, part, read.key, request, reply);
+            }
+            Found::Hit(at) => self.answer_hit(read, owner as u8, hash, at, request.now, reply),
             Found::Miss => false,
             Found::Unsettled => return self.write(command, part, read.key, request, reply),
         };

@@ -1,0 +1,43 @@
+//! What the tests of the protocol share: a server in this process, a client over a real socket, Debian's memcached.
+
+#![allow(dead_code)] // each test uses a part of it
+
+pub mod memcached;
+pub mod peer;
+pub mod script;
+
+use sherwood::clock::Clock;
+use sherwood::config::serve::{Config, Io, Options, PollMode};
+use sherwood::server::Server;
+
+/// A small configuration that any machine can grant: a free port, pages of 4 KiB, sleeping workers.
+pub fn config(io: Io, workers: usize) -> Config {
+    let options = Options {
+        listen: Some("127.0.0.1:0".parse().unwrap()),
+        workers: Some(workers.to_string()),
+        memory: Some(format!("{}MiB", 32 * workers)),
+        huge: Some("off".into()),
+        io: Some(io),
+        poll: Some(PollMode::Block),
+        ..Options::default()
+    };
+    options.check().unwrap()
+}
+
+/// A server whose clock the test moves; `None`, with a line that says so, where the machine has no CPU for a worker.
+pub fn server_with_clock(io: Io, workers: usize) -> Option<(Server, Clock)> {
+    let mut config = config(io, workers);
+    let clock = Clock::manual(1_000_000_000);
+    config.clock = clock.clone();
+    match Server::start(config, &|_| ()) {
+        Ok(server) => Some((server, clock)),
+        Err(error) => {
+            println!("SKIPPED: {io:?} with {workers} workers: {error}");
+            assert!(io != Io::Mmsg || workers > 1, "one worker with mmsg runs anywhere: {error}");
+            None
+        }
+    }
+}
+
+/// Both ports, with one worker and with two.
+pub const KINDS: [(Io, usize); 4] = [(Io::Mmsg, 1), (Io::Uring, 1), (Io::Mmsg, 2), (Io::Uring, 2)];

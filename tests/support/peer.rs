@@ -1,0 +1,115 @@
+//! A client over a real UDP socket that checks every frame that it gets.
+
+use sherwood::config::limits::REPLY_DATAGRAM_BYTES_MAX;
+use sherwood::protocol::frame::Header;
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+/// Longer than a busy machine keeps a thread from running, so that only a fault runs into it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A client.
+pub struct Peer {
+    socket: UdpSocket,
+    last_id: u16,
+}
+
+impl Peer {
+    /// A client of a server.
+    pub fn new(server: SocketAddr) -> Peer {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(server).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Peer { socket, last_id: 0 }
+    }
+
+    /// Sends bytes as they are, frame or not.
+    pub fn send_raw(&self, datagram: &[u8]) {
+        self.socket.send(datagram).unwrap();
+    }
+
+    /// Sends a request; returns its id.
+    pub fn send(&mut self, body: &[u8]) -> u16 {
+        self.send_frame(Header { total: 1, ..Header::default() }, body)
+    }
+
+    /// Sends a request whose frame says what `header` says, but for the id.
+    pub fn send_frame(&mut self, header: Header, body: &[u8]) -> u16 {
+        self.last_id = self.last_id.wrapping_add(1);
+        let header = Header { request_id: self.last_id, ..header };
+        let datagram = [&header.to_bytes()[..], body].concat();
+        self.socket.send(&datagram).unwrap();
+        self.last_id
+    }
+
+    /// The id of the last request.
+    pub fn last_id(&self) -> u16 {
+        self.last_id
+    }
+
+    /// The body of the reply to request `id`, which is the next one that comes.
+    pub fn reply(&mut self, id: u16) -> Vec<u8> {
+        let mut parts = BTreeMap::new();
+        loop {
+            let (header, body, length) = self.receive();
+            assert_eq!(header.request_id, id, "a reply to another request: {}", body.escape_ascii());
+            assert!(header.sequence < header.total && header.reserved == 0, "{header:?}");
+            assert!(length <= REPLY_DATAGRAM_BYTES_MAX, "a datagram of {length} bytes");
+            let is_last = header.sequence + 1 == header.total;
+            assert!(is_last || length == REPLY_DATAGRAM_BYTES_MAX, "only the last may be shorter");
+            assert!(parts.insert(header.sequence, body).is_none(), "sequence {} twice", header.sequence);
+            if parts.len() == header.total as usize {
+                return parts.into_values().flatten().collect();
+            }
+        }
+    }
+
+    /// The body of a reply of one datagram, to whichever request.
+    pub fn any_reply(&mut self) -> Vec<u8> {
+        let (header, body, _) = self.receive();
+        assert_eq!((header.sequence, header.total, header.reserved), (0, 1, 0));
+        body
+    }
+
+    /// Sends a request and returns the body of its reply.
+    pub fn ask(&mut self, body: &[u8]) -> Vec<u8> {
+        let id = self.send(body);
+        self.reply(id)
+    }
+
+    /// The bodies of all replies to the last request, if there are any.
+    ///
+    /// Two `mn` follow the request, one after the answer to the other: replies of one turn of the server may overtake
+    /// each other, those of two turns do not.
+    pub fn until_fence(&mut self) -> Vec<u8> {
+        let request = self.last_id;
+        let mut bodies = Vec::new();
+        for _ in 0..2 {
+            let fence = self.send(b"mn\r\n");
+            loop {
+                let (header, body, _) = self.receive();
+                if header.request_id == fence {
+                    assert_eq!(body, b"MN\r\n");
+                    break;
+                }
+                assert_eq!(header.request_id, request, "a reply to another request: {}", body.escape_ascii());
+                bodies.extend_from_slice(&body);
+            }
+        }
+        bodies
+    }
+
+    fn receive(&self) -> (Header, Vec<u8>, usize) {
+        let mut buffer = [0; 65_536];
+        let length = loop {
+            match self.socket.recv(&mut buffer) {
+                // A ring of this process may interrupt a wait with a deadline.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                result => break result.expect("no reply"),
+            }
+        };
+        let (header, body) = Header::split(&buffer[..length]).expect("a frame");
+        (header, body.to_vec(), length)
+    }
+}
