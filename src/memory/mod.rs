@@ -14,10 +14,15 @@
 pub mod class;
 pub mod grace;
 pub mod item;
+#[cfg(not(any(loom, shuttle)))]
 pub mod limbo;
+#[cfg(not(any(loom, shuttle)))]
 pub mod page;
+#[cfg(not(any(loom, shuttle)))]
 pub mod slab;
 
 pub use item::{Item, Items, Parts, State};
+#[cfg(not(any(loom, shuttle)))]
 pub use page::{Layout, PagePool};
+#[cfg(not(any(loom, shuttle)))]
 pub use slab::{Allocation, Slab};

@@ -8,7 +8,9 @@
 
 use crate::sync::Ordering;
 use crate::table::Line;
-use crate::table::probe::{Fragment, HOME_BITS};
+use crate::table::probe::Fragment;
+#[cfg(all(target_arch = "x86_64", not(any(loom, shuttle, miri))))]
+use crate::table::probe::HOME_BITS;
 use crate::table::slot::Slot;
 
 /// What a line shows to one probe.

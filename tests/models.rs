@@ -1,0 +1,157 @@
+//! Models of the shipping code: every interleaving of two threads under loom, many of three under shuttle.
+//!
+//! ```text
+//! scripts/models            # both; a minute or two
+//! ```
+//! Bounds: one segment, a handful of keys, one writer; loom with at most three preemptions (CDSChecker's bound, Norris &
+//! Demsky 2013), shuttle with PCT (Burckhardt et al. 2010) over 2,000 schedules. Without the cfg this file is empty.
+#![cfg(any(loom, shuttle))]
+
+use sherwood::item_ref::ItemRef;
+use sherwood::memory::grace::Grace;
+use sherwood::sync::{Arc, AtomicU64, Ordering};
+use sherwood::table::{Found, Keys, Table, Upsert};
+
+#[cfg(loom)]
+use loom::thread;
+#[cfg(shuttle)]
+use shuttle::thread;
+
+#[cfg(loom)]
+fn model(check: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.max_branches = 100_000;
+    builder.preemption_bound = Some(3);
+    builder.check(check);
+}
+
+#[cfg(shuttle)]
+fn model(check: impl Fn() + Send + Sync + 'static) {
+    shuttle::check_pct(check, 2_000, 3);
+}
+
+/// Keys without items: the key of item n is n itself.
+struct Numbers;
+
+impl Keys for Numbers {
+    fn key_is(&self, at: ItemRef, key: &[u8]) -> bool {
+        at.units().to_le_bytes() == key
+    }
+    fn prefetch(&self, _at: ItemRef) {}
+}
+
+/// Keys 1, 2, … of the first line: all have home 0, and tags of their own.
+fn hash(key: u64) -> u64 {
+    key << 44
+}
+
+fn item(key: u64) -> ItemRef {
+    ItemRef::new(key).unwrap()
+}
+
+fn insert(writer: &mut sherwood::table::Writer, key: u64) {
+    let done = writer.upsert(&Numbers, hash(key), &key.to_le_bytes(), item(key));
+    assert_eq!(done, Ok(Upsert::Inserted));
+}
+
+fn find(table: &Table, key: u64) -> Found {
+    table.find(&Numbers, hash(key), &key.to_le_bytes())
+}
+
+/// Two home lines, the first full and one key displaced: a delete from the first shifts the displaced key back, while
+/// a reader looks for it. It is there all the time.
+#[test]
+fn a_backward_shift_hides_no_key() {
+    model(|| {
+        let table = Table::on_heap(2);
+        let mut writer = table.writer().unwrap();
+        (1..=9).for_each(|key| insert(&mut writer, key));
+        let reader = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || assert_ne!(find(&table, 9), Found::Miss, "key 9 is there all the time"))
+        };
+        assert!(writer.remove(&Numbers, hash(1), &1u64.to_le_bytes()).is_some());
+        reader.join().unwrap();
+        assert_eq!(find(&table, 1), Found::Miss);
+        assert_eq!(find(&table, 9), Found::Hit(item(9)));
+    });
+}
+
+/// An insert displaces a key of a later home to the next line, while a reader looks for that key.
+#[test]
+fn a_displacement_hides_no_key() {
+    // Home 1 of two lines: the upper half of the hashes.
+    const LATE: u64 = 1 << 19;
+    model(|| {
+        let table = Table::on_heap(2);
+        let mut writer = table.writer().unwrap();
+        (1..=8).for_each(|key| insert(&mut writer, key));
+        (0..8).for_each(|key| insert(&mut writer, LATE + key));
+        let reader = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || {
+                for key in [LATE, LATE + 1] {
+                    assert_ne!(find(&table, key), Found::Miss, "key {key} is there all the time");
+                }
+            })
+        };
+        // Home 0 is full: the newcomer takes a slot of line 1, whose key moves on.
+        insert(&mut writer, 9);
+        reader.join().unwrap();
+        assert_eq!(find(&table, 9), Found::Hit(item(9)));
+    });
+}
+
+/// A key that is absent is missed, a key that is replaced is found as one of its items.
+#[test]
+fn a_replaced_key_is_old_or_new() {
+    model(|| {
+        let table = Table::on_heap(1);
+        let mut writer = table.writer().unwrap();
+        insert(&mut writer, 1);
+        let reader = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || {
+                assert_eq!(find(&table, 1), Found::Hit(item(1)));
+                assert_ne!(find(&table, 3), Found::Hit(item(1)));
+            })
+        };
+        insert(&mut writer, 2);
+        assert!(writer.redirect((hash(1) >> 32) as u32, item(1), item(1)));
+        reader.join().unwrap();
+    });
+}
+
+/// Memory is not reused while a reader that found it is within its tick.
+#[test]
+fn grace_outlasts_every_reader() {
+    model(|| {
+        let grace = Grace::new(2);
+        let slot = Arc::new(AtomicU64::new(1));
+        let memory = Arc::new(AtomicU64::new(1));
+        let owner = grace.member(0);
+        owner.online();
+        let reader = {
+            let (grace, slot, memory) = (Arc::clone(&grace), Arc::clone(&slot), Arc::clone(&memory));
+            thread::spawn(move || {
+                let member = grace.member(1);
+                member.online();
+                if slot.load(Ordering::Acquire) == 1 {
+                    assert_eq!(memory.load(Ordering::Relaxed), 1, "reused under a reader");
+                }
+                member.quiescent();
+                if slot.load(Ordering::Acquire) == 1 {
+                    assert_eq!(memory.load(Ordering::Relaxed), 1, "reused under a reader");
+                }
+                member.offline();
+            })
+        };
+        slot.store(0, Ordering::Release);
+        let stamp = grace.retire();
+        owner.quiescent();
+        if grace.passed(stamp) {
+            memory.store(2, Ordering::Relaxed);
+        }
+        reader.join().unwrap();
+    });
+}
