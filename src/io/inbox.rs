@@ -6,7 +6,7 @@ use crate::io::peer::PeerAddr;
 /// A received datagram, valid until the next turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram {
-    /// Index into [`Inbox::peers`].
+    /// Index into the peers of the [`Inbox`].
     pub peer: u16,
     /// The port's receive buffer.
     pub buffer: u16,

@@ -10,7 +10,7 @@
 //!
 //! - No fixed policy is safe: on recency-heavy traces a small window loses 33 points, on loops a large one loses all.
 //! - R = items / [`SHADOW_ITEMS`], at least 1. An epoch is a tenth of the shadows' capacity in sampled accesses, at
-//!   least [`EPOCH_MIN`]; sums decay by [`DECAY`] an epoch, a memory of about ten capacities.
+//!   least `EPOCH_MIN`; sums decay by `DECAY` an epoch, a memory of about ten capacities.
 //! - A clear lead: 0.2 points of hit ratio and 0.2 standard deviations of a binomial count of that many samples.
 //! - A shadow that is chosen starts from what the real cache holds, as the shadow of the arm in use knows it.
 //!   Otherwise an arm that froze good content long ago would keep promising hits that the real cache, which does not

@@ -50,7 +50,7 @@ pub fn run_thread(mut round: Round, clock: &Clock, stop: &AtomicBool) {
     crate::policy::thread::run(&mut round, clock, &Limits::default(), stop, std::thread::park_timeout);
 }
 
-/// The round in small pieces, for a worker to run between its ticks: at most once in [`COOPERATIVE_NS`].
+/// The round in small pieces, for a worker to run between its ticks: at most once in `COOPERATIVE_NS`.
 pub fn cooperative(mut round: Round) -> Box<dyn FnMut(Now) + Send> {
     let (mut next_ns, mut publish_ns) = (0, 0);
     Box::new(move |now| {
