@@ -84,6 +84,11 @@ pub const GRACE_WAIT_MS: u64 = 10;
 /// How long an idle worker sleeps at most, in ms.
 pub const IDLE_WAIT_MS: u64 = 20;
 
+/// Counts of errors by source address that a worker keeps.
+pub const ERROR_SOURCES: usize = 4_096;
+/// Errors of one source address that a worker answers in a second; loopback and administrators have no bound.
+pub const SOURCE_ERRORS_PER_S: u8 = 100;
+
 /// Workers of one process at most.
 pub const WORKERS_MAX: usize = 64;
 

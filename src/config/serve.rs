@@ -7,6 +7,7 @@ use crate::io::socket::SocketConfig;
 use crate::policy::{Goal, PolicyKind};
 use crate::worker::Poll;
 use crate::worker::access::{Access, Cidr};
+use crate::worker::cookie::Secret;
 use clap::ValueEnum;
 use numa::{Huge, Workers};
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,10 @@ pub struct Options {
     /// Network that may also use stats and flush_all, beside loopback; may be repeated
     #[arg(long, value_name = "CIDR")]
     pub admin: Vec<String>,
+    /// File with a secret of 16 bytes or more: any other address may then read and write after it has shown, with a
+    /// cookie, that it can be reached
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
     /// Serve Prometheus metrics over HTTP on this address [default: off]
     #[arg(long, value_name = "ADDR:PORT")]
     pub metrics: Option<SocketAddr>,
@@ -167,6 +172,7 @@ impl Options {
             value_max: self.value_max.or(file.value_max),
             allow: if self.allow.is_empty() { file.allow } else { self.allow },
             admin: if self.admin.is_empty() { file.admin } else { self.admin },
+            secret_file: self.secret_file.or(file.secret_file),
             metrics: self.metrics.or(file.metrics),
         }
     }
@@ -201,10 +207,16 @@ impl Options {
     pub fn check(self) -> Result<Config, String> {
         let options = self.with_defaults();
         let listen = options.listen.expect("a default");
-        let access = Access { allow: networks(&options.allow)?, admin: networks(&options.admin)? };
-        if !listen.ip().to_canonical().is_loopback() && access.allow.is_empty() {
+        let access = Access {
+            allow: networks(&options.allow)?,
+            admin: networks(&options.admin)?,
+            secret: options.secret_file.as_deref().map(secret).transpose()?,
+            distrust_loopback: false,
+        };
+        if !listen.ip().to_canonical().is_loopback() && access.allow.is_empty() && access.secret.is_none() {
             return Err(format!(
-                "--listen {listen} is open to the network: name who may ask with --allow CIDR, or listen on 127.0.0.1"
+                "--listen {listen} is open to the network: name who may ask with --allow CIDR, let others prove \
+                 their address with --secret-file FILE, or listen on 127.0.0.1"
             ));
         }
         let memory_bytes = bytes("memory", options.memory)?;
@@ -273,6 +285,12 @@ fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
 fn bytes(name: &str, text: Option<String>) -> Result<usize, String> {
     let text = text.unwrap_or_default();
     size::parse(&text).map_err(|e| format!("--{name} {text}: {e}"))
+}
+
+fn secret(path: &Path) -> Result<Secret, String> {
+    let content =
+        std::fs::read(path).map_err(|e| format!("cannot read the secret file {}: {e}", path.display()))?;
+    Secret::new(&content).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 fn networks(texts: &[String]) -> Result<Vec<Cidr>, String> {

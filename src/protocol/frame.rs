@@ -29,6 +29,8 @@ pub enum Refused {
     Fragment,
     /// memcached's retired binary protocol.
     Binary,
+    /// An error line: the reply of another server, which must not be answered with one of ours, and so on for ever.
+    Reply,
 }
 
 impl Header {
@@ -62,8 +64,14 @@ pub fn request(datagram: &[u8]) -> Result<(u16, &[u8]), Refused> {
         None => Err(Refused::Short),
         _ if header.total != 1 => Err(Refused::Fragment),
         Some(0x80) => Err(Refused::Binary),
+        Some(b'E' | b'C' | b'S') if is_error_line(body) => Err(Refused::Reply),
         Some(_) => Ok((header.request_id, body)),
     }
+}
+
+#[cold]
+fn is_error_line(body: &[u8]) -> bool {
+    [&b"ERROR"[..], b"CLIENT_ERROR", b"SERVER_ERROR"].iter().any(|line| body.starts_with(line))
 }
 
 #[cfg(test)]
@@ -86,5 +94,7 @@ mod tests {
         assert_eq!(request(b"\0\x01\0\0\0\0\0\0get"), Err(Refused::Fragment));
         assert_eq!(request(b"\0\x02\0\x09\0\x01\0\x09g"), Ok((2, &b"g"[..])));
         assert_eq!(request(b"\0\x01\0\0\0\x01\0\0\x80\0"), Err(Refused::Binary));
+        assert_eq!(request(b"\0\x01\0\0\0\x01\0\0ERROR\r\n"), Err(Refused::Reply));
+        assert_eq!(request(b"\0\x01\0\0\0\x01\0\0SERVER_ERROR busy\r\n"), Err(Refused::Reply));
     }
 }

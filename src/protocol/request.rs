@@ -16,7 +16,7 @@ impl<'a> Key<'a> {
     /// A key as it stands in a command line.
     ///
     /// # Errors
-    /// [`Error::BadLine`]: empty, too long, or with control characters.
+    /// [`Error::BadLine`]: empty, too long, or with control characters (0x00 to 0x0f).
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Result<Key<'a>, Error> {
         if is_key(bytes) { Ok(Key(bytes)) } else { Err(Error::BadLine) }

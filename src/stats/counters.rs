@@ -139,8 +139,14 @@ counters! {
         refused_fragments,
         /// Requests in memcached's binary protocol.
         refused_binary,
+        /// Error lines of other servers.
+        refused_replies,
         /// Datagrams from addresses that we do not answer.
         refused_peers,
+        /// Challenges sent to addresses that have to prove themselves.
+        challenges,
+        /// Errors that were not answered because their source had made too many in this second.
+        errors_muted,
         /// Commands that were not understood.
         protocol_errors,
         /// Keys asked for.

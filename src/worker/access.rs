@@ -1,10 +1,11 @@
 //! Who may ask for what: loopback and `--allow` networks get answers, loopback and `--admin` networks get all of them.
 //!
-//! UDP source addresses can be forged: `--allow` is fit only where the network filters sources. Others get silence, so
-//! that the server cannot be used to flood a third party.
+//! UDP source addresses can be forged: `--allow` is fit only where the network filters sources. Others get silence, or
+//! with `--secret-file` a challenge (`cookie`), so that the server cannot be used to flood a third party.
 
 use crate::io::PeerAddr;
-use std::net::IpAddr;
+use crate::worker::cookie::Secret;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 /// A network, as `address/bits`.
@@ -50,6 +51,8 @@ impl Cidr {
 pub enum Right {
     /// Not even be answered.
     Nothing,
+    /// Be challenged; with a cookie, read and write.
+    Stranger,
     /// Read and write.
     Data,
     /// `stats`, `flush_all` and the like, too.
@@ -63,19 +66,32 @@ pub struct Access {
     pub allow: Vec<Cidr>,
     /// Networks that may administrate.
     pub admin: Vec<Cidr>,
+    /// With it, others may prove that their address is theirs.
+    pub secret: Option<Secret>,
+    /// Treat loopback as any other network.
+    pub distrust_loopback: bool,
 }
 
 impl Access {
-    /// What a peer may do. A reply to port 0 can go nowhere.
+    /// Lowest source port of strangers: what runs below it (DNS, NTP, chargen, …) answers to what it is sent.
+    const STRANGER_PORT_MIN: u16 = 1024;
+
+    /// What a peer may do. A reply to port 0, to a group or to nobody can only be an attack.
     pub fn right(&self, peer: &PeerAddr) -> Right {
         let ip = peer.ip().to_canonical();
         let is_in = |networks: &[Cidr]| networks.iter().any(|network| network.contains(ip));
-        if peer.port() == 0 {
+        if peer.port() == 0
+            || ip.is_multicast()
+            || ip.is_unspecified()
+            || ip == IpAddr::V4(Ipv4Addr::BROADCAST)
+        {
             Right::Nothing
-        } else if ip.is_loopback() || is_in(&self.admin) {
+        } else if ip.is_loopback() && !self.distrust_loopback || is_in(&self.admin) {
             Right::Admin
         } else if is_in(&self.allow) {
             Right::Data
+        } else if self.secret.is_some() && peer.port() >= Self::STRANGER_PORT_MIN {
+            Right::Stranger
         } else {
             Right::Nothing
         }
@@ -96,10 +112,14 @@ mod tests {
         let access = Access {
             allow: vec!["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()],
             admin: vec!["10.1.2.3".parse().unwrap()],
+            ..Access::default()
         };
         let table = [
             ("127.0.0.1:5", Right::Admin),
             ("127.0.0.1:0", Right::Nothing),
+            ("224.0.0.1:5", Right::Nothing),
+            ("255.255.255.255:5", Right::Nothing),
+            ("0.0.0.0:5", Right::Nothing),
             ("[::1]:5", Right::Admin),
             ("[::ffff:127.0.0.1]:5", Right::Admin),
             ("10.1.2.3:5", Right::Admin),
@@ -112,7 +132,18 @@ mod tests {
         for (addr, want) in table {
             assert_eq!(right(&access, addr), want, "{addr}");
         }
-        assert_eq!(right(&Access::default(), "8.8.8.8:53"), Right::Nothing);
+        assert_eq!(right(&Access::default(), "8.8.8.8:5353"), Right::Nothing);
+    }
+
+    #[test]
+    fn with_a_secret_strangers_may_prove_themselves() {
+        let secret = Some(Secret::new(b"0123456789abcdef").unwrap());
+        let access = Access { secret, ..Access::default() };
+        assert_eq!(right(&access, "8.8.8.8:5353"), Right::Stranger);
+        assert_eq!(right(&access, "8.8.8.8:53"), Right::Nothing);
+        assert_eq!(right(&access, "127.0.0.1:5"), Right::Admin);
+        let distrustful = Access { distrust_loopback: true, ..access };
+        assert_eq!(right(&distrustful, "127.0.0.1:5353"), Right::Stranger);
     }
 
     #[test]

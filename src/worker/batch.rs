@@ -7,14 +7,13 @@
 use crate::clock::Now;
 use crate::config::limits::{TICK_DATAGRAMS_MAX, TICK_READS_MAX};
 use crate::io::{Datagram, Inbox, Outbox, PeerAddr, Port};
-use crate::protocol::frame::{self, Refused};
 use crate::protocol::meta::Kind;
 use crate::protocol::request::{Command, Commands};
 use crate::protocol::{Key, Reply};
 use crate::shard::read::{Form, MetaForm, classic};
 use crate::shard::{After, Read};
 use crate::table::{Found, Lookup};
-use crate::worker::access::Right;
+use crate::worker::admission::Admission;
 use crate::worker::{Core, Worker};
 use arrayvec::ArrayVec;
 
@@ -84,7 +83,7 @@ impl<P: Port> Worker<P> {
         let mut next = first;
         while next < inbox.datagrams().len() && !alone.is_full() {
             let datagram = inbox.datagrams()[next];
-            match batch.join(core, inbox.peer(&datagram), port.bytes(&datagram), next) {
+            match batch.join(core, inbox.peer(&datagram), port.bytes(&datagram), next, now) {
                 Joined::Batch | Joined::Refused => {}
                 Joined::Serial => alone.push(next as u16),
                 // More reads than any batch holds.
@@ -106,8 +105,12 @@ impl<P: Port> Worker<P> {
         let Worker { port, inbox, outbox, core, .. } = self;
         let datagram = inbox.datagrams()[datagram];
         let peer = inbox.peer(&datagram);
-        if let Ok((request_id, body)) = frame::request(port.bytes(&datagram)) {
-            core.serve_fresh(peer, request_id, body, outbox, now);
+        match core.admit(peer, port.bytes(&datagram), now, false) {
+            Admission::Refused => {}
+            Admission::Challenge { request_id } => core.challenge(peer, request_id, outbox, now),
+            Admission::Serve { request_id, body } => {
+                core.serve_counting_errors(peer, request_id, body, outbox, now);
+            }
         }
         Ok(())
     }
@@ -126,19 +129,13 @@ impl<'a> Batch<'a> {
 
     /// Takes a datagram in, if it is made of plain reads.
     #[inline]
-    fn join(&mut self, core: &Core, peer: &PeerAddr, bytes: &'a [u8], datagram: usize) -> Joined {
+    fn join(&mut self, core: &Core, peer: &PeerAddr, bytes: &'a [u8], datagram: usize, now: Now) -> Joined {
         core.counters.bytes_read.add(bytes.len() as u64);
-        let (request_id, body) = match frame::request(bytes) {
-            Ok(request) => request,
-            Err(refused) => {
-                core.note_refused(refused);
-                return Joined::Refused;
-            }
+        let (request_id, body) = match core.admit(peer, bytes, now, true) {
+            Admission::Serve { request_id, body } => (request_id, body),
+            Admission::Challenge { .. } => return Joined::Serial,
+            Admission::Refused => return Joined::Refused,
         };
-        if core.access.right(peer) == Right::Nothing {
-            core.counters.refused_peers.add(1);
-            return Joined::Refused;
-        }
         let first = self.reads.len();
         let joined = self.join_commands(core, body, first);
         if let (Joined::Batch, end) = (&joined, self.reads.len()) {
@@ -287,16 +284,6 @@ impl<'a> Batch<'a> {
             }
             let table = &core.shards.shard(owner).table;
             table.find_batch(items, &lookups, |i, answer| found[places[i] as usize] = answer);
-        }
-    }
-}
-
-impl Core {
-    fn note_refused(&self, refused: Refused) {
-        match refused {
-            Refused::Short => self.counters.refused_short.add(1),
-            Refused::Fragment => self.counters.refused_fragments.add(1),
-            Refused::Binary => self.counters.refused_binary.add(1),
         }
     }
 }

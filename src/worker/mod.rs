@@ -9,7 +9,9 @@
 //! Each step is bounded. A worker alone sees io, protocol and shard; it waits for nobody but the kernel.
 
 pub mod access;
+mod admission;
 pub mod batch;
+pub mod cookie;
 pub mod hits;
 pub mod parcel;
 pub mod post;
@@ -24,6 +26,7 @@ use crate::ring::{Doorbell, MeshEnd};
 use crate::shard::{Owner, Shards};
 use crate::stats::counters::WorkerCounters;
 use crate::sync::{Arc, AtomicBool, Ordering};
+use admission::ErrorBudget;
 use hits::Hits;
 use parcel::{Parcel, Parcels};
 use std::time::Duration;
@@ -97,6 +100,9 @@ pub(crate) struct Core {
     pub(crate) value_bytes_max: usize,
     pub(crate) access: Access,
     pub(crate) teller: Teller,
+    errors: ErrorBudget,
+    /// Whether the errors of the datagram that is being served are kept to ourselves.
+    errors_muted: bool,
 }
 
 impl<P: Port> Worker<P> {
@@ -121,6 +127,8 @@ impl<P: Port> Worker<P> {
                 value_bytes_max: config.value_bytes_max,
                 access: config.access,
                 teller: config.teller,
+                errors: ErrorBudget::new(),
+                errors_muted: false,
             },
             aside: config.aside,
             clock: config.clock,

@@ -67,7 +67,11 @@ impl Core {
             match command {
                 Err(error) => {
                     self.counters.protocol_errors.add(1);
-                    reply.put_error(error);
+                    if self.errors_muted {
+                        self.counters.errors_muted.add(1);
+                    } else {
+                        reply.put_error(error);
+                    }
                 }
                 Ok(command) => {
                     let step = self.run_command(&command, part, request, reply);

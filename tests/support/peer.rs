@@ -13,6 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Peer {
     socket: UdpSocket,
     last_id: u16,
+    preface: Vec<u8>,
 }
 
 impl Peer {
@@ -21,7 +22,7 @@ impl Peer {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(server).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Peer { socket, last_id: 0 }
+        Peer { socket, last_id: 0, preface: Vec::new() }
     }
 
     /// Sends bytes as they are, frame or not.
@@ -29,8 +30,24 @@ impl Peer {
         self.socket.send(datagram).unwrap();
     }
 
+    /// Puts a line before the commands of every request from now on.
+    pub fn set_preface(&mut self, line: &[u8]) {
+        self.preface = line.to_vec();
+    }
+
+    /// The line that is put before the commands.
+    pub fn preface(&self) -> &[u8] {
+        &self.preface
+    }
+
     /// Sends a request; returns its id.
     pub fn send(&mut self, body: &[u8]) -> u16 {
+        let body = [&self.preface[..], body].concat();
+        self.send_plain(&body)
+    }
+
+    /// Sends a request without the line that is put before others.
+    pub fn send_plain(&mut self, body: &[u8]) -> u16 {
         self.send_frame(Header { total: 1, ..Header::default() }, body)
     }
 

@@ -1,0 +1,197 @@
+//! What happens to a datagram before its commands are looked at: refused, challenged, or served.
+//!
+//! Refused is silence: the sender may be forged, and an answer would hit whoever it names. Each reason has a counter.
+
+use crate::clock::Now;
+use crate::config::limits::{ERROR_SOURCES, SOURCE_ERRORS_PER_S};
+use crate::io::{Outbox, PeerAddr};
+use crate::protocol::Reply;
+use crate::protocol::frame::{self, Refused};
+use crate::worker::Core;
+use crate::worker::access::Right;
+use crate::worker::cookie;
+use std::hash::{BuildHasher, Hasher};
+use std::net::IpAddr;
+
+/// What becomes of a datagram.
+pub(super) enum Admission<'a> {
+    /// It gets no answer.
+    Refused,
+    /// It gets a challenge.
+    Challenge {
+        /// Its id.
+        request_id: u16,
+    },
+    /// Its commands are served.
+    Serve {
+        /// Its id.
+        request_id: u16,
+        /// The commands.
+        body: &'a [u8],
+    },
+}
+
+impl Core {
+    /// Decides about a datagram. Every datagram is decided once or twice, with the same result; counted by `note`.
+    #[inline]
+    pub(super) fn admit<'a>(
+        &self,
+        peer: &PeerAddr,
+        datagram: &'a [u8],
+        now: Now,
+        note: bool,
+    ) -> Admission<'a> {
+        let (request_id, body) = match frame::request(datagram) {
+            Ok(request) => request,
+            Err(refused) => {
+                if note {
+                    self.note_refused(refused);
+                }
+                return Admission::Refused;
+            }
+        };
+        match self.access.right(peer) {
+            Right::Nothing => {
+                self.counters.refused_peers.add(note as u64);
+                Admission::Refused
+            }
+            Right::Stranger => self.admit_stranger(peer, request_id, datagram.len(), body, now, note),
+            // Who needs no cookie may send one: clients need not know whether they are trusted.
+            Right::Data | Right::Admin if body.starts_with(b"cookie ") => {
+                Admission::Serve { request_id, body: cookie::split(body).map_or(body, |(_, rest)| rest) }
+            }
+            Right::Data | Right::Admin => Admission::Serve { request_id, body },
+        }
+    }
+
+    /// Answers with a challenge, unless its source has had enough of them in this second.
+    pub(super) fn challenge(&mut self, peer: &PeerAddr, request_id: u16, outbox: &mut Outbox, now: Now) {
+        let Some(secret) = &self.access.secret else { return };
+        if self.errors.is_spent(peer.ip(), now) {
+            return self.counters.errors_muted.add(1);
+        }
+        let mut reply = Reply::framed(outbox.room(), request_id);
+        reply.put(&secret.challenge(peer.ip(), now.unix_s));
+        let bytes = reply.finish();
+        outbox.commit(peer, bytes);
+        self.errors.charge(peer.ip(), 1);
+    }
+
+    /// Serves a datagram; beyond a bound per second the errors of its source are not answered.
+    pub(super) fn serve_counting_errors(
+        &mut self,
+        peer: &PeerAddr,
+        request_id: u16,
+        body: &[u8],
+        outbox: &mut Outbox,
+        now: Now,
+    ) {
+        if self.access.right(peer) == Right::Admin {
+            return self.serve_fresh(peer, request_id, body, outbox, now);
+        }
+        let before = self.counters.protocol_errors.get();
+        self.errors_muted = self.errors.is_spent(peer.ip(), now);
+        self.serve_fresh(peer, request_id, body, outbox, now);
+        self.errors_muted = false;
+        self.errors.charge(peer.ip(), self.counters.protocol_errors.get() - before);
+    }
+
+    #[cold]
+    fn admit_stranger<'a>(
+        &self,
+        peer: &PeerAddr,
+        request_id: u16,
+        bytes: usize,
+        body: &'a [u8],
+        now: Now,
+        note: bool,
+    ) -> Admission<'a> {
+        let Some(secret) = &self.access.secret else { return Admission::Refused };
+        if let Some((cookie, rest)) = cookie::split(body)
+            && secret.accepts(cookie, peer.ip(), now.unix_s)
+        {
+            return Admission::Serve { request_id, body: rest };
+        }
+        let challenge_bytes = cookie::Secret::CHALLENGE_BYTES + crate::config::limits::FRAME_HEADER_BYTES;
+        if bytes < challenge_bytes {
+            self.counters.refused_peers.add(note as u64);
+            return Admission::Refused;
+        }
+        self.counters.challenges.add(note as u64);
+        Admission::Challenge { request_id }
+    }
+
+    fn note_refused(&self, refused: Refused) {
+        match refused {
+            Refused::Short => self.counters.refused_short.add(1),
+            Refused::Fragment => self.counters.refused_fragments.add(1),
+            Refused::Binary => self.counters.refused_binary.add(1),
+            Refused::Reply => self.counters.refused_replies.add(1),
+        }
+    }
+}
+
+/// Errors per source address and second: a sender that only makes errors is not worth answers, and if it is forged, its
+/// victim is spared.
+///
+/// A table of [`ERROR_SOURCES`] counts, by a seeded hash of the address; two sources may share a count, and then share
+/// its bound. No memory grows with the number of sources.
+pub(super) struct ErrorBudget {
+    hasher: foldhash::fast::RandomState,
+    second: u64,
+    counts: Box<[u8; ERROR_SOURCES]>,
+}
+
+impl ErrorBudget {
+    pub(super) fn new() -> ErrorBudget {
+        ErrorBudget {
+            hasher: foldhash::fast::RandomState::default(),
+            second: 0,
+            counts: Box::new([0; ERROR_SOURCES]),
+        }
+    }
+
+    /// Whether `ip` has used up its errors of this second.
+    pub(super) fn is_spent(&mut self, ip: IpAddr, now: Now) -> bool {
+        if self.second != now.s() {
+            self.second = now.s();
+            self.counts.fill(0);
+        }
+        self.counts[self.index(ip)] >= SOURCE_ERRORS_PER_S
+    }
+
+    /// Notes `errors` of `ip`.
+    pub(super) fn charge(&mut self, ip: IpAddr, errors: u64) {
+        let index = self.index(ip);
+        self.counts[index] = self.counts[index].saturating_add(errors.min(255) as u8);
+    }
+
+    fn index(&self, ip: IpAddr) -> usize {
+        let mut hasher = self.hasher.build_hasher();
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => hasher.write(&ip.octets()),
+            IpAddr::V6(ip) => hasher.write(&ip.octets()),
+        }
+        hasher.finish() as usize % ERROR_SOURCES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_answered_up_to_the_bound_and_again_in_the_next_second() {
+        let mut budget = ErrorBudget::new();
+        let (ip, second): (IpAddr, u64) = ("192.0.2.1".parse().unwrap(), 1_000_000_000);
+        let now = Now { ns: 5 * second, unix_s: 0 };
+        for _ in 0..SOURCE_ERRORS_PER_S {
+            assert!(!budget.is_spent(ip, now));
+            budget.charge(ip, 1);
+        }
+        assert!(budget.is_spent(ip, now));
+        assert!(!budget.is_spent(ip, Now { ns: 6 * second, unix_s: 0 }));
+        budget.charge(ip, 100_000);
+        assert!(budget.is_spent(ip, Now { ns: 6 * second, unix_s: 0 }));
+    }
+}

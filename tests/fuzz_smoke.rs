@@ -1,0 +1,129 @@
+//! The fuzz targets with drawn bytes: half noise, half words of the protocol in any order. 25,000 executions a target
+//! here; `scripts/fuzz` runs the same targets under libFuzzer for as long as it is told to, and
+//! `SHERWOOD_FUZZ_EXECUTIONS` makes this one longer.
+
+#[path = "../fuzz/src/targets.rs"]
+mod targets;
+
+use sherwood::load::random::Random;
+
+const EXECUTIONS: u64 = 25_000;
+
+fn drive(seed: u64, target: fn(&[u8]), draw: fn(&mut Random) -> Vec<u8>) {
+    let executions = std::env::var("SHERWOOD_FUZZ_EXECUTIONS")
+        .map_or(EXECUTIONS, |text| text.parse().expect("SHERWOOD_FUZZ_EXECUTIONS is a number"));
+    let mut random = Random::new(seed);
+    for i in 0..executions {
+        let data = draw(&mut random);
+        let run = std::panic::AssertUnwindSafe(|| target(&data));
+        if std::panic::catch_unwind(run).is_err() {
+            panic!("execution {i} of seed {seed}: {}", data.escape_ascii());
+        }
+    }
+}
+
+fn noise(random: &mut Random) -> Vec<u8> {
+    (0..random.below(300)).map(|_| random.bits() as u8).collect()
+}
+
+/// Words of the protocol and numbers, some of them damaged.
+fn words(random: &mut Random) -> Vec<u8> {
+    const WORDS: &[&[u8]] = &[
+        b"get",
+        b"gets",
+        b"gat",
+        b"gats",
+        b"set",
+        b"add",
+        b"replace",
+        b"append",
+        b"prepend",
+        b"cas",
+        b"delete",
+        b"incr",
+        b"decr",
+        b"touch",
+        b"version",
+        b"verbosity",
+        b"stats",
+        b"flush_all",
+        b"quit",
+        b"mg",
+        b"ms",
+        b"md",
+        b"ma",
+        b"me",
+        b"mn",
+        b"noreply",
+        b"k",
+        b"key",
+        b"0",
+        b"1",
+        b"2",
+        b"5",
+        b"-1",
+        b"4294967296",
+        b"18446744073709551616",
+        b"b",
+        b"v",
+        b"q",
+        b"q",
+        b"N30",
+        b"R30",
+        b"T0",
+        b"C1",
+        b"E1",
+        b"MA",
+        b"Oabc",
+        b"I",
+        b"x",
+        b"k",
+        b"c",
+        b"YQ==",
+    ];
+    let mut body = Vec::new();
+    for _ in 0..random.below(40) {
+        body.extend_from_slice(WORDS[random.below(WORDS.len() as u64) as usize]);
+        let end: &[u8] = match random.below(8) {
+            0 => b"\r\n",
+            1 => b"\n",
+            2 => b" 0 0 2\r\nab\r\n",
+            3 => b"",
+            _ => b" ",
+        };
+        body.extend_from_slice(end);
+    }
+    if random.below(4) == 0 && !body.is_empty() {
+        let at = random.below(body.len() as u64) as usize;
+        body[at] = random.bits() as u8;
+    }
+    body
+}
+
+fn framed(random: &mut Random) -> Vec<u8> {
+    let body = if random.below(2) == 0 { words(random) } else { noise(random) };
+    let total = random.below(3) as u8;
+    [&[random.bits() as u8, 1, 0, 0, 0, total, 0, 0][..], &body].concat()
+}
+
+#[test]
+fn frames() {
+    drive(1, targets::frame, framed);
+    drive(2, targets::frame, noise);
+}
+
+#[test]
+fn requests() {
+    drive(3, targets::request, words);
+    drive(4, targets::request, noise);
+}
+
+#[test]
+fn replies() {
+    drive(5, targets::reply, noise);
+}
+
+#[test]
+fn tables() {
+    drive(6, targets::table, noise);
+}

@@ -1,0 +1,157 @@
+//! Addresses that nobody vouches for: challenged, never answered with more bytes than they sent, and with a cookie
+//! served as far as data goes. Loopback plays the network here: the server is told to distrust it.
+
+mod support;
+
+use sherwood::config::serve::{Io, Options};
+use sherwood::server::Server;
+use sherwood::stats::counters::{Counter, WorkerCounters};
+use sherwood::worker::cookie::Secret;
+use support::config;
+use support::peer::Peer;
+
+const SECRET: &[u8] = b"what nobody outside can guess";
+
+fn start() -> Server {
+    let mut config = config(Io::Mmsg, 1);
+    config.access.secret = Some(Secret::new(SECRET).unwrap());
+    config.access.distrust_loopback = true;
+    Server::start(config, &|_| ()).unwrap()
+}
+
+/// Asks for a challenge, and puts the cookie before all requests from now on.
+fn validate(peer: &mut Peer) {
+    let id = peer.send_plain(b"cookie ????????????????\r\nmn\r\n");
+    let challenge = peer.reply(id);
+    let digits = challenge.strip_prefix(b"COOKIE ").expect("a challenge");
+    peer.set_preface(&[b"cookie ", digits].concat());
+}
+
+fn count(server: &Server, pick: fn(&WorkerCounters) -> &Counter) -> u64 {
+    pick(&server.figures().workers[0]).get()
+}
+
+#[test]
+fn no_command_of_a_stranger_is_amplified_or_done() {
+    let server = start();
+    let mut peer = Peer::new(server.addr());
+    validate(&mut peer);
+    let value = "x".repeat(1000);
+    assert_eq!(peer.ask(format!("set large 0 0 1000\r\n{value}\r\n").as_bytes()), b"STORED\r\n");
+    let mut stranger = Peer::new(server.addr());
+    let commands: [&[u8]; 24] = [
+        b"get large\r\n",
+        b"gets large\r\n",
+        b"gat 5 large\r\n",
+        b"mg large v\r\n",
+        b"get large large large large large\r\n",
+        b"set a 0 0 1\r\nx\r\n",
+        b"add a 0 0 1\r\nx\r\n",
+        b"cas large 0 0 1 1\r\nx\r\n",
+        b"append large 0 0 1\r\nx\r\n",
+        b"ms a 1\r\nx\r\n",
+        b"ma n N0 v\r\n",
+        b"mg a N30 v\r\n",
+        b"md large\r\n",
+        b"delete large\r\n",
+        b"incr large 1\r\n",
+        b"touch large 1\r\n",
+        b"version\r\n",
+        b"stats\r\n",
+        b"flush_all\r\n",
+        b"verbosity 1\r\n",
+        b"mn\r\n",
+        b"nonsense\r\n",
+        b"cookie 0123456789abcdef\r\nget large\r\n",
+        b"cookie 0123456789abcdef\r\nflush_all\r\n",
+    ];
+    for command in commands {
+        for padding in 0..3 {
+            // More of the same, as an attacker would have it.
+            let body = command.repeat(1 + padding * 3);
+            stranger.send_plain(&body);
+            // The fence of one who may ask.
+            stranger.set_preface(peer.preface());
+            let got = stranger.until_fence();
+            assert!(got.len() <= body.len(), "{} -> {}", body.escape_ascii(), got.escape_ascii());
+            assert!(
+                got.is_empty() || got.starts_with(b"COOKIE ") && got.len() == 25,
+                "{}",
+                got.escape_ascii()
+            );
+            // Small datagrams are answered by nothing at all.
+            assert_eq!(got.is_empty(), body.len() < 25);
+        }
+    }
+    assert_eq!(peer.ask(b"mg large s\r\nget a n\r\n"), b"HD s1000\r\nEND\r\n");
+    assert!(count(&server, |w| &w.challenges) > 0 && count(&server, |w| &w.refused_peers) > 0);
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_cookie_admits_to_data_and_to_nothing_else() {
+    let server = start();
+    let mut peer = Peer::new(server.addr());
+    validate(&mut peer);
+    assert_eq!(peer.ask(b"set a 0 0 1\r\nx\r\nget a\r\n"), b"STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\n");
+    assert_eq!(peer.ask(b"mg a v\r\nms b 1\r\n7\r\nincr b 1\r\n"), b"VA 1\r\nx\r\nHD\r\n8\r\n");
+    for command in [&b"stats\r\n"[..], b"flush_all\r\n", b"verbosity 1\r\n", b"cache_memlimit 100\r\n"] {
+        assert_eq!(peer.ask(command), b"CLIENT_ERROR command not allowed\r\n");
+    }
+    assert_eq!(peer.ask(b"get a\r\n"), b"VALUE a 0 1\r\nx\r\nEND\r\n");
+    server.stop().unwrap();
+}
+
+#[test]
+fn errors_of_one_source_are_bounded() {
+    let server = start();
+    let mut peer = Peer::new(server.addr());
+    validate(&mut peer);
+    let mut answered = 0;
+    // Far more than the bound, in however many seconds this takes.
+    for _ in 0..100 {
+        answered +=
+            peer.ask(&[&b"nonsense\r\n".repeat(50)[..], b"mn\r\n"].concat()).len() / b"ERROR\r\n".len();
+    }
+    assert!(answered < 5_000, "{answered} of 5000 errors were answered");
+    assert!(count(&server, |w| &w.errors_muted) > 0);
+    // Commands that are right are served all the same.
+    assert_eq!(peer.ask(b"set a 0 0 1\r\nx\r\n"), b"STORED\r\n");
+    server.stop().unwrap();
+}
+
+#[test]
+fn whoever_is_trusted_may_send_a_cookie_all_the_same() {
+    let server = Server::start(config(Io::Mmsg, 1), &|_| ()).unwrap();
+    let mut peer = Peer::new(server.addr());
+    assert_eq!(peer.ask(b"cookie 0123456789abcdef\r\nmn\r\n"), b"MN\r\n");
+    server.stop().unwrap();
+}
+
+#[test]
+fn an_error_line_is_not_answered_so_that_two_servers_do_not_talk_for_ever() {
+    let server = Server::start(config(Io::Mmsg, 1), &|_| ()).unwrap();
+    let mut peer = Peer::new(server.addr());
+    for line in [&b"ERROR\r\n"[..], b"CLIENT_ERROR bad data chunk\r\n", b"SERVER_ERROR busy\r\n"] {
+        peer.send(line);
+        assert_eq!(peer.until_fence(), b"");
+    }
+    assert_eq!(count(&server, |w| &w.refused_replies), 3);
+    server.stop().unwrap();
+}
+
+#[test]
+fn an_open_address_needs_a_network_or_a_secret() {
+    let options = |secret| Options {
+        listen: Some("0.0.0.0:0".parse().unwrap()),
+        secret_file: secret,
+        ..Options::default()
+    };
+    assert!(options(None).check().unwrap_err().contains("--secret-file"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, SECRET).unwrap();
+    assert!(options(Some(file.clone())).check().is_ok());
+    std::fs::write(&file, b"short").unwrap();
+    assert!(options(Some(file)).check().unwrap_err().contains("at least 16"));
+}
