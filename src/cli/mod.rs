@@ -4,7 +4,6 @@ pub mod hist;
 pub mod load;
 pub mod serve;
 pub mod simulate;
-pub mod top;
 pub mod topo;
 
 use clap::{Parser, Subcommand};
@@ -33,8 +32,6 @@ enum Command {
     Simulate(simulate::Args),
     /// Show what hwloc sees and where each thread and byte would go
     Topo(topo::Args),
-    /// Live view of a running server
-    Top(top::Args),
 }
 
 impl Cli {
@@ -49,7 +46,6 @@ impl Cli {
             Command::Hist(args) => hist::run(args),
             Command::Simulate(args) => simulate::run(args),
             Command::Topo(args) => topo::run(args),
-            Command::Top(args) => top::run(args),
         }
     }
 }
