@@ -155,12 +155,12 @@ impl Digits {
     }
 }
 
-/// Whether `key` is a key: 1 to 250 bytes, none of them a space or one of the control characters 0x00 to 0x0f, among
-/// which are all that end a line, a word or a string somewhere. memcached takes every byte that does not end a word, and
+/// Whether `key` is a key: 1 to 250 bytes, none of them a space, a delete, or one of the control characters 0x00 to
+/// 0x0f, among which are all that end a line, a word or a string somewhere. memcached takes every byte that does not end a word, and
 /// public tools (memaslap) make keys of 0x10 to 0x1f.
 #[inline]
 pub fn is_key(key: &[u8]) -> bool {
-    let plain = key.iter().fold(true, |plain, &b| plain & ((b > b' ') | (b & 0xf0 == 0x10)));
+    let plain = key.iter().fold(true, |plain, &b| plain & ((b > b' ') | (b & 0xf0 == 0x10)) & (b != 0x7f));
     plain && !key.is_empty() && key.len() <= KEY_BYTES_MAX
 }
 
@@ -200,10 +200,10 @@ mod tests {
     #[test]
     fn keys_have_no_spaces_and_nothing_that_ends_a_line_or_a_string() {
         assert!(
-            is_key(b"\x10\x7f\x80") && is_key(b"a") && is_key(&[b'x'; 250]) && is_key("schlüssel".as_bytes())
+            is_key(b"\x10\x1f\x80") && is_key(b"a") && is_key(&[b'x'; 250]) && is_key("schlüssel".as_bytes())
         );
         assert!(
-            !is_key(b"") && !is_key(&[b'x'; 251]) && !is_key(b"a\tb") && !is_key(b"a\x01") && !is_key(b"a\0")
+            !is_key(b"") && !is_key(&[b'x'; 251]) && !is_key(b"a\tb") && !is_key(b"a\x01") && !is_key(b"a\x7f") && !is_key(b"a\0")
         );
     }
 }
