@@ -53,15 +53,7 @@ impl MmsgPort {
         outbox.arrange();
         let mut runs = outbox.runs(self.segments_max);
         loop {
-            self.envelopes.clear();
-            while !self.envelopes.is_full()
-                && let Some(run) = runs.next()
-            {
-                counters.datagrams_sent.add(run.count() as u64);
-                counters.bytes_written.add(run.frames().map(|frame| frame.length as u64).sum());
-                counters.sends.add(1);
-                self.envelopes.seal(outbox, &run);
-            }
+            self.envelopes.fill(outbox, &mut runs, counters);
             self.send_envelopes(counters);
             if !self.envelopes.is_full() {
                 return;

@@ -1,6 +1,7 @@
-//! memcached's 8-byte UDP frame header: request id, sequence, total, reserved; 16 bits each, big-endian.
+//! The frame header as a client sees it: what it sends is one datagram, what it gets has a place in a message.
 
 use crate::config::limits::FRAME_HEADER_BYTES;
+use crate::protocol::frame::Header;
 
 /// The header of one datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,20 +22,15 @@ impl Frame {
 
     /// Its eight bytes; reserved is 0.
     pub fn encode(self) -> [u8; FRAME_HEADER_BYTES] {
-        let mut out = [0; FRAME_HEADER_BYTES];
-        out[0..2].copy_from_slice(&self.request_id.to_be_bytes());
-        out[2..4].copy_from_slice(&self.sequence.to_be_bytes());
-        out[4..6].copy_from_slice(&self.total.to_be_bytes());
-        out
+        let Frame { request_id, sequence, total } = self;
+        Header { request_id, sequence, total, reserved: 0 }.to_bytes()
     }
 
     /// Splits a datagram into header and body; `None` if it is too short or its sequence is not below its total.
     #[inline]
     pub fn decode(datagram: &[u8]) -> Option<(Frame, &[u8])> {
-        let (head, body) = datagram.split_first_chunk::<FRAME_HEADER_BYTES>()?;
-        let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
-        let frame = Frame { request_id: word(0), sequence: word(2), total: word(4) };
-        (frame.sequence < frame.total).then_some((frame, body))
+        let (Header { request_id, sequence, total, .. }, body) = Header::split(datagram)?;
+        (sequence < total).then_some((Frame { request_id, sequence, total }, body))
     }
 }
 

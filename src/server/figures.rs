@@ -69,7 +69,6 @@ impl Figures {
 
     fn general(&self, text: &mut String) {
         let now = self.clock.now();
-        let workers = |pick: fn(&WorkerCounters) -> &Counter| sum(self.workers.iter().map(|w| pick(w).get()));
         let owners = |pick: fn(&OwnerCounters) -> &Counter| sum(self.owners.iter().map(|o| pick(o).get()));
         stat(text, "pid", std::process::id());
         stat(text, "uptime", now.s());
@@ -87,14 +86,12 @@ impl Figures {
         stat(text, "bytes", owners(|o| &o.item_bytes));
         let evicted = owners(|o| &o.evicted_by_policy) + owners(|o| &o.evicted_by_pressure);
         stat(text, "evictions", evicted + owners(|o| &o.evicted_by_crowding));
-        stat(text, "get_flushed", 0);
         for (i, (name, ..)) in OwnerCounters::default().list().into_iter().enumerate() {
             stat(text, name, sum(self.owners.iter().map(|owner| owner.list()[i].2.get())));
         }
         for (i, (name, ..)) in WorkerCounters::default().list().into_iter().enumerate() {
             stat(text, name, sum(self.workers.iter().map(|worker| worker.list()[i].2.get())));
         }
-        let _ = workers;
     }
 
     fn policy(&self, text: &mut String) {

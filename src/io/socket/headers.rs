@@ -8,6 +8,7 @@
 use crate::config::limits::TRAIN_SEGMENTS_MAX;
 use crate::io::outbox::{Outbox, Run};
 use crate::io::peer::PeerAddr;
+use crate::stats::counters::WorkerCounters;
 
 /// Bytes of control data that a received message may carry: the train's segment size and the drop count.
 pub const CONTROL_BYTES: usize = 64;
@@ -49,11 +50,6 @@ impl Envelopes {
         }
     }
 
-    /// Starts again with the first envelope.
-    pub fn clear(&mut self) {
-        self.sealed = 0;
-    }
-
     /// Sealed envelopes.
     pub fn count(&self) -> usize {
         self.sealed
@@ -69,8 +65,26 @@ impl Envelopes {
         self.datagrams[index] as usize
     }
 
+    /// Starts again and puts as many of `runs` into envelopes as there are.
+    pub fn fill<'o>(
+        &mut self,
+        outbox: &'o Outbox,
+        runs: &mut impl Iterator<Item = Run<'o>>,
+        counters: &WorkerCounters,
+    ) {
+        self.sealed = 0;
+        while !self.is_full()
+            && let Some(run) = runs.next()
+        {
+            counters.datagrams_sent.add(run.count() as u64);
+            counters.bytes_written.add(run.frames().map(|frame| frame.length as u64).sum());
+            counters.sends.add(1);
+            self.seal(outbox, &run);
+        }
+    }
+
     /// Puts a run into the next envelope. Its bytes stay in `outbox`, which must not change before it is sent.
-    pub fn seal(&mut self, outbox: &Outbox, run: &Run<'_>) {
+    fn seal(&mut self, outbox: &Outbox, run: &Run<'_>) {
         let envelope = &mut self.envelopes[self.sealed];
         let mut pieces = 0;
         let mut end = usize::MAX;

@@ -104,15 +104,7 @@ impl UringPort {
         outbox.arrange();
         let mut runs = outbox.runs(self.segments_max);
         loop {
-            self.envelopes.clear();
-            while !self.envelopes.is_full()
-                && let Some(run) = runs.next()
-            {
-                counters.datagrams_sent.add(run.count() as u64);
-                counters.bytes_written.add(run.frames().map(|frame| frame.length as u64).sum());
-                counters.sends.add(1);
-                self.envelopes.seal(outbox, &run);
-            }
+            self.envelopes.fill(outbox, &mut runs, counters);
             for index in 0..self.envelopes.count() {
                 let send = opcode::SendMsg::new(SOCKET, self.envelopes.header(index))
                     .flags((libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32)
