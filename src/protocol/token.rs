@@ -203,7 +203,12 @@ mod tests {
             is_key(b"\x10\x1f\x80") && is_key(b"a") && is_key(&[b'x'; 250]) && is_key("schlüssel".as_bytes())
         );
         assert!(
-            !is_key(b"") && !is_key(&[b'x'; 251]) && !is_key(b"a\tb") && !is_key(b"a\x01") && !is_key(b"a\x7f") && !is_key(b"a\0")
+            !is_key(b"")
+                && !is_key(&[b'x'; 251])
+                && !is_key(b"a\tb")
+                && !is_key(b"a\x01")
+                && !is_key(b"a\x7f")
+                && !is_key(b"a\0")
         );
     }
 }
