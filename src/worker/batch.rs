@@ -17,8 +17,8 @@ use crate::worker::admission::Admission;
 use crate::worker::{Core, Worker};
 use arrayvec::ArrayVec;
 
-/// Datagrams that are served one by one.
-type Alone = ArrayVec<u16, TICK_READS_MAX>;
+/// Datagrams that are served one by one: as many as a batch has, and those of the batch that only an owner can settle.
+type Alone = ArrayVec<u16, { 2 * TICK_READS_MAX }>;
 
 /// Reads of several datagrams.
 struct Batch<'a> {
@@ -81,7 +81,7 @@ impl<P: Port> Worker<P> {
         let Worker { port, inbox, outbox, core, .. } = self;
         let mut batch = Batch::new();
         let mut next = first;
-        while next < inbox.datagrams().len() && !alone.is_full() {
+        while next < inbox.datagrams().len() && alone.len() < TICK_READS_MAX {
             let datagram = inbox.datagrams()[next];
             match batch.join(core, inbox.peer(&datagram), port.bytes(&datagram), next, now) {
                 Joined::Batch | Joined::Refused => {}
@@ -225,7 +225,7 @@ impl<'a> Batch<'a> {
                 break;
             }
             let reads = group.first..group.end;
-            if !alone.is_full() && reads.clone().any(|i| self.needs_owner(core, i, found[i])) {
+            if reads.clone().any(|i| self.needs_owner(core, i, found[i])) {
                 core.counters.unsettled_misses.add(1);
                 alone.push(group.datagram as u16);
                 continue;
@@ -238,7 +238,8 @@ impl<'a> Batch<'a> {
                     Found::Hit(item) => {
                         core.answer_hit(&self.reads[i], self.owners[i], self.hashes[i], item, now, &mut reply)
                     }
-                    Found::Miss | Found::Unsettled => false,
+                    Found::Miss => false,
+                    Found::Unsettled => unreachable!("its datagram is served alone"),
                 };
                 if hit {
                     hits += 1;
