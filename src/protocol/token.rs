@@ -157,7 +157,7 @@ impl Digits {
 
 /// Whether `key` is a key: 1 to 250 bytes, none of them a space, a delete, or one of the control characters 0x00 to
 /// 0x0f, among which are all that end a line, a word or a string somewhere. memcached takes every byte that does not end a word, and
-/// public tools (memaslap) make keys of 0x10 to 0x1f.
+/// public tools (memcaslap) make keys of 0x10 to 0x1f.
 #[inline]
 pub fn is_key(key: &[u8]) -> bool {
     let plain = key.iter().fold(true, |plain, &b| plain & ((b > b' ') | (b & 0xf0 == 0x10)) & (b != 0x7f));
