@@ -179,12 +179,6 @@ impl Table {
         (!taken).then(|| Writer::new(Arc::clone(self)))
     }
 
-    /// Uses the scalar scan even where AVX2 is there (tests compare the two, benches measure them).
-    pub fn scalar(mut self: Arc<Table>) -> Arc<Table> {
-        Arc::get_mut(&mut self).expect("a table that nobody else holds yet").scanner = simd::Isa::Scalar;
-        self
-    }
-
     /// Home lines.
     pub fn lines(&self) -> u64 {
         self.geometry.lines()

@@ -8,8 +8,6 @@ use crate::stats::counters::WorkerCounters;
 /// The producing end of a worker's hits.
 pub struct Hits {
     ring: Producer<Hit>,
-    /// Records for which the ring surely has room.
-    room: usize,
     /// One hit in so many is recorded.
     one_in: u32,
     skipped: u32,
@@ -18,14 +16,13 @@ pub struct Hits {
 impl Hits {
     /// Hits of one worker.
     pub fn new(ring: Producer<Hit>) -> Hits {
-        Hits { ring, room: 0, one_in: 1, skipped: 0 }
+        Hits { ring, one_in: 1, skipped: 0 }
     }
 
     /// Once a tick: how much room there is decides how many hits are recorded. All while the ring is at most half
     /// full, one in four beyond, one in sixteen when it is nearly full: the policy sees a sample, not a burst.
     pub fn begin_tick(&mut self) {
-        self.room = self.ring.room();
-        self.one_in = match HIT_RING_RECORDS - self.room.min(HIT_RING_RECORDS) {
+        self.one_in = match HIT_RING_RECORDS.saturating_sub(self.ring.room()) {
             used if used <= HIT_RING_RECORDS / 2 => 1,
             used if used <= HIT_RING_RECORDS / 8 * 7 => 4,
             _ => 16,
@@ -44,10 +41,5 @@ impl Hits {
             Ok(()) => counters.hit_records_sent.add(1),
             Err(_) => counters.hit_records_dropped.add(1),
         }
-    }
-
-    /// One hit in so many is recorded now.
-    pub fn sampled_one_in(&self) -> u32 {
-        self.one_in
     }
 }
