@@ -19,10 +19,14 @@ pub mod limbo;
 #[cfg(not(any(loom, shuttle)))]
 pub mod page;
 #[cfg(not(any(loom, shuttle)))]
+pub mod pool;
+#[cfg(not(any(loom, shuttle)))]
 pub mod slab;
 
 pub use item::{Item, Items, Parts, State};
 #[cfg(not(any(loom, shuttle)))]
-pub use page::{Layout, PagePool};
+pub use page::Layout;
+#[cfg(not(any(loom, shuttle)))]
+pub use pool::PagePool;
 #[cfg(not(any(loom, shuttle)))]
 pub use slab::{Allocation, Slab};

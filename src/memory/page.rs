@@ -1,4 +1,4 @@
-//! Pages: equal pieces of the region, free in a pool that all owners share, or given to one class of one owner.
+//! Pages: equal pieces of the region, each free in the pool, an index's, or given to one class of one owner.
 //!
 //! ```text
 //! page  ┌ bitmap of used slots ┬ slot 0 ┬ slot 1 ┬ …          the bitmap is as long as the class needs, in units of 16 B
@@ -6,9 +6,7 @@
 
 use crate::item_ref::ItemRef;
 use crate::memory::class::Class;
-use crossbeam_queue::ArrayQueue;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// How a region is cut into pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,44 +90,6 @@ impl Slots {
     #[inline]
     pub fn index(&self, layout: &Layout, at: ItemRef) -> usize {
         (at.offset_bytes() % layout.page_bytes - self.header_bytes) / self.slot_bytes
-    }
-}
-
-/// Pages that no owner has.
-#[derive(Debug)]
-pub struct PagePool {
-    layout: Layout,
-    free: ArrayQueue<u32>,
-}
-
-impl PagePool {
-    /// A pool in which all pages of `layout` are free.
-    pub fn new(layout: Layout) -> Arc<PagePool> {
-        let free = ArrayQueue::new(layout.pages.max(1));
-        for page in 0..layout.pages as u32 {
-            free.push(page).expect("the queue holds all pages");
-        }
-        Arc::new(PagePool { layout, free })
-    }
-
-    /// How the region is cut.
-    pub fn layout(&self) -> Layout {
-        self.layout
-    }
-
-    /// Takes a free page.
-    pub fn take(&self) -> Option<usize> {
-        self.free.pop().map(|page| page as usize)
-    }
-
-    /// Gives an empty page back.
-    pub fn give_back(&self, page: usize) {
-        self.free.push(page as u32).expect("a page is given back once, by the owner that took it");
-    }
-
-    /// Free pages now.
-    pub fn free_pages(&self) -> usize {
-        self.free.len()
     }
 }
 
