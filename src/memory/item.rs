@@ -148,6 +148,30 @@ impl Items {
         }
     }
 
+    /// Copies the published item at `from` into the slot of `slot_bytes` at `to`, which the caller owns as in
+    /// [`Items::write`]. What readers and the owner note in `from` from now on is not in the copy.
+    ///
+    /// # Panics
+    /// When the slot is outside the memory or too small.
+    pub fn copy(&self, from: ItemRef, to: ItemRef, slot_bytes: usize) {
+        let item = self.get(from);
+        let bytes = item.bytes();
+        assert!(bytes <= slot_bytes && to.offset_bytes() + slot_bytes <= self.bytes);
+        // Relaxed: a hint, see `last_access_s`. The state is the owner's, who calls this.
+        let (state, access) = (item.state(), item.access_word().load(Ordering::Relaxed));
+        // SAFETY: both slots are in bounds (`get`, the assertion) and do not overlap: `to` is a free slot. What is read
+        // as plain memory never changes after publication; the two atomic words are not, and `to` is nobody else's.
+        unsafe {
+            let base = self.base.add(to.offset_bytes());
+            base.cast::<u64>().write(item.cas());
+            base.add(8).cast::<u64>().write(state.0);
+            base.add(16).cast::<u32>().write(item.lengths);
+            base.add(20).cast::<u32>().write(access);
+            let rest = item.base.add(HEADER_BYTES);
+            base.add(HEADER_BYTES).copy_from_nonoverlapping(rest, bytes - HEADER_BYTES);
+        }
+    }
+
     /// The item at `at`. `at` was read from a slot in this tick, or belongs to the caller, who owns it.
     /// Checked to lie inside the memory, whatever `at` says.
     #[inline]
@@ -378,6 +402,20 @@ mod tests {
 
     fn parts<'a>(key: &'a [u8], value: &'a [u8], flags: u32) -> Parts<'a> {
         Parts { key, value: [value, b""], flags, cas: 7, deadline_ms: 0, generation: 5, now_s: 3 }
+    }
+
+    #[test]
+    fn a_copy_is_the_same_item() {
+        let items = Items::on_heap(4096);
+        let (from, to) = (ItemRef::new(1).unwrap(), ItemRef::new(100).unwrap());
+        items.write(from, 80, &parts(b"key", b"some value", 9));
+        items.get(from).set_state(items.get(from).state().with_deadline_ms(77));
+        items.get(from).note_access(12);
+        items.copy(from, to, 80);
+        let copy = items.get(to);
+        assert_eq!((copy.key(), copy.value(), copy.flags()), (&b"key"[..], &b"some value"[..], 9));
+        assert_eq!((copy.cas(), copy.state(), copy.last_access_s()), (7, items.get(from).state(), 12));
+        assert!(copy.fetched());
     }
 
     #[test]

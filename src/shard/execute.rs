@@ -206,7 +206,7 @@ impl Owner {
             self.slab.release(slot.at);
             return Ok((Outcome::NotStored, None));
         }
-        self.publish_item(hash, slot, &parts)?;
+        self.publish_item(hash, slot, &parts);
         if stale {
             let item = items.get(slot.at);
             item.set_state(item.state().with_stale(true).with_win_sent(win_sent));
@@ -297,7 +297,7 @@ impl Owner {
             now_s: now.s(),
         };
         let (marks, fetched) = (old.state(), old.fetched());
-        self.publish_item(hash, slot, &parts)?;
+        self.publish_item(hash, slot, &parts);
         if counted.in_place {
             let item = items.get(slot.at);
             item.set_state(item.state().with_stale(marks.stale()).with_win_sent(marks.win_sent()));

@@ -219,7 +219,7 @@ impl Owner {
             generation: self.shard().generation(),
             now_s: now.s(),
         };
-        self.publish_item(hash, slot, &parts)?;
+        self.publish_item(hash, slot, &parts);
         let copy = items.get(slot.at);
         copy.set_state(copy.state().with_stale(becomes_stale));
         if fetched && !emptied {
@@ -348,7 +348,7 @@ impl Owner {
             generation: self.shard().generation(),
             now_s: now.s(),
         };
-        self.publish_item(hash, slot, &parts)?;
+        self.publish_item(hash, slot, &parts);
         Ok(slot.at)
     }
 }
