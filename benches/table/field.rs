@@ -3,7 +3,7 @@
 use numa::{Huge, Region, RegionRequest};
 use sherwood::hash::KeyHash;
 use sherwood::memory::class::Class;
-use sherwood::memory::{Items, Layout, PagePool, Parts, Slab};
+use sherwood::memory::{Items, Layout, PagePool, Parts, Slab, Value};
 use sherwood::table::{Lookup, SlotMemory, Table, Upsert, Writer};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -94,15 +94,15 @@ impl Field {
     pub fn insert_hashed(&mut self, number: u64, Lookup { key, hash }: Lookup<'_>) {
         let parts = Parts {
             key,
-            value: [&self.value, b""],
+            value: [self.value[..].into(), Value::EMPTY],
             flags: 0,
             cas: number,
             deadline_ms: 0,
             generation: 0,
             now_s: 0,
         };
-        let slot = self.slab.allocate(parts.bytes()).expect("room for all");
-        self.items.write(slot.at, slot.slot_bytes, &parts);
+        let slot = self.slab.allocate(parts.size().bytes()).expect("room for all");
+        self.items.write(slot.at, slot.slot_bytes, &[], &parts);
         match self.writer.upsert(&self.items, hash, key, slot.at) {
             Upsert::Inserted => {}
             // One reader at most, and it is this thread: what is replaced is free at once.

@@ -85,7 +85,9 @@ pub fn reply(data: &[u8]) {
         let mark = reply.mark();
         let value = vec![op[1]; op[2] as usize * 41];
         let cas = (op[0] & 2 != 0).then_some(op[1] as u64);
-        reply.put_value(b"key", op[0] as u32 >> 2, &value, cas);
+        reply.put_value_head(b"key", op[0] as u32 >> 2, value.len(), cas);
+        reply.put(&value);
+        reply.put(b"\r\n");
         if op[0] & 1 == 1 {
             reply.rewind(mark);
             continue;

@@ -11,6 +11,8 @@
 //! Not here: who is evicted (`crate::policy`, `crate::shard`), how keys lead to items (`crate::table`), where the
 //! region lies (`numa`).
 
+#[cfg(not(any(loom, shuttle)))]
+mod chunks;
 pub mod class;
 pub mod grace;
 pub mod item;
@@ -23,7 +25,7 @@ pub mod pool;
 #[cfg(not(any(loom, shuttle)))]
 pub mod slab;
 
-pub use item::{Item, Items, Parts, State};
+pub use item::{Item, Items, Parts, Size, State, Value};
 #[cfg(not(any(loom, shuttle)))]
 pub use page::Layout;
 #[cfg(not(any(loom, shuttle)))]

@@ -6,6 +6,7 @@
 
 use crate::item_ref::ItemRef;
 use crate::memory::class::Class;
+use crate::memory::item::Chunks;
 use std::ops::Range;
 
 /// How a region is cut into pages.
@@ -47,14 +48,22 @@ impl Layout {
 
     /// Where the slots of a page of `class` are.
     pub fn slots(&self, class: Class) -> Slots {
-        let slot_bytes = class.slot_bytes();
+        let slot_bytes = match class {
+            Class::CHUNK => self.chunks().slot_bytes(),
+            class => class.slot_bytes(),
+        };
         // A bitmap for as many slots as would fit without it: at most one word too long.
         let words = (self.page_bytes / slot_bytes).div_ceil(64);
         let header_bytes = (words * 8).next_multiple_of(ItemRef::UNIT_BYTES);
         Slots { slot_bytes, header_bytes, count: (self.page_bytes - header_bytes) / slot_bytes }
     }
 
-    /// Largest item that a page can hold, in bytes.
+    /// How long values are cut.
+    pub fn chunks(&self) -> Chunks {
+        Chunks::of_page(self.page_bytes)
+    }
+
+    /// Largest slot that a page can hold, in bytes.
     pub fn item_bytes_max(&self) -> usize {
         self.page_bytes - ItemRef::UNIT_BYTES
     }

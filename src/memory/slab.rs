@@ -20,7 +20,7 @@ const NO_PAGE: u32 = u32::MAX;
 
 /// One owner's memory.
 pub struct Slab {
-    items: Items,
+    pub(super) items: Items,
     pool: Arc<PagePool>,
     layout: Layout,
     pages: Box<[Page]>,
@@ -29,11 +29,14 @@ pub struct Slab {
     class_pages: [u32; CLASSES_MAX],
     /// Free slots of pages that are not closed.
     class_free: [u32; CLASSES_MAX],
-    limbo: Limbo,
+    pub(super) limbo: Limbo,
+    /// Chunks that were taken for the item that is being built.
+    pub(super) chunks: Vec<ItemRef>,
     used_bytes: usize,
     used_slots: usize,
     pages_held: usize,
     closed_pages: usize,
+    chunk_slots: usize,
 }
 
 /// A slot to write an item into.
@@ -67,35 +70,44 @@ impl Slab {
         let layout = pool.layout();
         assert!(layout.pages * layout.page_bytes <= items.bytes());
         Slab {
-            items,
             layout,
             pages: vec![FREE_PAGE; layout.pages].into_boxed_slice(),
             partial: [NO_PAGE; CLASSES_MAX],
             class_pages: [0; CLASSES_MAX],
             class_free: [0; CLASSES_MAX],
-            limbo: Limbo::default(),
+            limbo: Limbo::new(Self::chunks_max(&items) + 1),
+            chunks: Vec::with_capacity(Self::chunks_max(&items)),
+            items,
             used_bytes: 0,
             used_slots: 0,
             pages_held: 0,
             closed_pages: 0,
+            chunk_slots: 0,
             pool,
         }
     }
 
     /// A slot for `bytes` bytes; `None` when neither a page of the class nor the pool has one.
     pub fn allocate(&mut self, bytes: usize) -> Option<Allocation> {
-        let class = Class::of(bytes);
+        self.allocate_class(Class::of(bytes))
+    }
+
+    /// As [`Slab::allocate`], of a class.
+    pub fn allocate_class(&mut self, class: Class) -> Option<Allocation> {
         if self.partial[class.index()] == NO_PAGE {
             self.take_page(class)?;
         }
         self.allocate_in_class(class)
     }
 
-    /// As [`Slab::allocate`], in a page that this owner has: of the class, or of one that is larger, up to twice the size.
-    pub fn allocate_near(&mut self, bytes: usize) -> Option<Allocation> {
+    /// As [`Slab::allocate_class`], in a page that this owner has: of the class, or of one that is larger, up to twice the
+    /// size. Chunks are of one size.
+    pub fn allocate_near(&mut self, class: Class) -> Option<Allocation> {
         const CLASSES_PER_DOUBLING: usize = 8;
-        let class = Class::of(bytes).index();
-        let near = class..(class + CLASSES_PER_DOUBLING).min(CLASSES_MAX);
+        if class == Class::CHUNK {
+            return self.allocate_in_class(class);
+        }
+        let near = class.index()..(class.index() + CLASSES_PER_DOUBLING).min(Class::CHUNK.index());
         near.map(Class::from_index).find_map(|class| self.allocate_in_class(class))
     }
 
@@ -110,6 +122,7 @@ impl Slab {
         self.used_bytes += slots.slot_bytes;
         self.used_slots += 1;
         self.class_free[class.index()] -= 1;
+        self.chunk_slots += (class == Class::CHUNK) as usize;
         Some(Allocation { at: slots.item(&self.layout, page, index), slot_bytes: slots.slot_bytes })
     }
 
@@ -133,6 +146,7 @@ impl Slab {
         word.store(before & !(1 << (index % 64)), Ordering::Relaxed);
         self.used_bytes -= slots.slot_bytes;
         self.used_slots -= 1;
+        self.chunk_slots -= (class == Class::CHUNK) as usize;
         self.return_slot(page, class, index, &slots);
     }
 
@@ -164,8 +178,9 @@ impl Slab {
         self.pages[page].closed
     }
 
-    /// Retires an item that was just unlinked; its slot is free after grace.
-    pub fn retire(&mut self, at: ItemRef) {
+    /// Retires one slot that nothing leads to any more; it is free after grace. Of an item that was cut see
+    /// [`Slab::retire`].
+    pub fn retire_slot(&mut self, at: ItemRef) {
         self.limbo.push(at);
     }
 
@@ -189,7 +204,8 @@ impl Slab {
 
     /// Size of the slot of an item of this owner, in bytes.
     pub fn slot_bytes(&self, at: ItemRef) -> usize {
-        self.pages[self.layout.page_of(at)].class.expect("an item of this owner").slot_bytes()
+        let class = self.pages[self.layout.page_of(at)].class.expect("an item of this owner");
+        self.layout.slots(class).slot_bytes
     }
 
     /// Whether the page of `at` belongs to this owner.
@@ -207,8 +223,9 @@ impl Slab {
         self.pages[page].used as usize
     }
 
-    /// The first used slot of `page` at or behind slot `from`: its number and item. Items in limbo are used as well.
-    pub fn next_used(&self, page: usize, from: usize) -> Option<(usize, ItemRef)> {
+    /// The first used slot of `page` at or behind slot `from`: its number and what is there, an item or a chunk. What is in
+    /// limbo is used as well.
+    pub fn next_used_slot(&self, page: usize, from: usize) -> Option<(usize, ItemRef)> {
         let slots = self.layout.slots(self.pages[page].class?);
         let words = self.items.words(slots.bitmap(&self.layout, page));
         let mut mask = !0u64 << (from % 64);
@@ -242,6 +259,11 @@ impl Slab {
     /// Bytes of all used slots.
     pub fn used_bytes(&self) -> usize {
         self.used_bytes
+    }
+
+    /// Bytes of all used slots that are chunks.
+    pub fn chunk_bytes(&self) -> usize {
+        self.chunk_slots * self.layout.chunks().slot_bytes()
     }
 
     /// Used slots.
@@ -401,7 +423,7 @@ mod tests {
             }
             for page in 0..12 {
                 let mut from = 0;
-                while let Some((index, at)) = slab.next_used(page, from) {
+                while let Some((index, at)) = slab.next_used_slot(page, from) {
                     prop_assert!(model.contains_key(&at));
                     from = index + 1;
                 }

@@ -41,7 +41,7 @@ pub fn memory(config: &Config, plan: &Plan, progress: &(dyn Fn(usize) + Sync)) -
     let (reports, layout) = (vec![region.report()], Layout::of(region.bytes(), workers));
     let lines = index_lines(config, workers);
     let index_pages = (Table::slots_for(lines) * size_of::<u64>()).div_ceil(layout.page_bytes);
-    let items = Items::in_region(Arc::new(region));
+    let items = Items::in_region(Arc::new(region)).with_chunks(layout.chunks());
     let words: Arc<dyn SlotMemory> = Arc::new(items.clone());
     let first_word = |shard: usize| shard * index_pages * layout.page_bytes / size_of::<u64>();
     let tables = (0..workers).map(|shard| Table::new(Arc::clone(&words), first_word(shard), lines)).collect();

@@ -98,6 +98,7 @@ impl Server {
                 events: Events::new(events, pool.layout()),
                 commands,
                 counters: Arc::new(OwnerCounters::default()),
+                value_bytes_max: config.value_bytes_max,
             });
         }
         let (round, policies) = policy::round(&config, &pool, owner_ends, hit_ends);

@@ -39,6 +39,8 @@ enum Phase {
     Retiring(Stamp, Range<usize>),
 }
 
+/// Steps in which the budget changes while chunks come and go.
+const BUDGET_STEPS: u64 = 64;
 const WORD_BYTES: usize = size_of::<u64>();
 /// How long to wait after the pool had no run.
 const ASK_AGAIN_MS: u64 = 1000;
@@ -61,9 +63,13 @@ impl Owner {
         }
     }
 
-    /// Tells the policy how many bytes of slots this owner may keep, when that has changed.
+    /// Tells the policy how many bytes of slots this owner may keep, when that has changed. The policy knows the slots of
+    /// items, not the chunks of long values: what these take is not in the budget, in steps, so that it is told seldom.
     fn announce_budget(&mut self) {
-        let bytes = self.slab.pool().budget_bytes(self.shards().count());
+        let budget_bytes = self.slab.pool().budget_bytes(self.shards().count());
+        let step = (budget_bytes / BUDGET_STEPS).max(1);
+        let chunk_bytes = (self.slab.chunk_bytes() as u64).next_multiple_of(step);
+        let bytes = budget_bytes.saturating_sub(chunk_bytes).max(step);
         if bytes != self.growth.budget_bytes {
             self.growth.budget_bytes = bytes;
             self.events.send(Event::Budget { bytes });

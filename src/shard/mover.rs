@@ -30,6 +30,8 @@ use crate::shard::owner::{Owner, upper};
 #[derive(Debug, Default)]
 pub struct Mover {
     at: Option<Task>,
+    /// What was under way when pressure asked for a page.
+    parked: Option<Task>,
     /// A page of this class is wanted by pressure.
     asked: Option<Class>,
     /// When to look for a sparse page again, in ms since the server epoch.
@@ -68,6 +70,10 @@ impl Owner {
 
     /// A tick's work; says whether there is more.
     pub(super) fn tidy(&mut self, now: Now) -> bool {
+        if self.mover.asked.is_some() && self.mover.parked.is_none() {
+            // A store may be waiting: its page comes first.
+            self.mover.parked = self.mover.at.take_if(|task| !task.evicts);
+        }
         let Some(mut task) = self.mover.at.or_else(|| self.next_task(now)) else { return false };
         let is_short = self.slab.pool().free_pages() == 0;
         let items_max = if is_short { 8 * TICK_MOVE_ITEMS } else { TICK_MOVE_ITEMS };
@@ -76,21 +82,26 @@ impl Owner {
             if self.slab.limbo().is_full() || bytes >= TICK_MOVE_BYTES {
                 break;
             }
-            let Some((index, item)) = self.slab.next_used(task.page, task.slot) else {
+            let Some((index, at)) = self.slab.next_used_slot(task.page, task.slot) else {
                 // What is left of the page is in limbo.
                 self.counters.pages_moved.add(1);
                 self.mover.at = None;
                 return true;
             };
             if task.evicts {
-                let evicted = self.evict(item);
+                let evicted = self.evict(self.slab.item_of(at));
                 self.counters.evicted_by_pressure.add(evicted as u64);
             } else {
-                match self.relocate(item, now) {
+                match self.relocate(at, now) {
                     Moved::Done(copied) => bytes += copied,
                     Moved::NoRoom(class) => {
                         self.evict_coldest(class, PRESSURE_EVICT, now);
-                        break;
+                        self.breathe();
+                        if self.slab.free_slots_of(class) == 0 {
+                            // Others may still read what was evicted.
+                            break;
+                        }
+                        continue;
                     }
                 }
             }
@@ -100,17 +111,21 @@ impl Owner {
         true
     }
 
-    /// A page of the wanted run, a cold one that pressure asked for, or a sparse one when free pages are short.
+    /// A cold page that pressure asked for, what was parked for one, a page of the wanted run, or a sparse one when free
+    /// pages are short.
     fn next_task(&mut self, now: Now) -> Option<Task> {
         let is_open =
             |owner: &Owner, page| owner.slab.class_of(page).is_some() && !owner.slab.is_closed(page);
-        let wanted = self.slab.pool().wanted().find(|&page| is_open(self, page));
-        let (page, evicts) = match (wanted, self.mover.asked.take()) {
-            (Some(page), _) => (page, false),
-            (None, Some(class)) if self.slab.closed_pages() < FREE_PAGES_PER_OWNER => {
-                (self.coldest_page(class)?, true)
+        let asked = self.mover.asked.take().and_then(|class| self.coldest_page(class));
+        if asked.is_none() && self.mover.parked.is_some() {
+            return self.mover.parked.take();
+        }
+        let (page, evicts) = match asked {
+            Some(page) => (page, true),
+            None => {
+                let wanted = self.slab.pool().wanted().find(|&page| is_open(self, page));
+                (wanted.or_else(|| self.sparse_page(now))?, false)
             }
-            (None, _) => (self.sparse_page(now)?, false),
         };
         self.slab.close_page(page);
         Some(Task { page, slot: 0, evicts })
@@ -141,10 +156,13 @@ impl Owner {
         (0..self.slab.pool().layout().pages).filter_map(share).min().map(|(_, page)| page)
     }
 
-    /// Copies an item to another page.
+    /// Copies an item, or a chunk, to another page.
     fn relocate(&mut self, from: ItemRef, now: Now) -> Moved {
+        if self.slab.class_of(self.slab.page_of(from)) == Some(Class::CHUNK) {
+            return self.relocate_chunk(from);
+        }
         let item = self.slab.items().get(from);
-        let (is_live, bytes) = (self.shard().is_live(&item, now), item.bytes());
+        let (is_live, class) = (self.shard().is_live(&item, now), Class::of(item.bytes_in_slot()));
         let hash = upper(self.shards().hash(item.key()));
         if !self.writer.holds(hash, from) {
             // Unlinked already: it waits for grace.
@@ -155,14 +173,25 @@ impl Owner {
             self.counters.expired.add(1);
             return Moved::Done(0);
         }
-        let Some(to) = self.slab.allocate_near(bytes) else {
-            return Moved::NoRoom(Class::of(bytes));
-        };
+        let Some(to) = self.slab.allocate_near(class) else { return Moved::NoRoom(class) };
         self.slab.items().copy(from, to.at, to.slot_bytes);
         self.writer.redirect(hash, from, to.at);
         let units = (to.slot_bytes / ItemRef::UNIT_BYTES) as u32;
         self.events.send(Event::Move { from, to: to.at, units });
-        self.slab.retire(from);
+        self.slab.retire_slot(from);
+        self.counters.items_moved.add(1);
+        Moved::Done(to.slot_bytes)
+    }
+
+    fn relocate_chunk(&mut self, from: ItemRef) -> Moved {
+        let (at, _) = self.slab.items().owner_of_chunk(from);
+        let hash = upper(self.shards().hash(self.slab.items().get(at).key()));
+        if !self.writer.holds(hash, at) {
+            return Moved::Done(0);
+        }
+        let Some(to) = self.slab.allocate_in_class(Class::CHUNK) else { return Moved::NoRoom(Class::CHUNK) };
+        self.slab.items().move_chunk(from, to.at);
+        self.slab.retire_slot(from);
         self.counters.items_moved.add(1);
         Moved::Done(to.slot_bytes)
     }

@@ -48,6 +48,8 @@ pub struct OwnerConfig {
     pub commands: Consumer<Command>,
     /// What it counts.
     pub counters: Arc<OwnerCounters>,
+    /// Largest value, in bytes; appends may not exceed it.
+    pub value_bytes_max: usize,
 }
 
 /// Everything that only the owner touches.
@@ -64,6 +66,7 @@ pub struct Owner {
     pub(super) growth: Growth,
     pub(super) counters: Arc<OwnerCounters>,
     item_bytes: usize,
+    pub(super) value_bytes_max: usize,
     last_cas: u64,
     /// When a delayed flush_all is due, in ms since the server epoch.
     flush_at_ms: Option<u64>,
@@ -75,7 +78,7 @@ impl Owner {
     /// # Panics
     /// When the shard has an owner already.
     pub fn new(config: OwnerConfig) -> Owner {
-        let OwnerConfig { index, shards, slab, member, events, commands, counters } = config;
+        let OwnerConfig { index, shards, slab, member, events, commands, counters, value_bytes_max } = config;
         let writer = shards.shard(index).table.writer().expect("a shard has one owner");
         let pressure = Pressure::new();
         Owner {
@@ -91,6 +94,7 @@ impl Owner {
             growth: Growth::default(),
             counters,
             item_bytes: 0,
+            value_bytes_max,
             last_cas: 0,
             flush_at_ms: None,
         }
@@ -141,13 +145,13 @@ impl Owner {
 
     /// Stores an item under its key, in place of the one that it may have. `slot` holds room for it.
     pub(super) fn publish_item(&mut self, hash: u64, slot: Allocation, parts: &Parts<'_>) {
-        self.slab.items().write(slot.at, slot.slot_bytes, parts);
+        self.slab.write(slot, parts);
         let (replaced, evicted) = match self.writer.upsert(self.slab.items(), hash, parts.key, slot.at) {
             Upsert::Inserted => (None, None),
             Upsert::Replaced(old) => (Some(old), None),
             Upsert::Evicted(victim) => (None, Some(victim)),
         };
-        self.item_bytes += parts.bytes();
+        self.item_bytes += parts.size().bytes();
         self.counters.total_items.add(1);
         self.events.send(Event::Store {
             item: slot.at,
@@ -214,11 +218,11 @@ impl Owner {
     /// Evicts every item of a page; the page is free when their grace is over.
     pub(super) fn empty_page(&mut self, page: usize) {
         let mut from = 0;
-        while let Some((index, at)) = self.slab.next_used(page, from) {
+        while let Some((index, at)) = self.slab.next_used_slot(page, from) {
             if self.slab.limbo().is_full() {
                 return;
             }
-            if self.evict(at) {
+            if self.evict(self.slab.item_of(at)) {
                 self.counters.evicted_by_pressure.add(1);
             }
             from = index + 1;
@@ -234,7 +238,7 @@ impl Owner {
         let Owner { events, slab, writer, shards, counters, .. } = self;
         events.catch_up(&counters.event_resyncs, |page, slot| {
             let mut from = slot;
-            while let Some((index, at)) = slab.next_used(page, from) {
+            while let Some((index, at)) = slab.next_used_slot(page, from) {
                 let item = slab.items().get(at);
                 let hash = upper(shards.hash(item.key()));
                 if writer.holds(hash, at) {

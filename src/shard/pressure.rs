@@ -11,13 +11,18 @@
 //! ([`Wait::ForGrace`]), the only wait there is.
 
 use crate::clock::Now;
-use crate::config::limits::{PAGE_SAMPLE, PAGES_SAMPLE, PRESSURE_EVICT, PRESSURE_SAMPLE};
+use crate::config::limits::{
+    FREE_PAGES_PER_OWNER, PAGE_SAMPLE, PAGES_SAMPLE, PRESSURE_EVICT, PRESSURE_SAMPLE,
+};
 use crate::item_ref::ItemRef;
-use crate::memory::Allocation;
 use crate::memory::class::{CLASSES_MAX, Class};
+use crate::memory::{Allocation, Size};
 use crate::protocol::Error;
 use crate::shard::owner::{Owner, Wait};
 use crate::sync::Arc;
+
+/// Chunks that every page has at least.
+const CHUNKS_OF_PAGE_MIN: u32 = 60;
 
 /// Where the search for victims stands.
 pub struct Pressure {
@@ -36,50 +41,72 @@ impl Pressure {
 }
 
 impl Owner {
-    /// A slot for `bytes` bytes. Call it before looking at any item: what it evicts may be that item.
+    /// Room for an item: its slot, and the chunks of its value, which the slab keeps until the item is published. Call it
+    /// before looking at any item: what it evicts may be that item.
     ///
     /// # Errors
-    /// [`Wait::ForGrace`] when victims are on their way; [`Wait::Never`] when no page can hold so much.
-    pub(super) fn allocate(&mut self, bytes: usize, now: Now) -> Result<Allocation, Wait> {
-        if bytes > self.slab.pool().layout().item_bytes_max() {
+    /// [`Wait::ForGrace`] when victims are on their way; [`Wait::Never`] when memory cannot hold so much.
+    pub(super) fn allocate(&mut self, size: Size, now: Now) -> Result<Allocation, Wait> {
+        let shape = size.shape(self.slab.items().chunks());
+        let bytes = shape.bytes_in_slot(size.fixed_bytes());
+        let layout = self.slab.pool().layout();
+        // Half of the pages at most: other items have to be somewhere while it is stored.
+        let is_too_large =
+            size.bytes() > self.slab.pool().slab_pages() / self.shards().count() * layout.page_bytes / 2;
+        if bytes > layout.item_bytes_max() || is_too_large {
             return Err(Wait::Never(Error::TooLargeForCache));
         }
+        let slot = self.allocate_slot(Class::of(bytes), now)?;
+        if shape.chunks > 0 {
+            self.slab.begin_chunks(slot);
+            for _ in 0..shape.chunks {
+                match self.allocate_slot(Class::CHUNK, now) {
+                    Ok(chunk) => self.slab.add_chunk(slot.at, chunk.at),
+                    Err(wait) => {
+                        self.slab.abandon(slot);
+                        return Err(wait);
+                    }
+                }
+            }
+        }
+        Ok(slot)
+    }
+
+    fn allocate_slot(&mut self, class: Class, now: Now) -> Result<Allocation, Wait> {
         if self.slab.limbo().is_full() {
             self.breathe();
         }
         if self.slab.limbo().is_full() {
             return Err(Wait::ForGrace);
         }
-        match self.allocate_at_ease(bytes) {
+        match self.allocate_at_ease(class) {
             Some(slot) => Ok(slot),
-            None => self.allocate_under_pressure(bytes, now),
+            None => self.allocate_under_pressure(class, now),
         }
     }
 
     /// A slot that costs nobody anything. The last free pages are for classes that have none.
-    fn allocate_at_ease(&mut self, bytes: usize) -> Option<Allocation> {
-        let class = Class::of(bytes);
+    fn allocate_at_ease(&mut self, class: Class) -> Option<Allocation> {
         let is_reserve = self.slab.pool().free_pages() <= self.free_pages_wanted();
         match self.slab.pages_of(class) {
-            0 => self.slab.allocate(bytes).or_else(|| self.slab.allocate_near(bytes)),
+            0 => self.slab.allocate_class(class).or_else(|| self.slab.allocate_near(class)),
             _ if is_reserve => self.slab.allocate_in_class(class),
-            _ => self.slab.allocate(bytes),
+            _ => self.slab.allocate_class(class),
         }
     }
 
     #[cold]
-    fn allocate_under_pressure(&mut self, bytes: usize, now: Now) -> Result<Allocation, Wait> {
-        let class = Class::of(bytes);
+    fn allocate_under_pressure(&mut self, class: Class, now: Now) -> Result<Allocation, Wait> {
         for _ in 0..Self::PRESSURE_ROUNDS_MAX {
             self.breathe();
-            if let Some(slot) = self.allocate_at_ease(bytes) {
+            if let Some(slot) = self.allocate_at_ease(class) {
                 return Ok(slot);
             }
             if self.slab.limbo().is_full() {
                 break;
             }
             let deserves_a_page = self.deserves_a_page(class, now);
-            if deserves_a_page && let Some(slot) = self.slab.allocate(bytes) {
+            if deserves_a_page && let Some(slot) = self.slab.allocate_class(class) {
                 return Ok(slot);
             }
             // Until the page is here, its own items give way, no more of them than need be.
@@ -89,7 +116,7 @@ impl Owner {
             }
         }
         self.breathe();
-        match self.allocate_at_ease(bytes) {
+        match self.allocate_at_ease(class) {
             Some(slot) => Ok(slot),
             // Nothing of this owner's can be evicted: other owners have all pages.
             None if self.slab.used_slots() == 0 => Err(Wait::Never(Error::OutOfMemory)),
@@ -112,7 +139,7 @@ impl Owner {
         let Some(richest) = self.richest_class(class) else { return true };
         let coldest = self.coldest(class, now);
         let is_colder = coldest.is_none_or(|own| self.coldest(richest, now).is_some_and(|other| other < own));
-        if is_colder {
+        if is_colder && self.slab.closed_pages() < FREE_PAGES_PER_OWNER {
             self.mover.ask_for_a_page_of(richest);
         }
         is_colder
@@ -147,23 +174,33 @@ impl Owner {
     /// Fills the sample with items behind the class's hand and when each was last used (expired: never).
     fn sample_class(&mut self, class: Class, now: Now) {
         self.pressure.sample.clear();
-        let pages = self.slab.pool().layout().pages;
+        let pages = self.slab.pool().layout().pages as u32;
         let (mut page, mut slot) = self.pressure.hands[class.index()];
         let mut passed = 0;
         while passed <= pages && self.pressure.sample.len() < PRESSURE_SAMPLE {
             let used = match self.slab.class_of(page as usize) {
-                Some(other) if other == class => self.slab.next_used(page as usize, slot as usize),
+                Some(other) if other == class => self.slab.next_used_slot(page as usize, slot as usize),
                 _ => None,
             };
-            let Some((index, at)) = used else {
-                (page, slot) = ((page + 1) % pages as u32, 0);
-                passed += 1;
-                continue;
-            };
-            let item = self.slab.items().get(at);
-            let last_access = if self.shard().is_live(&item, now) { 1 + item.last_access_s() } else { 0 };
-            self.pressure.sample.push((last_access, at));
-            slot = index as u32 + 1;
+            if let Some((_, at)) = used {
+                let at = self.slab.item_of(at);
+                let item = self.slab.items().get(at);
+                let last_access = if self.shard().is_live(&item, now) { 1 + item.last_access_s() } else { 0 };
+                self.pressure.sample.push((last_access, at));
+            }
+            match used {
+                Some((index, _)) if class != Class::CHUNK => slot = index as u32 + 1,
+                // Neighbouring chunks are of one item: the hand takes one of a page, another in the next round.
+                _ => {
+                    page = (page + 1) % pages;
+                    passed += 1;
+                    slot = match class {
+                        Class::CHUNK if page == 0 => (slot + 1) % CHUNKS_OF_PAGE_MIN,
+                        Class::CHUNK => slot,
+                        _ => 0,
+                    };
+                }
+            }
         }
         self.pressure.hands[class.index()] = (page, slot);
     }
@@ -184,9 +221,9 @@ impl Owner {
         let last_use = |page: usize| {
             let mut from = 0;
             let items = std::iter::from_fn(|| {
-                let (index, at) = self.slab.next_used(page, from)?;
+                let (index, at) = self.slab.next_used_slot(page, from)?;
                 from = index + 1;
-                Some(self.slab.items().get(at).last_access_s())
+                Some(self.slab.items().get(self.slab.item_of(at)).last_access_s())
             });
             items.take(PAGE_SAMPLE).max()
         };
