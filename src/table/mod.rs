@@ -44,6 +44,8 @@
 //! [`limits::MISS_ROUNDS_MAX`]: crate::config::limits::MISS_ROUNDS_MAX
 
 pub mod batch;
+#[cfg(sherwood_mutant = "head_first")]
+mod mutant;
 pub mod prefetch;
 pub mod probe;
 pub mod read;

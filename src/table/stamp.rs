@@ -46,7 +46,7 @@ impl Stamps {
         // that was stored before it.
         let first = self.versions[first_line / SEGMENT_LINES].load(Ordering::Relaxed);
         let last = self.versions[last_line / SEGMENT_LINES].load(Ordering::Relaxed);
-        stamp == Stamp { first, last } && (first | last) & 1 == 0
+        cfg!(sherwood_mutant = "no_validation") || stamp == Stamp { first, last } && (first | last) & 1 == 0
     }
 
     /// Marks the segments of `lines` as changing. Owner only; the slot stores that follow must be Release.
@@ -71,6 +71,7 @@ impl Stamps {
     }
 
     fn segments(&self, lines: RangeInclusive<usize>) -> &[AtomicU32] {
-        &self.versions[lines.start() / SEGMENT_LINES..=lines.end() / SEGMENT_LINES]
+        let all = lines.start() / SEGMENT_LINES..lines.end() / SEGMENT_LINES + 1;
+        &self.versions[if cfg!(sherwood_mutant = "no_bump") { 0..0 } else { all }]
     }
 }

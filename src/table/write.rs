@@ -39,7 +39,7 @@ pub struct Crowded {
 
 /// A slot's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
+pub(super) struct Place {
     line: usize,
     slot: usize,
 }
@@ -156,7 +156,7 @@ impl Writer {
 
 /// All lines, as the owner sees them: what it loads it wrote itself.
 #[derive(Clone, Copy)]
-struct View<'a> {
+pub(super) struct View<'a> {
     lines: &'a [Line],
 }
 
@@ -201,6 +201,8 @@ impl View<'_> {
             hops += 1;
             line = next;
         };
+        #[cfg(sherwood_mutant = "head_first")]
+        return Ok(self.move_head_first(&path[..hops], free, new));
         // Tail first: every key is in its new slot before its old one is overwritten.
         let mut to = free;
         for &from in path[..hops].iter().rev() {
@@ -263,13 +265,13 @@ impl View<'_> {
     }
 
     #[inline]
-    fn load(self, place: Place) -> Slot {
+    pub(super) fn load(self, place: Place) -> Slot {
         // Relaxed: the owner reads what it wrote itself.
         Slot::from_word(self.lines[place.line][place.slot].load(Ordering::Relaxed))
     }
 
     #[inline]
-    fn store(self, place: Place, slot: Slot) {
+    pub(super) fn store(self, place: Place, slot: Slot) {
         // Release: publishes the item, and the stores before it (tail first; the odd version); pairs with the Acquire
         // slot loads in `read`.
         self.lines[place.line][place.slot].store(slot.word(), Ordering::Release);
