@@ -9,7 +9,7 @@ use sherwood::hash::{KeyHash, owner, steer};
 use sherwood::memory::class::Class;
 use sherwood::memory::grace::{Grace, Member};
 use sherwood::memory::{Items, Layout, PagePool, Parts, Slab};
-use sherwood::table::{Lookup, SlotMemory, Table, Upsert, Writer};
+use sherwood::table::{Crowded, Lookup, SlotMemory, Table, Upsert, Writer};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -30,6 +30,8 @@ pub struct Size {
 pub struct Field {
     pub shards: Vec<Shard>,
     pub pages: String,
+    /// The grace of one more thread, which only reads.
+    pub reader: Option<Member>,
     items: u64,
     index_bytes: usize,
 }
@@ -82,7 +84,7 @@ impl Field {
         let pool = PagePool::new(layout);
         let items = Items::in_region(slab_region);
         let view = Arc::new(View { tables, items, hash: KeyHash::new(1) });
-        let grace = Grace::new(size.threads);
+        let grace = Grace::new(size.threads + 1);
         let shard = |index| Shard {
             index,
             writer: view.tables[index].writer().expect("the one writer"),
@@ -92,7 +94,13 @@ impl Field {
             view: Arc::clone(&view),
         };
         let shards = (0..size.threads).map(shard).collect();
-        let mut field = Field { shards, pages, items: size.items, index_bytes: index_bytes * size.threads };
+        let mut field = Field {
+            shards,
+            pages,
+            reader: Some(grace.member(size.threads)),
+            items: size.items,
+            index_bytes: index_bytes * size.threads,
+        };
         let mut buffer = vec![0u8; size.key_bytes];
         for number in 0..size.items {
             key(number, &mut buffer);
@@ -124,7 +132,18 @@ impl View {
 
 impl Shard {
     /// Stores an item under a key of this shard.
-    pub fn insert(&mut self, number: u64, Lookup { key, hash }: Lookup<'_>) {
+    pub fn insert(&mut self, number: u64, lookup: Lookup<'_>) {
+        // At load 0.9 a few keys find no place: an item goes, as it does in the server.
+        while let Err(Crowded { victim }) = self.offer(number, lookup) {
+            let hash = self.view.hash.hash(self.view.items.get(victim).key());
+            assert!(self.writer.remove_item((hash >> 32) as u32, victim));
+            self.slab.retire(victim);
+            self.tick();
+        }
+    }
+
+    /// Stores an item if there is a place for it.
+    pub fn offer(&mut self, number: u64, Lookup { key, hash }: Lookup<'_>) -> Result<(), Crowded> {
         let parts = Parts {
             key,
             value: [&self.value, b""],
@@ -136,17 +155,15 @@ impl Shard {
         };
         let slot = self.slab.allocate(parts.bytes()).expect("room for all");
         self.view.items.write(slot.at, slot.slot_bytes, &parts);
-        loop {
-            match self.writer.upsert(&self.view.items, hash, key, slot.at) {
-                Ok(Upsert::Inserted) => return,
-                Ok(Upsert::Replaced(old)) => return self.slab.retire(old),
-                // At load 0.9 a few keys find no place: an item goes, as it does in the server.
-                Err(crowded) => {
-                    let victim = self.view.hash.hash(self.view.items.get(crowded.victim).key());
-                    assert!(self.writer.remove_item((victim >> 32) as u32, crowded.victim));
-                    self.slab.retire(crowded.victim);
-                    self.tick();
-                }
+        match self.writer.upsert(&self.view.items, hash, key, slot.at) {
+            Ok(Upsert::Inserted) => Ok(()),
+            Ok(Upsert::Replaced(old)) => {
+                self.slab.retire(old);
+                Ok(())
+            }
+            Err(crowded) => {
+                self.slab.release(slot.at);
+                Err(crowded)
             }
         }
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench --bench table -- [--smoke] [--items N] [--key-bytes 8|32] [--threads 1|2] [--load 0.8]
 //!                              [--rounds N] [--huge auto|2m|thp|off] [--only CASE] [--csv FILE]
+//! cargo bench --bench table -- --false-misses READS [--items N]       counts keys that are there and missed; must be 0
 //! ```
 //! REF is a synthetic GET without table logic: a random index line, then the item that it names, then a copy of the
 //! value; 32 in flight. It is what the memory gives: 100 %.
@@ -10,6 +11,7 @@
 //! row adds up what was copied. With two threads each owns a shard, reads both and writes its own.
 
 mod contest;
+mod false_misses;
 mod field;
 mod options;
 mod ours;
@@ -18,7 +20,7 @@ mod rows;
 mod stretch;
 
 use contest::Round;
-use field::{Field, Size};
+use field::Field;
 use options::Options;
 use reference::Reference;
 use rows::{Row, Rows};
@@ -26,6 +28,10 @@ use stretch::{Case, Mix};
 
 fn main() {
     let options = Options::from_arguments();
+    if let Some(reads) = options.false_misses {
+        assert!(false_misses::run(&options, reads), "keys that are there were missed");
+        return;
+    }
     let mut rows = Rows::new(options.csv.as_deref());
     for &threads in &options.threads {
         measure(&options, threads, &mut rows);
@@ -33,14 +39,7 @@ fn main() {
 }
 
 fn measure(options: &Options, threads: usize, rows: &mut Rows) {
-    let size = Size {
-        items: options.items[0],
-        key_bytes: options.key_bytes[0],
-        value_bytes: 100,
-        load: options.loads[0],
-        huge: options.huge[0],
-        threads,
-    };
+    let size = options.size(threads);
     let mut field = Field::new(size);
     println!(
         "{} items, {}-byte keys, 100-byte values, load {}, {} pages, {threads} threads, {} rounds of {:?}; \

@@ -1,5 +1,6 @@
 //! What was asked for on the command line; shared with the bench of the rivals.
 
+use crate::field::Size;
 use numa::Huge;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +15,8 @@ pub struct Options {
     pub rounds: usize,
     pub time: Duration,
     pub csv: Option<PathBuf>,
+    /// Count false misses in so many reads, instead.
+    pub false_misses: Option<u64>,
     /// Parts of names: of a case, or of who is measured.
     only: Vec<String>,
 }
@@ -29,6 +32,7 @@ impl Options {
             rounds: 5,
             time: Duration::from_millis(400),
             csv: None,
+            false_misses: None,
             only: Vec::new(),
         };
         options.read(std::env::args().skip(1));
@@ -54,6 +58,7 @@ impl Options {
                 "--huge" => self.huge = list(&value()),
                 "--rounds" => self.rounds = value().parse().expect("a number of rounds"),
                 "--round-ms" => self.time = Duration::from_millis(value().parse().expect("milliseconds")),
+                "--false-misses" => self.false_misses = Some(value().parse().expect("a number of reads")),
                 "--csv" => self.csv = Some(value().into()),
                 "--only" => self.only = list(&value()),
                 // What cargo says to every bench.
@@ -62,6 +67,18 @@ impl Options {
             }
         }
         assert!(self.threads.iter().all(|threads| (1..=2).contains(threads)), "one or two threads");
+    }
+
+    /// The first of each list.
+    pub fn size(&self, threads: usize) -> Size {
+        Size {
+            items: self.items[0],
+            key_bytes: self.key_bytes[0],
+            value_bytes: 100,
+            load: self.loads[0],
+            huge: self.huge[0],
+            threads,
+        }
     }
 
     /// Whether something of this name is measured.

@@ -64,6 +64,7 @@ fn main() {
     if !is_given("--round-ms") && !is_quick {
         options.time = std::time::Duration::from_millis(100);
     }
+    assert!(options.false_misses.is_none(), "that is scripts/false-misses");
     let mut rows = Rows::new(options.csv.as_deref());
     rows.head();
     for &items in &options.items {
