@@ -195,7 +195,7 @@ impl World {
         // Crowded tables, so that inserts and deletes move keys.
         let lines = Table::lines_for(scene.keys.min(4_000) / count as u64 + 8, limits::LOAD_PERCENT);
         let tables = (0..count).map(|_| Table::on_heap(lines)).collect();
-        let shards = Shards::new(tables, items.clone(), KeyHash::new(seed));
+        let shards = Shards::new(tables, items.clone(), KeyHash::new(seed), None);
         let grace = Grace::new(count);
         let bytes = (layout.pages * layout.page_bytes) as u64 * limits::FILL_PERCENT / 100 / count as u64;
         let doorbells: Vec<_> = (0..count).map(|_| Doorbell::new()).collect();

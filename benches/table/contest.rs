@@ -24,12 +24,8 @@ pub trait Seat: Send {
     fn may_write(&self, _stretch: &Stretch, _index: usize) -> bool {
         true
     }
-    /// Before the first stretch of a round.
-    fn begin(&mut self) {}
     /// Does the work; the digest adds up what was copied.
     fn work(&mut self, case: &Case, stretch: &Stretch, random: &mut Random) -> u64;
-    /// Behind the last stretch of a round.
-    fn end(&mut self) {}
 }
 
 /// How much of what.
@@ -80,7 +76,6 @@ fn sit(
     let mut random = Random::new(round.seed << 8 | index as u64);
     let mut stretch = Stretch::new(round.items, round.key_bytes);
     let (mut times, mut digest) = (Vec::new(), 0u64);
-    seat.begin();
     loop {
         stretch.draw(case, oldest, &mut random, &|stretch, index| seat.may_write(stretch, index));
         if !meeting.goes_on(index == 0) {
@@ -91,7 +86,6 @@ fn sit(
         times.push(begun.elapsed().as_secs_f64());
         oldest += if case.mix == Mix::Replace { STRETCH as u64 } else { 0 };
     }
-    seat.end();
     Result { rate: STRETCH as f64 / median(&times), digest, stretches: times.len() as u64 }
 }
 

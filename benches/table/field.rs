@@ -177,8 +177,17 @@ impl Shard {
     /// Between two batches nothing is held; what was retired long enough ago is free.
     pub fn tick(&mut self) {
         self.member.quiescent();
-        self.slab.reclaim(self.member.grace(), 256);
+        self.slab.reclaim(self.member.grace(), Self::RECLAIM_MAX);
+        // A reader that has lost its processor holds memory back: wait for it, as the server does.
+        while self.slab.limbo().len() > Self::LIMBO_MAX {
+            std::thread::yield_now();
+            self.member.quiescent();
+            self.slab.reclaim(self.member.grace(), Self::RECLAIM_MAX);
+        }
     }
+
+    const RECLAIM_MAX: usize = 256;
+    const LIMBO_MAX: usize = 16_384;
 
     /// Awake: others wait for its ticks.
     pub fn online(&self) {

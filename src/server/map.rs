@@ -50,7 +50,7 @@ pub fn memory(config: &Config, plan: &Plan, progress: &(dyn Fn(usize) + Sync)) -
     let items = Items::in_region(slab);
     let budget = (layout.pages * layout.page_bytes) as u64 * limits::FILL_PERCENT / 100;
     Ok(Memory {
-        shards: Shards::new(tables, items, KeyHash::new(config.seed)),
+        shards: Shards::new(tables, items, KeyHash::new(config.seed), config.namespace_separator),
         pool: PagePool::new(layout),
         reports,
         budget_bytes: budget / workers as u64,

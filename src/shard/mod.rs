@@ -13,10 +13,12 @@ pub mod command;
 pub mod events;
 pub mod execute;
 pub mod meta;
+pub mod namespace;
 pub mod owner;
 pub mod pressure;
 pub mod read;
 pub mod route;
+mod scrub;
 pub mod value;
 
 pub use owner::{Owner, Wait};

@@ -9,6 +9,7 @@ use crate::protocol::Error;
 use crate::protocol::request::Expiry;
 use crate::ring::{Command, Consumer, Deadline, Event};
 use crate::shard::events::Events;
+use crate::shard::namespace::Scrub;
 use crate::shard::pressure::Pressure;
 use crate::shard::route::{Shard, Shards};
 use crate::stats::counters::OwnerCounters;
@@ -58,6 +59,7 @@ pub struct Owner {
     pub(super) events: Events,
     pub(super) commands: Consumer<Command>,
     pub(super) pressure: Pressure,
+    pub(super) scrub: Scrub,
     pub(super) counters: Arc<OwnerCounters>,
     item_bytes: usize,
     last_cas: u64,
@@ -83,6 +85,7 @@ impl Owner {
             events,
             commands,
             pressure,
+            scrub: Scrub::default(),
             counters,
             item_bytes: 0,
             last_cas: 0,
@@ -114,10 +117,10 @@ impl Owner {
     pub fn tick(&mut self, now: Now) {
         let grace = Arc::clone(self.member.grace());
         self.slab.reclaim(&grace, TICK_RECLAIM_MAX);
-        if self.flush_at_ms.is_some_and(|at_ms| at_ms <= now.ms()) {
+        if self.flush_at_ms.is_some_and(|at_ms| at_ms <= now.ms()) && self.flush_now().is_ok() {
             self.flush_at_ms = None;
-            self.flush_now();
         }
+        self.scrub_on(now);
         self.obey(now);
         self.catch_up_events();
         self.publish();
@@ -204,21 +207,27 @@ impl Owner {
     }
 
     /// Makes everything stale at once, or after `delay_s` seconds.
-    pub(super) fn flush(&mut self, delay_s: i32, now: Now) {
+    ///
+    /// # Errors
+    /// Busy, while dead items are being removed.
+    pub(super) fn flush(&mut self, delay_s: i32, now: Now) -> Result<(), Wait> {
         self.counters.cmd_flush.add(1);
         match Expiry::from_exptime(delay_s) {
             Expiry::Never | Expiry::Past => self.flush_now(),
-            expiry => self.flush_at_ms = Some(deadline_ms(expiry, now)),
+            expiry => {
+                self.flush_at_ms = Some(deadline_ms(expiry, now));
+                Ok(())
+            }
         }
     }
 
-    fn flush_now(&mut self) {
-        if self.shard().flush() {
-            // The generations wrapped, after 131,072 flushes: items of the first would live again.
-            for page in 0..self.slab.pool().layout().pages {
-                self.empty_page(page);
-            }
+    fn flush_now(&mut self) -> Result<(), Wait> {
+        if !self.scrub.may_step() {
+            return Err(Error::Busy.into());
         }
+        self.shard().flush();
+        self.scrub.note_step();
+        Ok(())
     }
 
     /// Evicts every item of a page; the page is free when their grace is over.
