@@ -31,6 +31,7 @@ pub struct Field {
     pub shards: Vec<Shard>,
     pub pages: String,
     /// The grace of one more thread, which only reads.
+    #[allow(dead_code, reason = "the bench of the rivals has no such thread")]
     pub reader: Option<Member>,
     items: u64,
     index_bytes: usize,

@@ -2,7 +2,7 @@
 
 use crate::contest::Seat;
 use crate::field::Shard;
-use crate::stretch::{Case, Mix, STRETCH, Stretch};
+use crate::stretch::{Case, Mix, Stretch};
 use arrayvec::ArrayVec;
 use sherwood::io::sim::Random;
 use sherwood::table::{Found, Lookup};
@@ -23,12 +23,18 @@ impl Seat for Ours<'_> {
         self.0.owns(stretch, index)
     }
 
-    fn work(&mut self, case: &Case, stretch: &Stretch, _random: &mut Random) -> u64 {
-        // While keys are drawn nobody waits for this thread.
+    fn resume(&mut self) {
         self.0.online();
+    }
+
+    fn pause(&mut self) {
+        self.0.offline();
+    }
+
+    fn work(&mut self, case: &Case, stretch: &Stretch, part: Range<usize>, _random: &mut Random) -> u64 {
         let mut digest = 0u64;
-        for first in (0..STRETCH).step_by(case.batch) {
-            let indexes = first..(first + case.batch).min(STRETCH);
+        for first in part.clone().step_by(case.batch) {
+            let indexes = first..(first + case.batch).min(part.end);
             digest = digest.wrapping_add(match case.mix {
                 Mix::Replace => self.replace(stretch, indexes),
                 Mix::Hits if case.batch == 1 => self.one(stretch, first),
@@ -36,7 +42,6 @@ impl Seat for Ours<'_> {
             });
             self.0.tick();
         }
-        self.0.offline();
         digest
     }
 }

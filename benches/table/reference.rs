@@ -5,10 +5,11 @@
 
 use crate::contest::{Contestant, Seat};
 use crate::field::{Field, View};
-use crate::stretch::{Case, STRETCH, Stretch};
+use crate::stretch::{Case, Stretch};
 use sherwood::io::sim::Random;
 use sherwood::item_ref::ItemRef;
 use sherwood::table::prefetch;
+use std::ops::Range;
 use std::sync::Arc;
 
 const BATCH: usize = 32;
@@ -26,11 +27,11 @@ impl Contestant for Reference<'_> {
 struct Reader(Arc<View>);
 
 impl Seat for Reader {
-    fn work(&mut self, _case: &Case, _stretch: &Stretch, random: &mut Random) -> u64 {
+    fn work(&mut self, _case: &Case, _stretch: &Stretch, part: Range<usize>, random: &mut Random) -> u64 {
         let mut copied = [0u8; 1024];
         let mut digest = 0u64;
         let tables = &self.0.tables;
-        for block in 0..STRETCH / BATCH {
+        for block in part.start / BATCH..part.end / BATCH {
             let slots = tables[block % tables.len()].raw_slots();
             let lines = slots.len() as u64 / 8;
             let mut starts = [0usize; BATCH];

@@ -70,8 +70,7 @@ fn main() {
     for &items in &options.items {
         for &key_bytes in &options.key_bytes {
             for &threads in &options.threads {
-                let size =
-                    Size { items, key_bytes, value_bytes: 100, load: 0.8, huge: options.huge[0], threads };
+                let size = Size { items, key_bytes, load: 0.8, ..options.size(threads) };
                 ourselves(&options, size, &mut rows);
                 match key_bytes {
                     8 => rivals::all::<8>(&mut |rival| beside(&options, size, rival, &mut rows)),

@@ -2,10 +2,11 @@
 
 use crate::Boxed;
 use crate::contest::{Contestant, Seat};
-use crate::stretch::{Case, Mix, STRETCH, Stretch, key};
+use crate::stretch::{Case, Mix, Stretch, key};
 use foldhash::quality::RandomState;
 use sherwood::io::sim::Random;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Mutex, RwLock};
 
 /// Value bytes.
@@ -72,11 +73,11 @@ impl<M: Map<K>, const K: usize> Contestant for Filled<M, K> {
 struct User<'a, M, const K: usize>(&'a M);
 
 impl<M: Map<K>, const K: usize> Seat for User<'_, M, K> {
-    fn work(&mut self, case: &Case, stretch: &Stretch, _random: &mut Random) -> u64 {
+    fn work(&mut self, case: &Case, stretch: &Stretch, part: Range<usize>, _random: &mut Random) -> u64 {
         assert!(case.mix != Mix::Replace, "rivals delete nothing here");
         let (mut copied, mut digest) = ([0; VALUE], 0u64);
         let new = value();
-        for index in 0..STRETCH {
+        for index in part {
             let key: &[u8; K] = stretch.key(index).try_into().expect("keys of this size");
             if stretch.is_write[index] {
                 self.0.store(*key, new);
