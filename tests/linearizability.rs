@@ -24,8 +24,8 @@ fn brute_force(operations: &[Operation], memory: Memory) -> bool {
             let after = match (op.asked, op.returned.map(|(_, answer)| answer)) {
                 (Asked::Set(new), _) => Some(Some(new)),
                 (Asked::Delete, Some(Answer::Deleted(true))) => value.is_some().then_some(None),
+                (Asked::Delete, None | Some(Answer::Cleared)) => Some(None),
                 (Asked::Delete, Some(_)) => absent.then_some(None),
-                (Asked::Delete, None) => Some(None),
                 (Asked::Get, Some(Answer::Got(Some(seen)))) => (value == Some(seen)).then_some(value),
                 (Asked::Get, Some(_)) => absent.then_some(None),
                 (Asked::Get, None) => Some(value),
@@ -45,7 +45,8 @@ fn histories() -> impl Strategy<Value = Vec<Operation>> {
         let operation = |(i, (kind, invoked, takes, seen, answered)): (usize, (u8, u64, u64, u64, bool))| {
             let (asked, answer) = match kind {
                 0..=2 => (Asked::Set(i as u64), Answer::Stored),
-                3 => (Asked::Delete, Answer::Deleted(seen % 2 == 0)),
+                3 if seen % 3 == 2 => (Asked::Delete, Answer::Cleared),
+                3 => (Asked::Delete, Answer::Deleted(seen % 3 == 0)),
                 _ => (Asked::Get, Answer::Got(seen.checked_sub(1))),
             };
             Operation { asked, invoked, returned: answered.then_some((invoked + takes, answer)) }

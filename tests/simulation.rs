@@ -16,29 +16,22 @@
 
 mod history;
 mod support;
+#[path = "support/whole.rs"]
+mod whole;
 
 use history::{Answer, Asked, Memory, Operation, check};
 use sherwood::clock::Clock;
-use sherwood::config::limits;
-use sherwood::config::serve::Io;
-use sherwood::hash::KeyHash;
 use sherwood::io::PeerAddr;
 use sherwood::io::sim::{Faults, Random, SimPort, Wire};
-use sherwood::memory::grace::Grace;
-use sherwood::memory::{Items, Layout, PagePool, Slab};
-use sherwood::ring::{Doorbell, mesh, ring};
-use sherwood::server::policy::{OwnerEnds, cooperative, round};
-use sherwood::shard::events::Events;
-use sherwood::shard::owner::OwnerConfig;
-use sherwood::shard::{Owner, Shards};
+use sherwood::protocol::request::Commands;
+use sherwood::shard::Shards;
 use sherwood::stats::counters::OwnerCounters;
-use sherwood::table::Table;
-use sherwood::worker::hits::Hits;
-use sherwood::worker::{Worker, WorkerConfig};
+use sherwood::worker::Worker;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use whole::{Size, Whole};
 
 /// What a run is made of.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +59,7 @@ const ROOMY: Scene = Scene {
 const TIGHT: Scene = Scene {
     workers: 2,
     memory_bytes: 4 << 20,
-    keys: 6_000,
+    keys: 3_000,
     value_bytes_max: 1_200,
     memory: Memory::Forgets,
     steps: 60_000,
@@ -147,6 +140,8 @@ impl Tally {
 struct Request {
     id: u16,
     parts: Vec<(u64, Asked)>,
+    /// A flush, or a namespace invalidated: it goes to all shards.
+    clears: bool,
     invoked: u64,
     invoked_ms: u64,
     copies: usize,
@@ -164,6 +159,23 @@ struct Life {
     ttl_s: u64,
     once: bool,
     stored_by_ms: Option<u64>,
+}
+
+/// Keys are of a few namespaces, which are invalidated now and then.
+const NAMESPACES: u64 = 4;
+
+/// Two namespaces may share a generation; then one goes with the other, which is right, but not what is judged here.
+fn are_apart(shards: &Shards) -> bool {
+    let place = |namespace| {
+        let request = format!("delete n{namespace}:\r\n");
+        let command = Commands::new(request.as_bytes(), 0).next().expect("a command").expect("a delete");
+        shards.namespace_invalidated_by(&command).expect("the name of a namespace")
+    };
+    (0..NAMESPACES).all(|one| (0..one).all(|other| place(one) != place(other)))
+}
+
+fn name(key: u64) -> String {
+    format!("n{}:k{key}", key % NAMESPACES)
 }
 
 struct World {
@@ -187,66 +199,14 @@ const PATIENCE_STEPS: u64 = 150;
 impl World {
     fn new(seed: u64, scene: Scene) -> World {
         let clock = Clock::manual(1_000_000_000);
-        let mut config = support::config(Io::Mmsg, scene.workers);
-        (config.seed, config.clock, config.memory_bytes) = (seed, clock.clone(), scene.memory_bytes);
-        let count = scene.workers;
-        let layout = Layout::of(scene.memory_bytes, count);
-        let (items, pool) = (Items::on_heap(scene.memory_bytes), PagePool::new(layout));
-        // Crowded tables, so that inserts and deletes move keys.
-        let lines = Table::lines_for(scene.keys.min(4_000) / count as u64 + 8, limits::LOAD_PERCENT);
-        let tables = (0..count).map(|_| Table::on_heap(lines)).collect();
-        let shards = Shards::new(tables, items.clone(), KeyHash::new(seed), None);
-        let grace = Grace::new(count);
-        let bytes = (layout.pages * layout.page_bytes) as u64 * limits::FILL_PERCENT / 100 / count as u64;
-        let doorbells: Vec<_> = (0..count).map(|_| Doorbell::new()).collect();
-        let (mut ends, mut hit_ends, mut seats) = (Vec::new(), Vec::new(), Vec::new());
-        for index in 0..count {
-            let (events, events_end) = ring(limits::EVENT_RING_RECORDS);
-            let (commands_end, commands) = ring(limits::COMMAND_RING_RECORDS);
-            let (hits, hit_end) = ring(limits::HIT_RING_RECORDS);
-            ends.push(OwnerEnds { events: events_end, commands: commands_end });
-            hit_ends.push(hit_end);
-            let owner = OwnerConfig {
-                index,
-                shards: Arc::clone(&shards),
-                slab: Slab::new(items.clone(), Arc::clone(&pool)),
-                member: grace.member(index),
-                events: Events::new(events, layout),
-                commands,
-                counters: Arc::default(),
-            };
-            seats.push((owner, Hits::new(hits)));
-        }
-        let (policy, _) = round(&config, layout, bytes, ends, hit_ends);
-        let mut aside = Some(cooperative(policy));
-        let wires: Vec<_> = (0..count).map(|i| Wire::new(seed << 8 | i as u64, scene.faults)).collect();
-        let owners = seats.iter().map(|(owner, _)| Arc::clone(&owner.counters)).collect();
-        let parcels = limits::SMALL_PARCELS + limits::LARGE_PARCELS;
-        let parts = seats.into_iter().zip(mesh(count, parcels)).zip(&wires).enumerate();
-        let workers = parts.map(|(index, (((owner, hits), mesh), wire))| {
-            let mut owner = Owner::new(owner);
-            owner.announce_budget(bytes);
-            Worker::new(WorkerConfig {
-                port: SimPort::new(wire.clone()).unwrap(),
-                owner,
-                mesh,
-                doorbells: doorbells.clone(),
-                hits,
-                aside: if index + 1 == count { aside.take() } else { None },
-                clock: clock.clone(),
-                counters: Arc::default(),
-                value_bytes_max: config.value_bytes_max,
-                access: config.access.clone(),
-                poll: config.poll,
-                teller: Arc::new(|_| None),
-            })
-        });
+        let size = Size { workers: scene.workers, memory_bytes: scene.memory_bytes, keys: scene.keys };
+        let Whole { workers, wires, owners } = Whole::new(seed, size, scene.faults, &clock, are_apart);
         let client = |i| {
             let addr = PeerAddr::from(SocketAddr::from(([127, 0, 0, 1], 40_000 + i as u16)));
             Client { addr, last_id: 0, waiting: None }
         };
         World {
-            workers: workers.collect(),
+            workers,
             wires,
             owners,
             clients: (0..CLIENTS).map(client).collect(),
@@ -311,7 +271,7 @@ impl World {
             }
             return;
         }
-        let (parts, text) = self.draw();
+        let (parts, text, clears) = self.draw();
         let wire = self.random.below(self.wires.len() as u64) as usize;
         let of_client = &mut self.clients[client];
         of_client.last_id = of_client.last_id.wrapping_add(1);
@@ -330,11 +290,25 @@ impl World {
             }
         }
         self.tally.twice += (copies == 2) as u64;
-        of_client.waiting = Some(Request { id, parts, invoked, invoked_ms, copies });
+        of_client.waiting = Some(Request { id, parts, clears, invoked, invoked_ms, copies });
     }
 
-    fn draw(&mut self) -> (Vec<(u64, Asked)>, Vec<u8>) {
+    fn draw(&mut self) -> (Vec<(u64, Asked)>, Vec<u8>, bool) {
         let key = self.random.below(self.scene.keys);
+        if self.random.below(150) == 0 {
+            let is_flush = self.random.chance(30);
+            let cleared =
+                (0..self.scene.keys).filter(|other| is_flush || other % NAMESPACES == key % NAMESPACES);
+            let text =
+                if is_flush { "flush_all\r\n".into() } else { format!("delete n{}:\r\n", key % NAMESPACES) };
+            return (cleared.map(|key| (key, Asked::Delete)).collect(), text.into_bytes(), true);
+        }
+        let (parts, text) = self.draw_of_key(key);
+        (parts, text, false)
+    }
+
+    fn draw_of_key(&mut self, key: u64) -> (Vec<(u64, Asked)>, Vec<u8>) {
+        let name = name(key);
         match self.random.below(10) {
             0..4 => {
                 let ttl_s = match self.scene.memory {
@@ -345,21 +319,21 @@ impl World {
                 self.lives.push(Life { ttl_s, once: false, stored_by_ms: None });
                 let value = self.value(unique);
                 let line = match self.random.chance(50) {
-                    true => format!("set k{key} 0 {ttl_s} {}\r\n{value}\r\n", value.len()),
-                    false => format!("ms k{key} {} T{ttl_s}\r\n{value}\r\n", value.len()),
+                    true => format!("set {name} 0 {ttl_s} {}\r\n{value}\r\n", value.len()),
+                    false => format!("ms {name} {} T{ttl_s}\r\n{value}\r\n", value.len()),
                 };
                 (vec![(key, Asked::Set(unique))], line.into_bytes())
             }
-            4 => (vec![(key, Asked::Delete)], format!("delete k{key}\r\n").into_bytes()),
+            4 => (vec![(key, Asked::Delete)], format!("delete {name}\r\n").into_bytes()),
             5 => {
                 let last = (key + 1) % self.scene.keys;
                 let keys = if self.scene.value_bytes_max < 500 { vec![key, last] } else { vec![key] };
-                let words: String = keys.iter().map(|key| format!(" k{key}")).collect();
+                let words: String = keys.iter().map(|&key| format!(" {}", self::name(key))).collect();
                 let parts = keys.into_iter().map(|key| (key, Asked::Get)).collect();
                 (parts, format!("get{words}\r\n").into_bytes())
             }
-            6 => (vec![(key, Asked::Get)], format!("mg k{key} v\r\n").into_bytes()),
-            _ => (vec![(key, Asked::Get)], format!("get k{key}\r\n").into_bytes()),
+            6 => (vec![(key, Asked::Get)], format!("mg {name} v\r\n").into_bytes()),
+            _ => (vec![(key, Asked::Get)], format!("get {name}\r\n").into_bytes()),
         }
     }
 
@@ -392,6 +366,10 @@ impl World {
         if text.starts_with("SERVER_ERROR") {
             // Nothing was done, and of a copy of it nobody knows.
             self.tally.refused += 1;
+            if request.clears {
+                // Perhaps in some of the shards.
+                self.forget(request);
+            }
             return;
         }
         for &(key, asked) in &request.parts {
@@ -400,6 +378,10 @@ impl World {
                     assert!(text == "STORED\r\n" || text == "HD\r\n", "a set was answered with {text:?}");
                     self.lives[value as usize].stored_by_ms = Some(self.clock.now().ms());
                     Answer::Stored
+                }
+                Asked::Delete if request.clears => {
+                    assert!(text == "OK\r\n" || text == "DELETED\r\n", "{text:?}");
+                    Answer::Cleared
                 }
                 Asked::Delete => match text {
                     "DELETED\r\n" => Answer::Deleted(true),
@@ -417,7 +399,7 @@ impl World {
     /// The value of a key in an answer: whole, and not past its time.
     fn read(&mut self, key: u64, text: &str, request: &Request) -> Option<u64> {
         assert!(text.ends_with("END\r\n") || text.starts_with("VA ") || text == "EN\r\n", "{text:?}");
-        let head = format!("VALUE k{key} 0 ");
+        let head = format!("VALUE {} 0 ", name(key));
         let rest = match text.find(&head) {
             Some(at) => &text[at + head.len()..],
             None if text.starts_with("VA ") => &text[3..],
@@ -448,6 +430,11 @@ impl World {
     fn give_up(&mut self, client: usize) {
         let Some(request) = self.clients[client].waiting.take() else { return };
         self.tally.unanswered += 1;
+        self.forget(&request);
+    }
+
+    /// What the request asked for may have happened, or may yet happen.
+    fn forget(&mut self, request: &Request) {
         for &(key, asked) in request.parts.iter().filter(|_| request.copies > 0) {
             let operation = Operation { asked, invoked: request.invoked, returned: None };
             self.history.entry(key).or_default().push(operation);

@@ -38,6 +38,8 @@ pub enum Answer {
     Stored,
     /// `DELETED`, `NOT_FOUND`
     Deleted(bool),
+    /// To a delete: the key is gone, whether it was there or not (a flush, an invalidated namespace).
+    Cleared,
     /// The value, or a miss.
     Got(Option<u64>),
 }
@@ -145,7 +147,7 @@ fn effect(operation: &Operation, value: Option<u64>, memory: Memory) -> Option<O
     let may_be_absent = value.is_none() || memory == Memory::Forgets;
     match (operation.asked, operation.returned.map(|(_, answer)| answer)) {
         (Asked::Set(new), None | Some(Answer::Stored)) => Some(Some(new)),
-        (Asked::Delete, None) => Some(None),
+        (Asked::Delete, None | Some(Answer::Cleared)) => Some(None),
         (Asked::Delete, Some(Answer::Deleted(true))) => value.is_some().then_some(None),
         (Asked::Delete, Some(Answer::Deleted(false))) => may_be_absent.then_some(None),
         (Asked::Get, Some(Answer::Got(None))) => may_be_absent.then_some(None),
