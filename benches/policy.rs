@@ -71,7 +71,13 @@ impl Bench {
         self.next_key += 1;
         self.slots[slot as usize] = key;
         let deadline = Deadline::new(0, SLOT_UNITS as u32);
-        let event = Event::Store { item: Self::item(slot), replaced: None, deadline, hash: Self::hash(key) };
+        let event = Event::Store {
+            item: Self::item(slot),
+            replaced: None,
+            deadline,
+            hash: Self::hash(key),
+            weight: 1,
+        };
         self.policy.event(&event, now_ms);
     }
 

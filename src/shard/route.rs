@@ -2,6 +2,7 @@
 
 use crate::clock::Now;
 use crate::hash::{KeyHash, owner, steer};
+use crate::item_ref::ItemRef;
 use crate::memory::{Item, Items};
 use crate::sync::{Arc, AtomicU32, Ordering};
 use crate::table::Table;
@@ -50,6 +51,15 @@ impl Shards {
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
         self.hash.hash(key)
+    }
+
+    /// The key of an item that is known by its reference and the upper 32 bits of its hash, if it is still in a table.
+    /// The caller is within a tick.
+    pub fn key_of(&self, upper: u32, item: ItemRef) -> Option<&[u8]> {
+        self.shards.iter().find(|shard| shard.table.has_item(upper, item))?;
+        let key = self.items.get(item).key();
+        // The reference may have been used again, for another key of the same home.
+        ((self.hash(key) >> 32) as u32 == upper).then_some(key)
     }
 
     /// The memory.

@@ -3,5 +3,7 @@
 pub mod counters;
 #[cfg(not(any(loom, shuttle)))]
 pub mod histogram;
+pub mod live;
+pub mod times;
 #[cfg(not(any(loom, shuttle)))]
 pub mod view;

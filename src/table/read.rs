@@ -32,6 +32,16 @@ impl Table {
         }
     }
 
+    /// Whether a slot near the home of a hash with these upper 32 bits has exactly this item; such an item stays readable
+    /// until the caller's tick ends. While the owner moves keys the answer may be no although the item is there.
+    pub fn has_item(&self, upper: u32, item: ItemRef) -> bool {
+        let (first, last) = self.geometry().homes_of_upper(upper);
+        self.all_lines()[first..last + PROBE_LINES_MAX].iter().flatten().any(|word| {
+            // Acquire: publishes the item's bytes; pairs with the writer's Release slot stores.
+            Slot::from_word(word.load(Ordering::Acquire)).item() == Some(item)
+        })
+    }
+
     /// The second scan of a miss: ordered, between two equal and even versions.
     #[inline(never)]
     pub(super) fn settle<K: Keys>(&self, keys: &K, probe: Probe, key: &[u8]) -> Found {
