@@ -98,3 +98,23 @@ fn a_log_that_cannot_be_written_is_said_at_the_start() {
     assert!(!status.success());
     assert!(error.contains("--hist-log /nowhere/serve.hlog"), "{error}");
 }
+
+#[test]
+fn top_shows_a_server_once_and_says_why_it_cannot() {
+    let server = Serve::start(&["--memory", "32MiB", "--huge", "off", "--watch-one-in", "1"]);
+    let target = server.addr.to_string();
+    load(server.addr, &["--keys", "1k", "--fill", "--warmup", "0s", "--duration", "100ms"]);
+    let (status, text, error) = run(&["top", &target, "--once", "--interval", "100ms"]);
+    assert!(status.success(), "{error}");
+    for word in ["sherwood", &target, "requests", "items 1.00 k", "evicted", "trouble", "tick", "worker"] {
+        assert!(text.contains(word), "no {word} in\n{text}");
+    }
+    let (status, json, error) = run(&["top", &target, "--json", "--interval", "100ms"]);
+    assert!(status.success(), "{error}");
+    let view: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((view["items"].as_u64(), view["workers"].as_array().map(Vec::len)), (Some(1_000), Some(1)));
+
+    assert!(server.terminate().0.success());
+    let (status, _, error) = run(&["top", &target, "--once"]);
+    assert!(!status.success() && error.contains("nobody listens"), "{error}");
+}

@@ -6,7 +6,6 @@
 //! so nothing is torn, only mixed.
 
 use crate::config::limits::{HOT_KEYS_MAX, HOT_KEYS_READS_MAX};
-use crate::item_ref::ItemRef;
 use crate::policy::hot::HotKey;
 use crate::stats::counters::Counter;
 use crate::sync::{AtomicU64, Ordering, fence};
@@ -28,7 +27,7 @@ pub struct Popular {
 #[derive(Debug)]
 pub struct Board {
     version: AtomicU64,
-    /// `reads`, `distinct`, `distinct_minute`, number of keys; then two words a key.
+    /// `reads`, `distinct`, `distinct_minute`, number of keys; then a word a key.
     words: Box<[Counter]>,
 }
 
@@ -36,7 +35,7 @@ const HEAD: usize = 4;
 
 impl Default for Board {
     fn default() -> Board {
-        let words = (0..HEAD + 2 * HOT_KEYS_MAX).map(|_| Counter::default()).collect();
+        let words = (0..HEAD + HOT_KEYS_MAX).map(|_| Counter::default()).collect();
         Board { version: AtomicU64::new(0), words }
     }
 }
@@ -52,7 +51,7 @@ impl Board {
         fence(Ordering::Release);
         let hot = &popular.hot[..popular.hot.len().min(HOT_KEYS_MAX)];
         let head = [popular.reads, popular.distinct, popular.distinct_minute, hot.len() as u64];
-        let keys = hot.iter().flat_map(|key| [(key.hash as u64) << 32 | key.reads as u64, key.item.units()]);
+        let keys = hot.iter().map(|key| (key.hash as u64) << 32 | key.reads as u64);
         self.words.iter().zip(head.into_iter().chain(keys)).for_each(|(word, value)| word.set(value));
         // Release: whoever sees this version sees the words; pairs with the first load in `try_read`.
         self.version.store(version + 2, Ordering::Release);
@@ -69,11 +68,11 @@ impl Board {
         let word = |at: usize| self.words[at].get();
         let count = (word(3) as usize).min(HOT_KEYS_MAX);
         let key = |i: usize| {
-            let (counted, item) = (word(HEAD + 2 * i), ItemRef::new(word(HEAD + 2 * i + 1))?);
-            Some(HotKey { hash: (counted >> 32) as u32, item, reads: counted as u32 })
+            let counted = word(HEAD + i);
+            HotKey { hash: (counted >> 32) as u32, reads: counted as u32 }
         };
         let popular = Popular {
-            hot: (0..count).filter_map(key).collect(),
+            hot: (0..count).map(key).collect(),
             reads: word(0),
             distinct: word(1),
             distinct_minute: word(2),
@@ -92,7 +91,7 @@ mod tests {
     use crate::sync::{Arc, AtomicBool};
 
     fn popular(n: u32) -> Popular {
-        let key = |i| HotKey { hash: i, item: ItemRef::new(n as u64).unwrap(), reads: n };
+        let key = |i| HotKey { hash: i, reads: n };
         Popular {
             hot: (0..n % 7).map(key).collect(),
             reads: n as u64,

@@ -43,7 +43,7 @@ impl Popularity {
     /// Takes in a read.
     #[inline]
     pub fn hit(&mut self, hit: &Hit) {
-        self.hot.note(hit.hash, hit.item, hit.weight);
+        self.hot.note(hit.hash, hit.weight);
         self.key(hit.hash);
     }
 

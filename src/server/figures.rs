@@ -48,6 +48,7 @@ impl Figures {
             b"cachedump" => {}
             b"workers" => self.per_worker(&mut text),
             b"hotkeys" => hotkeys::stats(&self.board.read(), self.hot_key_names, shards, &mut text),
+            b"buckets" => latency::buckets(&self.times, &mut text),
             b"latency" => latency::stats(&self.times, &mut text),
             _ => return None,
         }

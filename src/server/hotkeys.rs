@@ -1,8 +1,7 @@
 //! The most read keys, as `stats hotkeys` tells them and as Prometheus reads them.
 //!
-//! The policy thread knows hashes and places. A key is found by whoever answers `stats`: a worker within its tick, for
-//! whom looking at items is what it always does; at most one probe for each of [`HOT_KEYS_MAX`] keys. An item that has
-//! been replaced since its last read has no name for the moment. The metrics show no keys: their reader is no worker,
+//! The policy thread knows hashes, not keys. A key is found by whoever answers `stats`: a worker within its tick, for
+//! whom looking at items is what it always does; a probe for each of at most [`HOT_KEYS_MAX`] keys. The metrics show no keys: their reader is no worker,
 //! and labels that change are a burden to Prometheus.
 //!
 //! [`HOT_KEYS_MAX`]: crate::config::limits::HOT_KEYS_MAX
@@ -21,7 +20,7 @@ pub fn stats(popular: &Popular, names: KeyNames, shards: &Shards, text: &mut Str
     stat(text, "distinct_keys_minute", popular.distinct_minute);
     stat(text, "hot_reads", popular.reads);
     for (rank, key) in popular.hot.iter().enumerate() {
-        let known = if names == KeyNames::Hash { None } else { shards.key_of(key.hash, key.item) };
+        let known = if names == KeyNames::Hash { None } else { shards.key_of(key.hash) };
         let (name, share) = (name(key, names, known), share(key, popular));
         stat(text, &format!("hot:{}", rank + 1), format_args!("{name} {} {share:.6}", key.reads));
     }
@@ -67,10 +66,9 @@ fn name(key: &HotKey, names: KeyNames, known: Option<&[u8]>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::item_ref::ItemRef;
 
     fn hot(hash: u32, reads: u32) -> HotKey {
-        HotKey { hash, item: ItemRef::new(1).unwrap(), reads }
+        HotKey { hash, reads }
     }
 
     #[test]

@@ -22,6 +22,16 @@ pub fn stats(times: &[Arc<WorkerTimes>], text: &mut String) {
     }
 }
 
+/// `STAT NAME MAX VALUE:COUNT,…`: the largest value, and the buckets that have events, by their smallest values. Of two such answers a client makes
+/// the quantiles of the time between them.
+pub fn buckets(times: &[Arc<WorkerTimes>], text: &mut String) {
+    for &measure in Measure::ALL {
+        let all = read_all(times.iter().map(|worker| &**worker), measure);
+        let pairs: Vec<String> = all.buckets().map(|(value, count)| format!("{value}:{count}")).collect();
+        stat(text, measure.name(), format_args!("{} {}", all.max(), pairs.join(",")));
+    }
+}
+
 /// A histogram for each measure, all workers together. Times are in seconds.
 pub fn metrics(times: &[Arc<WorkerTimes>], text: &mut String) {
     for &measure in Measure::ALL {
@@ -65,6 +75,15 @@ mod tests {
         assert_eq!(text.lines().count(), Measure::ALL.len() * 7);
         for line in ["get_ns:count 4", "get_ns:sum 500", "get_ns:p50 101", "get_ns:max 200", "tick_ns:p99 0"]
         {
+            assert!(text.contains(&format!("STAT {line}\r\n")), "no {line} in {text}");
+        }
+    }
+
+    #[test]
+    fn buckets_are_told_by_their_smallest_value() {
+        let mut text = String::new();
+        buckets(&times(), &mut text);
+        for line in ["get_ns 200 100:3,200:1", "batch_keys 20 20:2", "tick_ns 0 "] {
             assert!(text.contains(&format!("STAT {line}\r\n")), "no {line} in {text}");
         }
     }

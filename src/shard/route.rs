@@ -2,7 +2,6 @@
 
 use crate::clock::Now;
 use crate::hash::{KeyHash, owner, steer};
-use crate::item_ref::ItemRef;
 use crate::memory::{Item, Items};
 use crate::sync::{Arc, AtomicU32, Ordering};
 use crate::table::Table;
@@ -53,13 +52,11 @@ impl Shards {
         self.hash.hash(key)
     }
 
-    /// The key of an item that is known by its reference and the upper 32 bits of its hash, if it is still in a table.
-    /// The caller is within a tick.
-    pub fn key_of(&self, upper: u32, item: ItemRef) -> Option<&[u8]> {
-        self.shards.iter().find(|shard| shard.table.has_item(upper, item))?;
-        let key = self.items.get(item).key();
-        // The reference may have been used again, for another key of the same home.
-        ((self.hash(key) >> 32) as u32 == upper).then_some(key)
+    /// A key of which only the upper 32 bits of its hash are known, if there is one. The caller is within a tick.
+    pub fn key_of(&self, upper: u32) -> Option<&[u8]> {
+        let has_hash = |item| (self.hash(self.items.get(item).key()) >> 32) as u32 == upper;
+        let item = self.shards.iter().find_map(|shard| shard.table.find_near(upper, has_hash))?;
+        Some(self.items.get(item).key())
     }
 
     /// The memory.

@@ -129,6 +129,22 @@ impl Reading {
         self.buckets[..end].iter().sum()
     }
 
+    /// The reading of buckets that [`Reading::buckets`] told, and its maximum. The sum is known to within a bucket.
+    pub fn of_buckets(max: u64, told: impl IntoIterator<Item = (u64, u64)>) -> Reading {
+        let mut reading = Reading { max, ..Reading::default() };
+        for (value, count) in told {
+            let at = bucket(value.min(VALUE_MAX));
+            reading.buckets[at] += count;
+            reading.sum += lower(at).midpoint(upper(at)) * count;
+        }
+        reading
+    }
+
+    /// The smallest value of every bucket that has events, and how many.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.buckets.iter().enumerate().filter(|(_, count)| **count > 0).map(|(at, n)| (lower(at), *n))
+    }
+
     /// The middle of every bucket that has events, and how many.
     pub fn values(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let middle = |at: usize| lower(at).midpoint(upper(at)).min(self.max);
@@ -209,6 +225,9 @@ mod tests {
         let late = a.read().since(&early);
         assert_eq!((late.count(), late.sum(), late.max()), (2, 14_000, 7_000));
         assert_eq!(late.values().collect::<Vec<_>>(), [(6_975, 2)]);
+        let told = Reading::of_buckets(all.max(), all.buckets());
+        assert_eq!((&told.buckets, told.max()), (&all.buckets, 7_000));
+        assert!((14_000..14_500).contains(&told.sum()));
         assert_eq!(Reading::default().quantile(0.5), 0);
     }
 

@@ -32,14 +32,27 @@ impl Table {
         }
     }
 
-    /// Whether a slot near the home of a hash with these upper 32 bits has exactly this item; such an item stays readable
-    /// until the caller's tick ends. While the owner moves keys the answer may be no although the item is there.
-    pub fn has_item(&self, upper: u32, item: ItemRef) -> bool {
+    /// The first item that is wanted among those whose home a hash with these upper 32 bits can have: a handful. It stays
+    /// readable until the caller's tick ends. While the owner moves keys one may be missed.
+    pub fn find_near(&self, upper: u32, is_wanted: impl Fn(ItemRef) -> bool) -> Option<ItemRef> {
         let (first, last) = self.geometry().homes_of_upper(upper);
-        self.all_lines()[first..last + PROBE_LINES_MAX].iter().flatten().any(|word| {
-            // Acquire: publishes the item's bytes; pairs with the writer's Release slot stores.
-            Slot::from_word(word.load(Ordering::Acquire)).item() == Some(item)
-        })
+        for index in first..last + PROBE_LINES_MAX {
+            let mut end = false;
+            for word in &self.all_lines()[index] {
+                // Acquire: publishes the item's bytes; pairs with the writer's Release slot stores.
+                let slot = Slot::from_word(word.load(Ordering::Acquire));
+                let home = index.saturating_sub(slot.displacement(index));
+                match slot.item() {
+                    Some(item) if (first..=last).contains(&home) && is_wanted(item) => return Some(item),
+                    // A home later than `last` means that no earlier home follows.
+                    _ => end |= index >= last && (slot.is_free() || home > last),
+                }
+            }
+            if end {
+                break;
+            }
+        }
+        None
     }
 
     /// The second scan of a miss: ordered, between two equal and even versions.
