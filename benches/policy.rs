@@ -71,13 +71,7 @@ impl Bench {
         self.next_key += 1;
         self.slots[slot as usize] = key;
         let deadline = Deadline::new(0, SLOT_UNITS as u32);
-        let event = Event::Store {
-            item: Self::item(slot),
-            replaced: None,
-            deadline,
-            hash: Self::hash(key),
-            weight: 1,
-        };
+        let event = Event::Store { item: Self::item(slot), replaced: None, deadline, hash: Self::hash(key) };
         self.policy.event(&event, now_ms);
     }
 
@@ -106,7 +100,7 @@ impl Bench {
                 let slot = self.draw(if hot { self.items / 64 } else { self.items }) as u32;
                 let key = self.slots[slot as usize];
                 if key != u32::MAX {
-                    hits.push(Hit { item: Self::item(slot), hash: Self::hash(key) });
+                    hits.push(Hit { item: Self::item(slot), hash: Self::hash(key), weight: 1 });
                 }
             }
             let start = Instant::now();
