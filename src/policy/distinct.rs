@@ -38,6 +38,14 @@ impl Distinct {
         *register = run.max(*register);
     }
 
+    /// Takes in all keys of another sketch.
+    pub fn merge(&mut self, other: &Distinct) {
+        self.registers
+            .iter_mut()
+            .zip(&other.registers)
+            .for_each(|(mine, theirs)| *mine = (*mine).max(*theirs));
+    }
+
     /// Forgets all keys.
     pub fn clear(&mut self) {
         self.registers.fill(0);
@@ -120,6 +128,10 @@ mod tests {
         assert_eq!(distinct.estimate(), 0);
         (0..1_000).for_each(|i| distinct.note((mix(i % 7) >> 32) as u32));
         assert_eq!(distinct.estimate(), 7);
+        let mut both = Distinct::default();
+        (5..12).for_each(|i| both.note((mix(i) >> 32) as u32));
+        both.merge(&distinct);
+        assert_eq!(both.estimate(), 12);
         distinct.clear();
         assert_eq!(distinct.estimate(), 0);
     }
