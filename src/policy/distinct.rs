@@ -1,19 +1,20 @@
-//! How many different keys there were, in 16 KiB.
+//! How many different keys there were, in 4 KiB.
 //!
 //! **Idea.** HyperLogLog (P. Flajolet et al., AofA 2007): of random bit strings, one in 2^k begins with k zeros. The first
 //! bits of a key's hash choose a register; it remembers the longest run of zeros that the other bits began with.
 //!
 //! ```text
-//! hash (32 bits)   register: 14 bits │ 18 bits: zeros before the first one, 0 … 18, plus 1
+//! hash (32 bits)   register: 12 bits │ 20 bits: zeros before the first one, 0 … 20, plus 1
 //! ```
 //! The estimate is Ertl's ("New cardinality estimation algorithms for HyperLogLog sketches", 2017, algorithm 6), which is
 //! right for few keys and, up to the number of different hashes, for many, without a table of corrections.
 //!
-//! **Parameters.** 2^14 registers of a byte. **Cost.** One cache line a key.
-//! **Error.** Standard error 1.04 / √2^14 = 0.81 %. Hashes have 32 bits: of 100 million keys 1.2 % share one with another
+//! **Parameters.** 2^12 registers of a byte: few, because all keys go by and a worker's cache is the place of other things.
+//! **Cost.** One cache line a key.
+//! **Error.** Standard error 1.04 / √2^12 = 1.6 %. Hashes have 32 bits: of 100 million keys 1.2 % share one with another
 //! key, of a billion 11 %, and so much lower is the figure.
 
-const REGISTER_BITS: u32 = 14;
+const REGISTER_BITS: u32 = 12;
 const REGISTERS: usize = 1 << REGISTER_BITS;
 const RUN_BITS: u32 = 32 - REGISTER_BITS;
 
@@ -118,7 +119,7 @@ mod tests {
             let (got, want) = (distinct.estimate() as f64, checked as f64);
             // Equal hashes of different keys: n²/2^33.
             let shared = want * want / (1u64 << 33) as f64;
-            assert!((got - want).abs() <= 4.0 * 0.0081 * want + shared + 0.5, "{got} instead of {want}");
+            assert!((got - want).abs() <= 4.0 * 0.0163 * want + shared + 0.5, "{got} instead of {want}");
         }
     }
 

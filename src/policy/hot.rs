@@ -15,7 +15,7 @@
 //! **Age.** [`HotKeys::age`] halves all counts. Called every [`HOT_KEYS_AGE_S`] seconds, a steady key's count is 1 to 2
 //! times what it is read in that time, and one that is read no more is forgotten soon.
 //! **Cost.** Two cells, thus two cache lines, a record.
-//! **Error.** Counts are never too high, but for two keys with equal hashes (32 bits); too low by what a key lost to
+//! **Error.** Counts are never too high, but for two keys with equal hashes (32 bits) and the luck of a sample; too low by what a key lost to
 //! others in *all* rows. Of a Zipf 0.99 stream of 10^7 over 10^6 keys it finds at least 95 of the true top 100 (test).
 //!
 //! Not here: who asks and what a key is called; here a key is half of its hash.

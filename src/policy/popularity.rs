@@ -4,7 +4,7 @@
 //! for and never there is in no record, and so in no figure here.
 //!
 //! Every record counts its key, but only one in [`HOT_ONE_IN`] on average goes into the sketch of hot keys, for itself and
-//! for those before it: where the policy has no core of its own, all of them cost 9 % of a worker's time, measured. The
+//! for those before it: where the policy has no core of its own, all of them cost about 9 % of a worker's time by key. The
 //! gaps are random, so that no key hides behind the pattern of a client's requests.
 
 use crate::config::limits::{HOT_KEYS_AGE_S, HOT_KEYS_MAX};
@@ -128,7 +128,7 @@ mod tests {
         popularity.advance(1);
         // The first record counts, and the last ones wait for the next that does.
         popularity.hit(&Hit { item, hash: 0x8000_0001, weight: 40 });
-        (0..5).for_each(|i| popularity.key(i << 18));
+        (0..5).for_each(|i| popularity.key(i << 20));
         popularity.advance(900);
         assert_eq!(board.read(), Popular::default());
         popularity.advance(1_001);
