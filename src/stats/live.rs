@@ -173,7 +173,7 @@ fn upper(bucket: usize) -> u64 {
     lower(bucket + 1) - 1
 }
 
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
