@@ -100,7 +100,7 @@ impl Bench {
                 let slot = self.draw(if hot { self.items / 64 } else { self.items }) as u32;
                 let key = self.slots[slot as usize];
                 if key != u32::MAX {
-                    hits.push(Hit { item: Self::item(slot), hash: Self::hash(key) });
+                    hits.push(Hit { item: Self::item(slot), hash: Self::hash(key), weight: 1 });
                 }
             }
             let start = Instant::now();

@@ -28,7 +28,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Foundations: anybody may import them.
-const FOUNDATIONS: &[&str] = &["sync", "clock", "hash", "item_ref", "config::limits", "stats::counters"];
+const FOUNDATIONS: &[&str] =
+    &["sync", "clock", "hash", "item_ref", "config::limits", "stats::counters", "stats::times"];
 
 /// The files that may say `unsafe`.
 const UNSAFE_ROOMS: &[&str] = &[

@@ -4,6 +4,7 @@ pub mod hist;
 pub mod load;
 pub mod serve;
 pub mod simulate;
+pub mod top;
 pub mod topo;
 
 use clap::{Parser, Subcommand};
@@ -32,6 +33,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Show what hwloc sees and where each thread and byte would go
     Topo(topo::Args),
+    /// Show what a running server does, live (q quits)
+    Top(top::Args),
 }
 
 impl Cli {
@@ -46,6 +49,7 @@ impl Cli {
             Command::Hist(args) => hist::run(args),
             Command::Simulate(args) => simulate::run(args),
             Command::Topo(args) => topo::run(args),
+            Command::Top(args) => top::run(args),
         }
     }
 }

@@ -108,6 +108,20 @@ pub const ERROR_SOURCES: usize = 4_096;
 /// Errors of one source address that a worker answers in a second; loopback and administrators have no bound.
 pub const SOURCE_ERRORS_PER_S: u8 = 100;
 
+/// One busy tick in so many is timed, on average, unless `--watch-one-in` says otherwise.
+pub const WATCH_ONE_IN_DEFAULT: u32 = 16;
+/// Time between two intervals of `--hist-log`, in s.
+pub const HIST_LOG_INTERVAL_S: u64 = 1;
+
+/// Hot keys that are told at most.
+pub const HOT_KEYS_MAX: usize = 100;
+/// Counts of hot keys are halved once in so many s.
+pub const HOT_KEYS_AGE_S: u64 = 10;
+/// Looks at the board of hot keys before a reader does without.
+pub const HOT_KEYS_READS_MAX: usize = 64;
+/// Bytes of a key that `--hot-keys prefix` shows.
+pub const HOT_KEYS_PREFIX_BYTES: usize = 8;
+
 /// Workers of one process at most.
 pub const WORKERS_MAX: usize = 64;
 

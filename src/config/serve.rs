@@ -75,6 +75,15 @@ pub struct Options {
     /// Serve Prometheus metrics over HTTP on this address [default: off]
     #[arg(long, value_name = "ADDR:PORT")]
     pub metrics: Option<SocketAddr>,
+    /// Write the workers' histograms to this HdrHistogram log, once a second [default: off]
+    #[arg(long, value_name = "FILE")]
+    pub hist_log: Option<PathBuf>,
+    /// How stats shows the most read keys: by a hash, with the first 8 bytes, or wholly [default: hash]
+    #[arg(long, value_enum, value_name = "hash|prefix|full")]
+    pub hot_keys: Option<KeyNames>,
+    /// Time one tick in so many, on average; 0 = none [default: 16]
+    #[arg(long, value_name = "N")]
+    pub watch_one_in: Option<u32>,
 }
 
 /// Which port.
@@ -101,6 +110,19 @@ pub enum PollMode {
     Adaptive,
     /// Sleeps at once.
     Block,
+}
+
+/// How much of a key people are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyNames {
+    /// Half of its hash, which says nothing outside of this process.
+    #[default]
+    Hash,
+    /// The hash and the first bytes.
+    Prefix,
+    /// The hash and the key.
+    Full,
 }
 
 /// A valid configuration.
@@ -138,6 +160,12 @@ pub struct Config {
     pub access: Access,
     /// Where metrics are served.
     pub metrics: Option<SocketAddr>,
+    /// Where the workers' histograms are logged.
+    pub hist_log: Option<PathBuf>,
+    /// How much of the most read keys is shown.
+    pub hot_keys: KeyNames,
+    /// One tick in so many is timed; 0 = none.
+    pub watch_one_in: u32,
     /// What sockets ask for.
     pub socket: SocketConfig,
     /// Seed of the key hash; random unless a test wants the same run twice.
@@ -181,6 +209,9 @@ impl Options {
             admin: if self.admin.is_empty() { file.admin } else { self.admin },
             secret_file: self.secret_file.or(file.secret_file),
             metrics: self.metrics.or(file.metrics),
+            hist_log: self.hist_log.or(file.hist_log),
+            hot_keys: self.hot_keys.or(file.hot_keys),
+            watch_one_in: self.watch_one_in.or(file.watch_one_in),
         }
     }
 
@@ -198,6 +229,8 @@ impl Options {
             policy: text(self.policy, "wtinylfu"),
             policy_goal: text(self.policy_goal, "objects"),
             value_max: text(self.value_max, "1MiB"),
+            hot_keys: self.hot_keys.or(Some(KeyNames::Hash)),
+            watch_one_in: self.watch_one_in.or(Some(limits::WATCH_ONE_IN_DEFAULT)),
             ..self
         }
     }
@@ -258,6 +291,9 @@ impl Options {
             namespace_separator: options.namespace_separator.as_deref().map(separator).transpose()?,
             access,
             metrics: options.metrics,
+            hist_log: options.hist_log,
+            hot_keys: options.hot_keys.unwrap_or_default(),
+            watch_one_in: options.watch_one_in.expect("a default"),
             socket: SocketConfig {
                 receive_buffer_bytes: limits::SOCKET_BUFFER_BYTES,
                 send_buffer_bytes: limits::SOCKET_BUFFER_BYTES,

@@ -9,6 +9,11 @@ use std::fmt::Write;
 /// Busy share from which the client is taken for the limit, 0..=1.
 pub const BUSY_SHARE_LIMIT: f64 = 0.9;
 
+/// How many times as much a client should be able to ask as it did, before its figures are called the server's.
+pub const HEADROOM_MIN: f64 = 1.5;
+
+const _: () = assert!(1.0 / BUSY_SHARE_LIMIT < HEADROOM_MIN, "a client that is the limit has no headroom");
+
 /// 99th percentile of the client's own delay from which an open loop is taken for late, in microseconds.
 pub const SEND_LAG_US_LIMIT: f64 = 1000.0;
 
@@ -59,6 +64,13 @@ impl Report<'_> {
         }
     }
 
+    /// How many times as much the client could have asked, in a closed loop: what its busiest thread was idle, filled with
+    /// the same work. At least that much: larger trains cost less a request.
+    pub fn headroom(&self) -> Option<f64> {
+        let is_closed = self.offered_per_s.is_none() && !self.recorded;
+        is_closed.then(|| headroom(self.measured.busy_share))
+    }
+
     /// The JSON object. `commands` holds those that were sent.
     pub fn json(&self) -> Value {
         let Measured { tally, latencies, seconds, .. } = self.measured;
@@ -92,7 +104,7 @@ impl Report<'_> {
             "events": tally.events,
             "client": {
                 "busy_share": self.measured.busy_share, "cpu_share": self.measured.cpu_share,
-                "limited": self.client_limit().is_some(),
+                "limited": self.client_limit().is_some(), "headroom": self.headroom(),
                 "send_lag_us": latencies.send_lag.summary(),
                 "stalls": self.measured.stalls, "unsent": self.measured.unsent, "trains_split": self.measured.trains_split,
             },
@@ -242,9 +254,31 @@ impl Report<'_> {
                 events.checked, events.wrong, events.stale
             )?;
         }
-        if let Some(why) = self.client_limit() {
-            writeln!(out, "THE CLIENT WAS THE LIMIT: {why}")?;
+        match (self.client_limit(), self.headroom()) {
+            (Some(why), _) => writeln!(out, "THE CLIENT WAS THE LIMIT: {why}"),
+            (None, Some(headroom)) if headroom < HEADROOM_MIN => writeln!(
+                out,
+                "the client could have asked {headroom:.1} times as much, less than {HEADROOM_MIN}: this may be its limit \
+                 and not the server's; more --threads, or --cpus of its own"
+            ),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+}
+
+fn headroom(busy_share: f64) -> f64 {
+    const HEADROOM_MAX: f64 = 100.0;
+    (1.0 / busy_share.max(1.0 / HEADROOM_MAX)).max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headroom_is_what_idle_time_would_hold() {
+        for (busy, want) in [(0.0, 100.0), (0.25, 4.0), (0.8, 1.25), (1.0, 1.0), (1.1, 1.0)] {
+            assert_eq!(headroom(busy), want);
+        }
     }
 }

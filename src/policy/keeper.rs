@@ -74,7 +74,6 @@ pub struct Keeper<O> {
     young: usize,
     retry_at_ms: u64,
     now_ms: u64,
-    hit_weight: u32,
     due: Vec<u32>,
     found: Vec<u32>,
     stats: PolicyStats,
@@ -93,7 +92,6 @@ impl<O: Order> Keeper<O> {
             young: 0,
             retry_at_ms: 0,
             now_ms: 0,
-            hit_weight: 1,
             due: Vec::new(),
             found: Vec::new(),
             stats: PolicyStats::default(),
@@ -230,7 +228,8 @@ impl<O: Order> Keeper<O> {
     #[inline]
     fn apply(&mut self, hit: &Hit, n: u32) {
         self.stats.hits += 1;
-        let (now, weight) = (self.now_ms as u32, self.hit_weight);
+        self.stats.reads += hit.weight as u64;
+        let (now, weight) = (self.now_ms as u32, hit.weight.clamp(1, HIT_WEIGHT_MAX));
         if n == NONE || self.nodes.node(n).hash != hit.hash || !self.nodes.node(n).segment().is_ordered() {
             // Gone, replaced or condemned; its key was asked for all the same.
             self.stats.stale += 1;
@@ -348,10 +347,6 @@ impl<O: Order> Policy for Keeper<O> {
             work += self.retry(work_max - work, commands);
         }
         work
-    }
-
-    fn set_hit_weight(&mut self, weight: u32) {
-        self.hit_weight = weight.clamp(1, HIT_WEIGHT_MAX);
     }
 
     fn next_ms(&self) -> Option<u64> {

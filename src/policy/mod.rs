@@ -10,20 +10,25 @@
 //!
 //! Reading order: [`node`], [`list`], [`nodes`]: where things are kept. [`sketch`], [`queues`], [`tinylfu`]: the
 //! policy; [`shadow`], [`adapt`]: how it chooses its own parameters. [`chain`], [`wheel`]: expiry. [`keeper`]: what all
-//! policies share. [`thread`]: the round that feeds them.
+//! policies share. [`thread`]: the round that feeds them. [`hot`], [`distinct`], [`popularity`], [`board`]: what people are
+//! told of keys; no policy looks at it.
 //!
 //! What it does not do: it never reads an item, the table or the clock, and it decides nothing a write has to wait
 //! for. An item is readable the moment it is stored; one that is not worth its place is evicted when it leaves the
 //! window.
 
 pub mod adapt;
+pub mod board;
 pub mod chain;
 pub mod contest;
+pub mod distinct;
+pub mod hot;
 pub mod keeper;
 pub mod list;
 pub mod lru;
 pub mod node;
 pub mod nodes;
+pub mod popularity;
 pub mod queues;
 pub mod s3fifo;
 pub mod shadow;
@@ -38,7 +43,8 @@ pub use thread::{Limits, Link, Progress, run_once};
 
 use crate::ring::{Command, Event, Hit};
 
-/// Reads that one hit record may stand for at most.
+/// Reads that one hit record counts as at most. Workers that sample, or drop records on a full ring, count what they left
+/// out: stores are never left out, so without this a policy would believe that misses are more frequent than they are.
 pub const HIT_WEIGHT_MAX: u32 = 16;
 
 /// A policy of one owner. Single-threaded; time comes in with each call, in ms since the server epoch.
@@ -53,11 +59,6 @@ pub trait Policy: Send {
 
     /// Takes in a batch of reads; the memory they need is touched first, so that its misses overlap.
     fn hits(&mut self, hits: &[Hit]);
-
-    /// Says how many reads a hit record stands for from now on, 1 to [`HIT_WEIGHT_MAX`]: workers that sample, or drop
-    /// records on a full ring, count what they left out. Stores are never left out, so without this the policy would
-    /// believe that misses are more frequent than they are.
-    fn set_hit_weight(&mut self, weight: u32);
 
     /// Fires the wheel and brings the owner under its budget, in at most `work_max` steps and as many commands as
     /// fit. Returns the steps done; less than `work_max` and room left in `commands` means that all is done.

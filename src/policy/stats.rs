@@ -47,6 +47,8 @@ figures! {
     untracked,
     /// Hit records taken in.
     hits,
+    /// Reads that those records stand for.
+    reads,
     /// Stores taken in.
     stores,
     /// Times that the shadow caches chose another arm.

@@ -10,6 +10,7 @@
 //! The same round runs on the thread, on a worker's core between ticks (`--workers` takes all cores), and in tests.
 //! The thread never spins: a round that found nothing is followed by a wait, which is a parameter.
 
+use super::popularity::Popularity;
 use super::{CommandBuffer, Counters, Policy};
 use crate::clock::Clock;
 use crate::config::limits::COMMAND_RING_RECORDS;
@@ -82,6 +83,7 @@ pub struct Round {
     page_units: u64,
     buffer: CommandBuffer,
     batches: Vec<Vec<Hit>>,
+    popularity: Popularity,
 }
 
 const NOBODY: u16 = u16::MAX;
@@ -90,7 +92,13 @@ const BATCH_HITS: usize = 256;
 
 impl Round {
     /// A round over `links` (one an owner) and `hits` (one a worker), in a region of `pages` pages of `page_units`.
-    pub fn new(page_units: u64, pages: usize, links: Vec<Link>, hits: Vec<Consumer<Hit>>) -> Round {
+    pub fn new(
+        page_units: u64,
+        pages: usize,
+        links: Vec<Link>,
+        hits: Vec<Consumer<Hit>>,
+        popularity: Popularity,
+    ) -> Round {
         assert!(links.len() < NOBODY as usize);
         Round {
             batches: links.iter().map(|_| Vec::with_capacity(BATCH_HITS)).collect(),
@@ -99,6 +107,7 @@ impl Round {
             owner_of_page: vec![NOBODY; pages].into(),
             page_units,
             buffer: CommandBuffer::with_capacity(COMMAND_RING_RECORDS),
+            popularity,
         }
     }
 
@@ -107,17 +116,11 @@ impl Round {
         &self.links
     }
 
-    /// Publishes the figures of every policy. Not every round: it walks a few structures.
-    pub fn publish(&self) {
+    /// Publishes the figures of every policy, and what keys are popular. Not every round: it walks a few structures.
+    pub fn publish(&mut self, now_ms: u64) {
+        self.popularity.advance(now_ms);
         for link in &self.links {
             link.counters.publish(&link.policy.stats());
-        }
-    }
-
-    /// Says how many reads a hit record stands for from now on; see [`Policy::set_hit_weight`].
-    pub fn set_hit_weight(&mut self, weight: u32) {
-        for link in &mut self.links {
-            link.policy.set_hit_weight(weight);
         }
     }
 
@@ -129,6 +132,7 @@ impl Round {
     fn take_events(&mut self, owner: usize, now_ms: u64, max: usize) -> usize {
         let Link { events, policy, .. } = &mut self.links[owner];
         let (pages, page_units) = (&mut self.owner_of_page, self.page_units);
+        let popularity = &mut self.popularity;
         events.drain(max, |event| {
             let item = match event {
                 Event::Store { item, .. } | Event::Move { to: item, .. } => Some(item),
@@ -138,13 +142,17 @@ impl Round {
             if let Some(holder) = item.and_then(|i| pages.get_mut((i.units() / page_units) as usize)) {
                 *holder = owner as u16;
             }
+            if let Event::Store { hash, .. } = event {
+                popularity.key(hash);
+            }
             policy.event(&event, now_ms);
         })
     }
 
     fn take_hits(&mut self, worker: usize, max: usize) -> usize {
-        let Round { links, hits, owner_of_page, page_units, batches, .. } = self;
+        let Round { links, hits, owner_of_page, page_units, batches, popularity, .. } = self;
         let taken = hits[worker].drain(max, |hit| {
+            popularity.hit(&hit);
             let page = (hit.item.units() / *page_units) as usize;
             let Some(batch) = owner_of_page.get(page).and_then(|&owner| batches.get_mut(owner as usize))
             else {
@@ -219,13 +227,13 @@ pub fn run(
         let progress = run_once(round, now_ms, limits);
         if now_ms >= publish_at_ms {
             publish_at_ms = now_ms + PUBLISH_MS;
-            round.publish();
+            round.publish(now_ms);
         }
         if progress.is_idle() {
             wait(IDLE_WAIT);
         }
     }
-    round.publish();
+    round.publish(clock.now().ms());
 }
 
 #[cfg(test)]
@@ -256,7 +264,8 @@ mod tests {
                 (link, Owner { events: event_producer, commands: command_consumer })
             })
             .unzip();
-        (Round::new(PAGE_UNITS, 8, links, vec![hits]), owners, hit_producer)
+        let popularity = Popularity::new(Arc::default(), 1);
+        (Round::new(PAGE_UNITS, 8, links, vec![hits], popularity), owners, hit_producer)
     }
 
     fn store(page: u64, index: u64) -> Event {
@@ -270,12 +279,13 @@ mod tests {
         owners[0].events.push(store(1, 5)).unwrap();
         owners[1].events.push(store(2, 5)).unwrap();
         let item = ItemRef::new(2 * PAGE_UNITS + 5).unwrap();
-        hits.push(Hit { item, hash: 5 }).unwrap();
-        hits.push(Hit { item: ItemRef::new(7 * PAGE_UNITS).unwrap(), hash: 5 }).unwrap();
+        hits.push(Hit { item, hash: 5, weight: 3 }).unwrap();
+        hits.push(Hit { item: ItemRef::new(7 * PAGE_UNITS).unwrap(), hash: 5, weight: 1 }).unwrap();
         let progress = run_once(&mut round, 1, &Limits::default());
         assert_eq!((progress.events, progress.hits, progress.commands), (2, 2, 0));
         assert_eq!(round.links()[0].policy.stats().hits, 0);
-        assert_eq!(round.links()[1].policy.stats().hits, 1);
+        let stats = round.links()[1].policy.stats();
+        assert_eq!((stats.hits, stats.reads), (1, 3));
         assert!(run_once(&mut round, 1, &Limits::default()).is_idle());
     }
 

@@ -12,6 +12,8 @@ pub struct Hit {
     pub item: ItemRef,
     /// Upper 32 bits of its key hash.
     pub hash: u32,
+    /// Reads that it stands for: itself and those that its worker left out since its last record.
+    pub weight: u32,
 }
 
 /// Deadline and slot size in one word, so that [`Event`] stays at 32 bytes.

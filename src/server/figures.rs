@@ -1,8 +1,13 @@
 //! All figures of a running server, under memcached's names where it has them, for `stats` and for the metrics.
 
 use crate::clock::Clock;
+use crate::config::serve::KeyNames;
 use crate::policy::Counters;
+use crate::policy::board::Board;
+use crate::server::{hotkeys, latency};
+use crate::shard::Shards;
 use crate::stats::counters::{Counter, OwnerCounters, WorkerCounters};
+use crate::stats::times::{Measure, WorkerTimes};
 use crate::sync::Arc;
 use numa::RegionReport;
 use std::fmt::Write;
@@ -11,10 +16,16 @@ use std::fmt::Write;
 pub struct Figures {
     /// Of every worker.
     pub workers: Vec<Arc<WorkerCounters>>,
+    /// What every worker measured of itself.
+    pub times: Vec<Arc<WorkerTimes>>,
     /// Of every owner.
     pub owners: Vec<Arc<OwnerCounters>>,
     /// Of every owner's policy.
     pub policies: Vec<Arc<Counters>>,
+    /// What the policy says of keys.
+    pub board: Arc<Board>,
+    /// How much of a key is shown.
+    pub hot_key_names: KeyNames,
     /// Asked and granted.
     pub reports: Vec<RegionReport>,
     /// Since when.
@@ -26,8 +37,9 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// What `stats WHAT` answers: `STAT name value` lines and `END`; `None` for a word that we do not know.
-    pub fn stats(&self, what: &[u8]) -> Option<Vec<u8>> {
+    /// What `stats WHAT` answers: `STAT name value` lines and `END`; `None` for a word that we do not know. The caller is
+    /// within a tick, because keys may be looked at.
+    pub fn stats(&self, what: &[u8], shards: &Shards) -> Option<Vec<u8>> {
         let mut text = String::new();
         match what {
             b"" => self.general(&mut text),
@@ -35,6 +47,9 @@ impl Figures {
             // No item is shown to anybody: the dump is always empty.
             b"cachedump" => {}
             b"workers" => self.per_worker(&mut text),
+            b"hotkeys" => hotkeys::stats(&self.board.read(), self.hot_key_names, shards, &mut text),
+            b"buckets" => latency::buckets(&self.times, &mut text),
+            b"latency" => latency::stats(&self.times, &mut text),
             _ => return None,
         }
         text.push_str("END\r\n");
@@ -55,6 +70,8 @@ impl Figures {
                 let _ = writeln!(text, "sherwood_policy_{name}{{shard=\"{i}\"}} {value}");
             }
         }
+        latency::metrics(&self.times, &mut text);
+        hotkeys::metrics(&self.board.read(), &mut text);
         let _ = writeln!(text, "# HELP sherwood_memory_bytes Memory of a region, as granted.");
         for report in &self.reports {
             let (name, kind) = (report.name, report.granted_kind);
@@ -108,6 +125,10 @@ impl Figures {
             for (name, _, counter) in worker.list() {
                 stat(text, &format!("{i}:{name}"), counter.get());
             }
+            // With `ticks` they say how busy a worker is.
+            let tick = self.times[i].read(Measure::Tick);
+            stat(text, &format!("{i}:watched_ticks"), tick.count());
+            stat(text, &format!("{i}:watched_ticks_ns"), tick.sum());
         }
     }
 }
@@ -116,7 +137,7 @@ fn sum(figures: impl Iterator<Item = u64>) -> u64 {
     figures.fold(0, u64::wrapping_add)
 }
 
-fn stat(text: &mut String, name: &str, value: impl std::fmt::Display) {
+pub(super) fn stat(text: &mut String, name: &str, value: impl std::fmt::Display) {
     let _ = write!(text, "STAT {name} {value}\r\n");
 }
 

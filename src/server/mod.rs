@@ -6,6 +6,9 @@
 //! [`Server::start`] returns when the sockets are bound and the memory is there: whoever comes then is served.
 
 pub mod figures;
+pub mod histlog;
+pub mod hotkeys;
+pub mod latency;
 pub mod map;
 pub mod metrics;
 pub mod policy;

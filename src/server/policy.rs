@@ -3,6 +3,8 @@
 use crate::clock::{Clock, Now};
 use crate::config::serve::Config;
 use crate::memory::PagePool;
+use crate::policy::board::Board;
+use crate::policy::popularity::Popularity;
 use crate::policy::thread::Round;
 use crate::policy::{Counters, Limits, Link, PolicyConfig, build, run_once};
 use crate::ring::{Command, Consumer, Event, Hit, Producer};
@@ -22,7 +24,7 @@ pub fn round(
     pool: &PagePool,
     owners: Vec<OwnerEnds>,
     hits: Vec<Consumer<Hit>>,
-) -> (Round, Vec<Arc<Counters>>) {
+) -> (Round, Vec<Arc<Counters>>, Arc<Board>) {
     let layout = pool.layout();
     let page_units = layout.page_units() as u64;
     let policy_config = PolicyConfig {
@@ -42,7 +44,9 @@ pub fn round(
         })
         .collect();
     let counters = links.iter().map(|link| Arc::clone(&link.counters)).collect();
-    (Round::new(page_units, layout.pages, links, hits), counters)
+    let board = Arc::new(Board::default());
+    let popularity = Popularity::new(Arc::clone(&board), config.seed);
+    (Round::new(page_units, layout.pages, links, hits, popularity), counters, board)
 }
 
 /// Repeats the round on this thread until `stop`.
@@ -60,7 +64,7 @@ pub fn cooperative(mut round: Round) -> Box<dyn FnMut(Now) + Send> {
         }
         if now.ns >= publish_ns {
             publish_ns = now.ns + PUBLISH_NS;
-            round.publish();
+            round.publish(now.ms());
         }
     })
 }

@@ -12,6 +12,7 @@ use crate::memory::Slab;
 use crate::memory::grace::Grace;
 use crate::ring::{Doorbell, MeshEnd, mesh, ring};
 use crate::server::figures::Figures;
+use crate::server::histlog::{self, HistLog};
 use crate::server::map::{self, Memory};
 use crate::server::metrics::{self, Endpoint};
 use crate::server::policy::{self, OwnerEnds};
@@ -22,6 +23,7 @@ use crate::stats::counters::{OwnerCounters, WorkerCounters};
 use crate::sync::{Arc, AtomicBool, Ordering};
 use crate::worker::hits::Hits;
 use crate::worker::parcel::Parcel;
+use crate::worker::watch::Watch;
 use crate::worker::{Aside, Teller, Worker, WorkerConfig};
 use numa::{Plan, RegionReport};
 use std::net::SocketAddr;
@@ -38,6 +40,7 @@ pub struct Server {
     workers: Vec<JoinHandle<std::io::Result<()>>>,
     policy: Option<JoinHandle<()>>,
     metrics: Option<Endpoint>,
+    histlog: Option<HistLog>,
 }
 
 /// What a worker's thread needs to build its worker.
@@ -50,6 +53,7 @@ struct Seat {
     hits: Hits,
     aside: Option<Aside>,
     counters: Arc<WorkerCounters>,
+    watch: Watch,
 }
 
 /// Where a worker says that it is ready, or why not.
@@ -101,11 +105,14 @@ impl Server {
                 value_bytes_max: config.value_bytes_max,
             });
         }
-        let (round, policies) = policy::round(&config, &pool, owner_ends, hit_ends);
+        let (round, policies, board) = policy::round(&config, &pool, owner_ends, hit_ends);
         let figures = Arc::new(Figures {
             workers: (0..count).map(|_| Arc::default()).collect(),
+            times: (0..count).map(|_| Arc::default()).collect(),
             owners: owners.iter().map(|owner| Arc::clone(&owner.counters)).collect(),
             policies,
+            board,
+            hot_key_names: config.hot_keys,
             reports,
             clock: clock.clone(),
             memory_bytes: config.memory_bytes,
@@ -115,7 +122,7 @@ impl Server {
         let common = Common {
             clock: clock.clone(),
             config: config.clone(),
-            teller: Arc::new(move |what| told.stats(what)),
+            teller: Arc::new(move |what, shards| told.stats(what, shards)),
             stop: Arc::clone(&stop),
         };
         let doorbells: Vec<_> = (0..count).map(|_| Doorbell::new()).collect();
@@ -134,6 +141,7 @@ impl Server {
             workers: Vec::new(),
             policy: None,
             metrics: None,
+            histlog: None,
             plan,
         };
         let parts = sockets.into_iter().zip(owners).zip(ends).zip(hits);
@@ -151,6 +159,12 @@ impl Server {
                 hits,
                 aside: if index + 1 == count { aside.take() } else { None },
                 counters: Arc::clone(&figures.workers[index]),
+                watch: Watch::new(
+                    Arc::clone(&figures.times[index]),
+                    clock.clone(),
+                    config.watch_one_in,
+                    index as u64,
+                ),
             };
             server.workers.push(spawn_worker(seat, socket, memory, common.clone(), ready.clone())?);
         }
@@ -164,6 +178,12 @@ impl Server {
         }
         if let (Some(cpu), Some(round)) = (policy_cpu, thread_round.take()) {
             server.policy = Some(spawn_policy(round, cpu, clock, stop)?);
+        }
+        if let Some(path) = &config.hist_log {
+            match histlog::start(path, Arc::clone(&figures)) {
+                Ok(log) => server.histlog = Some(log),
+                Err(error) => return Err(server.abandon(error)),
+            }
         }
         if let Some(addr) = config.metrics {
             let endpoint = metrics::serve(addr, figures, Arc::clone(&server.stop));
@@ -224,6 +244,9 @@ impl Server {
             }
         }
         self.metrics.into_iter().for_each(Endpoint::join);
+        if let Some(Err(error)) = self.histlog.map(HistLog::join) {
+            result = Err(error);
+        }
         result
     }
 
@@ -281,6 +304,7 @@ fn run_worker<P: Port>(port: P, seat: Seat, common: Common, ready: &Ready) -> st
         aside: seat.aside,
         clock,
         counters: seat.counters,
+        watch: seat.watch,
         value_bytes_max: config.value_bytes_max,
         access: config.access,
         poll: config.poll,

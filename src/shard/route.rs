@@ -68,6 +68,13 @@ impl Shards {
         self.hash.hash(key)
     }
 
+    /// A key of which only the upper 32 bits of its hash are known, if there is one. The caller is within a tick.
+    pub fn key_of(&self, upper: u32) -> Option<&[u8]> {
+        let has_hash = |item| (self.hash(self.items.get(item).key()) >> 32) as u32 == upper;
+        let item = self.shards.iter().find_map(|shard| shard.table.find_near(upper, has_hash))?;
+        Some(self.items.get(item).key())
+    }
+
     /// The memory.
     #[inline]
     pub fn items(&self) -> &Items {

@@ -3,7 +3,7 @@
 //! One place names the statistics ([`Summary`]) and one place computes them, so that a printed p99 is the 99th
 //! percentile wherever it is printed. Three significant digits: a figure is at most 0.1 % off.
 //!
-//! Recording allocates nothing and takes no lock; a histogram has one writer. Cost: 5 to 10 ns and 190 KiB.
+//! Recording allocates nothing and takes no lock; a histogram has one writer. Cost: 5 to 10 ns and 220 KiB.
 
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 /// Longest latency that is told apart; longer ones count as this, in nanoseconds (one minute).
 pub const LATENCY_NS_MAX: u64 = 60_000_000_000;
-/// Steps below this are not told apart, in nanoseconds.
-pub const LATENCY_NS_STEP: u64 = 10;
+/// Steps below this are not told apart, in nanoseconds: a server's key costs some tens of them.
+pub const LATENCY_NS_STEP: u64 = 1;
 
 /// Latencies of one kind of event.
 #[derive(Clone, Debug)]
@@ -133,6 +133,14 @@ impl<W: Write> IntervalLog<W> {
             .begin_log_with(&mut self.out, &mut self.serializer)?
             .write_histogram(&events.inner, at, length, Tag::new(tag))
             .map_err(|e| io::Error::other(format!("{e:?}")))
+    }
+
+    /// Makes what was appended readable for others.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 
     /// Ends the log.

@@ -32,6 +32,46 @@ impl Table {
         }
     }
 
+    /// The first item that is wanted among those whose home a hash with these upper 32 bits can have: a handful. It stays
+    /// readable until the caller's tick ends. While the owner moves keys one may be missed.
+    pub fn find_near(&self, upper: u32, is_wanted: impl Fn(ItemRef) -> bool) -> Option<ItemRef> {
+        let shape = self.shape();
+        let (first, last) = shape.now().homes_of_upper(upper);
+        // The two possible homes may lie on either side of the watermark.
+        let not_moved = || self.find_at_homes(first.max(shape.front()), last, &is_wanted);
+        let moved = || {
+            let (first, last) = shape.next().homes_of_upper(upper);
+            self.find_at_homes(first, last, &is_wanted)
+        };
+        let found = if last >= shape.front() { not_moved() } else { None };
+        found.or_else(|| if first < shape.front() { moved() } else { None })
+    }
+
+    fn find_at_homes(
+        &self,
+        first: usize,
+        last: usize,
+        is_wanted: impl Fn(ItemRef) -> bool,
+    ) -> Option<ItemRef> {
+        for index in first..last + PROBE_LINES_MAX {
+            let mut end = false;
+            for word in &self.all_lines()[index] {
+                // Acquire: publishes the item's bytes; pairs with the writer's Release slot stores.
+                let slot = Slot::from_word(word.load(Ordering::Acquire));
+                let home = index.saturating_sub(slot.displacement(index));
+                match slot.item() {
+                    Some(item) if (first..=last).contains(&home) && is_wanted(item) => return Some(item),
+                    // A home later than `last` means that no earlier home follows.
+                    _ => end |= index >= last && (slot.is_free() || home > last),
+                }
+            }
+            if end {
+                break;
+            }
+        }
+        None
+    }
+
     /// The second scan of a miss: ordered, between two equal and even versions, in the array that has the key's home
     /// before and after.
     #[inline(never)]

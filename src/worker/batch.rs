@@ -79,6 +79,7 @@ impl<P: Port> Worker<P> {
     /// Returns the first datagram that is neither.
     fn serve_batch(&mut self, first: usize, alone: &mut Alone, now: Now) -> usize {
         let Worker { port, inbox, outbox, core, .. } = self;
+        core.watch.mark();
         let mut batch = Batch::new();
         let mut next = first;
         while next < inbox.datagrams().len() && alone.len() < TICK_READS_MAX {
@@ -92,7 +93,10 @@ impl<P: Port> Worker<P> {
             }
             next += 1;
         }
-        let Some(unanswered) = batch.answer(core, inbox, outbox, alone, now) else { return next };
+        let parsed_in_vain = alone.len();
+        let unanswered = batch.answer(core, inbox, outbox, alone, now);
+        core.watch.lap_batch(batch.reads.len(), parsed_in_vain);
+        let Some(unanswered) = unanswered else { return next };
         // No room for more replies: these datagrams are looked at again after a flush.
         alone.retain(|&mut datagram| (datagram as usize) < unanswered);
         unanswered

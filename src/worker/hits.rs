@@ -1,4 +1,7 @@
 //! Hit records to the policy: lossy, sampled when the policy lags, never waited for.
+//!
+//! A record says how many reads it stands for: itself and those that were left out since the last one, by sampling or
+//! because the ring was full. So the policy knows how often items are read although it hears of a part of it.
 
 use crate::config::limits::HIT_RING_RECORDS;
 use crate::item_ref::ItemRef;
@@ -11,12 +14,14 @@ pub struct Hits {
     /// One hit in so many is recorded.
     one_in: u32,
     skipped: u32,
+    /// Hits that the next record stands for.
+    weight: u32,
 }
 
 impl Hits {
     /// Hits of one worker.
     pub fn new(ring: Producer<Hit>) -> Hits {
-        Hits { ring, one_in: 1, skipped: 0 }
+        Hits { ring, one_in: 1, skipped: 0, weight: 0 }
     }
 
     /// Once a tick: how much room there is decides how many hits are recorded. All while the ring is at most half
@@ -33,13 +38,47 @@ impl Hits {
     #[inline]
     pub fn note(&mut self, item: ItemRef, hash: u64, counters: &WorkerCounters) {
         self.skipped += 1;
+        self.weight = self.weight.saturating_add(1);
         if self.skipped < self.one_in {
             return;
         }
         self.skipped = 0;
-        match self.ring.push(Hit { item, hash: (hash >> 32) as u32 }) {
-            Ok(()) => counters.hit_records_sent.add(1),
+        match self.ring.push(Hit { item, hash: (hash >> 32) as u32, weight: self.weight }) {
+            Ok(()) => {
+                counters.hit_records_sent.add(1);
+                self.weight = 0;
+            }
             Err(_) => counters.hit_records_dropped.add(1),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::ring;
+
+    #[test]
+    fn records_stand_for_all_hits_however_few_there_is_room_for() {
+        let (producer, mut consumer) = ring(HIT_RING_RECORDS);
+        let (mut hits, counters) = (Hits::new(producer), WorkerCounters::default());
+        let item = ItemRef::new(1).unwrap();
+        let (mut noted, mut told, mut heaviest) = (0u64, 0u64, 0);
+        for _ in 0..40 {
+            hits.begin_tick();
+            for _ in 0..4_096 {
+                hits.note(item, 7 << 32, &counters);
+                noted += 1;
+            }
+            // The policy takes less than comes.
+            consumer.drain(512, |hit| {
+                told += hit.weight as u64;
+                heaviest = heaviest.max(hit.weight);
+            });
+        }
+        consumer.drain(HIT_RING_RECORDS, |hit| told += hit.weight as u64);
+        assert_eq!(told + hits.weight as u64, noted);
+        assert!(heaviest >= 4, "{heaviest}");
+        assert!(counters.hit_records_sent.get() < noted / 2);
     }
 }

@@ -16,6 +16,7 @@ pub mod hits;
 pub mod parcel;
 pub mod post;
 pub mod serial;
+pub mod watch;
 
 pub use access::Access;
 
@@ -30,6 +31,7 @@ use admission::ErrorBudget;
 use hits::Hits;
 use parcel::{Parcel, Parcels};
 use std::time::Duration;
+use watch::Watch;
 
 /// How a worker waits for datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +44,9 @@ pub enum Poll {
     Block,
 }
 
-/// Tells what `stats` prints, for the word behind it; `None` for an unknown word.
-pub type Teller = Arc<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync>;
+/// Tells what `stats` prints, for the word behind it; `None` for an unknown word. It is asked within a tick, so it may
+/// look at items that it finds in the shards.
+pub type Teller = Arc<dyn Fn(&[u8], &Shards) -> Option<Vec<u8>> + Send + Sync>;
 
 /// Work that runs on the worker's core between ticks: the policy, where it has no core of its own.
 pub type Aside = Box<dyn FnMut(Now) + Send>;
@@ -66,6 +69,8 @@ pub struct WorkerConfig<P> {
     pub clock: Clock,
     /// What it counts.
     pub counters: Arc<WorkerCounters>,
+    /// How it measures itself.
+    pub watch: Watch,
     /// Largest value, in bytes.
     pub value_bytes_max: usize,
     /// Who may ask for what.
@@ -97,6 +102,7 @@ pub(crate) struct Core {
     pub(crate) parcels: Parcels,
     pub(crate) hits: Hits,
     pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) watch: Watch,
     pub(crate) value_bytes_max: usize,
     pub(crate) access: Access,
     pub(crate) teller: Teller,
@@ -124,6 +130,7 @@ impl<P: Port> Worker<P> {
                 doorbells: config.doorbells,
                 hits: config.hits,
                 counters: config.counters,
+                watch: config.watch,
                 value_bytes_max: config.value_bytes_max,
                 access: config.access,
                 teller: config.teller,
@@ -143,6 +150,7 @@ impl<P: Port> Worker<P> {
     /// The kernel refused the socket or the ring; the worker cannot go on.
     pub fn tick(&mut self) -> std::io::Result<bool> {
         let now = self.clock.now();
+        self.core.watch.begin_tick(now);
         self.core.owner.member().quiescent();
         let has_more = self.core.owner.tick(now);
         let busy = self.read_mail(now)? | self.serve_datagrams(now)?;
@@ -151,7 +159,9 @@ impl<P: Port> Worker<P> {
             aside(now);
         }
         let patience = self.patience(busy || has_more, now);
+        self.core.watch.work_done(busy, self.inbox.datagrams().len());
         self.turn(patience)?;
+        self.core.watch.turned();
         Ok(busy)
     }
 

@@ -32,6 +32,8 @@ pub struct Parcel {
     pub answer_bytes: usize,
     /// When it began to wait for memory, in ns since the server epoch; 0 = it does not.
     pub waits_since_ns: u64,
+    /// When its command was sent to the owner, in ns since the server epoch.
+    pub asked_ns: u64,
 }
 
 /// Boxed, because parcels travel through rings by pointer.
@@ -65,6 +67,7 @@ impl Parcel {
             answer: vec![0; answer].into_boxed_slice(),
             answer_bytes: 0,
             waits_since_ns: 0,
+            asked_ns: 0,
         })
     }
 

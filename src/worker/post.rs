@@ -90,6 +90,7 @@ impl Core {
 
     /// Puts the owner's answer behind the reply so far, and runs on.
     fn go_on(&mut self, mut parcel: Box<Parcel>, outbox: &mut Outbox, now: Now) {
+        self.watch.answered(parcel.asked_ns);
         parcel.position = self.next_position(&parcel.request, parcel.position, parcel.answer_bytes);
         self.resume(parcel, outbox, now);
     }
@@ -144,7 +145,7 @@ impl Core {
                 self.parcels.waiting.push_back(parcel);
             }
             Step::Forward { owner, position, .. } => {
-                (parcel.position, parcel.waits_since_ns) = (position, 0);
+                (parcel.position, parcel.waits_since_ns, parcel.asked_ns) = (position, 0, now.ns);
                 self.counters.forwarded.add(1);
                 self.mesh.ask(owner, parcel).expect("the ring holds all parcels of a worker");
                 self.doorbells[owner].after_push();

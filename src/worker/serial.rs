@@ -16,6 +16,7 @@ use crate::shard::read::{Form, MetaForm, classic, put_result};
 use crate::shard::{After, Read, Wait};
 use crate::table::Found;
 use crate::worker::Core;
+use crate::worker::watch::measure_of;
 
 /// Where in a request: byte of the command, and which part of it (a key of `gat`, a shard of `flush_all`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +61,7 @@ impl Core {
     pub(super) fn run(&mut self, request: Request<'_>, from: Position, reply: &mut Reply<'_>) -> Step {
         let mut part = from.part;
         let mut commands = Commands::resume(request.body, from.at, self.value_bytes_max);
+        self.watch.mark();
         loop {
             let at = commands.at();
             let Some(command) = commands.next() else { return Step::Done };
@@ -90,6 +92,7 @@ impl Core {
                             Place::Done => unreachable!("a part that is done suspends nothing"),
                         }
                     }
+                    self.watch.lap(measure_of(&command));
                 }
             }
             reply.settle(mark);
@@ -134,7 +137,12 @@ impl Core {
         reply: &mut Reply<'_>,
     ) -> Result<(), Wait> {
         match Commands::resume(body, position.at, self.value_bytes_max).next() {
-            Some(Ok(command)) => self.owner.execute(&command, position.part, now, reply),
+            Some(Ok(command)) => {
+                self.watch.mark();
+                let done = self.owner.execute(&command, position.part, now, reply);
+                self.watch.lap(measure_of(&command));
+                done
+            }
             _ => Ok(()),
         }
     }
@@ -226,7 +234,7 @@ impl Core {
                 let done = self.in_all_shards(command, part, request, reply)?;
                 reply.put(if *quiet || !done { b"" } else { b"OK\r\n" });
             }
-            Command::Stats { what } => match (self.teller)(what) {
+            Command::Stats { what } => match (self.teller)(what, &self.shards) {
                 Some(text) => reply.put(&text),
                 None => reply.put_error(Error::UnknownCommand),
             },

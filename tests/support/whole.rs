@@ -17,6 +17,7 @@ use sherwood::shard::{Owner, Shards};
 use sherwood::stats::counters::OwnerCounters;
 use sherwood::table::{SlotMemory, Table};
 use sherwood::worker::hits::Hits;
+use sherwood::worker::watch::Watch;
 use sherwood::worker::{Worker, WorkerConfig};
 use std::sync::Arc;
 
@@ -77,7 +78,7 @@ impl Whole {
             };
             seats.push((owner, Hits::new(hits)));
         }
-        let (policy, _) = round(&config, &pool, ends, hit_ends);
+        let (policy, ..) = round(&config, &pool, ends, hit_ends);
         let mut aside = Some(cooperative(policy));
         let wires: Vec<_> = (0..count).map(|i| Wire::new(seed << 8 | i as u64, faults)).collect();
         let owners = seats.iter().map(|(owner, _)| Arc::clone(&owner.counters)).collect();
@@ -97,7 +98,13 @@ impl Whole {
                 value_bytes_max: config.value_bytes_max,
                 access: config.access.clone(),
                 poll: config.poll,
-                teller: Arc::new(|_| None),
+                teller: Arc::new(|_, _| None),
+                watch: Watch::new(
+                    Arc::default(),
+                    clock.clone(),
+                    config.watch_one_in,
+                    seed << 8 | index as u64,
+                ),
             })
         });
         Whole { workers: workers.collect(), wires, owners }

@@ -5,18 +5,22 @@
 use super::replay::{Capacity, Setup, replay};
 use super::{Args, Outcome};
 use crate::load::trace::Record;
+use crate::stats::view::canvas::{Align, COLORS, Canvas, GRID, INK};
 use crate::sync::{AtomicU32, Ordering};
 use std::fmt::Write as _;
 use std::io::IsTerminal;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
 /// The smallest size is the largest divided by this.
 const SPAN: f64 = 256.0;
-const PNG_WIDTH: u32 = 960;
-const PNG_HEIGHT: u32 = 600;
-const MARGIN: u32 = 40;
+/// Width of the picture, in pixels: sharp on a page that shows it at half size.
+const WIDTH: u32 = 1600;
+const HEIGHT: u32 = 960;
+const LEFT: f32 = 130.0;
+const RIGHT: f32 = 1550.0;
+const TOP: f32 = 80.0;
+const BOTTOM: f32 = 840.0;
 
 /// One point.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +40,8 @@ pub fn run(args: &Args, records: &[Record], setup: &Setup) -> Outcome {
     let csv = args.curve_dir.join(format!("{stem}.curve.csv"));
     let png = args.curve_dir.join(format!("{stem}.curve.png"));
     std::fs::write(&csv, to_csv(&points)).map_err(|error| format!("{}: {error}", csv.display()))?;
-    draw(&points, &png).map_err(|error| format!("{}: {error}", png.display()))?;
+    let picture = draw(stem, &points, setup.capacity)?;
+    std::fs::write(&png, picture).map_err(|error| format!("{}: {error}", png.display()))?;
     if args.json {
         let list: Vec<_> = points
             .iter()
@@ -103,34 +108,57 @@ fn to_csv(points: &[Point]) -> String {
     csv
 }
 
-/// Miss ratio 0..1 from bottom to top over log(size) from left to right; a grid line every tenth and doubling.
-/// No letters: they would need a font on the machine. The figures are in the CSV.
-fn draw(points: &[Point], path: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    use plotters::prelude::*;
-    let root = BitMapBackend::new(path, (PNG_WIDTH, PNG_HEIGHT)).into_drawing_area();
-    root.fill(&WHITE)?;
-    let log = |size: u64| (size.max(1) as f64).log2();
+/// Miss ratio from bottom to top over the logarithm of the size from left to right; a grid line every tenth and doubling.
+fn draw(title: &str, points: &[Point], capacity: Capacity) -> Result<Vec<u8>, String> {
+    let mut canvas = Canvas::new(WIDTH, HEIGHT)?;
+    let log = |size: u64| (size.max(1) as f32).log2();
     let (from, to) = (log(points[0].size), log(points[points.len() - 1].size));
     let to = if to > from { to } else { from + 1.0 };
-    let chart = ChartBuilder::on(&root).margin(MARGIN).build_cartesian_2d(from..to, 0.0..1.0)?;
-    let area = chart.plotting_area();
+    let x = |log: f32| LEFT + (log - from) / (to - from) * (RIGHT - LEFT);
+    let y = |ratio: f64| BOTTOM - ratio as f32 * (BOTTOM - TOP);
+    canvas.text(30.0, 22.0, &format!("miss ratio by size: {title}"), INK, Align::Left);
     for tenth in 0..=10 {
-        let y = tenth as f64 / 10.0;
-        area.draw(&PathElement::new([(from, y), (to, y)], BLACK.mix(0.15)))?;
+        let at = y(tenth as f64 / 10.0);
+        canvas.line(&[(LEFT, at), (RIGHT, at)], GRID, 1.5);
+        canvas.text(LEFT - 14.0, at - 12.0, &format!("{} %", tenth * 10), INK, Align::Right);
     }
     for doubling in from.ceil() as i32..=to.floor() as i32 {
-        let x = doubling as f64;
-        area.draw(&PathElement::new([(x, 0.0), (x, 1.0)], BLACK.mix(0.15)))?;
+        let at = x(doubling as f32);
+        canvas.line(&[(at, TOP), (at, BOTTOM)], GRID, 1.5);
+        canvas.text(at, BOTTOM + 14.0, &size_name(1 << doubling, capacity), INK, Align::Center);
     }
-    area.draw(&PathElement::new(
-        points.iter().map(|point| (log(point.size), point.miss_ratio)).collect::<Vec<_>>(),
-        BLUE.stroke_width(2),
-    ))?;
-    for point in points {
-        area.draw(&Circle::new((log(point.size), point.miss_ratio), 4, BLUE.filled()))?;
+    canvas.line(&[(LEFT, BOTTOM), (RIGHT, BOTTOM)], INK, 2.0);
+    let lines = match capacity {
+        Capacity::Items(_) => vec![("misses", points.iter().map(|p| p.miss_ratio).collect::<Vec<_>>())],
+        Capacity::Bytes(_) => vec![
+            ("misses", points.iter().map(|p| p.miss_ratio).collect()),
+            ("bytes missed", points.iter().map(|p| p.byte_miss_ratio).collect()),
+        ],
+    };
+    for (at, ((name, ratios), color)) in lines.iter().zip(COLORS).enumerate() {
+        let line: Vec<(f32, f32)> =
+            points.iter().zip(ratios).map(|(point, &ratio)| (x(log(point.size)), y(ratio))).collect();
+        canvas.line(&line, color, 4.0);
+        line.iter().for_each(|&(x, y)| canvas.disc(x, y, 7.0, color));
+        let left = LEFT + 300.0 * at as f32;
+        canvas.line(&[(left, BOTTOM + 76.0), (left + 50.0, BOTTOM + 76.0)], color, 6.0);
+        canvas.text(left + 70.0, BOTTOM + 64.0, name, INK, Align::Left);
     }
-    root.present()?;
-    Ok(())
+    canvas.encode()
+}
+
+/// A power of two, short enough to stand beside others.
+fn size_name(size: u64, capacity: Capacity) -> String {
+    let (step, units) = match capacity {
+        Capacity::Items(_) => (1_000.0, ["", "k", "M", "G"]),
+        Capacity::Bytes(_) => (1_024.0, ["B", "Ki", "Mi", "Gi"]),
+    };
+    let (mut value, mut unit) = (size as f64, 0);
+    while value >= step && unit + 1 < units.len() {
+        (value, unit) = (value / step, unit + 1);
+    }
+    let digits = if value < 10.0 && value.fract() > 0.05 { 1 } else { 0 };
+    format!("{value:.digits$}{}", units[unit])
 }
 
 /// A bar on standard error, where that is a terminal.
@@ -163,6 +191,34 @@ mod tests {
         assert!(sizes.is_sorted());
         assert!(sizes[0] <= 4);
         assert_eq!(super::sizes(Capacity::Bytes(1), 16), [1]);
+    }
+
+    #[test]
+    fn the_curve_and_its_letters_are_in_the_picture() {
+        let point = |i: u32| {
+            let miss_ratio = 0.9 / (i + 1) as f64;
+            Point { size: 1_000 << i, miss_ratio, byte_miss_ratio: 1.0 - miss_ratio }
+        };
+        let points: Vec<Point> = (0..8).map(point).collect();
+        for (capacity, lines) in [(Capacity::Items(128_000), 1), (Capacity::Bytes(128_000), 2)] {
+            let png = draw("a trace", &points, capacity).unwrap();
+            let picture = tiny_skia::Pixmap::decode_png(&png).unwrap();
+            let drawn = |color: [u8; 3]| {
+                let of = |p: &&tiny_skia::PremultipliedColorU8| [p.red(), p.green(), p.blue()] == color;
+                picture.pixels().iter().filter(of).count()
+            };
+            assert!(drawn(INK) > 3_000, "letters");
+            assert_eq!(COLORS.iter().filter(|&&color| drawn(color) > 1_000).count(), lines);
+        }
+        assert!(draw("one size", &points[..1], Capacity::Items(1_000)).is_ok());
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        let items = [1, 512, 4_096, 65_536, 1 << 20].map(|size| size_name(size, Capacity::Items(1)));
+        assert_eq!(items, ["1", "512", "4.1k", "66k", "1M"]);
+        let bytes = [512, 65_536, 1 << 30].map(|size| size_name(size, Capacity::Bytes(1)));
+        assert_eq!(bytes, ["512B", "64Ki", "1Gi"]);
     }
 
     #[test]

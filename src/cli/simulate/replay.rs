@@ -105,6 +105,7 @@ fn size_of_record(record: &Record, value_bytes: u32) -> u32 {
 
 struct Replay {
     policy: Box<dyn Policy>,
+    hit_weight: u32,
     commands: CommandBuffer,
     hash: KeyHash,
     index: HashMap<u64, u32, foldhash::fast::FixedState>,
@@ -126,11 +127,10 @@ impl Replay {
             mean_item_bytes,
             seed: setup.seed,
         };
-        let mut policy = build(setup.kind, setup.goal, &config);
-        // A worker counts the records that it could not send, so the policy knows what each stands for.
-        policy.set_hit_weight((100.0 / (100.0 - setup.loss_percent).max(1.0)).round() as u32);
         Replay {
-            policy,
+            policy: build(setup.kind, setup.goal, &config),
+            // A worker counts the records that it could not send, so the policy knows what each stands for.
+            hit_weight: (100.0 / (100.0 - setup.loss_percent).max(1.0)).round() as u32,
             commands: CommandBuffer::with_capacity(COMMANDS),
             hash: KeyHash::new(setup.seed),
             index: HashMap::default(),
@@ -166,7 +166,7 @@ impl Replay {
                 self.outcome.bytes_hit += bytes as u64;
                 if !self.loss.drops() {
                     let hash = self.hash_of(key);
-                    self.policy.hit(&Hit { item: self.slots.item(slot), hash });
+                    self.policy.hit(&Hit { item: self.slots.item(slot), hash, weight: self.hit_weight });
                 }
             }
             None => self.store(key, units, deadline_ms, now_ms),

@@ -159,7 +159,7 @@ impl Owner {
         match self.random.below(100) {
             0..40 => {
                 let Some(&at) = self.by_key.get(&hash) else { return self.store(policy, hash, now_ms) };
-                policy.hit(&Hit { item: item(at), hash });
+                policy.hit(&Hit { item: item(at), hash, weight: 1 });
             }
             40..70 => self.store(policy, hash, now_ms),
             70..75 => {
@@ -173,7 +173,7 @@ impl Owner {
                 if !self.live.contains_key(&at) {
                     policy.event(&Event::Delete { item: item(at) }, now_ms);
                 }
-                policy.hit(&Hit { item: item(at), hash });
+                policy.hit(&Hit { item: item(at), hash, weight: 1 });
             }
             80..88 => {
                 if let Some(&at) = self.by_key.get(&hash) {

@@ -8,6 +8,7 @@
 //! counts are also the loss in plots over time (`sherwood load` writes it so).
 
 pub mod ascii;
+pub mod canvas;
 pub mod curve;
 pub mod figure;
 pub mod html;

@@ -1,12 +1,9 @@
-//! The percentile plot as a PNG picture: no system font, no display, the same bytes everywhere.
+//! The percentile plot as a PNG picture.
 
+use super::canvas::{Align, COLORS, Canvas, GRID, INK};
 use super::curve::points;
 use super::figure::{latency, log_axis, tick};
 use super::log::Series;
-use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster};
-use tiny_skia::{
-    Color, LineCap, LineJoin, Paint, PathBuilder, Pixmap, PremultipliedColorU8, Stroke, Transform,
-};
 
 /// Width of the picture, in pixels: sharp on a page that shows it at half size.
 pub const WIDTH: u32 = 1600;
@@ -20,18 +17,6 @@ const RIGHT: f32 = 1560.0;
 const TOP: f32 = 70.0;
 const BOTTOM: f32 = 720.0;
 const LINE: u32 = 34;
-/// Okabe and Ito's colours, which people with any colour vision tell apart; black left out.
-const COLORS: [[u8; 3]; 7] = [
-    [0, 114, 178],
-    [213, 94, 0],
-    [0, 158, 115],
-    [204, 121, 167],
-    [230, 159, 0],
-    [86, 180, 233],
-    [120, 110, 20],
-];
-const INK: [u8; 3] = [40, 44, 52];
-const GRID: [u8; 3] = [226, 229, 234];
 
 /// Draws up to [`SERIES_MAX`] series; the bytes of a PNG file.
 ///
@@ -47,8 +32,7 @@ pub fn draw(all: &[&Series]) -> Result<Vec<u8>, String> {
         return Err("no events to draw".into());
     }
     let height = PLOT_HEIGHT + LINE * shown.len() as u32 + 20;
-    let mut canvas = Canvas(Pixmap::new(WIDTH, height).ok_or("no room for a picture")?);
-    canvas.0.fill(Color::WHITE);
+    let mut canvas = Canvas::new(WIDTH, height)?;
     let (floor, ceiling, ticks) = log_axis(low, high);
     let x = |decade: f64| LEFT + (decade / decades) as f32 * (RIGHT - LEFT);
     let y = |us: f64| BOTTOM - ((us / floor).ln() / (ceiling / floor).ln()) as f32 * (BOTTOM - TOP);
@@ -71,7 +55,7 @@ pub fn draw(all: &[&Series]) -> Result<Vec<u8>, String> {
         canvas.line(&[(LEFT, top + 12.0), (LEFT + 50.0, top + 12.0)], color, 6.0);
         canvas.text(LEFT + 70.0, top, &legend(series), INK, Align::Left);
     }
-    canvas.0.encode_png().map_err(|e| e.to_string())
+    canvas.encode()
 }
 
 fn legend(series: &Series) -> String {
@@ -94,72 +78,12 @@ fn percentile(decade: usize) -> String {
     }
 }
 
-enum Align {
-    Left,
-    Center,
-    Right,
-}
-
-struct Canvas(Pixmap);
-
-impl Canvas {
-    fn line(&mut self, points: &[(f32, f32)], [r, g, b]: [u8; 3], width: f32) {
-        let mut path = PathBuilder::new();
-        for (at, &(x, y)) in points.iter().enumerate() {
-            if at == 0 { path.move_to(x, y) } else { path.line_to(x, y) }
-        }
-        // A path without extent draws nothing.
-        let Some(path) = path.finish() else { return };
-        let mut paint = Paint { anti_alias: true, ..Paint::default() };
-        paint.set_color_rgba8(r, g, b, 255);
-        let stroke =
-            Stroke { width, line_cap: LineCap::Round, line_join: LineJoin::Round, ..Stroke::default() };
-        self.0.stroke_path(&path, &paint, &stroke, Transform::identity(), None);
-    }
-
-    fn text(&mut self, x: f32, y: f32, text: &str, color: [u8; 3], align: Align) {
-        let glyph = |c| get_raster(c, FontWeight::Regular, RasterHeight::Size24);
-        let width = glyph(' ').map_or(0, |g| g.width());
-        let whole = (width * text.chars().count()) as f32;
-        let start = match align {
-            Align::Left => x,
-            Align::Center => x - whole / 2.0,
-            Align::Right => x - whole,
-        };
-        for (at, c) in text.chars().enumerate() {
-            let Some(glyph) = glyph(c).or_else(|| glyph('?')) else { continue };
-            for (row, pixels) in glyph.rows().enumerate() {
-                for (column, &strength) in pixels.iter().enumerate() {
-                    let (px, py) = (start as i64 + (at * width + column) as i64, y as i64 + row as i64);
-                    self.blend(px, py, color, strength);
-                }
-            }
-        }
-    }
-
-    /// Mixes a colour into a pixel; outside of the picture nothing happens.
-    fn blend(&mut self, x: i64, y: i64, color: [u8; 3], strength: u8) {
-        if strength == 0 || x < 0 || y < 0 || x >= self.0.width() as i64 || y >= self.0.height() as i64 {
-            return;
-        }
-        let at = y as usize * self.0.width() as usize + x as usize;
-        let under = self.0.pixels()[at];
-        let mix = |below: u8, above: u8| {
-            ((below as u32 * (255 - strength as u32) + above as u32 * strength as u32) / 255) as u8
-        };
-        let (r, g, b) =
-            (mix(under.red(), color[0]), mix(under.green(), color[1]), mix(under.blue(), color[2]));
-        if let Some(pixel) = PremultipliedColorU8::from_rgba(r, g, b, 255) {
-            self.0.pixels_mut()[at] = pixel;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::log::Unit;
     use super::*;
     use hdrhistogram::Histogram;
+    use tiny_skia::{Pixmap, PremultipliedColorU8};
 
     fn series(name: &str, scale: u64, count: u64) -> Series {
         let mut total = Histogram::<u64>::new(3).unwrap();

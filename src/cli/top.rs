@@ -1,0 +1,125 @@
+//! `sherwood top`: what a running server does, live in a terminal, or once for scripts.
+//!
+//! ```text
+//! ask (stats over UDP) ─▶ Snapshot ─┐
+//! ask, an interval later ─▶ Snapshot ┴▶ View: rates and quantiles of the time between ─▶ screen · text · JSON
+//! ```
+//! Everything shown is of the last interval, but for gauges (memory, items) and the hot keys, which age on the server.
+//! Any memcached that answers `stats` over UDP is shown as far as it tells.
+
+mod ask;
+mod figures;
+mod screen;
+mod view;
+
+use super::Outcome;
+use crate::load::options;
+use ask::Asker;
+use figures::Snapshot;
+use ratatui::DefaultTerminal;
+use ratatui::buffer::Buffer;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::layout::Rect;
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use view::View;
+
+/// Arguments of `sherwood top`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The server; it answers loopback and its --admin networks
+    #[arg(default_value = "127.0.0.1:11211", value_name = "ADDR:PORT")]
+    target: SocketAddr,
+    /// Time between two looks
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = options::duration)]
+    interval: Duration,
+    /// Print one interval as text, and exit
+    #[arg(long)]
+    once: bool,
+    /// Print one interval as a JSON object, and exit
+    #[arg(long)]
+    json: bool,
+}
+
+/// Columns of the text of `--once`.
+const TEXT_WIDTH: u16 = 100;
+/// Lines of it at most.
+const TEXT_HEIGHT_MAX: u16 = 60;
+/// The shortest interval: what is asked for costs the server tenths of a millisecond.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// One line for people, with the remedy.
+pub fn run(args: &Args) -> Outcome {
+    if args.interval < INTERVAL_MIN {
+        return Err(format!("--interval {:?} is too short: at least {INTERVAL_MIN:?}", args.interval).into());
+    }
+    let mut asker = Asker::connect(args.target)?;
+    let first = Snapshot::take(&mut asker)?;
+    if args.once || args.json {
+        std::thread::sleep(args.interval);
+        let view = View::between(&first, &Snapshot::take(&mut asker)?);
+        return print(&if args.json { serde_json::to_string_pretty(&view)? + "\n" } else { text(&view) });
+    }
+    if !std::io::stdout().is_terminal() {
+        return Err("the output is no terminal: use --once or --json".into());
+    }
+    let mut terminal = ratatui::try_init()?;
+    let shown = watch(&mut terminal, &mut asker, first, args.interval);
+    ratatui::try_restore()?;
+    shown
+}
+
+/// Shows interval after interval until a key ends it.
+fn watch(terminal: &mut DefaultTerminal, asker: &mut Asker, first: Snapshot, interval: Duration) -> Outcome {
+    let mut before = first;
+    let mut view = View::between(&before, &before);
+    let mut next = Instant::now() + interval;
+    loop {
+        terminal.draw(|frame| screen::draw(&view, frame.area(), frame.buffer_mut()))?;
+        while event::poll(next.saturating_duration_since(Instant::now()))? {
+            match event::read()? {
+                Event::Key(key) if ends(&key) => return Ok(ExitCode::SUCCESS),
+                Event::Resize(..) => {
+                    terminal.draw(|frame| screen::draw(&view, frame.area(), frame.buffer_mut()))?;
+                }
+                _ => {}
+            }
+        }
+        next = Instant::now() + interval;
+        match Snapshot::take(asker) {
+            Ok(now) => {
+                view = View::between(&before, &now);
+                before = now;
+            }
+            // The last view stays, and says that it is old.
+            Err(trouble) => view.trouble = Some(trouble),
+        }
+    }
+}
+
+fn ends(key: &KeyEvent) -> bool {
+    let with_control = key.modifiers.contains(KeyModifiers::CONTROL);
+    key.kind == KeyEventKind::Press
+        && (matches!(key.code, KeyCode::Char('q') | KeyCode::Esc)
+            || key.code == KeyCode::Char('c') && with_control)
+}
+
+/// The screen as text, as high as it needs to be.
+fn text(view: &View) -> String {
+    let area = Rect::new(0, 0, TEXT_WIDTH, screen::height(view).min(TEXT_HEIGHT_MAX));
+    let mut buffer = Buffer::empty(area);
+    screen::draw(view, area, &mut buffer);
+    screen::lines(&buffer).iter().map(|line| format!("{line}\n")).collect()
+}
+
+fn print(text: &str) -> Outcome {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}

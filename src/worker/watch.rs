@@ -1,0 +1,199 @@
+//! How a worker measures itself: some ticks are *watched*, and in those every command is timed.
+//!
+//! ```text
+//! tick            . . . . W . . . . . . . . . . . W . . . . . .      one in `one_in` on average, at random gaps,
+//! in a watched:   begin ─ lap ─ lap ─ … ─ work done ─ turned         so that no client is in step with them
+//! ```
+//! Sampling whole ticks and not commands keeps the unwatched ones free of everything but a branch that is always the
+//! same. A lap is one reading of the clock, about 25 ns: the end of a command is the beginning of the next.
+//! What it costs is measured by `scripts/watch-cost`; `docs/observe.md` has the figures.
+
+use crate::clock::{Clock, Now};
+use crate::protocol::meta;
+use crate::protocol::request::Command;
+use crate::stats::times::{Measure, WorkerTimes};
+use crate::sync::Arc;
+
+/// One worker's watch.
+pub struct Watch {
+    times: Arc<WorkerTimes>,
+    clock: Clock,
+    one_in: u32,
+    busy_ticks_left: u32,
+    random: u64,
+    is_on: bool,
+    began_ns: u64,
+    mark_ns: u64,
+}
+
+impl Watch {
+    /// A watch that measures one busy tick in `one_in`, on average; 0 = none. `seed` tells workers apart.
+    pub fn new(times: Arc<WorkerTimes>, clock: Clock, one_in: u32, seed: u64) -> Watch {
+        Watch {
+            times,
+            clock,
+            one_in,
+            busy_ticks_left: 0,
+            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            is_on: false,
+            began_ns: 0,
+            mark_ns: 0,
+        }
+    }
+
+    /// A tick begins.
+    #[inline]
+    pub(super) fn begin_tick(&mut self, now: Now) {
+        self.is_on = self.busy_ticks_left == 0 && self.one_in > 0;
+        self.began_ns = now.ns;
+    }
+
+    /// What comes now is measured from here on.
+    #[inline]
+    pub(super) fn mark(&mut self) {
+        if self.is_on {
+            self.mark_ns = self.clock.ns();
+        }
+    }
+
+    /// A command has ended, and the next begins.
+    #[inline]
+    pub(super) fn lap(&mut self, measure: Measure) {
+        if self.is_on {
+            self.lap_shared(measure, 1, 1);
+        }
+    }
+
+    /// A batch of `keys` has ended, in which `parsed_in_vain` datagrams were looked at as well.
+    #[inline]
+    pub(super) fn lap_batch(&mut self, keys: usize, parsed_in_vain: usize) {
+        if self.is_on && keys > 0 {
+            self.times.record(Measure::BatchKeys, keys as u64, 1);
+            self.lap_shared(Measure::Get, keys as u64, (keys + parsed_in_vain) as u64);
+        }
+    }
+
+    /// The answer to a command that went to its owner in the tick that began at `asked_ns` is there.
+    #[inline]
+    pub(super) fn answered(&mut self, asked_ns: u64) {
+        if self.is_on {
+            self.times.record(Measure::Forward, self.began_ns.saturating_sub(asked_ns), 1);
+        }
+    }
+
+    /// The work of a tick is done; what is left of it is the kernel's.
+    #[inline]
+    pub(super) fn work_done(&mut self, busy: bool, datagrams: usize) {
+        self.is_on &= busy;
+        if self.is_on {
+            self.times.record(Measure::TickDatagrams, datagrams as u64, (datagrams > 0) as u64);
+            self.mark();
+        }
+        self.busy_ticks_left = self.busy_ticks_left.saturating_sub(busy as u32);
+    }
+
+    /// The tick is over. A busy one did not sleep.
+    #[inline]
+    pub(super) fn turned(&mut self) {
+        if self.is_on {
+            self.lap_shared(Measure::Turn, 1, 1);
+            self.times.record(Measure::Tick, self.mark_ns.saturating_sub(self.began_ns), 1);
+            self.busy_ticks_left = self.gap();
+            self.is_on = false;
+        }
+    }
+
+    fn lap_shared(&mut self, measure: Measure, count: u64, shared_by: u64) {
+        let now_ns = self.clock.ns();
+        self.times.record(measure, now_ns.saturating_sub(self.mark_ns) / shared_by, count);
+        self.mark_ns = now_ns;
+    }
+
+    /// Busy ticks until the next that is watched: 0 to twice the mean, drawn by xorshift (Marsaglia 2003).
+    fn gap(&mut self) -> u32 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let span = 2 * self.one_in.min(u32::MAX / 2) as u64 - 1;
+        (((self.random >> 32) * span) >> 32) as u32
+    }
+}
+
+/// What the time of a command counts as.
+pub(super) fn measure_of(command: &Command<'_>) -> Measure {
+    match command {
+        Command::Get(get) if get.touch.is_none() => Measure::Get,
+        Command::Get(_) | Command::Touch { .. } => Measure::Touch,
+        Command::Store(_) => Measure::Set,
+        Command::Delete { .. } => Measure::Delete,
+        Command::Arithmetic { .. } => Measure::Count,
+        Command::Meta(meta) => match meta.kind {
+            meta::Kind::Get if b"NRT".iter().any(|&flag| meta.has(flag)) => Measure::Touch,
+            meta::Kind::Get => Measure::Get,
+            meta::Kind::Set => Measure::Set,
+            meta::Kind::Delete => Measure::Delete,
+            meta::Kind::Arithmetic => Measure::Count,
+            meta::Kind::Debug | meta::Kind::Noop => Measure::Other,
+        },
+        _ => Measure::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn watch(one_in: u32) -> (Watch, Clock, Arc<WorkerTimes>) {
+        let (clock, times) = (Clock::manual(0), Arc::new(WorkerTimes::default()));
+        (Watch::new(Arc::clone(&times), clock.clone(), one_in, 1), clock, times)
+    }
+
+    #[test]
+    fn a_watched_tick_is_cut_into_its_parts() {
+        let (mut watch, clock, times) = watch(1);
+        let pass = |ns| clock.advance(Duration::from_nanos(ns));
+        watch.begin_tick(clock.now());
+        pass(10);
+        watch.mark();
+        pass(80);
+        watch.lap_batch(6, 2);
+        pass(25);
+        watch.lap(Measure::Set);
+        watch.answered(0);
+        pass(5);
+        watch.work_done(true, 3);
+        pass(30);
+        watch.turned();
+        let of = |measure| (times.read(measure).count(), times.read(measure).sum());
+        assert_eq!((of(Measure::Get), of(Measure::BatchKeys)), ((6, 60), (1, 6)));
+        assert_eq!((of(Measure::Set), of(Measure::TickDatagrams)), ((1, 25), (1, 3)));
+        assert_eq!((of(Measure::Turn), of(Measure::Tick)), ((1, 30), (1, 150)));
+    }
+
+    #[test]
+    fn idle_ticks_are_neither_counted_nor_recorded() {
+        let (mut watch, clock, times) = watch(1);
+        for busy in [false, false, true] {
+            watch.begin_tick(clock.now());
+            watch.work_done(busy, 0);
+            watch.turned();
+        }
+        assert_eq!(times.read(Measure::Tick).count(), 1);
+        assert_eq!(times.read(Measure::TickDatagrams).count(), 0);
+    }
+
+    #[test]
+    fn one_in_n_is_watched_on_average_and_none_for_zero() {
+        for (one_in, want) in [(0, 0..=0), (1, 10_000..=10_000), (16, 560..=690)] {
+            let (mut watch, clock, times) = watch(one_in);
+            for _ in 0..10_000 {
+                watch.begin_tick(clock.now());
+                watch.work_done(true, 1);
+                watch.turned();
+            }
+            let watched = times.read(Measure::Tick).count();
+            assert!(want.contains(&watched), "one in {one_in}: {watched} of 10,000");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What a running server tells of itself: latencies, hot keys, its histogram log.
+
+mod common;
+
+use common::{Client, Serve, load, run};
+use std::collections::BTreeMap;
+
+/// The lines of `stats WHAT`.
+fn stats(server: &Serve, what: &str) -> BTreeMap<String, String> {
+    let reply = Client::new(server.addr).ask(format!("stats {what}\r\n").as_bytes()).expect("an answer");
+    let text = String::from_utf8(reply).unwrap();
+    let body = text.strip_suffix("END\r\n").unwrap_or_else(|| panic!("no END: {text}"));
+    let line = |line: &str| {
+        let (name, value) = line.strip_prefix("STAT ")?.split_once(' ')?;
+        Some((name.to_owned(), value.to_owned()))
+    };
+    body.lines().map(|text| line(text).unwrap_or_else(|| panic!("no figure: {text}"))).collect()
+}
+
+fn number(figures: &BTreeMap<String, String>, name: &str) -> u64 {
+    figures
+        .get(name)
+        .and_then(|value| value.parse().ok())
+        .unwrap_or_else(|| panic!("no {name} in {figures:?}"))
+}
+
+#[test]
+fn the_workers_time_every_kind_of_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("serve.hlog").display().to_string();
+    let options = ["--memory", "32MiB", "--huge", "off", "--watch-one-in", "1", "--hist-log", &log];
+    let server = Serve::start(&options);
+    let traffic = ["--keys", "5k", "--fill", "--mix", "get:70,set:20,delete:5,touch:5", "--warmup", "0s"];
+    load(server.addr, &[&traffic[..], &["--duration", "300ms"]].concat());
+
+    let latency = stats(&server, "latency");
+    for measure in ["get_ns", "set_ns", "delete_ns", "touch_ns", "tick_ns", "turn_ns", "batch_keys"] {
+        let of = |statistic: &str| number(&latency, &format!("{measure}:{statistic}"));
+        assert!(of("count") > 0, "{measure}");
+        assert!(of("p50") <= of("p99") && of("p99") <= of("p999") && of("p999") <= of("max"), "{measure}");
+    }
+    // Every tick is watched, so every read is counted: alone, or in a batch whose keys add up.
+    assert!(number(&latency, "get_ns:count") >= server.stat("cmd_get"));
+    assert!(number(&stats(&server, "workers"), "0:watched_ticks") <= server.stat("ticks"));
+
+    assert!(server.terminate().0.success());
+    let (status, table, error) = run(&["hist", &log]);
+    assert!(status.success(), "{error}");
+    for tag in ["get", "set", "delete", "touch", "tick", "turn"] {
+        assert!(table.contains(tag), "no {tag} in {table}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_watched_measures_nothing() {
+    let server = Serve::start(&["--memory", "32MiB", "--huge", "off", "--watch-one-in", "0"]);
+    load(server.addr, &["--keys", "1k", "--fill", "--warmup", "0s", "--duration", "100ms"]);
+    let latency = stats(&server, "latency");
+    assert!(latency.iter().all(|(_, value)| value == "0"), "{latency:?}");
+    assert!(server.terminate().0.success());
+}
+
+/// The most read key is the first, under as much of its name as was allowed, and all keys are counted.
+#[test]
+fn hot_and_distinct_keys_are_told() {
+    for (names, ending) in [("hash", ""), ("prefix", "=00000000…"), ("full", "=0000000000000000")] {
+        let server = Serve::start(&["--memory", "32MiB", "--huge", "off", "--hot-keys", names]);
+        let traffic = ["--keys", "2k", "--fill", "--dist", "zipf:1.2", "--mix", "get:1", "--warmup", "0s"];
+        load(server.addr, &[&traffic[..], &["--duration", "200ms"]].concat());
+        // The board is written once a second.
+        let told = loop {
+            let told = stats(&server, "hotkeys");
+            if number(&told, "distinct_keys") > 0 && told.contains_key("hot:100") {
+                break told;
+            }
+            std::thread::yield_now();
+        };
+        assert!((1_850..2_150).contains(&number(&told, "distinct_keys")), "{told:?}");
+        let [name, reads, share] = told["hot:1"].split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{told:?}")
+        };
+        // Zipf 1.2 over 2,000 ranks: a quarter of the reads.
+        assert!((0.2..0.3).contains(&share.parse::<f64>().unwrap()), "{told:?}");
+        assert!(reads.parse::<u64>().unwrap() > 100);
+        let hash = name.strip_suffix(ending).unwrap_or_else(|| panic!("{name} does not end in {ending}"));
+        assert!(hash.len() == 8 && u32::from_str_radix(hash, 16).is_ok(), "{name}");
+        assert!(!told.contains_key("hot:101"));
+        assert!(server.terminate().0.success());
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_said_at_the_start() {
+    let path = "/nowhere/serve.hlog";
+    let options =
+        ["serve", "--listen", "127.0.0.1:0", "--memory", "16MiB", "--huge", "off", "--hist-log", path];
+    let (status, _, error) = run(&options);
+    assert!(!status.success());
+    assert!(error.contains("--hist-log /nowhere/serve.hlog"), "{error}");
+}
+
+#[test]
+fn top_shows_a_server_once_and_says_why_it_cannot() {
+    let server = Serve::start(&["--memory", "32MiB", "--huge", "off", "--watch-one-in", "1"]);
+    let target = server.addr.to_string();
+    load(server.addr, &["--keys", "1k", "--fill", "--warmup", "0s", "--duration", "100ms"]);
+    let (status, text, error) = run(&["top", &target, "--once", "--interval", "100ms"]);
+    assert!(status.success(), "{error}");
+    for word in ["sherwood", &target, "requests", "items 1.00 k", "evicted", "trouble", "tick", "worker"] {
+        assert!(text.contains(word), "no {word} in\n{text}");
+    }
+    let (status, json, error) = run(&["top", &target, "--json", "--interval", "100ms"]);
+    assert!(status.success(), "{error}");
+    let view: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((view["items"].as_u64(), view["workers"].as_array().map(Vec::len)), (Some(1_000), Some(1)));
+
+    assert!(server.terminate().0.success());
+    let (status, _, error) = run(&["top", &target, "--once"]);
+    assert!(!status.success() && error.contains("nobody listens"), "{error}");
+}
