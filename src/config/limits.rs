@@ -10,6 +10,8 @@ pub const DATAGRAM_BYTES_MAX: usize = 65_507;
 pub const REPLY_DATAGRAM_BYTES_MAX: usize = 1_400;
 /// memcached's UDP frame header, in bytes.
 pub const FRAME_HEADER_BYTES: usize = 8;
+/// Operations of one batch frame.
+pub const BATCH_OPERATIONS_MAX: usize = 1_024;
 /// Largest value when `--value-max` is not given, in bytes.
 pub const VALUE_BYTES_MAX_DEFAULT: usize = 1 << 20;
 
@@ -88,6 +90,13 @@ pub const IDLE_WAIT_MS: u64 = 20;
 pub const ERROR_SOURCES: usize = 4_096;
 /// Errors of one source address that a worker answers in a second; loopback and administrators have no bound.
 pub const SOURCE_ERRORS_PER_S: u8 = 100;
+
+/// How far the clock in a seal may be from the server's, in ms.
+pub const SEAL_SKEW_MS: u64 = 30_000;
+/// Sessions of sealed frames that a worker remembers.
+pub const SEAL_SESSIONS: usize = 1_024;
+/// Sequences of a session that a worker remembers; what is older is refused.
+pub const SEAL_WINDOW: usize = 1_024;
 
 /// Workers of one process at most.
 pub const WORKERS_MAX: usize = 64;

@@ -13,6 +13,7 @@ pub mod command;
 pub mod events;
 pub mod execute;
 pub mod meta;
+pub mod operation;
 pub mod owner;
 pub mod pressure;
 pub mod read;

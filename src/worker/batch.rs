@@ -1,16 +1,17 @@
 //! The fast way: plain reads of many datagrams, looked up together, across datagrams.
 //!
-//! A datagram that holds nothing but plain reads (`get gets`, `mg` without a flag that writes, `mn` behind them) joins
-//! the batch; any other one is served alone, behind it (`serial`). Datagrams of one tick may be answered in any order,
+//! A datagram that holds nothing but plain reads (`get gets`, `mg` without a flag that writes, `mn` behind them; a batch
+//! frame of GETs) joins the batch; any other one is served alone, behind it (`serial`). Datagrams of one tick may be answered in any order,
 //! as UDP may deliver them in any; commands within a datagram keep theirs.
 
 use crate::clock::Now;
 use crate::config::limits::{TICK_DATAGRAMS_MAX, TICK_READS_MAX};
 use crate::io::{Datagram, Inbox, Outbox, PeerAddr, Port};
+use crate::protocol::batch::{Code, Frame, Operation};
 use crate::protocol::meta::Kind;
 use crate::protocol::request::{Command, Commands};
-use crate::protocol::{Key, Reply};
-use crate::shard::read::{Form, MetaForm, classic};
+use crate::protocol::{Dialect, Key, Reply};
+use crate::shard::read::{Form, MetaForm, classic, of_frame};
 use crate::shard::{After, Read};
 use crate::table::{Found, Lookup};
 use crate::worker::admission::Admission;
@@ -36,6 +37,7 @@ struct Group {
     /// Which datagram of the inbox.
     datagram: usize,
     request_id: u16,
+    dialect: Dialect,
     first: usize,
     end: usize,
 }
@@ -60,6 +62,7 @@ impl<P: Port> Worker<P> {
             return Ok(false);
         }
         self.core.hits.begin_tick();
+        self.core.sealed.begin_tick();
         self.core.counters.datagrams_received.add(count as u64);
         let mut next = 0;
         while next < count {
@@ -103,13 +106,15 @@ impl<P: Port> Worker<P> {
             self.flush()?;
         }
         let Worker { port, inbox, outbox, core, .. } = self;
-        let datagram = inbox.datagrams()[datagram];
+        let (number, datagram) = (datagram, inbox.datagrams()[datagram]);
         let peer = inbox.peer(&datagram);
-        match core.admit(peer, port.bytes(&datagram), now, false) {
+        match core.admit(peer, port.bytes(&datagram), number, now, false) {
             Admission::Refused => {}
-            Admission::Challenge { request_id } => core.challenge(peer, request_id, outbox, now),
-            Admission::Serve { request_id, body } => {
-                core.serve_counting_errors(peer, request_id, body, outbox, now);
+            Admission::Challenge { request_id, dialect } => {
+                core.challenge(peer, (request_id, dialect), outbox, now);
+            }
+            Admission::Serve { request_id, dialect, body } => {
+                core.serve_counting_errors(peer, (request_id, dialect), body, outbox, now);
             }
         }
         Ok(())
@@ -129,17 +134,27 @@ impl<'a> Batch<'a> {
 
     /// Takes a datagram in, if it is made of plain reads.
     #[inline]
-    fn join(&mut self, core: &Core, peer: &PeerAddr, bytes: &'a [u8], datagram: usize, now: Now) -> Joined {
+    fn join(
+        &mut self,
+        core: &mut Core,
+        peer: &PeerAddr,
+        bytes: &'a [u8],
+        datagram: usize,
+        now: Now,
+    ) -> Joined {
         core.counters.bytes_read.add(bytes.len() as u64);
-        let (request_id, body) = match core.admit(peer, bytes, now, true) {
-            Admission::Serve { request_id, body } => (request_id, body),
+        let (request_id, dialect, body) = match core.admit(peer, bytes, datagram, now, true) {
+            Admission::Serve { request_id, dialect, body } => (request_id, dialect, body),
             Admission::Challenge { .. } => return Joined::Serial,
             Admission::Refused => return Joined::Refused,
         };
         let first = self.reads.len();
-        let joined = self.join_commands(core, body, first);
+        let joined = match dialect {
+            Dialect::Text => self.join_commands(core, body, first),
+            Dialect::Batch { .. } => self.join_operations(core, body),
+        };
         if let (Joined::Batch, end) = (&joined, self.reads.len()) {
-            self.groups.push(Group { datagram, request_id, first, end });
+            self.groups.push(Group { datagram, request_id, dialect, first, end });
         } else {
             self.reads.truncate(first);
             self.hashes.truncate(first);
@@ -183,6 +198,30 @@ impl<'a> Batch<'a> {
             }
         }
         if self.reads.len() == first { Joined::Serial } else { Joined::Batch }
+    }
+
+    #[inline]
+    fn join_operations(&mut self, core: &Core, body: &'a [u8]) -> Joined {
+        let Some(frame) = Frame::open(body) else { return Joined::Serial };
+        if self.reads.len() + frame.count as usize > TICK_READS_MAX {
+            return Joined::Full;
+        }
+        let mut operations = frame.operations(body);
+        while let Some(operation) = operations.next() {
+            match operation {
+                Some(Operation { code: Code::Get, key, .. }) => {
+                    // There is room: it was looked at above.
+                    self.push(core, of_frame(key));
+                }
+                Some(operation) => {
+                    self.expect_store(core, operation.key);
+                    operations.flatten().for_each(|operation| self.expect_store(core, operation.key));
+                    return Joined::Serial;
+                }
+                None => return Joined::Serial,
+            }
+        }
+        Joined::Batch
     }
 
     /// Notes a store of our own shard, to bring what it will touch into the cache.
@@ -231,7 +270,7 @@ impl<'a> Batch<'a> {
                 continue;
             }
             let datagram: &Datagram = &inbox.datagrams()[group.datagram];
-            let mut reply = Reply::framed(outbox.room(), group.request_id);
+            let mut reply = Reply::framed(outbox.room(), group.request_id, group.dialect);
             for i in reads {
                 let mark = reply.mark();
                 let hit = match found[i] {
