@@ -59,9 +59,9 @@ impl Core {
         let mut reached = first;
         while let Some(Some(operation)) = operations.next() {
             let is_first = reached == first;
-            let fits = reply.room() >= 2 * RESULT_BYTES && !operation.yields_value();
-            let is_ours = || self.shards.owner_of(operation.key.bytes()) == self.owner.index();
-            if !is_first && !(fits && is_ours()) {
+            // The first was sent to us; the others travel on if they are not ours, or need more room.
+            let stays = is_first || self.is_small(&operation, reply) && self.owns(&operation);
+            if !stays {
                 break;
             }
             let mark = reply.mark();
@@ -75,6 +75,15 @@ impl Core {
             reached = operations.place();
         }
         Some(Position { at: reached.at, part: reached.index })
+    }
+
+    /// Whether the answer of a parcel has room for the result of an operation.
+    fn is_small(&self, operation: &Operation<'_>, reply: &Reply<'_>) -> bool {
+        reply.room() >= 2 * RESULT_BYTES && !operation.yields_value()
+    }
+
+    fn owns(&self, operation: &Operation<'_>) -> bool {
+        self.shards.owner_of(operation.key.bytes()) == self.owner.index()
     }
 
     fn run_operation(&mut self, operation: &Operation<'_>, now: Now, reply: &mut Reply<'_>) -> Place {
