@@ -256,3 +256,37 @@ fn an_owner_that_answers_with_a_value_has_room_for_it() {
     assert_eq!((got[0].status, got[1].status), (Status::Missing, Status::Value));
     assert!(got[1].value == value.as_bytes());
 }
+
+#[test]
+fn the_kernel_spares_frames_the_way_to_another_worker() {
+    for (io, steering) in [(Io::Mmsg, true), (Io::Uring, true), (Io::Mmsg, false)] {
+        let mut config = config(io, 2);
+        config.socket.steering = steering;
+        let server = match Server::start(config, &|_| ()) {
+            Ok(server) => server,
+            Err(error) => {
+                println!("SKIPPED: {io:?} with 2 workers: {error}");
+                continue;
+            }
+        };
+        const FRAMES: u64 = 300;
+        let mut peer = Peer::new(server.addr());
+        for i in 0..FRAMES {
+            let key = format!("key:{i}");
+            assert_eq!(
+                statuses(&peer.ask_frame(&frame(&[set(&key, "x"), get(&key)]))),
+                [Status::Done, Status::Value]
+            );
+        }
+        let forwarded: u64 = server.figures().workers.iter().map(|worker| worker.forwarded.get()).sum();
+        if steering {
+            assert_eq!(forwarded, 0, "{io:?}");
+            // What is no frame goes by address, as ever.
+            assert_eq!(peer.ask(b"get key:1\r\n"), b"VALUE key:1 0 1\r\nx\r\nEND\r\n");
+        } else {
+            // One socket of one client: all frames came to one worker, which owns half of the keys.
+            assert!((FRAMES / 3..FRAMES * 2 / 3).contains(&forwarded), "{forwarded} of {FRAMES}");
+        }
+        server.stop().unwrap();
+    }
+}

@@ -44,6 +44,21 @@ fn every_value_is_right() {
 }
 
 #[test]
+fn trains_for_one_owner_need_no_second_worker() {
+    let server = Serve::start(&words("--memory 64MiB --huge off --workers 2"));
+    let line = "--protocol batch --verify --keys 5k --fill --batch 10 --mix get:50,set:50 --warmup 0s --duration 300ms";
+    let of = |report: &serde_json::Value| count(report, "set", "sent");
+    let sets = of(&load(server.addr, &words(&format!("{line} --owners 2"))));
+    let forwarded = server.stat("forwarded");
+    // A read that moving keys pass in every round is the owner's, too: rare.
+    assert!(sets > 0 && forwarded <= sets / 100, "{forwarded} of {sets} sets were forwarded");
+    // Trains of mixed owners go where their first datagram goes.
+    let mixed = of(&load(server.addr, &words(line)));
+    assert!(server.stat("forwarded") - forwarded > mixed / 10, "{mixed} sets, none forwarded");
+    assert!(server.terminate().0.success());
+}
+
+#[test]
 fn a_trace_is_replayed() {
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("trace.txt");
