@@ -275,6 +275,10 @@ impl<'a> Iterator for Commands<'a> {
         if rest.is_empty() {
             return None;
         }
+        if let Some((get, bytes)) = text::plain_get(rest) {
+            self.at += bytes;
+            return Some(Ok(Command::Get(get)));
+        }
         let Some(end) = memchr::memchr(b'\n', rest) else {
             self.give_up();
             return Some(Err(Error::BadLine));

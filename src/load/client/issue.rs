@@ -108,7 +108,6 @@ impl<C: Codec> Client<C> {
 
     /// Draws the keys of the next datagram into `asks`: one, or a whole batch of gets for one server.
     fn draw(&mut self, phase: &mut Phase, now_ns: u64) -> Issued {
-        let mut key = [0; KEY_BYTES_MAX];
         loop {
             let ask = match phase.source.next(now_ns.saturating_sub(phase.start_ns)) {
                 Next::Ask(ask) => ask,
@@ -121,14 +120,22 @@ impl<C: Codec> Client<C> {
                 self.asks.push(ask);
                 return Issued::Keys(1);
             }
-            let text = self.setup.keys.write(ask.key, &mut key);
-            let place = self.setup.targets.of(text) * self.setup.owners + self.setup.owner_of(text);
+            // With one place there is nothing to choose, and no key to write for it.
+            let place = if self.gathered.len() == 1 { 0 } else { self.place_of(ask.key) };
             self.gathered[place].push(ask);
             if self.gathered[place].len() == self.setup.batch {
                 self.asks.append(&mut self.gathered[place]);
                 return Issued::Keys(self.setup.batch);
             }
         }
+    }
+
+    /// Which server's and which worker's key this is.
+    #[inline]
+    fn place_of(&self, key: u32) -> usize {
+        let mut buffer = [0; KEY_BYTES_MAX];
+        let text = self.setup.keys.write(key, &mut buffer);
+        self.setup.targets.of(text) * self.setup.owners + self.setup.owner_of(text)
     }
 
     /// Encodes `asks` and puts the datagram on its train.

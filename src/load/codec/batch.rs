@@ -92,7 +92,9 @@ impl Codec for Batch {
 
     #[inline]
     fn get_key(&self, _index: usize, _count: usize, key: &[u8], out: &mut Vec<u8>) {
-        self.put(&Operation::short(Code::Get, key), 0, out);
+        let mut writer = self.writer.get();
+        writer.get(key, out);
+        self.writer.set(writer);
     }
 
     fn end_get(&self, _out: &mut Vec<u8>) {}

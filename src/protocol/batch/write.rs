@@ -43,10 +43,12 @@ impl FrameWriter {
         self
     }
 
-    /// Appends a read.
+    /// Appends a read of a key of 1 to 250 bytes.
     #[inline]
     pub fn get(&mut self, key: &[u8], out: &mut Vec<u8>) {
-        self.put(&Operation::short(Code::Get, key), out);
+        self.count(key, out);
+        out.extend_from_slice(&[Code::Get as u8, key.len() as u8, 0, 0]);
+        out.extend_from_slice(key);
     }
 
     /// Appends an operation.
@@ -60,11 +62,7 @@ impl FrameWriter {
     #[inline]
     pub fn head(&mut self, operation: &Operation<'_>, value_bytes: usize, out: &mut Vec<u8>) {
         let key = operation.key.bytes();
-        if self.count == 0 {
-            let upper = (steer(key) >> 32) as u32;
-            out[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + 4].copy_from_slice(&upper.to_be_bytes());
-        }
-        self.count += 1;
+        self.count(key, out);
         out.extend_from_slice(&[operation.code as u8, key.len() as u8, 0, 0]);
         if !operation.code.is_short() {
             let mut rest = [0; LONG_BYTES - SHORT_BYTES];
@@ -75,6 +73,16 @@ impl FrameWriter {
             out.extend_from_slice(&rest);
         }
         out.extend_from_slice(key);
+    }
+
+    /// Counts an operation; the first one's key says which worker the frame is for.
+    #[inline]
+    fn count(&mut self, key: &[u8], out: &mut [u8]) {
+        if self.count == 0 {
+            let upper = (steer(key) >> 32) as u32;
+            out[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + 4].copy_from_slice(&upper.to_be_bytes());
+        }
+        self.count += 1;
     }
 
     /// Fills in the count and the flags.
