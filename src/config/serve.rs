@@ -68,7 +68,7 @@ pub struct Options {
     #[arg(long, value_name = "CIDR")]
     pub admin: Vec<String>,
     /// File with a secret of 16 bytes or more: any other address may then read and write after it has shown, with a
-    /// cookie, that it can be reached
+    /// cookie, that it can be reached, or, with a seal on its batch frames, that it knows the secret
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
     /// Serve Prometheus metrics over HTTP on this address [default: off]

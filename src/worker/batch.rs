@@ -27,7 +27,8 @@ struct Batch<'a> {
     hashes: ArrayVec<u64, TICK_READS_MAX>,
     owners: ArrayVec<u8, TICK_READS_MAX>,
     groups: ArrayVec<Group, TICK_READS_MAX>,
-    /// First stores of datagrams that will be served alone: their lines and items can be on the way meanwhile.
+    /// Keys of datagrams that will be served alone, the first store's of text, all of a frame: their lines and items can
+    /// be on the way meanwhile.
     stores: ArrayVec<Lookup<'a>, TICK_READS_MAX>,
 }
 
