@@ -233,6 +233,7 @@ impl<'b> Reply<'b> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn bodies(message: &[u8]) -> (Vec<Header>, Vec<u8>) {
         let split = |datagram| Header::split(datagram).unwrap();
@@ -301,6 +302,37 @@ mod tests {
         reply.settle(mark);
         let length = reply.finish();
         assert_eq!(Outcome::split(&buffer[8..length]).unwrap().0.status, Status::NoRoom);
+    }
+
+    proptest! {
+        /// Whatever the results, and wherever 1400 bytes end in them: what a client puts together is what was written.
+        #[test]
+        fn results_come_back(
+            all in prop::collection::vec((0usize..13, any::<u32>(), any::<u64>(), 0usize..2000), 1..30), padded: bool,
+        ) {
+            let value: Vec<u8> = (0..2000u32).map(|i| (i * 7) as u8).collect();
+            let mut buffer = vec![0xaa; 70_000];
+            let mut reply = Reply::framed(&mut buffer, 5, Dialect::Batch { padded });
+            for &(status, client_flags, cas, bytes) in &all {
+                reply.put_result(Status::ALL[status], client_flags, cas, &value[..bytes]);
+            }
+            let length = reply.finish();
+            let (headers, body) = bodies(&buffer[..length]);
+            for (i, header) in headers.iter().enumerate() {
+                let (sequence, total) = (i as u16, headers.len() as u16);
+                let reserved = crate::protocol::batch::MARK;
+                prop_assert_eq!(*header, Header { request_id: 5, sequence, total, reserved });
+            }
+            let mut rest = &body[..];
+            for &(status, client_flags, cas, bytes) in &all {
+                let (outcome, behind) = Outcome::split(rest).unwrap();
+                let want = Outcome { status: Status::ALL[status], client_flags, cas, value: &value[..bytes] };
+                prop_assert_eq!(outcome, want);
+                rest = behind;
+            }
+            prop_assert_eq!(Outcome::split(rest), None);
+            prop_assert!(rest.iter().all(|&byte| byte == 0) && (padded || rest.is_empty()));
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ type Alone = ArrayVec<u16, { 2 * TICK_READS_MAX }>;
 /// Reads of several datagrams.
 struct Batch<'a> {
     reads: ArrayVec<Read<'a>, TICK_READS_MAX>,
-    hashes: ArrayVec<u64, TICK_READS_MAX>,
+    lookups: ArrayVec<Lookup<'a>, TICK_READS_MAX>,
     owners: ArrayVec<u8, TICK_READS_MAX>,
     groups: ArrayVec<Group, TICK_READS_MAX>,
     /// Keys of datagrams that will be served alone, the first store's of text, all of a frame: their lines and items can
@@ -126,7 +126,7 @@ impl<'a> Batch<'a> {
     fn new() -> Batch<'a> {
         Batch {
             reads: ArrayVec::new(),
-            hashes: ArrayVec::new(),
+            lookups: ArrayVec::new(),
             owners: ArrayVec::new(),
             groups: ArrayVec::new(),
             stores: ArrayVec::new(),
@@ -158,7 +158,7 @@ impl<'a> Batch<'a> {
             self.groups.push(Group { datagram, request_id, dialect, first, end });
         } else {
             self.reads.truncate(first);
-            self.hashes.truncate(first);
+            self.lookups.truncate(first);
             self.owners.truncate(first);
         }
         joined
@@ -238,7 +238,7 @@ impl<'a> Batch<'a> {
         if self.reads.is_full() {
             return false;
         }
-        self.hashes.push(core.shards.hash(read.key));
+        self.lookups.push(Lookup { key: read.key, hash: core.shards.hash(read.key) });
         self.owners.push(core.shards.owner_of(read.key) as u8);
         self.reads.push(read);
         true
@@ -275,9 +275,14 @@ impl<'a> Batch<'a> {
             for i in reads {
                 let mark = reply.mark();
                 let hit = match found[i] {
-                    Found::Hit(item) => {
-                        core.answer_hit(&self.reads[i], self.owners[i], self.hashes[i], item, now, &mut reply)
-                    }
+                    Found::Hit(item) => core.answer_hit(
+                        &self.reads[i],
+                        self.owners[i],
+                        self.lookups[i].hash,
+                        item,
+                        now,
+                        &mut reply,
+                    ),
                     Found::Miss => false,
                     Found::Unsettled => unreachable!("its datagram is served alone"),
                 };
@@ -315,12 +320,17 @@ impl<'a> Batch<'a> {
     #[inline]
     fn find(&self, core: &Core, found: &mut [Found; TICK_READS_MAX]) {
         let items = core.shards.items();
+        if core.shards.count() == 1 {
+            let table = &core.shards.shard(0).table;
+            return table.find_batch(items, &self.lookups, |i, answer| found[i] = answer);
+        }
         for owner in 0..core.shards.count() {
             let mut lookups: ArrayVec<Lookup<'_>, TICK_READS_MAX> = ArrayVec::new();
             let mut places: ArrayVec<u8, TICK_READS_MAX> = ArrayVec::new();
-            for (i, read) in self.reads.iter().enumerate().filter(|&(i, _)| self.owners[i] as usize == owner)
+            for (i, lookup) in
+                self.lookups.iter().enumerate().filter(|&(i, _)| self.owners[i] as usize == owner)
             {
-                lookups.push(Lookup { key: read.key, hash: self.hashes[i] });
+                lookups.push(*lookup);
                 places.push(i as u8);
             }
             let table = &core.shards.shard(owner).table;
