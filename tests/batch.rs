@@ -3,10 +3,13 @@
 
 mod support;
 
+use sherwood::clock::Clock;
 use sherwood::config::limits::SMALL_PARCELS;
 use sherwood::config::serve::Io;
-use sherwood::protocol::batch::{Code, Operation, Status};
+use sherwood::protocol::batch::{Code, FrameWriter, Operation, Status};
 use sherwood::server::Server;
+use sherwood::worker::Access;
+use sherwood::worker::cookie::Secret;
 use std::time::Duration;
 use support::batch::{frame, get, op, results, set, statuses};
 use support::duo::Duo;
@@ -255,6 +258,41 @@ fn an_owner_that_answers_with_a_value_has_room_for_it() {
     let got = results(&body);
     assert_eq!((got[0].status, got[1].status), (Status::Missing, Status::Value));
     assert!(got[1].value == value.as_bytes());
+}
+
+/// A seal is good once, and a datagram whose reply finds no room is looked at twice.
+#[test]
+fn a_sealed_frame_that_waits_for_room_in_the_outbox_is_not_taken_for_a_copy() {
+    let secret = Secret::new(b"what nobody outside can guess").unwrap();
+    let seal = secret.seal;
+    let access = Access { secret: Some(secret), distrust_loopback: true, ..Access::default() };
+    let mut duo = Duo::with_access(access);
+    let (key, value) = (Duo::key_of(0, 0), "v".repeat(60_000));
+    let unix_ms = Clock::MANUAL_EPOCH_UNIX_S * 1000 + 1000;
+    let sealed = |sequence: u64, operations: &[Operation<'_>]| {
+        let mut out = Vec::new();
+        let mut writer = FrameWriter::begin(sequence as u16, &mut out).sealed(unix_ms, 1, sequence, &mut out);
+        operations.iter().for_each(|operation| writer.put(operation, &mut out));
+        writer.finish(&mut out);
+        seal.stamp(&mut out);
+        out
+    };
+    duo.send(0, &sealed(1, &[set(&key, &value)]));
+    duo.settle();
+    assert_eq!(statuses(&duo.receive(0).unwrap()[8..]), [Status::Done]);
+    // Twelve replies of 0.9 MB each to one tick; the outbox holds four.
+    let reads = vec![get(&key); 15];
+    (2..14).for_each(|sequence| duo.send(0, &sealed(sequence, &reads)));
+    // A copy is one, in the same tick, too.
+    duo.send(0, &sealed(13, &reads));
+    duo.settle();
+    let mut bytes = [0; 14];
+    while let Some(datagram) = duo.receive(0) {
+        bytes[datagram[1] as usize] += datagram.len() - 8;
+    }
+    assert_eq!(bytes[2..13], [15 * 60_016; 11]);
+    assert_eq!(bytes[13], 15 * 60_016 + 16, "the reply, and the challenge to the copy");
+    assert_eq!(duo.worker(0).counters().seals_replayed.get(), 1);
 }
 
 #[test]

@@ -65,10 +65,10 @@ impl<P: Port> Worker<P> {
         self.core.hits.begin_tick();
         self.core.sealed.begin_tick();
         self.core.counters.datagrams_received.add(count as u64);
-        let mut next = 0;
+        let (mut next, mut noted) = (0, 0);
         while next < count {
             let mut alone = ArrayVec::new();
-            next = self.serve_batch(next, &mut alone, now);
+            next = self.serve_batch(next, &mut noted, &mut alone, now);
             for datagram in alone {
                 self.serve_alone(datagram as usize, now)?;
             }
@@ -80,14 +80,16 @@ impl<P: Port> Worker<P> {
     }
 
     /// Answers the plain reads of as many datagrams as fit a batch, from `first` on; the others are put into `alone`.
-    /// Returns the first datagram that is neither.
-    fn serve_batch(&mut self, first: usize, alone: &mut Alone, now: Now) -> usize {
+    /// Returns the first datagram that is neither. Datagrams before `noted` were looked at in this tick, and counted.
+    fn serve_batch(&mut self, first: usize, noted: &mut usize, alone: &mut Alone, now: Now) -> usize {
         let Worker { port, inbox, outbox, core, .. } = self;
         let mut batch = Batch::new();
         let mut next = first;
         while next < inbox.datagrams().len() && alone.len() < TICK_READS_MAX {
             let datagram = inbox.datagrams()[next];
-            match batch.join(core, inbox.peer(&datagram), port.bytes(&datagram), next, now) {
+            let note = next >= *noted;
+            *noted = (*noted).max(next + 1);
+            match batch.join(core, inbox.peer(&datagram), port.bytes(&datagram), next, note, now) {
                 Joined::Batch | Joined::Refused => {}
                 Joined::Serial => alone.push(next as u16),
                 // More reads than any batch holds.
@@ -141,10 +143,11 @@ impl<'a> Batch<'a> {
         peer: &PeerAddr,
         bytes: &'a [u8],
         datagram: usize,
+        note: bool,
         now: Now,
     ) -> Joined {
-        core.counters.bytes_read.add(bytes.len() as u64);
-        let (request_id, dialect, body) = match core.admit(peer, bytes, datagram, now, true) {
+        core.counters.bytes_read.add(if note { bytes.len() as u64 } else { 0 });
+        let (request_id, dialect, body) = match core.admit(peer, bytes, datagram, now, note) {
             Admission::Serve { request_id, dialect, body } => (request_id, dialect, body),
             Admission::Challenge { .. } => return Joined::Serial,
             Admission::Refused => return Joined::Refused,

@@ -30,8 +30,13 @@ pub struct Duo {
 }
 
 impl Duo {
-    /// Two workers with 8 MiB of memory between them.
+    /// Two workers with 8 MiB of memory between them, and a client that they trust.
     pub fn new() -> Duo {
+        Duo::with_access(Access::default())
+    }
+
+    /// The same under other rules.
+    pub fn with_access(access: Access) -> Duo {
         const BYTES: usize = 8 << 20;
         const WORKERS: usize = 2;
         let clock = Clock::manual(1_000_000_000);
@@ -67,12 +72,12 @@ impl Duo {
                 clock: clock.clone(),
                 counters: Arc::default(),
                 value_bytes_max: 1 << 20,
-                access: Access::default(),
+                access: access.clone(),
                 poll: Poll::Busy,
                 teller: Arc::new(|_| None),
             }));
         }
-        let client = PeerAddr::from(SocketAddr::from(([127, 0, 0, 1], 9)));
+        let client = PeerAddr::from(SocketAddr::from(([127, 0, 0, 1], 9999)));
         Duo { workers, wires, client, _policy: policy }
     }
 
