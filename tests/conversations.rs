@@ -6,6 +6,8 @@ mod support;
 
 use sherwood::clock::Clock;
 use sherwood::protocol::frame::Header;
+use sherwood::server::Server;
+use sherwood::stats::counters::{Counter, WorkerCounters};
 use support::peer::Peer;
 use support::script::{Exchange, Names, Step, files, parse};
 use support::{KINDS, server_with_clock};
@@ -20,19 +22,42 @@ fn every_conversation_goes_as_written() {
         for (name, text) in &files {
             let mut peer = Peer::new(server.addr());
             assert_eq!(peer.ask(b"flush_all\r\n"), b"OK\r\n");
-            play(&mut peer, &clock, name, text, &mut faults);
+            play(&mut peer, &clock, name, text, &mut || all_executed(&server), &mut faults);
         }
         assert!(faults.is_empty(), "{io:?}, {workers} workers:\n{}", faults.join("\n"));
         server.stop().unwrap();
     }
 }
 
-fn play(peer: &mut Peer, clock: &Clock, file: &str, text: &str, faults: &mut Vec<String>) {
+/// Waits until no command is on its way between workers: a quiet one says nothing when it is done, and the next datagram
+/// might overtake it.
+fn all_executed(server: &Server) {
+    let of = |pick: fn(&WorkerCounters) -> &Counter| -> u64 {
+        server.figures().workers.iter().map(|worker| pick(worker).get()).sum()
+    };
+    while of(|w| &w.executed_for_others) < of(|w| &w.forwarded) {
+        std::thread::yield_now();
+    }
+}
+
+fn play(
+    peer: &mut Peer,
+    clock: &Clock,
+    file: &str,
+    text: &str,
+    all_executed: &mut impl FnMut(),
+    faults: &mut Vec<String>,
+) {
     let mut names = Names::new();
     for step in parse(text) {
         match step {
             Step::Advance(by) => clock.advance(by),
-            Step::Exchange(exchange) => exchange_one(peer, file, &exchange, &mut names, faults),
+            Step::Exchange(exchange) => {
+                exchange_one(peer, file, &exchange, &mut names, faults);
+                if exchange.reply.is_none() {
+                    all_executed();
+                }
+            }
         }
     }
     assert_eq!(peer.until_fence(), b"", "something came late");

@@ -6,6 +6,7 @@
 mod targets;
 
 use sherwood::load::random::Random;
+use sherwood::protocol::batch::{self, Code, FrameWriter, Operation};
 
 const EXECUTIONS: u64 = 25_000;
 
@@ -100,10 +101,38 @@ fn words(random: &mut Random) -> Vec<u8> {
     body
 }
 
+/// The body of a batch frame with any operations, some of it damaged.
+fn operations(random: &mut Random) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = FrameWriter::begin(1, &mut out);
+    if random.below(4) == 0 {
+        writer = writer.sealed(random.bits(), 1, 1, &mut out);
+    }
+    for _ in 0..random.below(8) + 1 {
+        let code = Code::ALL[random.below(Code::ALL.len() as u64) as usize];
+        let key = &b"a key of some length"[..random.below(20) as usize + 1];
+        let value = if code.mode().is_some() { &b"a value"[..random.below(8) as usize] } else { b"" };
+        writer.put(&Operation { value, ..Operation::short(code, key) }, &mut out);
+    }
+    writer.finish(&mut out);
+    let mut body = out.split_off(8);
+    for _ in 0..random.below(3) {
+        let at = random.below(body.len() as u64) as usize;
+        body[at] = random.bits() as u8;
+    }
+    body.truncate(body.len() - random.below(3) as usize);
+    body
+}
+
 fn framed(random: &mut Random) -> Vec<u8> {
-    let body = if random.below(2) == 0 { words(random) } else { noise(random) };
+    let body = match random.below(3) {
+        0 => words(random),
+        1 => operations(random),
+        _ => noise(random),
+    };
     let total = random.below(3) as u8;
-    [&[random.bits() as u8, 1, 0, 0, 0, total, 0, 0][..], &body].concat()
+    let mark = if random.below(2) == 0 { [0; 2] } else { batch::MARK.to_be_bytes() };
+    [&[random.bits() as u8, 1, 0, 0, 0, total][..], &mark, &body].concat()
 }
 
 #[test]
@@ -116,6 +145,12 @@ fn frames() {
 fn requests() {
     drive(3, targets::request, words);
     drive(4, targets::request, noise);
+}
+
+#[test]
+fn batches() {
+    drive(7, targets::batch, operations);
+    drive(8, targets::batch, noise);
 }
 
 #[test]

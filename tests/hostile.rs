@@ -44,6 +44,28 @@ fn random_bytes_do_nothing() {
 }
 
 #[test]
+fn random_frames_do_nothing() {
+    let server = start();
+    let mut peer = Peer::new(server.addr());
+    let mut random = Random::new(4);
+    for round in 0..5_000u32 {
+        let mut bytes: Vec<u8> = (0..random.below(200)).map(|_| random.bits() as u8).collect();
+        if round % 2 == 0 && bytes.len() >= 16 {
+            // A preamble that may be right, so that operations are looked at; no code is that of a store.
+            bytes[4..8].copy_from_slice(&[0, random.below(20) as u8, 0, 1]);
+            bytes[16..].iter_mut().for_each(|byte| *byte &= 0xef);
+        }
+        let datagram = [&[0, 1, 0, 0, 0, 0, 0x53, 1][..], &bytes].concat();
+        peer.send_whole(&datagram);
+        // A result for each operation, and no value: at most as long as this.
+        let answered = peer.until_fence().len();
+        assert!(answered <= 512, "{answered} bytes");
+    }
+    assert!(items(&mut peer).ends_with(" 0"), "something was stored");
+    server.stop().unwrap();
+}
+
+#[test]
 fn a_command_that_is_cut_off_anywhere_stores_nothing() {
     let server = start();
     let (mut attacker, mut victim) = (Peer::new(server.addr()), Peer::new(server.addr()));

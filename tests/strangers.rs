@@ -4,9 +4,13 @@
 mod support;
 
 use sherwood::config::serve::{Io, Options};
+use sherwood::protocol::batch::{Code, MARK, SealKey, Status};
 use sherwood::server::Server;
 use sherwood::stats::counters::{Counter, WorkerCounters};
 use sherwood::worker::cookie::Secret;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+use support::batch::{frame, get, op, results, sealed, set, statuses, with_cookie};
 use support::config;
 use support::peer::Peer;
 
@@ -117,6 +121,111 @@ fn errors_of_one_source_are_bounded() {
     assert!(count(&server, |w| &w.errors_muted) > 0);
     // Commands that are right are served all the same.
     assert_eq!(peer.ask(b"set a 0 0 1\r\nx\r\n"), b"STORED\r\n");
+    server.stop().unwrap();
+}
+
+#[test]
+fn batch_frames_of_strangers_are_challenged_and_never_amplified() {
+    let server = start();
+    let mut peer = Peer::new(server.addr());
+    validate(&mut peer);
+    assert_eq!(peer.ask(format!("set large 0 0 1000\r\n{}\r\n", "x".repeat(1000)).as_bytes()), b"STORED\r\n");
+    let many: Vec<_> = (0..40).map(|_| get("large")).collect();
+    let frames = [
+        frame(&[get("a")]),
+        frame(&many),
+        frame(&[set("a", "x"), op(Code::Delete, "large")]),
+        with_cookie(1, &many),
+        with_cookie(0x0123_4567_89ab_cdef, &[set("large", "x")]),
+        [&frame(&many)[..], &[0; 500]].concat(),
+    ];
+    let mut stranger = Peer::new(server.addr());
+    stranger.set_preface(peer.preface());
+    for datagram in &frames {
+        let id = stranger.send_whole(datagram);
+        let body = stranger.marked_reply(id, MARK);
+        assert_eq!(statuses(&body), [Status::Cookie]);
+        assert_eq!(body.len(), 16, "a challenge is shorter than the shortest frame");
+        for length in 0..24 {
+            stranger.send_raw(&datagram[..length]);
+        }
+        assert_eq!(stranger.until_fence(), b"");
+    }
+    assert_eq!(peer.ask(b"mg large s\r\nget a n\r\n"), b"HD s1000\r\nEND\r\n");
+    // Its challenge is the cookie.
+    let cookie = results(&stranger.ask_frame(&frames[0]))[0].cas;
+    let body = stranger.ask_frame(&with_cookie(cookie, &[set("a", "mine"), get("a"), get("large")]));
+    assert_eq!(statuses(&body), [Status::Done, Status::Value, Status::Value]);
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_sealed_frame_is_served_once_and_nothing_else_is() {
+    let server = start();
+    let mut peer = Peer::new(server.addr());
+    validate(&mut peer);
+    assert_eq!(peer.ask(b"set a 0 0 1\r\nx\r\n"), b"STORED\r\n");
+    let (ours, others) = (SealKey::new(SECRET).unwrap(), SealKey::new(b"what somebody guessed").unwrap());
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+    let ask = |peer: &mut Peer, key, session, sequence, unix_ms| {
+        // The seal is of the id, too.
+        let datagram = sealed(key, (unix_ms, session, sequence), peer.last_id() + 1, "a");
+        (statuses(&peer.ask_frame(&datagram))[0], datagram)
+    };
+    // No preface: the sender proves nothing but that it knows the secret.
+    let (first, datagram) = ask(&mut peer, &ours, 1, 1, now_ms);
+    assert_eq!(first, Status::Value);
+    // Played again, byte for byte, from the same address and from another.
+    peer.send_raw(&datagram);
+    let id = u16::from_be_bytes([datagram[0], datagram[1]]);
+    assert_eq!(statuses(&peer.marked_reply(id, MARK)), [Status::Cookie]);
+    let mut thief = Peer::new(server.addr());
+    thief.send_raw(&datagram);
+    assert_eq!(statuses(&thief.marked_reply(id, MARK)), [Status::Cookie]);
+    for (key, session, sequence, unix_ms, want) in [
+        (&ours, 1, 1, now_ms, Status::Cookie),
+        (&ours, 1, 2, now_ms, Status::Value),
+        (&ours, 2, 1, now_ms, Status::Value),
+        (&others, 1, 3, now_ms, Status::Cookie),
+        (&ours, 1, 4, now_ms - 3_600_000, Status::Cookie),
+        (&ours, 1, 5, now_ms + 3_600_000, Status::Cookie),
+        (&ours, 1, 6, now_ms, Status::Value),
+    ] {
+        assert_eq!(ask(&mut peer, key, session, sequence, unix_ms).0, want, "{session} {sequence}");
+    }
+    assert_eq!(count(&server, |w| &w.seals_replayed), 3);
+    assert_eq!(count(&server, |w| &w.seals_wrong), 1);
+    assert_eq!(count(&server, |w| &w.seals_stale), 2);
+    server.stop().unwrap();
+}
+
+#[test]
+fn load_seals_its_frames_and_every_one_is_taken() {
+    let server = start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, [SECRET, b"\n"].concat()).unwrap();
+    let (addr, file) = (server.addr().to_string(), file.display().to_string());
+    let line = format!(
+        "load --target {addr} --secret-file {file} --protocol batch --verify --fill --keys 5k --batch 20 --threads 2 \
+         --mix get:80,set:20 --warmup 0s --duration 300ms --json -"
+    );
+    let load = Command::new(env!("CARGO_BIN_EXE_sherwood")).args(line.split(' ')).output().unwrap();
+    assert!(load.status.success(), "{}", String::from_utf8_lossy(&load.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&load.stdout).unwrap();
+    assert!(report["verify"]["checked"].as_u64().unwrap() > 0 && report["verify"]["wrong"] == 0);
+    assert_eq!(
+        (&report["commands"]["get"]["errors"], &report["commands"]["set"]["errors"]),
+        (&0.into(), &0.into())
+    );
+    let refused: [fn(&WorkerCounters) -> &Counter; 5] = [
+        |w| &w.seals_wrong,
+        |w| &w.seals_stale,
+        |w| &w.seals_replayed,
+        |w| &w.seals_crowded,
+        |w| &w.challenges,
+    ];
+    assert_eq!(refused.map(|pick| count(&server, pick)), [0; 5]);
     server.stop().unwrap();
 }
 

@@ -8,7 +8,8 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Modules of the root crate and the ones that each may import, beside the foundations.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("cli", &["config", "server", "load", "stats", "policy", "memory", "ring"]),
+    // protocol: the key that load seals frames with.
+    ("cli", &["config", "server", "load", "stats", "policy", "memory", "ring", "protocol"]),
     ("config", &["worker", "policy", "io"]),
     ("server", &["config", "worker", "policy", "io", "shard", "ring", "stats", "memory", "table"]),
     ("worker", &["io", "protocol", "shard", "ring", "table"]),

@@ -6,9 +6,10 @@
 
 use sherwood::config::limits::{KEY_BYTES_MAX, PROBE_LINES_MAX, REPLY_DATAGRAM_BYTES_MAX};
 use sherwood::item_ref::ItemRef;
-use sherwood::protocol::Reply;
+use sherwood::protocol::batch::{Code, Frame, FrameWriter, Operation, Outcome, Status};
 use sherwood::protocol::frame::{self, Header};
 use sherwood::protocol::request::{Command, Commands};
+use sherwood::protocol::{Dialect, Reply};
 use sherwood::table::{Found, Keys, Table, Upsert};
 use std::collections::HashMap;
 
@@ -18,13 +19,62 @@ pub fn frame(data: &[u8]) {
     assert_eq!(split.is_some(), data.len() >= 8);
     if let Some((header, body)) = split {
         assert_eq!([&header.to_bytes()[..], body].concat(), data);
-        if let Ok((id, request)) = frame::request(data) {
-            assert!(header.total == 1 && header.request_id == id && request == body && !body.is_empty());
+        if let Ok((id, dialect, request)) = frame::request(data) {
+            assert!(header.request_id == id && request == body && !body.is_empty());
+            assert_eq!(header.total == 1, dialect == Dialect::Text);
         }
     }
-    if let Ok((_, body)) = frame::request(data) {
-        request(body);
+    match frame::request(data) {
+        Ok((_, Dialect::Text, body)) => request(body),
+        Ok((_, Dialect::Batch { .. }, body)) => batch(body),
+        Err(_) => {}
     }
+}
+
+/// The body of a batch frame: reading ends, goes forward, yields only what the bytes hold; what it yields can be written
+/// again. The same bytes as a reply: results that can be told from padding.
+pub fn batch(body: &[u8]) {
+    if let Some(frame) = Frame::open(body) {
+        let mut operations = frame.operations(body);
+        let (is_sound, mut read) = (operations.are_sound(), Vec::new());
+        loop {
+            let place = operations.place();
+            let Some(operation) = operations.next() else { break };
+            assert!(operations.place().at > place.at || operation.is_none(), "reading does not go forward");
+            // A frame that was suspended goes on from a place: it must see the same operation there.
+            assert_eq!(frame.operations(body).from(place).next(), Some(operation));
+            read.extend(operation);
+        }
+        assert_eq!(is_sound, read.len() == frame.count as usize);
+        read.iter().for_each(|operation| check_operation(operation, body));
+        if is_sound {
+            write_again(&frame, &read);
+        }
+    }
+    let mut rest = body;
+    while let Some((outcome, behind)) = Outcome::split(rest) {
+        assert!(behind.len() < rest.len() && is_within(outcome.value, body));
+        assert!(Status::of(rest[0]) == Some(outcome.status) && rest[0] >= 0x80);
+        rest = behind;
+    }
+}
+
+fn check_operation(operation: &Operation<'_>, body: &[u8]) {
+    let key = operation.key.bytes();
+    assert!((1..=KEY_BYTES_MAX).contains(&key.len()) && is_within(key, body));
+    assert!(operation.value.is_empty() || is_within(operation.value, body));
+    assert_eq!(Code::of(operation.code as u8), Some(operation.code));
+}
+
+fn write_again(frame: &Frame, operations: &[Operation<'_>]) {
+    let mut out = Vec::new();
+    let mut writer = FrameWriter::begin(0, &mut out);
+    operations.iter().for_each(|operation| writer.put(operation, &mut out));
+    writer.finish(&mut out);
+    let again = Frame::open(&out[8..]).expect("what we write can be read");
+    assert_eq!(again.count, frame.count);
+    let read: Vec<_> = again.operations(&out[8..]).map(|operation| operation.expect("sound")).collect();
+    assert_eq!(read, operations);
 }
 
 /// The body of a request: parsing ends, goes forward, and yields only what the bytes hold.
@@ -79,7 +129,7 @@ fn is_within(part: &[u8], whole: &[u8]) -> bool {
 pub fn reply(data: &[u8]) {
     let [size, id, ops @ ..] = data else { return };
     let mut buffer = vec![0xaa; REPLY_DATAGRAM_BYTES_MAX + *size as usize * 97];
-    let mut reply = Reply::framed(&mut buffer, *id as u16);
+    let mut reply = Reply::framed(&mut buffer, *id as u16, Dialect::Text);
     let mut want = Vec::new();
     for op in ops.chunks_exact(3) {
         let mark = reply.mark();

@@ -10,6 +10,8 @@ pub const DATAGRAM_BYTES_MAX: usize = 65_507;
 pub const REPLY_DATAGRAM_BYTES_MAX: usize = 1_400;
 /// memcached's UDP frame header, in bytes.
 pub const FRAME_HEADER_BYTES: usize = 8;
+/// Operations of one batch frame.
+pub const BATCH_OPERATIONS_MAX: usize = 1_024;
 /// Largest value when `--value-max` is not given, in bytes.
 pub const VALUE_BYTES_MAX_DEFAULT: usize = 1 << 20;
 
@@ -121,6 +123,13 @@ pub const HOT_KEYS_AGE_S: u64 = 10;
 pub const HOT_KEYS_READS_MAX: usize = 64;
 /// Bytes of a key that `--hot-keys prefix` shows.
 pub const HOT_KEYS_PREFIX_BYTES: usize = 8;
+
+/// How far the clock in a seal may be from the server's, in ms.
+pub const SEAL_SKEW_MS: u64 = 30_000;
+/// Sessions of sealed frames that a worker remembers.
+pub const SEAL_SESSIONS: usize = 1_024;
+/// Sequences of a session that a worker remembers; what is older is refused.
+pub const SEAL_WINDOW: usize = 1_024;
 
 /// Workers of one process at most.
 pub const WORKERS_MAX: usize = 64;

@@ -45,6 +45,9 @@ pub struct Options {
     /// Way to the network; auto takes io_uring where it works [default: auto]
     #[arg(long, value_enum, value_name = "auto|uring|mmsg")]
     pub io: Option<Io>,
+    /// Let addresses alone decide which worker gets a batch frame, and not its first key
+    #[arg(long)]
+    pub no_steering: bool,
     /// How an idle worker waits [default: adaptive]
     #[arg(long, value_enum, value_name = "busy|adaptive|block")]
     pub poll: Option<PollMode>,
@@ -69,7 +72,7 @@ pub struct Options {
     #[arg(long, value_name = "CIDR")]
     pub admin: Vec<String>,
     /// File with a secret of 16 bytes or more: any other address may then read and write after it has shown, with a
-    /// cookie, that it can be reached
+    /// cookie, that it can be reached, or, with a seal on its batch frames, that it knows the secret
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
     /// Serve Prometheus metrics over HTTP on this address [default: off]
@@ -200,6 +203,7 @@ impl Options {
             mlock: self.mlock || file.mlock,
             mean_item: self.mean_item.or(file.mean_item),
             io: self.io.or(file.io),
+            no_steering: self.no_steering || file.no_steering,
             poll: self.poll.or(file.poll),
             policy: self.policy.or(file.policy),
             policy_goal: self.policy_goal.or(file.policy_goal),
@@ -298,6 +302,7 @@ impl Options {
                 receive_buffer_bytes: limits::SOCKET_BUFFER_BYTES,
                 send_buffer_bytes: limits::SOCKET_BUFFER_BYTES,
                 gro: true,
+                steering: !options.no_steering,
             },
             seed: crate::hash::KeyHash::random_seed(),
             clock: Clock::system(),

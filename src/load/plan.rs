@@ -11,6 +11,7 @@ use super::target::Targets;
 use super::wait::Polling;
 use super::workload::{Mix, Synthetic};
 use super::{fill::Fill, phase::Pacing};
+use crate::protocol::batch::SealKey;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,10 @@ pub struct Plan {
     pub ttl_s: u32,
     /// Keys of a get datagram.
     pub batch: usize,
+    /// Workers of each server, for which datagrams are gathered apart.
+    pub owners: usize,
+    /// With what batch frames are sealed.
+    pub seal: Option<SealKey>,
     /// Whether datagrams travel as trains.
     pub coalesce: bool,
     /// Check every value.

@@ -1,7 +1,7 @@
 //! A stage of a run: threads, their intervals merged as they come, one result.
 
 use super::client::{Client, Setup, Sink};
-use super::codec::{Codec, meta::Meta, text::Text};
+use super::codec::{Codec, batch::Batch, meta::Meta, text::Text};
 use super::fill::FILL_ROUNDS_MAX;
 use super::latency::Latencies;
 use super::phase::{Interval, Pacing, Phase};
@@ -11,6 +11,7 @@ use super::tally::Tally;
 use super::value::Values;
 use super::versions::Versions;
 use crate::clock::Clock;
+use crate::hash::KeyHash;
 use crate::sync::AtomicBool;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
@@ -82,7 +83,7 @@ impl Context {
 /// Runs a stage; `each` sees every merged interval.
 ///
 /// # Errors
-/// A socket that cannot be opened, a processor that cannot be used, or a protocol that is not built in.
+/// A socket that cannot be opened, or a processor that cannot be used.
 pub fn run(
     plan: &Plan,
     context: &Context,
@@ -93,7 +94,9 @@ pub fn run(
         Protocol::Text => run_with(plan, context, stage, &Text, each),
         Protocol::Meta => run_with(plan, context, stage, &Meta { name_keys: plan.verify }, each),
         Protocol::Batch => {
-            Err("--protocol batch: this build speaks text and meta only; use one of them".into())
+            let session = KeyHash::random_seed();
+            let codec = Batch::new(plan.coalesce, plan.seal, context.clock.clone(), session);
+            run_with(plan, context, stage, &codec, each)
         }
     }
 }
@@ -120,7 +123,7 @@ fn run_with<C: Codec>(
     pin(&plan.cpus)?;
     let mut clients = Vec::new();
     for thread in 0..plan.threads {
-        let client = Client::new(setup(plan, context, thread), codec.clone());
+        let client = Client::new(setup(plan, context, thread), codec.of_thread(thread));
         clients.push(client.map_err(|e| format!("cannot open a socket: {e}"))?);
     }
     let start_ns = context.clock.now().ns + START_DELAY_NS;
@@ -162,6 +165,7 @@ fn setup(plan: &Plan, context: &Context, thread: usize) -> Setup {
         connections: plan.connections_of(thread),
         in_flight_max: plan.in_flight_max(),
         batch: plan.batch,
+        owners: plan.owners,
         coalesce: plan.coalesce,
         timeout_ns: plan.timeout.as_nanos() as u64,
         polling: plan.polling,

@@ -1,7 +1,8 @@
-//! Trains: requests of equal length to one socket, collected over a tick and sent as one message.
+//! Trains: requests of equal length on one track, collected over a tick and sent as one message. A track is a socket, or
+//! one of its server's workers: the kernel steers a train by its first datagram.
 //!
 //! ```text
-//! datagram ──(lane, length)──▶ one of 32 open trains ──full, displaced or end of tick──▶ send
+//! datagram ──(track, length)──▶ one of 32 open trains ──full, displaced or end of tick──▶ send
 //! ```
 //! Direct-mapped: two kinds of datagram that meet in one place push each other out, which costs a send, no more.
 
@@ -19,7 +20,7 @@ pub struct Trains {
 #[derive(Default)]
 struct Train {
     bytes: Vec<u8>,
-    lane: usize,
+    track: usize,
     segment_bytes: usize,
 }
 
@@ -33,32 +34,32 @@ impl Default for Trains {
 }
 
 impl Trains {
-    /// Adds a datagram for `lane`; `send(lane, bytes, segment bytes)` is called for a train that must leave first.
+    /// Adds a datagram for `track`; `send(track, bytes, segment bytes)` is called for a train that must leave first.
     /// A datagram that may not be `coalesced` leaves at once.
     #[inline]
     pub fn push(
         &mut self,
-        lane: usize,
+        track: usize,
         datagram: &[u8],
         coalesced: bool,
         send: &mut impl FnMut(usize, &[u8], usize),
     ) {
         let length = datagram.len();
         if !coalesced || length * 2 > DATAGRAM_BYTES_MAX {
-            return send(lane, datagram, length);
+            return send(track, datagram, length);
         }
-        let place = (lane * 31 + length) % TRAINS;
+        let place = (track * 31 + length) % TRAINS;
         let train = &mut self.open[place];
         let full = train.bytes.len() + length > DATAGRAM_BYTES_MAX
             || train.bytes.len() >= length * TRAIN_SEGMENTS_MAX;
-        let other = train.lane != lane || train.segment_bytes != length;
+        let other = train.track != track || train.segment_bytes != length;
         if train.bytes.is_empty() {
             self.order.push(place);
         } else if full || other {
-            send(train.lane, &train.bytes, train.segment_bytes);
+            send(train.track, &train.bytes, train.segment_bytes);
             train.bytes.clear();
         }
-        train.lane = lane;
+        train.track = track;
         train.segment_bytes = length;
         train.bytes.extend_from_slice(datagram);
     }
@@ -68,7 +69,7 @@ impl Trains {
     pub fn flush(&mut self, send: &mut impl FnMut(usize, &[u8], usize)) {
         for place in self.order.drain(..) {
             let train = &mut self.open[place];
-            send(train.lane, &train.bytes, train.segment_bytes);
+            send(train.track, &train.bytes, train.segment_bytes);
             train.bytes.clear();
         }
     }

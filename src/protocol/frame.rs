@@ -6,6 +6,7 @@
 //! ```
 
 use crate::config::limits::FRAME_HEADER_BYTES;
+use crate::protocol::batch;
 
 /// The header of a datagram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +21,30 @@ pub struct Header {
     pub reserved: u16,
 }
 
+/// What the body of a request is written in, and its reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// Classic and meta commands.
+    #[default]
+    Text,
+    /// A batch frame.
+    Batch {
+        /// Whether the datagrams of the reply may be padded.
+        padded: bool,
+    },
+}
+
+impl Dialect {
+    /// What stands in the reserved field of a reply.
+    #[inline]
+    pub fn mark(self) -> u16 {
+        match self {
+            Dialect::Text => 0,
+            Dialect::Batch { .. } => batch::MARK,
+        }
+    }
+}
+
 /// Why a datagram is not a request: dropped in silence (its sender may be forged) and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -27,8 +52,10 @@ pub enum Refused {
     Short,
     /// A request of several datagrams, which nobody may send.
     Fragment,
-    /// memcached's retired binary protocol.
+    /// memcached's retired binary protocol, or the reply to a batch frame.
     Binary,
+    /// A batch frame whose preamble is wrong.
+    Batch,
     /// An error line: the reply of another server, which must not be answered with one of ours, and so on for ever.
     Reply,
 }
@@ -53,19 +80,24 @@ impl Header {
     }
 }
 
-/// The request id and body of a request datagram. Sequence and reserved are not looked at, as in memcached.
+/// The request id, dialect and body of a request datagram. Of a text request sequence and reserved are not looked at, as
+/// in memcached.
 ///
 /// # Errors
 /// [`Refused`]: not something to answer.
 #[inline]
-pub fn request(datagram: &[u8]) -> Result<(u16, &[u8]), Refused> {
+pub fn request(datagram: &[u8]) -> Result<(u16, Dialect, &[u8]), Refused> {
     let (header, body) = Header::split(datagram).ok_or(Refused::Short)?;
     match body.first() {
         None => Err(Refused::Short),
+        _ if header.total == 0 && header.reserved == batch::MARK => match batch::Frame::open(body) {
+            Some(frame) => Ok((header.request_id, Dialect::Batch { padded: frame.padded }, body)),
+            None => Err(Refused::Batch),
+        },
         _ if header.total != 1 => Err(Refused::Fragment),
-        Some(0x80) => Err(Refused::Binary),
+        Some(0x80..) => Err(Refused::Binary),
         Some(b'E' | b'C' | b'S') if is_error_line(body) => Err(Refused::Reply),
-        Some(_) => Ok((header.request_id, body)),
+        Some(_) => Ok((header.request_id, Dialect::Text, body)),
     }
 }
 
@@ -87,13 +119,17 @@ mod tests {
 
     #[test]
     fn what_is_no_request_is_refused() {
-        assert_eq!(request(b"\0\x01\0\0\0\x01\0\0get a\r\n"), Ok((1, &b"get a\r\n"[..])));
+        assert_eq!(request(b"\0\x01\0\0\0\x01\0\0get a\r\n"), Ok((1, Dialect::Text, &b"get a\r\n"[..])));
         assert_eq!(request(b"\0\x01\0\0\0\x01\0\0"), Err(Refused::Short));
         assert_eq!(request(b"\0\x01"), Err(Refused::Short));
         assert_eq!(request(b"\0\x01\0\0\0\x02\0\0get"), Err(Refused::Fragment));
         assert_eq!(request(b"\0\x01\0\0\0\0\0\0get"), Err(Refused::Fragment));
-        assert_eq!(request(b"\0\x02\0\x09\0\x01\0\x09g"), Ok((2, &b"g"[..])));
+        assert_eq!(request(b"\0\x02\0\x09\0\x01\0\x09g"), Ok((2, Dialect::Text, &b"g"[..])));
         assert_eq!(request(b"\0\x01\0\0\0\x01\0\0\x80\0"), Err(Refused::Binary));
+        assert_eq!(request(b"\0\x01\0\0\0\x01\x53\x01\x83\0"), Err(Refused::Binary));
+        assert_eq!(request(b"\0\x01\0\0\0\0\x53\x01get"), Err(Refused::Batch));
+        let frame = b"\0\x01\0\0\0\0\x53\x01\0\0\0\0\0\x01\0\x01\0\0\0\0\0\0\0\0";
+        assert_eq!(request(frame), Ok((1, Dialect::Batch { padded: true }, &frame[8..])));
         assert_eq!(request(b"\0\x01\0\0\0\x01\0\0ERROR\r\n"), Err(Refused::Reply));
         assert_eq!(request(b"\0\x01\0\0\0\x01\0\0SERVER_ERROR busy\r\n"), Err(Refused::Reply));
     }

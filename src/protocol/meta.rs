@@ -55,7 +55,7 @@ pub struct Terms {
     pub new_cas: Option<u64>,
     /// `F`: client flags.
     pub client_flags: u32,
-    /// `T`: new expiry.
+    /// `T`: new expiry; `A`, ours: the same in ms.
     pub ttl: Option<Expiry>,
     /// `N`: create on a miss, with this expiry.
     pub vivify: Option<Expiry>,
@@ -93,7 +93,7 @@ impl FlagSet {
 }
 
 /// Every meta command takes every flag, and overlooks what it has no use for.
-const FLAGS: u64 = FlagSet::of(b"bcfhklOqstuvxCDEFIJLMNPRT");
+const FLAGS: u64 = FlagSet::of(b"bcfhklOqstuvxACDEFIJLMNPRT");
 
 /// Flags of one command, at most (memcached's own limit).
 const FLAGS_MAX: usize = 17;
@@ -113,7 +113,7 @@ impl<'a> Meta<'a> {
     /// A plain `mg` of a plain key: it changes nothing, so any thread can answer it.
     #[inline]
     pub fn is_plain_read(&self) -> bool {
-        const CHANGES: u64 = FlagSet::of(b"bNRT");
+        const CHANGES: u64 = FlagSet::of(b"bANRT");
         self.kind == Kind::Get && self.flags.0 & CHANGES == 0
     }
 
@@ -229,6 +229,10 @@ fn read_word(terms: &mut Terms, word: &[u8]) -> Result<(), Error> {
         b'E' => terms.new_cas = Some(number(Error::BadToken)?),
         b'F' => terms.client_flags = u32::parse(argument).ok_or(Error::BadLine)?,
         b'T' => terms.ttl = Some(expiry()?),
+        b'A' => {
+            let ttl_ms = u32::parse(argument).ok_or(Error::BadToken)?;
+            terms.ttl = Some(if ttl_ms == 0 { Expiry::Never } else { Expiry::InMs(ttl_ms as u64) });
+        }
         b'N' => terms.vivify = Some(expiry()?),
         b'R' => {
             let recache_s = i32::parse(argument).ok_or(Error::BadToken)?;
@@ -282,6 +286,24 @@ mod tests {
         assert_eq!(commands.next().unwrap().err(), Some(Error::InvalidFlag));
         assert!(matches!(commands.next(), Some(Ok(Command::Meta(meta))) if meta.kind == Kind::Noop));
         assert_eq!(one(b"ms k 2 T0 F5\r\nab\r\n").unwrap().value, b"ab");
+    }
+
+    #[test]
+    fn a_time_to_live_may_be_in_milliseconds() {
+        for (body, want) in [
+            (&b"ms k 0 A1500\r\n\r\n"[..], Expiry::InMs(1500)),
+            (b"mg k A0\r\n", Expiry::Never),
+            (b"mg k T5 A7\r\n", Expiry::InMs(7)),
+            (b"mg k A7 T5\r\n", Expiry::InMs(5000)),
+            (b"ma k A4294967295\r\n", Expiry::InMs(u32::MAX as u64)),
+        ] {
+            let meta = one(body).unwrap();
+            assert_eq!(meta.terms.ttl, Some(want), "{}", body.escape_ascii());
+            assert!(!meta.is_plain_read());
+        }
+        for body in [&b"mg k A\r\n"[..], b"mg k A-1\r\n", b"mg k A4294967296\r\n", b"mg k A1.5\r\n"] {
+            assert_eq!(one(body).err(), Some(Error::BadToken), "{}", body.escape_ascii());
+        }
     }
 
     #[test]

@@ -5,11 +5,13 @@
 //!         └ datagram 0 ────────────┴ datagram 1 ────────────┴ … ──────┘   totals are filled in at the end
 //! ```
 //! All datagrams but the last are equally long and stand side by side, so one GSO send can carry them.
-//! A reply that would outgrow its buffer keeps what is whole and ends in an error line.
+//! A reply that would outgrow its buffer keeps what is whole and ends in an error line. The reply to a batch frame holds
+//! results instead of lines, and its last datagram may be padded with zeros.
 
 use crate::config::limits::{FRAME_HEADER_BYTES, REPLY_DATAGRAM_BYTES_MAX};
+use crate::protocol::batch::{Outcome, Status, padded_bytes};
 use crate::protocol::error::Error;
-use crate::protocol::frame::Header;
+use crate::protocol::frame::{Dialect, Header};
 use crate::protocol::token::Digits;
 
 /// Room kept for the error line that ends a reply which outgrew its buffer.
@@ -22,6 +24,7 @@ pub struct Reply<'b> {
     /// End of the datagram that is being written: never beyond the buffer.
     datagram_end: usize,
     framing: Option<Framing>,
+    dialect: Dialect,
     limit: usize,
     overflown: bool,
 }
@@ -41,23 +44,24 @@ pub struct Mark {
 }
 
 impl<'b> Reply<'b> {
-    /// A reply to a datagram, in frames of memcached's; `buffer` bounds it.
+    /// A reply to a datagram in this dialect, in frames of memcached's; `buffer` bounds it.
     ///
     /// # Panics
     /// When the buffer is smaller than one datagram.
     #[inline]
-    pub fn framed(buffer: &'b mut [u8], request_id: u16) -> Reply<'b> {
+    pub fn framed(buffer: &'b mut [u8], request_id: u16, dialect: Dialect) -> Reply<'b> {
         assert!(buffer.len() >= REPLY_DATAGRAM_BYTES_MAX);
         let limit = buffer.len() - ERROR_ROOM_BYTES - FRAME_HEADER_BYTES;
         let framing = Some(Framing { request_id, datagrams: 1 });
         let at = FRAME_HEADER_BYTES;
-        Reply { buffer, at, datagram_end: REPLY_DATAGRAM_BYTES_MAX, framing, limit, overflown: false }
+        let datagram_end = REPLY_DATAGRAM_BYTES_MAX;
+        Reply { buffer, at, datagram_end, framing, dialect, limit, overflown: false }
     }
 
     /// Reply bytes without frames, to be put into a framed reply later.
-    pub fn plain(buffer: &'b mut [u8]) -> Reply<'b> {
+    pub fn plain(buffer: &'b mut [u8], dialect: Dialect) -> Reply<'b> {
         let (datagram_end, limit) = (buffer.len(), buffer.len().saturating_sub(ERROR_ROOM_BYTES));
-        Reply { buffer, at: 0, datagram_end, framing: None, limit, overflown: false }
+        Reply { buffer, at: 0, datagram_end, framing: None, dialect, limit, overflown: false }
     }
 
     /// Appends bytes.
@@ -77,9 +81,30 @@ impl<'b> Reply<'b> {
         self.put(Digits::of(number).as_bytes());
     }
 
-    /// Appends an error line.
+    /// Appends an error: its line, or a result that says it.
     pub fn put_error(&mut self, error: Error) {
-        self.put(error.line());
+        match self.dialect {
+            Dialect::Text => self.put(error.line()),
+            Dialect::Batch { .. } => self.put_result(Status::of_error(error), 0, 0, b""),
+        }
+    }
+
+    /// Appends the result of an operation.
+    #[inline]
+    pub fn put_result(&mut self, status: Status, client_flags: u32, cas: u64, value: &[u8]) {
+        self.put_result_head(status, client_flags, cas, value.len());
+        self.put(value);
+    }
+
+    /// Appends the head of a result: its value follows.
+    #[inline]
+    pub fn put_result_head(&mut self, status: Status, client_flags: u32, cas: u64, value_bytes: usize) {
+        self.put(&Outcome::head(status, value_bytes, client_flags, cas));
+    }
+
+    /// Bytes that a plain reply still takes.
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.at)
     }
 
     /// `VALUE <key> <flags> <bytes>[ <cas>]\r\n`: the value follows.
@@ -135,21 +160,25 @@ impl<'b> Reply<'b> {
         if self.overflown {
             self.rewind(mark);
             self.limit += ERROR_ROOM_BYTES;
-            self.put(Error::TooLargeForUdp.line());
+            self.put_error(Error::TooLargeForUdp);
             self.limit -= ERROR_ROOM_BYTES;
         }
     }
 
     /// Fills in the frame headers; returns the bytes of the whole message, 0 for an empty one.
     #[inline]
-    pub fn finish(self) -> usize {
+    pub fn finish(mut self) -> usize {
         let Some(Framing { request_id, datagrams: total }) = self.framing else { return self.at };
         if self.is_empty() {
             return 0;
         }
+        if self.dialect == (Dialect::Batch { padded: true }) {
+            self.pad(total);
+        }
+        let reserved = self.dialect.mark();
         for sequence in 0..total {
             let start = sequence as usize * REPLY_DATAGRAM_BYTES_MAX;
-            let header = Header { request_id, sequence, total, reserved: 0 };
+            let header = Header { request_id, sequence, total, reserved };
             self.buffer[start..start + FRAME_HEADER_BYTES].copy_from_slice(&header.to_bytes());
         }
         self.at
@@ -162,6 +191,14 @@ impl<'b> Reply<'b> {
             None => (self.buffer.len().max(1), 0),
         };
         self.buffer[..self.at].chunks(step).map(move |datagram| &datagram[header..])
+    }
+
+    /// Fills the last of `datagrams` up with zeros, to one of the few lengths that datagrams have.
+    fn pad(&mut self, datagrams: u16) {
+        let start = (datagrams as usize - 1) * REPLY_DATAGRAM_BYTES_MAX;
+        let end = (start + padded_bytes(self.at - start)).min(self.buffer.len());
+        self.buffer[self.at..end].fill(0);
+        self.at = end;
     }
 
     #[cold]
@@ -200,6 +237,7 @@ impl<'b> Reply<'b> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn bodies(message: &[u8]) -> (Vec<Header>, Vec<u8>) {
         let split = |datagram| Header::split(datagram).unwrap();
@@ -213,7 +251,7 @@ mod tests {
         let value: Vec<u8> = (0..5000u32).map(|i| i as u8).collect();
         for bytes in [0, 1, 1300, 1365, 1366, 1367, 1368, 2758, 2760, 5000] {
             let mut buffer = vec![0; 10_000];
-            let mut reply = Reply::framed(&mut buffer, 77);
+            let mut reply = Reply::framed(&mut buffer, 77, Dialect::Text);
             reply.put_value_head(b"key", 3, bytes, Some(9));
             reply.put(&value[..bytes]);
             reply.put(b"\r\nEND\r\n");
@@ -236,7 +274,7 @@ mod tests {
     fn what_does_not_fit_becomes_an_error() {
         for buffer_bytes in [1400, 1500, 2800, 4100] {
             let mut buffer = vec![0; buffer_bytes];
-            let mut reply = Reply::framed(&mut buffer, 1);
+            let mut reply = Reply::framed(&mut buffer, 1, Dialect::Text);
             reply.put(b"STORED\r\n");
             let mark = reply.mark();
             reply.put_value_head(b"key", 0, 4000, None);
@@ -249,8 +287,63 @@ mod tests {
     }
 
     #[test]
+    fn results_are_padded_with_zeros_where_that_is_agreed() {
+        for (padded, value_bytes, want) in
+            [(false, 5, 29), (true, 5, 64), (true, 1000, 1024), (true, 1376, 1400), (true, 1377, 1464)]
+        {
+            let mut buffer = vec![0xaa; 10_000];
+            let mut reply = Reply::framed(&mut buffer, 1, Dialect::Batch { padded });
+            reply.put_result(Status::Value, 7, 9, &vec![b'x'; value_bytes]);
+            assert_eq!(reply.finish(), want);
+            let (headers, body) = bodies(&buffer[..want]);
+            assert!(headers.iter().all(|header| header.reserved == crate::protocol::batch::MARK));
+            let (outcome, padding) = Outcome::split(&body).unwrap();
+            assert_eq!((outcome.client_flags, outcome.cas, outcome.value.len()), (7, 9, value_bytes));
+            assert!(padding.iter().all(|&byte| byte == 0));
+        }
+        let mut buffer = vec![0; 1400];
+        let mut reply = Reply::framed(&mut buffer, 1, Dialect::Batch { padded: false });
+        let mark = reply.mark();
+        reply.put_result(Status::Value, 0, 0, &[b'x'; 4000]);
+        reply.settle(mark);
+        let length = reply.finish();
+        assert_eq!(Outcome::split(&buffer[8..length]).unwrap().0.status, Status::NoRoom);
+    }
+
+    proptest! {
+        /// Whatever the results, and wherever 1400 bytes end in them: what a client puts together is what was written.
+        #[test]
+        fn results_come_back(
+            all in prop::collection::vec((0usize..13, any::<u32>(), any::<u64>(), 0usize..2000), 1..30), padded: bool,
+        ) {
+            let value: Vec<u8> = (0..2000u32).map(|i| (i * 7) as u8).collect();
+            let mut buffer = vec![0xaa; 70_000];
+            let mut reply = Reply::framed(&mut buffer, 5, Dialect::Batch { padded });
+            for &(status, client_flags, cas, bytes) in &all {
+                reply.put_result(Status::ALL[status], client_flags, cas, &value[..bytes]);
+            }
+            let length = reply.finish();
+            let (headers, body) = bodies(&buffer[..length]);
+            for (i, header) in headers.iter().enumerate() {
+                let (sequence, total) = (i as u16, headers.len() as u16);
+                let reserved = crate::protocol::batch::MARK;
+                prop_assert_eq!(*header, Header { request_id: 5, sequence, total, reserved });
+            }
+            let mut rest = &body[..];
+            for &(status, client_flags, cas, bytes) in &all {
+                let (outcome, behind) = Outcome::split(rest).unwrap();
+                let want = Outcome { status: Status::ALL[status], client_flags, cas, value: &value[..bytes] };
+                prop_assert_eq!(outcome, want);
+                rest = behind;
+            }
+            prop_assert_eq!(Outcome::split(rest), None);
+            prop_assert!(rest.iter().all(|&byte| byte == 0) && (padded || rest.is_empty()));
+        }
+    }
+
+    #[test]
     fn an_empty_reply_is_no_message() {
         let mut buffer = vec![0; 1400];
-        assert_eq!(Reply::framed(&mut buffer, 1).finish(), 0);
+        assert_eq!(Reply::framed(&mut buffer, 1, Dialect::Text).finish(), 0);
     }
 }

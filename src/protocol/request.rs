@@ -3,6 +3,7 @@
 //! One datagram holds one or more complete commands. [`Commands`] yields them in order; what cannot be parsed ends the
 //! datagram where the parser can no longer tell where the next command begins (a value that is cut off).
 
+use crate::config::limits::KEY_BYTES_MAX;
 use crate::protocol::error::Error;
 use crate::protocol::meta::{self, Meta};
 use crate::protocol::text;
@@ -25,6 +26,12 @@ impl<'a> Key<'a> {
     /// A key that was sent as base64: any 1 to 250 bytes.
     pub(super) fn of_binary(bytes: &'a [u8]) -> Key<'a> {
         Key(bytes)
+    }
+
+    /// A key whose length is said beside it: any 1 to 250 bytes. `None` if it is empty or too long.
+    #[inline]
+    pub fn binary(bytes: &'a [u8]) -> Option<Key<'a>> {
+        if bytes.is_empty() || bytes.len() > KEY_BYTES_MAX { None } else { Some(Key(bytes)) }
     }
 
     /// The bytes.
@@ -267,6 +274,10 @@ impl<'a> Iterator for Commands<'a> {
         let rest = &self.body[self.at..];
         if rest.is_empty() {
             return None;
+        }
+        if let Some((get, bytes)) = text::plain_get(rest) {
+            self.at += bytes;
+            return Some(Ok(Command::Get(get)));
         }
         let Some(end) = memchr::memchr(b'\n', rest) else {
             self.give_up();

@@ -1,8 +1,9 @@
 //! Classic text commands: one line, and a value behind it for the stores.
 
+use crate::config::limits::KEY_BYTES_MAX;
 use crate::protocol::error::Error;
 use crate::protocol::request::{Command, Commands, Expiry, Get, Key, Mode, Store};
-use crate::protocol::token::{Number, Tokens};
+use crate::protocol::token::{Number, Tokens, plain_run};
 
 /// The command of `line`; takes the value of a store from `commands`.
 ///
@@ -16,6 +17,34 @@ pub(super) fn parse<'a>(commands: &mut Commands<'a>, line: &'a [u8]) -> Result<C
         _ if wants_no_reply(line) => Error::Unsaid,
         _ => error,
     })
+}
+
+/// A `get` as nearly all are: keys of ordinary bytes, one space before each, a line end. The same command that
+/// [`parse`] makes of it, and the bytes of the line with its end; `None` for anything else, which then takes the long way.
+///
+/// One pass over the line instead of four: for its end, its words, their bytes, and their number.
+#[inline]
+pub(super) fn plain_get(body: &[u8]) -> Option<(Get<'_>, usize)> {
+    let words = body.strip_prefix(b"get ")?;
+    let mut at = 0;
+    loop {
+        let key_bytes = plain_run(&words[at..]);
+        if key_bytes == 0 || key_bytes > KEY_BYTES_MAX {
+            return None;
+        }
+        at += key_bytes;
+        let end_bytes = match words[at..] {
+            [b'\r', b'\n', ..] => 2,
+            [b'\n', ..] => 1,
+            [b' ', ..] => {
+                at += 1;
+                continue;
+            }
+            _ => return None,
+        };
+        let get = Get { keys: Tokens::new(&words[..at]), with_cas: false, touch: None };
+        return Some((get, b"get ".len() + at + end_bytes));
+    }
 }
 
 #[inline]
@@ -74,12 +103,20 @@ fn gat(mut tokens: Tokens<'_>, with_cas: bool) -> Result<Command<'_>, Error> {
 #[inline]
 fn store<'a>(
     commands: &mut Commands<'a>,
-    mut tokens: Tokens<'a>,
+    tokens: Tokens<'a>,
     mode: Mode,
     with_cas: bool,
 ) -> Result<Command<'a>, Error> {
-    let bytes = { tokens }.nth(3).and_then(value_bytes);
-    match (store_line(&mut tokens, mode, with_cas), bytes) {
+    // All words in one pass; more than six are wrong, whatever they are.
+    let mut words = [&b""[..]; 6];
+    let mut count = 0;
+    for word in tokens {
+        if let Some(place) = words.get_mut(count) {
+            *place = word;
+        }
+        count += 1;
+    }
+    match (store_line(&words, count, mode, with_cas), value_bytes(words[3])) {
         (Ok(store), Some(bytes)) => Ok(Command::Store(Store { value: commands.value(bytes)?, ..store })),
         (Err(error), Some(bytes)) => {
             commands.skip_value(bytes);
@@ -98,21 +135,25 @@ pub(super) fn value_bytes(word: &[u8]) -> Option<u64> {
     u64::parse(word).filter(|&bytes| bytes <= i32::MAX as u64 - 2)
 }
 
-fn store_line<'a>(tokens: &mut Tokens<'a>, mode: Mode, with_cas: bool) -> Result<Store<'a>, Error> {
-    let words = tokens.count_words();
+fn store_line<'a>(
+    words: &[&'a [u8]; 6],
+    count: usize,
+    mode: Mode,
+    with_cas: bool,
+) -> Result<Store<'a>, Error> {
     let expected = 4 + with_cas as usize;
-    if words < expected && with_cas && words > 0 {
+    if count < expected && with_cas && count > 0 {
         return Err(Error::BadLine);
     }
-    if !(expected..=expected + 1).contains(&words) {
+    if !(expected..=expected + 1).contains(&count) {
         return Err(Error::UnknownCommand);
     }
-    let key = tokens.key()?;
-    let flags = tokens.number::<u32>(Error::BadLine)?;
-    let expiry = Expiry::from_exptime(tokens.number::<i32>(Error::BadLine)?);
-    tokens.next();
-    let cas = if with_cas { Some(tokens.number::<u64>(Error::BadLine)?) } else { None };
-    let quiet = tokens.noreply()?;
+    let key = Key::new(words[0])?;
+    let flags = u32::parse(words[1]).ok_or(Error::BadLine)?;
+    let expiry = Expiry::from_exptime(i32::parse(words[2]).ok_or(Error::BadLine)?);
+    let cas = if with_cas { Some(u64::parse(words[4]).ok_or(Error::BadLine)?) } else { None };
+    // Another word in the place of noreply is overlooked, as memcached does.
+    let quiet = count > expected && words[expected] == b"noreply";
     Ok(Store { mode, key, flags, expiry, cas, value: b"", quiet })
 }
 
@@ -182,6 +223,7 @@ fn flush_all(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn all(body: &[u8]) -> Vec<Result<String, Error>> {
         Commands::new(body, 1 << 20).map(|command| command.map(|c| format!("{c:?}"))).collect()
@@ -204,6 +246,27 @@ mod tests {
         };
         assert_eq!((store.flags, store.expiry, store.cas), (7, Expiry::Past, Some(99)));
         assert_eq!((store.value, store.quiet), (&b"ab"[..], true));
+    }
+
+    proptest! {
+        /// The short way is the long way, or not taken.
+        #[test]
+        fn plain_gets_are_what_the_long_way_makes_of_them(
+            line in prop_oneof!["get [a-z \r\t]{0,30}(\r\n|\n)?[a-z]{0,3}", "get( [a-z0-9]{1,9}){1,5}\r\nmn\r\n"],
+        ) {
+            let body = line.as_bytes();
+            if let Some((get, bytes)) = plain_get(body) {
+                let line = body[..bytes].strip_suffix(b"\n").unwrap();
+                prop_assert!(!line.contains(&b'\n'));
+                let line = line.strip_suffix(b"\r").unwrap_or(line);
+                let mut commands = Commands::new(body, 1);
+                let long = parse_line(&mut commands, line).unwrap();
+                let Command::Get(long) = long else { panic!("{long:?}") };
+                prop_assert!(get.keys().eq(long.keys()) && !long.with_cas && long.touch.is_none());
+            } else if line.ends_with("\r\nmn\r\n") {
+                prop_assert!(false, "a plain get took the long way: {}", line.escape_debug());
+            }
+        }
     }
 
     #[test]

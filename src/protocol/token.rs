@@ -69,10 +69,57 @@ impl<'a> Iterator for Tokens<'a> {
     fn next(&mut self) -> Option<&'a [u8]> {
         let start = self.rest.iter().position(|&b| b != b' ')?;
         let word = &self.rest[start..];
-        let end = memchr::memchr(b' ', word).unwrap_or(word.len());
-        self.rest = &word[end..];
-        Some(&word[..end])
+        let (word, rest) = word.split_at(first(word, |chunk| equal(chunk, b' ')));
+        self.rest = rest;
+        Some(word)
     }
+}
+
+/// Bytes at the head of `bytes` that may stand in a key without a second look: up to the first space, control character
+/// or delete.
+#[inline]
+pub fn plain_run(bytes: &[u8]) -> usize {
+    first(bytes, |chunk| below(chunk, b' ' + 1) | equal(chunk, 0x7f))
+}
+
+/// Bytes before the first one that `marks` marks, eight at a time: words are short, and a call to a search made for long
+/// texts costs more than they do. `marks` sets the upper bit of bytes; the lowest that it sets must be right, those
+/// above may be wrong.
+#[inline(always)]
+fn first(bytes: &[u8], marks: impl Fn(u64) -> u64) -> usize {
+    let mut chunks = bytes.chunks_exact(8);
+    let mut at = 0;
+    for chunk in &mut chunks {
+        let marked = marks(u64::from_le_bytes(chunk.try_into().expect("chunks of 8")));
+        if marked != 0 {
+            return at + marked.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = chunks.remainder();
+    let last = match bytes.last_chunk() {
+        // The last eight, without those that were looked at: a load and a shift instead of a copy.
+        Some(&last) if !rest.is_empty() => u64::from_le_bytes(last) >> (64 - 8 * rest.len()),
+        _ => rest.iter().rev().fold(0, |word, &byte| word << 8 | byte as u64),
+    };
+    at + rest.len().min(marks(last).trailing_zeros() as usize / 8)
+}
+
+/// A byte, times this, is that byte eight times.
+const EVERY: u64 = u64::MAX / 255;
+const UPPER_BITS: u64 = EVERY * 0x80;
+
+/// Marks bytes below `bound`, which is at most 128. ("Determine if a word has a byte less than n", S. E. Anderson, Bit
+/// Twiddling Hacks: what a borrow gets wrong lies above a byte that is right.)
+#[inline(always)]
+fn below(chunk: u64, bound: u8) -> u64 {
+    chunk.wrapping_sub(EVERY * bound as u64) & !chunk & UPPER_BITS
+}
+
+/// Marks bytes that are `byte`.
+#[inline(always)]
+fn equal(chunk: u64, byte: u8) -> u64 {
+    below(chunk ^ (EVERY * byte as u64), 1)
 }
 
 /// A number that a command line can hold: decimal digits, and a sign where the type has one.
@@ -167,12 +214,26 @@ pub fn is_key(key: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn words_are_separated_by_any_number_of_spaces() {
         let words: Vec<_> = Tokens::new(b"  set  a b ").collect();
         assert_eq!(words, [&b"set"[..], b"a", b"b"]);
         assert_eq!(Tokens::new(b"   ").next(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn words_and_runs_end_where_a_byte_by_byte_search_says(
+            bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b' '), 0x0du8..0x22, 0x7eu8..0x82], 0..40),
+        ) {
+            let search = |ends: fn(u8) -> bool| bytes.iter().position(|&b| ends(b)).unwrap_or(bytes.len());
+            prop_assert_eq!(plain_run(&bytes), search(|b| b <= b' ' || b == 0x7f));
+            let words: Vec<_> = Tokens::new(&bytes).collect();
+            let want: Vec<_> = bytes.split(|&b| b == b' ').filter(|word| !word.is_empty()).collect();
+            prop_assert_eq!(words, want);
+        }
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Figures {
     pub memory_bytes: usize,
     /// Which port.
     pub io: &'static str,
+    /// Whether the kernel brings batch frames to their owners.
+    pub steering: bool,
 }
 
 impl Figures {
@@ -94,6 +96,7 @@ impl Figures {
         stat(text, "pointer_size", 64);
         stat(text, "threads", self.workers.len());
         stat(text, "io", self.io);
+        stat(text, "steering", if self.steering { "kernel" } else { "none" });
         stat(text, "limit_maxbytes", self.memory_bytes);
         for report in &self.reports {
             stat(text, &format!("{}_asked_bytes", report.name), report.asked_bytes);

@@ -10,7 +10,7 @@ use crate::hash::KeyHash;
 use crate::memory::{Items, Layout, PagePool};
 use crate::shard::Shards;
 use crate::sync::Arc;
-use crate::table::{SlotMemory, Table};
+use crate::table::Table;
 use numa::{Huge, Plan, Region, RegionReport, RegionRequest};
 
 /// Everything that lies in mapped memory.
@@ -40,16 +40,10 @@ pub fn memory(config: &Config, plan: &Plan, progress: &(dyn Fn(usize) + Sync)) -
     region.prefault_parallel(&plan.worker_cpus(), progress).map_err(|e| e.to_string())?;
     let (reports, layout) = (vec![region.report()], Layout::of(region.bytes(), workers));
     let lines = index_lines(config, workers);
-    let index_pages = (Table::slots_for(lines) * size_of::<u64>()).div_ceil(layout.page_bytes);
-    let items = Items::in_region(Arc::new(region)).with_chunks(layout.chunks());
-    let words: Arc<dyn SlotMemory> = Arc::new(items.clone());
-    let first_word = |shard: usize| shard * index_pages * layout.page_bytes / size_of::<u64>();
-    let tables = (0..workers).map(|shard| Table::new(Arc::clone(&words), first_word(shard), lines)).collect();
-    Ok(Memory {
-        reports,
-        shards: Shards::new(tables, items, KeyHash::new(config.seed), config.namespace_separator),
-        pool: PagePool::new(layout, workers * index_pages),
-    })
+    let items = Items::in_region(Arc::new(region));
+    let hash = KeyHash::new(config.seed);
+    let (shards, pool) = Shards::lay_out(items, layout, (workers, lines), hash, config.namespace_separator);
+    Ok(Memory { reports, shards, pool })
 }
 
 /// Receive buffers of one worker's io_uring port.

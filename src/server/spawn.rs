@@ -80,7 +80,7 @@ impl Server {
         // Sockets before memory: a busy port is found out before minutes of prefaulting.
         let sockets =
             bind_group(config.listen, count, config.socket).map_err(|e| bind_error(config.listen, &e))?;
-        let addr = sockets[0].addr;
+        let (addr, steering) = (sockets[0].addr, sockets[0].granted.steering);
         let Memory { shards, pool, reports } = map::memory(&config, &plan, progress)?;
         let clock = config.clock.clone();
         let grace = Grace::new(count);
@@ -117,6 +117,7 @@ impl Server {
             clock: clock.clone(),
             memory_bytes: config.memory_bytes,
             io,
+            steering,
         });
         let told = Arc::clone(&figures);
         let common = Common {

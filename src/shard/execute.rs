@@ -239,13 +239,19 @@ impl Owner {
     }
 
     fn delete(&mut self, key: Key<'_>, quiet: bool, now: Now, reply: &mut Reply<'_>) -> Result<(), Wait> {
-        let hash = self.shards().hash(key.bytes());
-        let was_live = self.find(hash, key.bytes(), now).is_some();
+        let found = self.delete_key(key.bytes(), now)?;
+        say(reply, quiet, if found { b"DELETED\r\n" } else { b"NOT_FOUND\r\n" })
+    }
+
+    /// Deletes a key; says whether there was one.
+    pub(super) fn delete_key(&mut self, key: &[u8], now: Now) -> Result<bool, Wait> {
+        let hash = self.shards().hash(key);
+        let was_live = self.find(hash, key, now).is_some();
         self.room_in_limbo()?;
-        self.remove(hash, key.bytes());
+        self.remove(hash, key);
         let counter = if was_live { &self.counters.delete_hits } else { &self.counters.delete_misses };
         counter.add(1);
-        say(reply, quiet, if was_live { b"DELETED\r\n" } else { b"NOT_FOUND\r\n" })
+        Ok(was_live)
     }
 
     fn arithmetic(

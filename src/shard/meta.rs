@@ -71,7 +71,7 @@ impl Owner {
         put_head(reply, value);
         for word in form.words {
             match word[0] {
-                b'T' => due_ms = deadline_ms(terms.ttl.unwrap_or(Expiry::Never), now),
+                b'T' | b'A' => due_ms = deadline_ms(terms.ttl.unwrap_or(Expiry::Never), now),
                 b'N' if created => {
                     due_ms = before.deadline_ms();
                     won = true;
@@ -259,9 +259,9 @@ impl Owner {
             (Some((_, at)), _) => (at, before_ms),
             (None, Some(expiry)) => {
                 let digits = Digits::of(terms.initial);
-                // Of T and N the one that comes last holds.
-                let last = form.words.filter(|word| matches!(word[0], b'T' | b'N')).last();
-                let is_ttl = last.is_some_and(|word| word[0] == b'T');
+                // Of T (or A) and N the one that comes last holds.
+                let last = form.words.filter(|word| matches!(word[0], b'T' | b'A' | b'N')).last();
+                let is_ttl = last.is_some_and(|word| word[0] != b'N');
                 let expiry = if is_ttl { terms.ttl.unwrap_or(expiry) } else { expiry };
                 (self.put_new(hash, key, digits.as_bytes(), expiry, terms.new_cas, now)?, 0)
             }
@@ -279,7 +279,9 @@ impl Owner {
         put_head(reply, value);
         for word in form.words {
             match word[0] {
-                b'T' | b'N' if counted.is_none() || word[0] == b'T' => due_ms = item.state().deadline_ms(),
+                b'T' | b'A' | b'N' if counted.is_none() || word[0] != b'N' => {
+                    due_ms = item.state().deadline_ms()
+                }
                 b'c' => put_flag(reply, b" c", item.cas()),
                 b't' => put_ttl(reply, due_ms, now),
                 _ => put_request_flag(reply, form.base64, key, word),

@@ -16,6 +16,7 @@ pub mod growth;
 pub mod meta;
 pub mod mover;
 pub mod namespace;
+pub mod operation;
 pub mod owner;
 pub mod pressure;
 pub mod read;

@@ -3,6 +3,7 @@
 use crate::clock::Now;
 use crate::memory::{Item, Value};
 use crate::protocol::Reply;
+use crate::protocol::batch::Status;
 use crate::protocol::meta::Meta;
 use crate::protocol::request::Key;
 use crate::protocol::token::Tokens;
@@ -29,6 +30,8 @@ pub enum Form<'a> {
     },
     /// `VA`/`HD …`, `EN` on a miss.
     Meta(MetaForm<'a>),
+    /// A result of a batch frame.
+    Batch,
 }
 
 /// How a meta answer looks.
@@ -86,6 +89,7 @@ impl Read<'_> {
                 let cas = with_cas.then(|| item.cas());
                 put_value(reply, item.key(), item, cas);
             }
+            Form::Batch => put_item(reply, item),
             Form::Meta(form) => {
                 let (state, value) = (item.state(), if form.with_value { Some(item.value()) } else { None });
                 put_head(reply, value);
@@ -108,6 +112,7 @@ impl Read<'_> {
     pub fn answer_miss(&self, reply: &mut Reply<'_>) {
         match &self.form {
             Form::Classic { .. } => {}
+            Form::Batch => reply.put_result(Status::Missing, 0, 0, b""),
             Form::Meta(form) if form.quiet => {}
             Form::Meta(form) => put_result(reply, b"EN", form, self.key),
         }
@@ -164,6 +169,14 @@ pub fn put_value(reply: &mut Reply<'_>, key: &[u8], item: &Item<'_>, cas: Option
     reply.put_value_head(key, item.flags(), value.len(), cas);
     put_bytes(reply, value);
     reply.put(b"\r\n");
+}
+
+/// The result of a batch frame's read.
+#[inline]
+pub fn put_item(reply: &mut Reply<'_>, item: &Item<'_>) {
+    let value = item.value();
+    reply.put_result_head(Status::Value, item.flags(), item.cas(), value.len());
+    put_bytes(reply, value);
 }
 
 #[inline]
@@ -263,4 +276,9 @@ pub(super) fn put_flag(reply: &mut Reply<'_>, flag: &[u8], number: u64) {
 pub fn classic<'a>(key: Key<'a>, with_cas: bool, last: bool) -> Read<'a> {
     let after = if last { After::End } else { After::Nothing };
     Read { key: key.bytes(), form: Form::Classic { with_cas }, after }
+}
+
+/// The read of a batch frame.
+pub fn of_frame(key: Key<'_>) -> Read<'_> {
+    Read { key: key.bytes(), form: Form::Batch, after: After::Nothing }
 }

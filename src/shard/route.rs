@@ -3,10 +3,12 @@
 use crate::clock::Now;
 use crate::hash::{KeyHash, owner, steer};
 use crate::memory::{Item, Items, State};
+#[cfg(not(any(loom, shuttle)))]
+use crate::memory::{Layout, PagePool};
 use crate::protocol::request::Command;
 use crate::shard::namespace::{Names, Namespaces, Place};
 use crate::sync::{Arc, AtomicU32, Ordering};
-use crate::table::Table;
+use crate::table::{SlotMemory, Table};
 
 /// What is shared of one shard.
 pub struct Shard {
@@ -26,6 +28,25 @@ pub struct Shards {
 }
 
 impl Shards {
+    /// `count` shards over one memory that is cut as `layout` says: an index of `lines` home lines for each, in the first
+    /// pages, and a pool of the others.
+    #[cfg(not(any(loom, shuttle)))]
+    pub fn lay_out(
+        items: Items,
+        layout: Layout,
+        (count, lines): (usize, u64),
+        hash: KeyHash,
+        separator: Option<u8>,
+    ) -> (Arc<Shards>, Arc<PagePool>) {
+        let items = items.with_chunks(layout.chunks());
+        let index_pages = (Table::slots_for(lines) * size_of::<u64>()).div_ceil(layout.page_bytes);
+        let words: Arc<dyn SlotMemory> = Arc::new(items.clone());
+        let first_word = |shard: usize| shard * index_pages * layout.page_bytes / size_of::<u64>();
+        let tables =
+            (0..count).map(|shard| Table::new(Arc::clone(&words), first_word(shard), lines)).collect();
+        (Shards::new(tables, items, hash, separator), PagePool::new(layout, count * index_pages))
+    }
+
     /// One shard for each table, over one memory. With a `separator` keys have namespaces.
     pub fn new(tables: Vec<Arc<Table>>, items: Items, hash: KeyHash, separator: Option<u8>) -> Arc<Shards> {
         let names = separator.map(|separator| Names::new(separator, hash.clone()));

@@ -27,11 +27,9 @@ impl Lone {
     /// An owner of `memory_bytes`, its index sized for items of `mean_item_bytes`.
     fn new(memory_bytes: usize, mean_item_bytes: usize) -> Lone {
         let layout = Layout::of(memory_bytes, 1);
-        let items = Items::on_heap(layout.pages * layout.page_bytes).with_chunks(layout.chunks());
+        let items = Items::on_heap(layout.pages * layout.page_bytes);
         let lines = Table::lines_for((memory_bytes / mean_item_bytes) as u64, LOAD_PERCENT);
-        let index_pages = (Table::slots_for(lines) * 8).div_ceil(layout.page_bytes);
-        let pool = PagePool::new(layout, index_pages);
-        let table = Table::new(Arc::new(items.clone()), 0, lines);
+        let (shards, pool) = Shards::lay_out(items, layout, (1, lines), KeyHash::new(1), None);
         let (events, consumer) = ring(EVENT_RING_RECORDS);
         let (_, commands) = ring(1);
         let grace = Grace::new(1);
@@ -40,8 +38,8 @@ impl Lone {
         let counters = Arc::new(OwnerCounters::default());
         let owner = Owner::new(OwnerConfig {
             index: 0,
-            shards: Shards::new(vec![table], items.clone(), KeyHash::new(1), None),
-            slab: Slab::new(items, Arc::clone(&pool)),
+            slab: Slab::new(shards.items().clone(), Arc::clone(&pool)),
+            shards,
             member,
             events: Events::new(events, layout),
             commands,

@@ -151,12 +151,22 @@ counters! {
         refused_fragments,
         /// Requests in memcached's binary protocol.
         refused_binary,
+        /// Batch frames whose preamble was wrong.
+        refused_frames,
         /// Error lines of other servers.
         refused_replies,
         /// Datagrams from addresses that we do not answer.
         refused_peers,
         /// Challenges sent to addresses that have to prove themselves.
         challenges,
+        /// Sealed frames with a wrong tag.
+        seals_wrong,
+        /// Sealed frames that were too old, or from the future.
+        seals_stale,
+        /// Sealed frames that were seen before, or came too late to tell.
+        seals_replayed,
+        /// Sealed frames of a session that there was no room for.
+        seals_crowded,
         /// Errors that were not answered because their source had made too many in this second.
         errors_muted,
         /// Commands that were not understood.
@@ -173,9 +183,9 @@ counters! {
         hit_records_dropped,
         /// Hit records sent to the policy.
         hit_records_sent,
-        /// Commands sent to another owner.
+        /// Commands sent to another owner; of a batch frame, runs of operations.
         forwarded,
-        /// Commands executed for another worker.
+        /// Commands executed for another worker; of a batch frame, runs of operations.
         executed_for_others,
         /// Commands refused because a ring or a pool was full.
         busy,

@@ -1,16 +1,17 @@
 //! The fast way: plain reads of many datagrams, looked up together, across datagrams.
 //!
-//! A datagram that holds nothing but plain reads (`get gets`, `mg` without a flag that writes, `mn` behind them) joins
-//! the batch; any other one is served alone, behind it (`serial`). Datagrams of one tick may be answered in any order,
+//! A datagram that holds nothing but plain reads (`get gets`, `mg` without a flag that writes, `mn` behind them; a batch
+//! frame of GETs) joins the batch; any other one is served alone, behind it (`serial`). Datagrams of one tick may be answered in any order,
 //! as UDP may deliver them in any; commands within a datagram keep theirs.
 
 use crate::clock::Now;
 use crate::config::limits::{TICK_DATAGRAMS_MAX, TICK_READS_MAX};
 use crate::io::{Datagram, Inbox, Outbox, PeerAddr, Port};
+use crate::protocol::batch::{Code, Frame, Operation};
 use crate::protocol::meta::Kind;
 use crate::protocol::request::{Command, Commands};
-use crate::protocol::{Key, Reply};
-use crate::shard::read::{Form, MetaForm, classic};
+use crate::protocol::{Dialect, Key, Reply};
+use crate::shard::read::{Form, MetaForm, classic, of_frame};
 use crate::shard::{After, Read};
 use crate::table::{Found, Lookup};
 use crate::worker::admission::Admission;
@@ -23,10 +24,11 @@ type Alone = ArrayVec<u16, { 2 * TICK_READS_MAX }>;
 /// Reads of several datagrams.
 struct Batch<'a> {
     reads: ArrayVec<Read<'a>, TICK_READS_MAX>,
-    hashes: ArrayVec<u64, TICK_READS_MAX>,
+    lookups: ArrayVec<Lookup<'a>, TICK_READS_MAX>,
     owners: ArrayVec<u8, TICK_READS_MAX>,
     groups: ArrayVec<Group, TICK_READS_MAX>,
-    /// First stores of datagrams that will be served alone: their lines and items can be on the way meanwhile.
+    /// Keys of datagrams that will be served alone, the first store's of text, all of a frame: their lines and items can
+    /// be on the way meanwhile.
     stores: ArrayVec<Lookup<'a>, TICK_READS_MAX>,
 }
 
@@ -36,6 +38,7 @@ struct Group {
     /// Which datagram of the inbox.
     datagram: usize,
     request_id: u16,
+    dialect: Dialect,
     first: usize,
     end: usize,
 }
@@ -60,11 +63,12 @@ impl<P: Port> Worker<P> {
             return Ok(false);
         }
         self.core.hits.begin_tick();
+        self.core.sealed.begin_tick();
         self.core.counters.datagrams_received.add(count as u64);
-        let mut next = 0;
+        let (mut next, mut noted) = (0, 0);
         while next < count {
             let mut alone = ArrayVec::new();
-            next = self.serve_batch(next, &mut alone, now);
+            next = self.serve_batch(next, &mut noted, &mut alone, now);
             for datagram in alone {
                 self.serve_alone(datagram as usize, now)?;
             }
@@ -76,15 +80,17 @@ impl<P: Port> Worker<P> {
     }
 
     /// Answers the plain reads of as many datagrams as fit a batch, from `first` on; the others are put into `alone`.
-    /// Returns the first datagram that is neither.
-    fn serve_batch(&mut self, first: usize, alone: &mut Alone, now: Now) -> usize {
+    /// Returns the first datagram that is neither. Datagrams before `noted` were looked at in this tick, and counted.
+    fn serve_batch(&mut self, first: usize, noted: &mut usize, alone: &mut Alone, now: Now) -> usize {
         let Worker { port, inbox, outbox, core, .. } = self;
         core.watch.mark();
         let mut batch = Batch::new();
         let mut next = first;
         while next < inbox.datagrams().len() && alone.len() < TICK_READS_MAX {
             let datagram = inbox.datagrams()[next];
-            match batch.join(core, inbox.peer(&datagram), port.bytes(&datagram), next, now) {
+            let note = next >= *noted;
+            *noted = (*noted).max(next + 1);
+            match batch.join(core, inbox.peer(&datagram), port.bytes(&datagram), next, note, now) {
                 Joined::Batch | Joined::Refused => {}
                 Joined::Serial => alone.push(next as u16),
                 // More reads than any batch holds.
@@ -107,13 +113,15 @@ impl<P: Port> Worker<P> {
             self.flush()?;
         }
         let Worker { port, inbox, outbox, core, .. } = self;
-        let datagram = inbox.datagrams()[datagram];
+        let (number, datagram) = (datagram, inbox.datagrams()[datagram]);
         let peer = inbox.peer(&datagram);
-        match core.admit(peer, port.bytes(&datagram), now, false) {
+        match core.admit(peer, port.bytes(&datagram), number, now, false) {
             Admission::Refused => {}
-            Admission::Challenge { request_id } => core.challenge(peer, request_id, outbox, now),
-            Admission::Serve { request_id, body } => {
-                core.serve_counting_errors(peer, request_id, body, outbox, now);
+            Admission::Challenge { request_id, dialect } => {
+                core.challenge(peer, (request_id, dialect), outbox, now);
+            }
+            Admission::Serve { request_id, dialect, body } => {
+                core.serve_counting_errors(peer, (request_id, dialect), body, outbox, now);
             }
         }
         Ok(())
@@ -124,7 +132,7 @@ impl<'a> Batch<'a> {
     fn new() -> Batch<'a> {
         Batch {
             reads: ArrayVec::new(),
-            hashes: ArrayVec::new(),
+            lookups: ArrayVec::new(),
             owners: ArrayVec::new(),
             groups: ArrayVec::new(),
             stores: ArrayVec::new(),
@@ -133,20 +141,31 @@ impl<'a> Batch<'a> {
 
     /// Takes a datagram in, if it is made of plain reads.
     #[inline]
-    fn join(&mut self, core: &Core, peer: &PeerAddr, bytes: &'a [u8], datagram: usize, now: Now) -> Joined {
-        core.counters.bytes_read.add(bytes.len() as u64);
-        let (request_id, body) = match core.admit(peer, bytes, now, true) {
-            Admission::Serve { request_id, body } => (request_id, body),
+    fn join(
+        &mut self,
+        core: &mut Core,
+        peer: &PeerAddr,
+        bytes: &'a [u8],
+        datagram: usize,
+        note: bool,
+        now: Now,
+    ) -> Joined {
+        core.counters.bytes_read.add(if note { bytes.len() as u64 } else { 0 });
+        let (request_id, dialect, body) = match core.admit(peer, bytes, datagram, now, note) {
+            Admission::Serve { request_id, dialect, body } => (request_id, dialect, body),
             Admission::Challenge { .. } => return Joined::Serial,
             Admission::Refused => return Joined::Refused,
         };
         let first = self.reads.len();
-        let joined = self.join_commands(core, body, first);
+        let joined = match dialect {
+            Dialect::Text => self.join_commands(core, body, first),
+            Dialect::Batch { .. } => self.join_operations(core, body),
+        };
         if let (Joined::Batch, end) = (&joined, self.reads.len()) {
-            self.groups.push(Group { datagram, request_id, first, end });
+            self.groups.push(Group { datagram, request_id, dialect, first, end });
         } else {
             self.reads.truncate(first);
-            self.hashes.truncate(first);
+            self.lookups.truncate(first);
             self.owners.truncate(first);
         }
         joined
@@ -189,6 +208,30 @@ impl<'a> Batch<'a> {
         if self.reads.len() == first { Joined::Serial } else { Joined::Batch }
     }
 
+    #[inline]
+    fn join_operations(&mut self, core: &Core, body: &'a [u8]) -> Joined {
+        let Some(frame) = Frame::open(body) else { return Joined::Serial };
+        if self.reads.len() + frame.count as usize > TICK_READS_MAX {
+            return Joined::Full;
+        }
+        let mut operations = frame.operations(body);
+        while let Some(operation) = operations.next() {
+            match operation {
+                Some(Operation { code: Code::Get, key, .. }) => {
+                    // There is room: it was looked at above.
+                    self.push(core, of_frame(key));
+                }
+                Some(operation) => {
+                    self.expect_store(core, operation.key);
+                    operations.flatten().for_each(|operation| self.expect_store(core, operation.key));
+                    return Joined::Serial;
+                }
+                None => return Joined::Serial,
+            }
+        }
+        Joined::Batch
+    }
+
     /// Notes a store of our own shard, to bring what it will touch into the cache.
     #[inline]
     fn expect_store(&mut self, core: &Core, key: Key<'a>) {
@@ -202,7 +245,7 @@ impl<'a> Batch<'a> {
         if self.reads.is_full() {
             return false;
         }
-        self.hashes.push(core.shards.hash(read.key));
+        self.lookups.push(Lookup { key: read.key, hash: core.shards.hash(read.key) });
         self.owners.push(core.shards.owner_of(read.key) as u8);
         self.reads.push(read);
         true
@@ -235,13 +278,18 @@ impl<'a> Batch<'a> {
                 continue;
             }
             let datagram: &Datagram = &inbox.datagrams()[group.datagram];
-            let mut reply = Reply::framed(outbox.room(), group.request_id);
+            let mut reply = Reply::framed(outbox.room(), group.request_id, group.dialect);
             for i in reads {
                 let mark = reply.mark();
                 let hit = match found[i] {
-                    Found::Hit(item) => {
-                        core.answer_hit(&self.reads[i], self.owners[i], self.hashes[i], item, now, &mut reply)
-                    }
+                    Found::Hit(item) => core.answer_hit(
+                        &self.reads[i],
+                        self.owners[i],
+                        self.lookups[i].hash,
+                        item,
+                        now,
+                        &mut reply,
+                    ),
                     Found::Miss => false,
                     Found::Unsettled => unreachable!("its datagram is served alone"),
                 };
@@ -279,12 +327,17 @@ impl<'a> Batch<'a> {
     #[inline]
     fn find(&self, core: &Core, found: &mut [Found; TICK_READS_MAX]) {
         let items = core.shards.items();
+        if core.shards.count() == 1 {
+            let table = &core.shards.shard(0).table;
+            return table.find_batch(items, &self.lookups, |i, answer| found[i] = answer);
+        }
         for owner in 0..core.shards.count() {
             let mut lookups: ArrayVec<Lookup<'_>, TICK_READS_MAX> = ArrayVec::new();
             let mut places: ArrayVec<u8, TICK_READS_MAX> = ArrayVec::new();
-            for (i, read) in self.reads.iter().enumerate().filter(|&(i, _)| self.owners[i] as usize == owner)
+            for (i, lookup) in
+                self.lookups.iter().enumerate().filter(|&(i, _)| self.owners[i] as usize == owner)
             {
-                lookups.push(Lookup { key: read.key, hash: self.hashes[i] });
+                lookups.push(*lookup);
                 places.push(i as u8);
             }
             let table = &core.shards.shard(owner).table;

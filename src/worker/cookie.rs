@@ -9,6 +9,8 @@
 //! per client, all servers that share the secret file take each other's cookies, and one is good for one to two minutes.
 //! Who guesses one of 2^64 may do what any validated client may: read and write data, nothing else.
 
+use crate::protocol::batch::SealKey;
+use crate::protocol::batch::seal::derive;
 use siphasher::sip::SipHasher24;
 use std::hash::Hasher;
 use std::net::IpAddr;
@@ -19,13 +21,13 @@ const DIGITS: usize = 16;
 const LINE_BYTES: usize = WORD.len() + DIGITS + 2;
 /// How long a cookie is the newest, in seconds; it is taken for as long again.
 const PERIOD_S: u64 = 60;
-/// Shortest content of a secret file, in bytes.
-const SECRET_BYTES_MIN: usize = 16;
 
-/// The key that cookies are made with.
+/// The keys that cookies and seals are made with.
 #[derive(Clone)]
 pub struct Secret {
     key: (u64, u64),
+    /// Of sealed frames.
+    pub seal: SealKey,
 }
 
 impl std::fmt::Debug for Secret {
@@ -43,31 +45,26 @@ impl Secret {
     /// # Errors
     /// One line: it is too short to be a secret.
     pub fn new(content: &[u8]) -> Result<Secret, String> {
+        let seal = SealKey::new(content)?;
         let content = content.trim_ascii();
-        if content.len() < SECRET_BYTES_MIN {
-            return Err(format!(
-                "the secret is {} bytes long: make it at least {SECRET_BYTES_MIN}, for example with openssl rand -hex 16",
-                content.len()
-            ));
-        }
-        let half = |which| {
-            let mut hasher = SipHasher24::new_with_keys(which, 0);
-            hasher.write(content);
-            hasher.finish()
-        };
-        Ok(Secret { key: (half(1), half(2)) })
+        Ok(Secret { key: (derive(content, 1), derive(content, 2)), seal })
     }
 
     /// The line that a client at `ip` may put before its commands: the answer to strangers.
     pub fn challenge(&self, ip: IpAddr, unix_s: u64) -> [u8; LINE_BYTES] {
         let mut line = [0; LINE_BYTES];
         line[..WORD.len()].copy_from_slice(b"COOKIE ");
-        let cookie = self.cookie(ip, unix_s / PERIOD_S);
+        let cookie = self.fresh_cookie(ip, unix_s);
         for (i, digit) in line[WORD.len()..][..DIGITS].iter_mut().enumerate() {
             *digit = b"0123456789abcdef"[(cookie >> (60 - 4 * i)) as usize & 15];
         }
         line[LINE_BYTES - 2..].copy_from_slice(b"\r\n");
         line
+    }
+
+    /// The cookie that a batch frame from `ip` may carry: the answer to strangers who sent one.
+    pub fn fresh_cookie(&self, ip: IpAddr, unix_s: u64) -> u64 {
+        self.cookie(ip, unix_s / PERIOD_S)
     }
 
     /// Whether `cookie` is good for `ip` now.

@@ -13,8 +13,10 @@ mod admission;
 pub mod batch;
 pub mod cookie;
 pub mod hits;
+mod operations;
 pub mod parcel;
 pub mod post;
+mod replay;
 pub mod serial;
 pub mod watch;
 
@@ -27,9 +29,10 @@ use crate::ring::{Doorbell, MeshEnd};
 use crate::shard::{Owner, Shards};
 use crate::stats::counters::WorkerCounters;
 use crate::sync::{Arc, AtomicBool, Ordering};
-use admission::ErrorBudget;
+use admission::{ErrorBudget, Sealed};
 use hits::Hits;
 use parcel::{Parcel, Parcels};
+use replay::Replays;
 use std::time::Duration;
 use watch::Watch;
 
@@ -107,6 +110,8 @@ pub(crate) struct Core {
     pub(crate) access: Access,
     pub(crate) teller: Teller,
     errors: ErrorBudget,
+    replays: Replays,
+    sealed: Sealed,
     /// Whether the errors of the datagram that is being served are kept to ourselves.
     errors_muted: bool,
 }
@@ -135,6 +140,8 @@ impl<P: Port> Worker<P> {
                 access: config.access,
                 teller: config.teller,
                 errors: ErrorBudget::new(),
+                replays: Replays::new(config.clock.now().unix_s),
+                sealed: Sealed::new(),
                 errors_muted: false,
             },
             aside: config.aside,

@@ -7,6 +7,7 @@ use crate::config::limits::{
     DATAGRAM_BYTES_MAX, LARGE_PARCELS, REPLY_BYTES_MAX, SMALL_PARCEL_BYTES, SMALL_PARCELS,
 };
 use crate::io::PeerAddr;
+use crate::protocol::Dialect;
 use crate::worker::serial::Position;
 use std::collections::VecDeque;
 
@@ -18,6 +19,8 @@ pub struct Parcel {
     pub peer: PeerAddr,
     /// Its id.
     pub request_id: u16,
+    /// What it is written in.
+    pub dialect: Dialect,
     /// Whether the peer may administrate.
     pub is_admin: bool,
     /// The body of the request.
@@ -26,7 +29,7 @@ pub struct Parcel {
     pub position: Position,
     /// The reply so far, without frame headers.
     pub reply: Vec<u8>,
-    /// What the owner answered to the command at `position`.
+    /// What the owner answered to the command before `position`.
     pub answer: Box<[u8]>,
     /// Bytes of the answer.
     pub answer_bytes: usize,
@@ -60,6 +63,7 @@ impl Parcel {
             is_large,
             peer: PeerAddr::from(std::net::SocketAddr::from(([0, 0, 0, 0], 0))),
             request_id: 0,
+            dialect: Dialect::Text,
             is_admin: false,
             request: Vec::with_capacity(request),
             position: Position::default(),
@@ -106,6 +110,24 @@ impl Parcels {
     ) -> Option<Box<Parcel>> {
         let small = !answer_is_value && request_bytes.max(reply_bytes) <= SMALL_PARCEL_BYTES;
         if small { self.small.pop().or_else(|| self.large.pop()) } else { self.large.pop() }
+    }
+
+    /// Makes sure that a parcel takes a reply so far of so many bytes, and an answer that may be as large as a value: a
+    /// larger one takes its place if it has to. Says whether it does.
+    pub fn enlarge(&mut self, parcel: &mut Box<Parcel>, reply_bytes: usize, answer_is_value: bool) -> bool {
+        if reply_bytes <= parcel.reply.capacity() && (parcel.is_large || !answer_is_value) {
+            return true;
+        }
+        if parcel.is_large {
+            return false;
+        }
+        let Some(mut large) = self.large.pop() else { return false };
+        (large.peer, large.is_admin) = (parcel.peer, parcel.is_admin);
+        (large.request_id, large.dialect, large.position) =
+            (parcel.request_id, parcel.dialect, parcel.position);
+        large.request.extend_from_slice(&parcel.request);
+        self.put_back(std::mem::replace(parcel, large));
+        true
     }
 
     /// Takes a parcel back.

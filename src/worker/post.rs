@@ -11,8 +11,7 @@
 use crate::clock::Now;
 use crate::config::limits::{GRACE_WAIT_MS, TICK_MAIL_MAX};
 use crate::io::{Outbox, PeerAddr, Port};
-use crate::protocol::{Error, Reply};
-use crate::shard::Wait;
+use crate::protocol::{Dialect, Error, Reply};
 use crate::worker::access::Right;
 use crate::worker::parcel::Parcel;
 use crate::worker::serial::{Position, Request, Step};
@@ -42,7 +41,8 @@ impl<P: Port> Worker<P> {
         for _ in 0..TICK_MAIL_MAX {
             self.make_room()?;
             let Some(parcel) = self.core.mesh.next_answer() else { break };
-            self.core.go_on(parcel, &mut self.outbox, now);
+            self.core.watch.answered(parcel.asked_ns);
+            self.core.resume(parcel, &mut self.outbox, now);
         }
         Ok(true)
     }
@@ -57,14 +57,14 @@ impl Core {
     pub(super) fn serve_fresh(
         &mut self,
         peer: &PeerAddr,
-        request_id: u16,
+        (request_id, dialect): (u16, Dialect),
         body: &[u8],
         outbox: &mut Outbox,
         now: Now,
     ) {
         let is_admin = self.access.right(peer) == Right::Admin;
-        let mut reply = Reply::framed(outbox.room(), request_id);
-        let request = Request { body, is_admin, now };
+        let mut reply = Reply::framed(outbox.room(), request_id, dialect);
+        let request = Request { body, dialect, is_admin, now };
         let mut position = Position::default();
         loop {
             let step = self.run(request, position, &mut reply);
@@ -75,57 +75,56 @@ impl Core {
             };
             let reply_bytes = reply.pieces().map(<[u8]>::len).sum();
             if let Some(mut parcel) = self.parcels.take(body.len(), reply_bytes, answer_is_value) {
-                (parcel.peer, parcel.request_id, parcel.is_admin) = (*peer, request_id, is_admin);
+                (parcel.peer, parcel.is_admin) = (*peer, is_admin);
+                (parcel.request_id, parcel.dialect) = (request_id, dialect);
                 parcel.request.extend_from_slice(body);
                 let fits = parcel.keep_reply(reply.pieces());
                 assert!(fits, "the parcel was chosen for this reply");
                 return self.suspend(parcel, step, now);
             }
             self.refuse(&mut reply);
-            position = self.position_behind(body, at);
+            position = self.position_behind(dialect, body, at);
         }
         let bytes = reply.finish();
         outbox.commit(peer, bytes);
-    }
-
-    /// Puts the owner's answer behind the reply so far, and runs on.
-    fn go_on(&mut self, mut parcel: Box<Parcel>, outbox: &mut Outbox, now: Now) {
-        self.watch.answered(parcel.asked_ns);
-        parcel.position = self.next_position(&parcel.request, parcel.position, parcel.answer_bytes);
-        self.resume(parcel, outbox, now);
     }
 
     /// Tries again what waited for memory.
     fn retry(&mut self, mut parcel: Box<Parcel>, outbox: &mut Outbox, now: Now) {
         parcel.answer_bytes = 0;
         if waited_too_long(&parcel, now) {
-            let line = Error::OutOfMemory.line();
-            parcel.answer[..line.len()].copy_from_slice(line);
-            parcel.answer_bytes = line.len();
-            parcel.position = self.position_behind(&parcel.request, parcel.position);
+            let mut answer = Reply::plain(&mut parcel.answer, parcel.dialect);
+            answer.put_error(Error::OutOfMemory);
+            parcel.answer_bytes = answer.finish();
+            parcel.position = self.position_behind(parcel.dialect, &parcel.request, parcel.position);
             parcel.waits_since_ns = 0;
         }
         self.resume(parcel, outbox, now);
     }
 
-    /// Runs on from the parcel's position.
+    /// Puts the owner's answer, if there is one, behind the reply so far, and runs on from the parcel's position.
     fn resume(&mut self, mut parcel: Box<Parcel>, outbox: &mut Outbox, now: Now) {
-        let mut reply = Reply::framed(outbox.room(), parcel.request_id);
+        let mut reply = Reply::framed(outbox.room(), parcel.request_id, parcel.dialect);
         reply.put(&parcel.reply);
         reply.put(&parcel.answer[..parcel.answer_bytes]);
         parcel.answer_bytes = 0;
         loop {
-            let request = Request { body: &parcel.request, is_admin: parcel.is_admin, now };
+            let (dialect, is_admin) = (parcel.dialect, parcel.is_admin);
+            let request = Request { body: &parcel.request, dialect, is_admin, now };
             let step = self.run(request, parcel.position, &mut reply);
-            let at = match step {
+            let (at, answer_is_value) = match step {
                 Step::Done => break,
-                Step::Forward { position, .. } | Step::Wait { position } => position,
+                Step::Forward { position, answer_is_value, .. } => (position, answer_is_value),
+                Step::Wait { position } => (position, false),
             };
-            if parcel.keep_reply(reply.pieces()) {
+            let reply_bytes = reply.pieces().map(<[u8]>::len).sum();
+            if self.parcels.enlarge(&mut parcel, reply_bytes, answer_is_value) {
+                let fits = parcel.keep_reply(reply.pieces());
+                assert!(fits, "the parcel is as large as the reply needs");
                 return self.suspend(parcel, step, now);
             }
             self.refuse(&mut reply);
-            parcel.position = self.position_behind(&parcel.request, at);
+            parcel.position = self.position_behind(dialect, &parcel.request, at);
         }
         let bytes = reply.finish();
         outbox.commit(&parcel.peer, bytes);
@@ -153,32 +152,28 @@ impl Core {
         }
     }
 
-    /// Executes a command for another worker, and sends the parcel back.
+    /// Executes a command for another worker, and sends the parcel back; of a batch frame, all operations from there on
+    /// that are ours.
     fn execute_for(&mut self, from: usize, mut parcel: Box<Parcel>, now: Now) {
         let mut answer = std::mem::take(&mut parcel.answer);
-        let mut reply = Reply::plain(&mut answer);
-        let mark = reply.mark();
-        let done = self.execute_part(&parcel.request, parcel.position, now, &mut reply);
-        let stalls = done == Err(Wait::ForGrace) && !waited_too_long(&parcel, now);
-        if let Err(wait) = done {
-            reply.rewind(mark);
-            match wait {
-                Wait::ForGrace if stalls => {}
-                Wait::ForGrace => reply.put_error(Error::OutOfMemory),
-                Wait::Never(error) => reply.put_error(error),
+        let mut reply = Reply::plain(&mut answer, parcel.dialect);
+        let is_patient = !waited_too_long(&parcel, now);
+        let reached = match parcel.dialect {
+            Dialect::Text => self.execute_part(&parcel.request, parcel.position, is_patient, now, &mut reply),
+            Dialect::Batch { .. } => {
+                self.execute_run(&parcel.request, parcel.position, is_patient, now, &mut reply)
             }
-        }
-        reply.settle(mark);
+        };
         parcel.answer_bytes = reply.finish();
         parcel.answer = answer;
-        if stalls {
+        let Some(position) = reached else {
             if parcel.waits_since_ns == 0 {
                 parcel.waits_since_ns = now.ns.max(1);
             }
             self.parcels.stalled.push_back((from, parcel));
             return;
-        }
-        parcel.waits_since_ns = 0;
+        };
+        (parcel.position, parcel.waits_since_ns) = (position, 0);
         self.counters.executed_for_others.add(1);
         self.mesh.answer(from, parcel).expect("the ring holds all parcels of a worker");
         self.doorbells[from].after_push();

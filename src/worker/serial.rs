@@ -10,15 +10,17 @@ use crate::clock::Now;
 use crate::config::limits::KEY_BYTES_MAX;
 use crate::item_ref::ItemRef;
 use crate::protocol::meta::{Kind, Meta};
+use crate::protocol::reply::Mark;
 use crate::protocol::request::{Command, Commands, Key};
-use crate::protocol::{Error, Reply};
+use crate::protocol::{Dialect, Error, Reply};
 use crate::shard::read::{Form, MetaForm, classic, put_result};
 use crate::shard::{After, Read, Wait};
 use crate::table::Found;
-use crate::worker::Core;
 use crate::worker::watch::measure_of;
+use crate::worker::{Core, operations};
 
-/// Where in a request: byte of the command, and which part of it (a key of `gat`, a shard of `flush_all`).
+/// Where in a request: byte of the command, and which part of it (a key of `gat`, a shard of `flush_all`); in a batch
+/// frame, byte and number of the operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     /// Byte of the body where the command begins.
@@ -39,7 +41,7 @@ pub(super) enum Step {
 }
 
 /// Where one part of a command has to run.
-enum Place {
+pub(super) enum Place {
     /// Here: it is done.
     Done,
     /// Here, but later.
@@ -52,6 +54,7 @@ enum Place {
 #[derive(Clone, Copy)]
 pub(super) struct Request<'a> {
     pub(super) body: &'a [u8],
+    pub(super) dialect: Dialect,
     pub(super) is_admin: bool,
     pub(super) now: Now,
 }
@@ -59,6 +62,13 @@ pub(super) struct Request<'a> {
 impl Core {
     /// Runs the commands of a request from `from` on, until it is done or must be suspended.
     pub(super) fn run(&mut self, request: Request<'_>, from: Position, reply: &mut Reply<'_>) -> Step {
+        match request.dialect {
+            Dialect::Text => self.run_commands(request, from, reply),
+            Dialect::Batch { .. } => self.run_operations(request, from, reply),
+        }
+    }
+
+    fn run_commands(&mut self, request: Request<'_>, from: Position, reply: &mut Reply<'_>) -> Step {
         let mut part = from.part;
         let mut commands = Commands::resume(request.body, from.at, self.value_bytes_max);
         self.watch.mark();
@@ -100,51 +110,47 @@ impl Core {
         }
     }
 
-    /// Where the next part begins, after the one at `position` was executed elsewhere.
-    ///
-    /// A part of a command that goes to every shard answers nothing but an error, and that ends the command.
-    pub(super) fn next_position(&self, body: &[u8], position: Position, answer_bytes: usize) -> Position {
-        let mut commands = Commands::resume(body, position.at, self.value_bytes_max);
-        let next_part = match commands.next() {
-            Some(Ok(Command::Get(_))) => true,
-            Some(Ok(command)) => answer_bytes == 0 && self.is_for_all_shards(&command),
-            _ => false,
-        };
-        if next_part {
-            Position { at: position.at, part: position.part + 1 }
-        } else {
-            Position { at: commands.at(), part: 0 }
-        }
-    }
-
     fn is_for_all_shards(&self, command: &Command<'_>) -> bool {
         matches!(command, Command::FlushAll { .. }) || self.shards.namespace_invalidated_by(command).is_some()
     }
 
-    /// Where the next command begins, after the one at `position` was given up.
-    pub(super) fn position_behind(&self, body: &[u8], position: Position) -> Position {
+    /// Where the next command or operation begins, after the one at `position` was given up.
+    pub(super) fn position_behind(&self, dialect: Dialect, body: &[u8], position: Position) -> Position {
+        if dialect != Dialect::Text {
+            return operations::behind(body, position);
+        }
         let mut commands = Commands::resume(body, position.at, self.value_bytes_max);
         commands.next();
         Position { at: commands.at(), part: 0 }
     }
 
-    /// Executes the part of the command at `position`, as its owner.
+    /// Executes the part of the command at `position`, as its owner. Returns where the next part begins; `None` if it
+    /// waits for memory and is to be tried again, which only one who `is_patient` wants.
     pub(super) fn execute_part(
         &mut self,
         body: &[u8],
         position: Position,
+        is_patient: bool,
         now: Now,
         reply: &mut Reply<'_>,
-    ) -> Result<(), Wait> {
-        match Commands::resume(body, position.at, self.value_bytes_max).next() {
-            Some(Ok(command)) => {
-                self.watch.mark();
-                let done = self.owner.execute(&command, position.part, now, reply);
-                self.watch.lap(measure_of(&command));
-                done
-            }
-            _ => Ok(()),
-        }
+    ) -> Option<Position> {
+        let mut commands = Commands::resume(body, position.at, self.value_bytes_max);
+        let Some(Ok(command)) = commands.next() else { return Some(Position { at: commands.at(), part: 0 }) };
+        let mark = reply.mark();
+        self.watch.mark();
+        let done = self.owner.execute(&command, position.part, now, reply);
+        self.watch.lap(measure_of(&command));
+        conclude(done, is_patient, mark, reply)?;
+        let has_more_parts = match command {
+            Command::Get(_) => true,
+            // A part of a command that goes to every shard answers nothing but an error, and that ends the command.
+            command => reply.mark() == mark && self.is_for_all_shards(&command),
+        };
+        Some(if has_more_parts {
+            Position { at: position.at, part: position.part + 1 }
+        } else {
+            Position { at: commands.at(), part: 0 }
+        })
     }
 
     /// Runs one command from `part` on; an error says at which part it stopped, and where that has to run.
@@ -373,6 +379,25 @@ impl Core {
         self.hits.note(at, hash, &self.counters);
         true
     }
+}
+
+/// Ends what was written since `mark` as it came out; `None` if it is to be tried again.
+pub(super) fn conclude(
+    done: Result<(), Wait>,
+    is_patient: bool,
+    mark: Mark,
+    reply: &mut Reply<'_>,
+) -> Option<()> {
+    if let Err(wait) = done {
+        reply.rewind(mark);
+        match wait {
+            Wait::ForGrace if is_patient => return None,
+            Wait::ForGrace => reply.put_error(Error::OutOfMemory),
+            Wait::Never(error) => reply.put_error(error),
+        }
+    }
+    reply.settle(mark);
+    Some(())
 }
 
 fn stop_unless_done(part: usize, place: Place) -> Result<(), (usize, Place)> {

@@ -95,7 +95,9 @@ fn an_interrupted_run_reports_what_it_has() {
 #[test]
 fn impossible_flags_say_what_would_be_right() {
     for (line, want) in [
-        ("--protocol batch", "text and meta"),
+        ("--secret-file nothing.txt", "--protocol batch"),
+        ("--protocol batch --secret-file nothing.txt", "nothing.txt"),
+        ("--owners 0", "between 1 and 64"),
         ("--rate 0", "max"),
         ("--duration 0s", "at least 1ms"),
         ("--batch 65", "between 1 and 64"),

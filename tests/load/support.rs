@@ -30,6 +30,8 @@ pub fn plan(servers: &[SocketAddr]) -> Plan {
         value_size: Size::Fixed(100),
         ttl_s: 0,
         batch: 1,
+        owners: 1,
+        seal: None,
         coalesce: true,
         verify: true,
         trace: None,

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // each test uses a part of it
 
+pub mod batch;
+pub mod duo;
 pub mod memcached;
 pub mod peer;
 pub mod script;

@@ -1,6 +1,7 @@
 //! A client over a real UDP socket that checks every frame that it gets.
 
 use sherwood::config::limits::REPLY_DATAGRAM_BYTES_MAX;
+use sherwood::protocol::batch::MARK;
 use sherwood::protocol::frame::Header;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
@@ -67,11 +68,16 @@ impl Peer {
 
     /// The body of the reply to request `id`, which is the next one that comes.
     pub fn reply(&mut self, id: u16) -> Vec<u8> {
+        self.marked_reply(id, 0)
+    }
+
+    /// The same of a reply whose frames have this in their reserved field.
+    pub fn marked_reply(&mut self, id: u16, mark: u16) -> Vec<u8> {
         let mut parts = BTreeMap::new();
         loop {
             let (header, body, length) = self.receive();
             assert_eq!(header.request_id, id, "a reply to another request: {}", body.escape_ascii());
-            assert!(header.sequence < header.total && header.reserved == 0, "{header:?}");
+            assert!(header.sequence < header.total && header.reserved == mark, "{header:?}");
             assert!(length <= REPLY_DATAGRAM_BYTES_MAX, "a datagram of {length} bytes");
             let is_last = header.sequence + 1 == header.total;
             assert!(is_last || length == REPLY_DATAGRAM_BYTES_MAX, "only the last may be shorter");
@@ -93,6 +99,19 @@ impl Peer {
     pub fn ask(&mut self, body: &[u8]) -> Vec<u8> {
         let id = self.send(body);
         self.reply(id)
+    }
+
+    /// Sends a batch frame as it is, but for its id, and returns the body of its reply.
+    pub fn ask_frame(&mut self, frame: &[u8]) -> Vec<u8> {
+        let id = self.send_whole(frame);
+        self.marked_reply(id, MARK)
+    }
+
+    /// Sends a datagram as it is, but for its id, which it returns.
+    pub fn send_whole(&mut self, frame: &[u8]) -> u16 {
+        self.last_id = self.last_id.wrapping_add(1);
+        self.socket.send(&[&self.last_id.to_be_bytes(), &frame[2..]].concat()).unwrap();
+        self.last_id
     }
 
     /// The bodies of all replies to the last request, if there are any.

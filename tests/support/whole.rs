@@ -8,14 +8,14 @@ use sherwood::config::serve::Io;
 use sherwood::hash::KeyHash;
 use sherwood::io::sim::{Faults, SimPort, Wire};
 use sherwood::memory::grace::Grace;
-use sherwood::memory::{Items, Layout, PagePool, Slab};
+use sherwood::memory::{Items, Layout, Slab};
 use sherwood::ring::{Doorbell, mesh, ring};
 use sherwood::server::policy::{OwnerEnds, cooperative, round};
 use sherwood::shard::events::Events;
 use sherwood::shard::owner::OwnerConfig;
 use sherwood::shard::{Owner, Shards};
 use sherwood::stats::counters::OwnerCounters;
-use sherwood::table::{SlotMemory, Table};
+use sherwood::table::Table;
 use sherwood::worker::hits::Hits;
 use sherwood::worker::watch::Watch;
 use sherwood::worker::{Worker, WorkerConfig};
@@ -46,17 +46,12 @@ impl Whole {
         let layout = Layout::of(size.memory_bytes, count);
         // Tables that are too small, so that inserts and deletes move keys, and that grow.
         let lines = Table::lines_for(size.keys.min(4_000) / 8 / count as u64 + 8, limits::LOAD_PERCENT);
-        let index_pages = (Table::slots_for(lines) * 8).div_ceil(layout.page_bytes);
-        let pool = PagePool::new(layout, count * index_pages);
-        let page_words = layout.page_bytes / 8;
-        let items = Items::on_heap(layout.pages * layout.page_bytes).with_chunks(layout.chunks());
-        let shards = |seed| {
-            let words: Arc<dyn SlotMemory> = Arc::new(items.clone());
-            let table = |i| Table::new(Arc::clone(&words), i * index_pages * page_words, lines);
-            let tables = (0..count).map(table).collect();
-            Shards::new(tables, items.clone(), KeyHash::new(seed), Some(b':'))
-        };
-        let shards = (0..).map(|i| shards(seed << 8 | i)).find(|shards| wanted(shards)).expect("a seed");
+        let items = Items::on_heap(layout.pages * layout.page_bytes);
+        let shards =
+            |seed| Shards::lay_out(items.clone(), layout, (count, lines), KeyHash::new(seed), Some(b':'));
+        let drawn = (0..).map(|i| shards(seed << 8 | i)).find(|(shards, _)| wanted(shards));
+        let (shards, pool) = drawn.expect("a seed");
+        let items = shards.items().clone();
         let grace = Grace::new(count);
         let doorbells: Vec<_> = (0..count).map(|_| Doorbell::new()).collect();
         let (mut ends, mut hit_ends, mut seats) = (Vec::new(), Vec::new(), Vec::new());

@@ -1,5 +1,6 @@
 //! The flags of `sherwood load`, and the plan that they describe.
 
+use crate::config::limits::WORKERS_MAX;
 use crate::load::in_flight::{BATCH_MAX, IN_FLIGHT_MAX};
 use crate::load::keys::{Distribution, KeySpace};
 use crate::load::options;
@@ -11,6 +12,7 @@ use crate::load::sizes::Size;
 use crate::load::target::{TARGETS_MAX, Targets};
 use crate::load::wait::Polling;
 use crate::load::workload::Mix;
+use crate::protocol::batch::SealKey;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -76,6 +78,12 @@ pub struct Args {
     /// Keys of a get datagram
     #[arg(long, default_value_t = 1, value_name = "N")]
     batch: usize,
+    /// Workers of each server: keys of one worker travel together (see "Steer" in docs/protocol.md)
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    owners: usize,
+    /// File with the server's secret: seal batch frames with it
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
     /// Send and receive one datagram at a time, like an ordinary client
     #[arg(long)]
     no_coalesce: bool,
@@ -176,6 +184,8 @@ impl Args {
             value_size,
             ttl_s: self.ttl,
             batch: bounded("--batch", self.batch, BATCH_MAX)?,
+            owners: bounded("--owners", self.owners, WORKERS_MAX)?,
+            seal: self.seal()?,
             coalesce: !self.no_coalesce,
             verify: self.verify,
             recorded: trace.is_some() && self.trace_speed == TraceSpeed::Recorded,
@@ -185,6 +195,16 @@ impl Args {
             // Some fifty columns for a heat map; a second at most, so that the progress line moves.
             interval: (duration / 50).clamp(Duration::from_millis(100), Duration::from_secs(1)),
         })
+    }
+
+    fn seal(&self) -> Result<Option<SealKey>, String> {
+        let Some(path) = &self.secret_file else { return Ok(None) };
+        if self.protocol != Protocol::Batch {
+            return Err("--secret-file goes with --protocol batch: only batch frames can be sealed".into());
+        }
+        let wrong = |why: String| format!("--secret-file {}: {why}", path.display());
+        let content = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
+        SealKey::new(&content).map(Some).map_err(wrong)
     }
 
     fn rate_per_s(&self) -> Result<Option<f64>, String> {

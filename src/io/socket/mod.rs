@@ -1,9 +1,11 @@
 //! The UDP sockets of a server: one per worker, all on one address.
 //!
 //! `SO_REUSEPORT` lets several sockets share a port; it would also let a second server of the same user join unnoticed,
-//! so the address is first bound without it. Options are asked for, then read back: the kernel caps buffer sizes.
+//! so the address is first bound without it. Options are asked for, then read back: the kernel caps buffer sizes. When all
+//! have joined, in the order of the workers, the kernel may be told how to choose among them ([`steer`]).
 
 pub mod headers;
+pub mod steer;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -24,6 +26,8 @@ pub struct Granted {
     pub gro: bool,
     /// Whether trains may be sent as one (`UDP_SEGMENT`).
     pub gso: bool,
+    /// Whether the kernel brings batch frames to the workers that own their keys.
+    pub steering: bool,
 }
 
 /// A bound socket and what it got.
@@ -46,6 +50,8 @@ pub struct SocketConfig {
     pub send_buffer_bytes: usize,
     /// Receive trains.
     pub gro: bool,
+    /// Let the kernel bring batch frames to their owners.
+    pub steering: bool,
 }
 
 /// Binds `count` sockets to `addr`, in order; port 0 picks a free one for all.
@@ -58,7 +64,11 @@ pub fn bind_group(addr: SocketAddr, count: usize, config: SocketConfig) -> std::
     bind(probe.as_raw_fd(), &SockaddrStorage::from(addr))?;
     let addr = local_addr(&probe)?;
     drop(probe);
-    (0..count).map(|_| bind_one(addr, config)).collect()
+    let mut sockets = (0..count).map(|_| bind_one(addr, config)).collect::<std::io::Result<Vec<_>>>()?;
+    // Not steered is slower, not wrong: a kernel that refuses is no reason to stop.
+    let steering = config.steering && count > 1 && steer::attach(&sockets[0].fd, count).is_ok();
+    sockets.iter_mut().for_each(|socket| socket.granted.steering = steering);
+    Ok(sockets)
 }
 
 fn bind_one(addr: SocketAddr, config: SocketConfig) -> std::io::Result<Socket> {
@@ -81,6 +91,7 @@ fn bind_one(addr: SocketAddr, config: SocketConfig) -> std::io::Result<Socket> {
         send_buffer_bytes: getsockopt(&fd, sockopt::SndBuf)?,
         gro,
         gso,
+        steering: false,
     };
     Ok(Socket { addr: local_addr(&fd)?, fd, granted })
 }
@@ -110,9 +121,10 @@ fn local_addr(fd: &OwnedFd) -> std::io::Result<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::socket::{MsgFlags, recv};
 
     const CONFIG: SocketConfig =
-        SocketConfig { receive_buffer_bytes: 1 << 18, send_buffer_bytes: 1 << 18, gro: true };
+        SocketConfig { receive_buffer_bytes: 1 << 18, send_buffer_bytes: 1 << 18, gro: true, steering: true };
 
     #[test]
     fn a_group_shares_one_port_and_nobody_else_does() {
@@ -122,5 +134,29 @@ mod tests {
         assert!(group[0].granted.receive_buffer_bytes > 0);
         let second = bind_group(group[0].addr, 1, CONFIG).unwrap_err();
         assert_eq!(second.kind(), std::io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn the_kernel_brings_frames_to_the_sockets_of_their_owners() {
+        const WORKERS: usize = 3;
+        let group = bind_group("127.0.0.1:0".parse().unwrap(), WORKERS, CONFIG).unwrap();
+        assert!(group.iter().all(|socket| socket.granted.steering), "the kernel refused the program");
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for i in 0..200u32 {
+            let key = format!("key:{i}");
+            let (steer, mut frame) = (crate::hash::steer(key.as_bytes()), vec![0, 1, 0, 0, 0, 0, 0x53, 1]);
+            frame.extend_from_slice(&((steer >> 32) as u32).to_be_bytes());
+            // Loopback delivers before the send returns.
+            client.send_to(&frame, group[0].addr).unwrap();
+            let mut got = [0; 64];
+            for (number, socket) in group.iter().enumerate() {
+                let here = recv(socket.fd.as_raw_fd(), &mut got, MsgFlags::MSG_DONTWAIT);
+                assert_eq!(
+                    here.is_ok(),
+                    number == crate::hash::owner(steer, WORKERS),
+                    "{key} at socket {number}"
+                );
+            }
+        }
     }
 }

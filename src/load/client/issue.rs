@@ -14,8 +14,8 @@ use crate::load::workload::Command;
 pub const TICK_ISSUES_MAX: usize = 256;
 /// Datagrams encoded between two looks at the clock.
 const ISSUES_PER_CLOCK: usize = 16;
-/// Room that a set's command line takes at most, key apart: name, flags, TTL, length, spaces and two line ends.
-const SET_LINE_BYTES_MAX: usize = 64;
+/// Room that a set takes at most besides key and value: a command line, or a sealed batch frame.
+const SET_LINE_BYTES_MAX: usize = 96;
 
 /// What a tick issued.
 pub(super) struct Round {
@@ -97,7 +97,7 @@ impl<C: Codec> Client<C> {
     }
 
     fn has_room(&self, connection: usize, phase: &Phase) -> bool {
-        let servers = self.gathered.len();
+        let servers = self.setup.targets.addresses().len();
         let lanes = &self.lanes[connection * servers..][..servers];
         let in_window = match phase.pacing {
             Pacing::Closed { window } => lanes.iter().map(|l| l.in_flight.waiting()).sum::<usize>() < window,
@@ -108,7 +108,6 @@ impl<C: Codec> Client<C> {
 
     /// Draws the keys of the next datagram into `asks`: one, or a whole batch of gets for one server.
     fn draw(&mut self, phase: &mut Phase, now_ns: u64) -> Issued {
-        let mut key = [0; KEY_BYTES_MAX];
         loop {
             let ask = match phase.source.next(now_ns.saturating_sub(phase.start_ns)) {
                 Next::Ask(ask) => ask,
@@ -121,13 +120,22 @@ impl<C: Codec> Client<C> {
                 self.asks.push(ask);
                 return Issued::Keys(1);
             }
-            let server = self.setup.targets.of(self.setup.keys.write(ask.key, &mut key));
-            self.gathered[server].push(ask);
-            if self.gathered[server].len() == self.setup.batch {
-                self.asks.append(&mut self.gathered[server]);
+            // With one place there is nothing to choose, and no key to write for it.
+            let place = if self.gathered.len() == 1 { 0 } else { self.place_of(ask.key) };
+            self.gathered[place].push(ask);
+            if self.gathered[place].len() == self.setup.batch {
+                self.asks.append(&mut self.gathered[place]);
                 return Issued::Keys(self.setup.batch);
             }
         }
+    }
+
+    /// Which server's and which worker's key this is.
+    #[inline]
+    fn place_of(&self, key: u32) -> usize {
+        let mut buffer = [0; KEY_BYTES_MAX];
+        let text = self.setup.keys.write(key, &mut buffer);
+        self.setup.targets.of(text) * self.setup.owners + self.setup.owner_of(text)
     }
 
     /// Encodes `asks` and puts the datagram on its train.
@@ -146,8 +154,9 @@ impl<C: Codec> Client<C> {
         }
         let first = pending[0];
         let text = setup.keys.write(first.ask.key, &mut key);
-        let servers = self.gathered.len();
+        let servers = setup.targets.addresses().len();
         let lane = connection * servers + setup.targets.of(text);
+        let track = lane * setup.owners + setup.owner_of(text);
         let id = lanes[lane].in_flight.begin(pending, intended_ns, now_ns, self.tick, measured);
         datagram.clear();
         datagram.extend_from_slice(&codec.header(id));
@@ -169,13 +178,14 @@ impl<C: Codec> Client<C> {
                 codec.end_get(datagram);
             }
         }
+        codec.finish(datagram);
         if measured {
             tally.commands[first.ask.command as usize].sent += pending.len() as u64;
             self.latencies.send_lag.record(now_ns.saturating_sub(intended_ns));
         }
         let coalesced = lanes[lane].socket.coalesces(datagram.len());
-        self.trains.push(lane, datagram, coalesced, &mut |lane, train, bytes| {
-            lanes[lane].transmit(train, bytes, &mut tally.events)
+        self.trains.push(track, datagram, coalesced, &mut |track, train, bytes| {
+            lanes[track / setup.owners].transmit(train, bytes, &mut tally.events)
         });
     }
 }

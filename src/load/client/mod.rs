@@ -31,6 +31,7 @@ use super::wait::{Polling, Waiter};
 use super::workload::Ask;
 use crate::clock::Clock;
 use crate::config::limits::DATAGRAM_BYTES_MAX;
+use crate::hash::{owner, steer};
 use crate::sync::{AtomicBool, Ordering};
 use std::collections::VecDeque;
 use std::io;
@@ -47,6 +48,8 @@ pub struct Setup {
     pub in_flight_max: usize,
     /// Keys of a get datagram.
     pub batch: usize,
+    /// Workers of each server: datagrams and trains hold keys of one of them.
+    pub owners: usize,
     /// Whether to send and receive trains.
     pub coalesce: bool,
     /// When a request counts as lost, in nanoseconds after it was sent.
@@ -65,6 +68,14 @@ pub struct Setup {
     pub clock: Clock,
 }
 
+impl Setup {
+    /// The worker that owns a key.
+    #[inline]
+    fn owner_of(&self, key: &[u8]) -> usize {
+        if self.owners == 1 { 0 } else { owner(steer(key), self.owners) }
+    }
+}
+
 /// One thread's sockets, requests and counts.
 pub struct Client<C> {
     setup: Setup,
@@ -76,6 +87,7 @@ pub struct Client<C> {
     buffer: Vec<u8>,
     datagram: Vec<u8>,
     pending: Vec<Pending>,
+    /// Gets that wait for a full datagram, by server and worker.
     gathered: Vec<Vec<Ask>>,
     asks: Vec<Ask>,
     follow: VecDeque<Ask>,
@@ -111,7 +123,7 @@ impl<C: Codec> Client<C> {
             }
         }
         let waiter = Waiter::new(lanes.iter().map(|l| l.socket.fd()), setup.polling)?;
-        let gathered = vec![Vec::with_capacity(setup.batch); setup.targets.addresses().len()];
+        let gathered = vec![Vec::with_capacity(setup.batch); setup.targets.addresses().len() * setup.owners];
         Ok(Client {
             setup,
             codec,
@@ -153,8 +165,10 @@ impl<C: Codec> Client<C> {
             }
             self.expire(phase, now_ns);
             let issued = self.issue(phase, now_ns);
-            let Client { trains, lanes, tally, .. } = self;
-            trains.flush(&mut |lane, train, bytes| lanes[lane].transmit(train, bytes, &mut tally.events));
+            let Client { setup, trains, lanes, tally, .. } = self;
+            trains.flush(&mut |track, train, bytes| {
+                lanes[track / setup.owners].transmit(train, bytes, &mut tally.events)
+            });
             if issued.over && self.follow.is_empty() && self.lanes.iter().all(|l| l.in_flight.waiting() == 0)
             {
                 return;

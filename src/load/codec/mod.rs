@@ -4,6 +4,7 @@
 //! message. A new protocol is a new file that implements [`Codec`], and an arm in `run`; one whose frames are not
 //! memcached's also overrides [`Codec::header`] and [`Codec::frame`].
 
+pub mod batch;
 pub mod meta;
 pub mod text;
 
@@ -12,6 +13,10 @@ use crate::config::limits::FRAME_HEADER_BYTES;
 
 /// Speaks one protocol.
 pub trait Codec: Send + Clone {
+    /// The codec of one thread: a copy, unless threads must differ.
+    fn of_thread(&self, _thread: usize) -> Self {
+        self.clone()
+    }
     /// The header of a request datagram: memcached's, unless the protocol has another.
     #[inline]
     fn header(&self, request_id: u16) -> [u8; FRAME_HEADER_BYTES] {
@@ -36,6 +41,9 @@ pub trait Codec: Send + Clone {
     fn delete(&self, key: &[u8], out: &mut Vec<u8>);
     /// A touch.
     fn touch(&self, key: &[u8], ttl_s: u32, out: &mut Vec<u8>);
+    /// Completes a datagram, header and all.
+    #[inline]
+    fn finish(&self, _datagram: &mut Vec<u8>) {}
     /// Reads the answers of one message in order; stops at the first bytes that make no sense.
     fn decode(&self, body: &[u8], each: &mut impl FnMut(Answer));
 }
@@ -142,7 +150,8 @@ mod tests {
             };
             text::Text.decode(&body, &mut each);
             meta::Meta { name_keys: true }.decode(&body, &mut each);
-            prop_assert!(bytes <= 2 * body.len() && count <= 2 * body.len() + 2);
+            batch::Batch::new(true, None, crate::clock::Clock::manual(0), 0).decode(&body, &mut each);
+            prop_assert!(bytes <= 3 * body.len() && count <= 3 * body.len() + 3);
         }
 
         #[test]

@@ -1,0 +1,115 @@
+//! Two workers without threads or a kernel: a test says which of them ticks, so what happens between them happens in the
+//! order that the test wants.
+
+use sherwood::clock::Clock;
+use sherwood::config::limits::{
+    COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS, LARGE_PARCELS, SMALL_PARCELS,
+};
+use sherwood::hash::{KeyHash, owner, steer};
+use sherwood::io::PeerAddr;
+use sherwood::io::sim::{Faults, SimPort, Wire};
+use sherwood::memory::grace::Grace;
+use sherwood::memory::{Items, Layout, Slab};
+use sherwood::ring::{Command, Consumer, Doorbell, Event, Hit, Producer, mesh, ring};
+use sherwood::shard::events::Events;
+use sherwood::shard::owner::OwnerConfig;
+use sherwood::shard::{Owner, Shards};
+use sherwood::worker::hits::Hits;
+use sherwood::worker::watch::Watch;
+use sherwood::worker::{Access, Poll, Worker, WorkerConfig};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Two workers, and the wire to each.
+pub struct Duo {
+    workers: Vec<Worker<SimPort>>,
+    wires: Vec<Wire>,
+    client: PeerAddr,
+    /// The policy's ends: they are never read, and full rings are no trouble.
+    _policy: Vec<(Consumer<Event>, Producer<Command>, Consumer<Hit>)>,
+}
+
+impl Duo {
+    /// Two workers with 8 MiB of memory between them, and a client that they trust.
+    pub fn new() -> Duo {
+        Duo::with_access(Access::default())
+    }
+
+    /// The same under other rules.
+    pub fn with_access(access: Access) -> Duo {
+        const BYTES: usize = 8 << 20;
+        const WORKERS: usize = 2;
+        let clock = Clock::manual(1_000_000_000);
+        let layout = Layout::of(BYTES, WORKERS);
+        let (shards, pool) =
+            Shards::lay_out(Items::on_heap(BYTES), layout, (WORKERS, 1024), KeyHash::new(1), None);
+        let grace = Grace::new(WORKERS);
+        let doorbells: Vec<_> = (0..WORKERS).map(|_| Doorbell::new()).collect();
+        let (mut workers, mut wires, mut policy) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, mesh) in mesh(WORKERS, SMALL_PARCELS + LARGE_PARCELS).into_iter().enumerate() {
+            let (events, events_end) = ring(EVENT_RING_RECORDS);
+            let (commands_end, commands) = ring(COMMAND_RING_RECORDS);
+            let (hits, hits_end) = ring(HIT_RING_RECORDS);
+            policy.push((events_end, commands_end, hits_end));
+            let owner = Owner::new(OwnerConfig {
+                index,
+                shards: Arc::clone(&shards),
+                slab: Slab::new(shards.items().clone(), Arc::clone(&pool)),
+                member: grace.member(index),
+                events: Events::new(events, pool.layout()),
+                commands,
+                counters: Arc::default(),
+                value_bytes_max: 1 << 20,
+            });
+            wires.push(Wire::new(1, Faults::default()));
+            workers.push(Worker::new(WorkerConfig {
+                port: SimPort::new(wires[index].clone()).unwrap(),
+                owner,
+                mesh,
+                doorbells: doorbells.clone(),
+                hits: Hits::new(hits),
+                aside: None,
+                clock: clock.clone(),
+                counters: Arc::default(),
+                value_bytes_max: 1 << 20,
+                access: access.clone(),
+                poll: Poll::Busy,
+                teller: Arc::new(|_, _| None),
+                watch: Watch::new(Arc::default(), clock.clone(), 1, index as u64),
+            }));
+        }
+        let client = PeerAddr::from(SocketAddr::from(([127, 0, 0, 1], 9999)));
+        Duo { workers, wires, client, _policy: policy }
+    }
+
+    /// Puts a datagram on its way to a worker.
+    pub fn send(&self, worker: usize, datagram: &[u8]) {
+        self.wires[worker].send(self.client, datagram);
+    }
+
+    /// Lets a worker tick once.
+    pub fn tick(&mut self, worker: usize) {
+        self.workers[worker].tick().unwrap();
+    }
+
+    /// Lets both tick until nothing can be on its way any more.
+    pub fn settle(&mut self) {
+        (0..8).for_each(|_| (0..self.workers.len()).for_each(|worker| self.tick(worker)));
+    }
+
+    /// The next datagram that a worker sent.
+    pub fn receive(&self, worker: usize) -> Option<Vec<u8>> {
+        self.wires[worker].receive().map(|(_, datagram)| datagram)
+    }
+
+    /// A worker.
+    pub fn worker(&self, worker: usize) -> &Worker<SimPort> {
+        &self.workers[worker]
+    }
+
+    /// The `number`-th key that a worker owns.
+    pub fn key_of(worker: usize, number: usize) -> String {
+        let keys = (0..).map(|i| format!("key{i}"));
+        keys.filter(|key| owner(steer(key.as_bytes()), 2) == worker).nth(number).unwrap()
+    }
+}
