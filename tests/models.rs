@@ -10,7 +10,7 @@
 use sherwood::item_ref::ItemRef;
 use sherwood::memory::grace::Grace;
 use sherwood::sync::{Arc, AtomicU64, Ordering};
-use sherwood::table::{Found, Keys, Table, Upsert};
+use sherwood::table::{Found, Growth, Keys, Table, Upsert};
 
 #[cfg(loom)]
 use loom::thread;
@@ -51,7 +51,7 @@ fn item(key: u64) -> ItemRef {
 
 fn insert(writer: &mut sherwood::table::Writer, key: u64) {
     let done = writer.upsert(&Numbers, hash(key), &key.to_le_bytes(), item(key));
-    assert_eq!(done, Ok(Upsert::Inserted));
+    assert_eq!(done, Upsert::Inserted);
 }
 
 fn find(table: &Table, key: u64) -> Found {
@@ -63,7 +63,7 @@ fn find(table: &Table, key: u64) -> Found {
 #[test]
 fn a_backward_shift_hides_no_key() {
     model(|| {
-        let table = Table::on_heap(2);
+        let table = Table::on_heap(2, 0);
         let mut writer = table.writer().unwrap();
         (1..=9).for_each(|key| insert(&mut writer, key));
         let reader = {
@@ -83,7 +83,7 @@ fn a_displacement_hides_no_key() {
     // Home 1 of two lines: the upper half of the hashes.
     const LATE: u64 = 1 << 19;
     model(|| {
-        let table = Table::on_heap(2);
+        let table = Table::on_heap(2, 0);
         let mut writer = table.writer().unwrap();
         (1..=8).for_each(|key| insert(&mut writer, key));
         (0..8).for_each(|key| insert(&mut writer, LATE + key));
@@ -106,7 +106,7 @@ fn a_displacement_hides_no_key() {
 #[test]
 fn a_replaced_key_is_old_or_new() {
     model(|| {
-        let table = Table::on_heap(1);
+        let table = Table::on_heap(1, 0);
         let mut writer = table.writer().unwrap();
         insert(&mut writer, 1);
         let reader = {
@@ -119,6 +119,65 @@ fn a_replaced_key_is_old_or_new() {
         insert(&mut writer, 2);
         assert!(writer.redirect((hash(1) >> 32) as u32, item(1), item(1)));
         reader.join().unwrap();
+    });
+}
+
+/// A table of one line doubles while a reader looks for a key that stays, and for one that is not there.
+#[test]
+fn growth_hides_no_key() {
+    model(|| {
+        let table = Table::on_heap(1, 1);
+        let mut writer = table.writer().unwrap();
+        (1..=3).for_each(|key| insert(&mut writer, key));
+        writer.begin_growth(Table::first_word_after(1, 1));
+        // The first call sets the new array to zero, which no reader looks at.
+        assert_eq!(writer.grow(64, |_| ()), Growth::UnderWay);
+        let reader = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || {
+                assert_ne!(find(&table, 2), Found::Miss, "key 2 is there all the time");
+                assert!(!matches!(find(&table, 9), Found::Hit(_)), "key 9 is not there");
+            })
+        };
+        assert!(matches!(writer.grow(1, |_| ()), Growth::Done { .. }));
+        assert!(writer.remove(&Numbers, hash(1), &1u64.to_le_bytes()).is_some());
+        reader.join().unwrap();
+        assert_eq!(find(&table, 1), Found::Miss);
+        assert_eq!(find(&table, 2), Found::Hit(item(2)));
+    });
+}
+
+/// Insert, delete and growth by the owner against two readers: keys of both lines, one of them displaced.
+#[cfg(shuttle)]
+#[test]
+fn growth_between_writes_hides_no_key() {
+    const LATE: u64 = 1 << 19;
+    model(|| {
+        let table = Table::on_heap(2, 1);
+        let mut writer = table.writer().unwrap();
+        (1..=9).for_each(|key| insert(&mut writer, key));
+        (0..3).for_each(|key| insert(&mut writer, LATE + key));
+        writer.begin_growth(Table::first_word_after(2, 1));
+        assert_eq!(writer.grow(64, |_| ()), Growth::UnderWay);
+        let readers = [[9, LATE + 1], [LATE + 2, 8]].map(|keys| {
+            let table = Arc::clone(&table);
+            thread::spawn(move || {
+                for key in keys {
+                    assert_ne!(find(&table, key), Found::Miss, "key {key} is there all the time");
+                }
+                assert!(!matches!(find(&table, 99), Found::Hit(_)), "key 99 is not there");
+            })
+        });
+        insert(&mut writer, 10);
+        assert_eq!(writer.grow(1, |_| ()), Growth::UnderWay);
+        assert!(writer.remove(&Numbers, hash(1), &1u64.to_le_bytes()).is_some());
+        insert(&mut writer, LATE + 3);
+        assert!(matches!(writer.grow(1, |_| ()), Growth::Done { .. }));
+        assert!(writer.remove(&Numbers, hash(LATE), &LATE.to_le_bytes()).is_some());
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        for key in [8, 9, 10, LATE + 1, LATE + 3] {
+            assert_eq!(find(&table, key), Found::Hit(item(key)));
+        }
     });
 }
 

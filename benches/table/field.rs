@@ -3,7 +3,7 @@
 use numa::{Huge, Region, RegionRequest};
 use sherwood::hash::KeyHash;
 use sherwood::memory::class::Class;
-use sherwood::memory::{Items, Layout, PagePool, Parts, Slab};
+use sherwood::memory::{Items, Layout, PagePool, Parts, Slab, Value};
 use sherwood::table::{Lookup, SlotMemory, Table, Upsert, Writer};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -60,8 +60,8 @@ impl Field {
         let pages = slab_region.report().granted_kind.to_string();
         let layout = Layout::of(slab_region.bytes(), 1);
         let items = Items::in_region(slab_region);
-        let slab = Slab::new(items.clone(), PagePool::new(layout));
-        let table = Table::new(Box::new(Slots(index)));
+        let slab = Slab::new(items.clone(), PagePool::new(layout, 0));
+        let table = Table::new(Arc::new(Slots(index)), 0, lines);
         let writer = table.writer().expect("the one writer");
         let value = (0..value_bytes).map(|i| i as u8).collect();
         let hash = KeyHash::new(1);
@@ -94,20 +94,20 @@ impl Field {
     pub fn insert_hashed(&mut self, number: u64, Lookup { key, hash }: Lookup<'_>) {
         let parts = Parts {
             key,
-            value: [&self.value, b""],
+            value: [self.value[..].into(), Value::EMPTY],
             flags: 0,
             cas: number,
             deadline_ms: 0,
             generation: 0,
             now_s: 0,
         };
-        let slot = self.slab.allocate(parts.bytes()).expect("room for all");
-        self.items.write(slot.at, slot.slot_bytes, &parts);
+        let slot = self.slab.allocate(parts.size().bytes()).expect("room for all");
+        self.items.write(slot.at, slot.slot_bytes, &[], &parts);
         match self.writer.upsert(&self.items, hash, key, slot.at) {
-            Ok(Upsert::Inserted) => {}
+            Upsert::Inserted => {}
             // One reader at most, and it is this thread: what is replaced is free at once.
-            Ok(Upsert::Replaced(old)) => self.slab.release(old),
-            Err(crowded) => panic!("{crowded:?} at load 0.8"),
+            Upsert::Replaced(old) => self.slab.release(old),
+            Upsert::Evicted(item) => panic!("{item:?} was crowded out"),
         }
     }
 
@@ -131,7 +131,6 @@ impl Field {
     }
 
     pub fn index_bytes_per_item(&self) -> f64 {
-        let versions = self.index_bytes / 64 / 64 * 4;
-        (self.index_bytes + versions) as f64 / self.count as f64
+        self.index_bytes as f64 / self.count as f64
     }
 }

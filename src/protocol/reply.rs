@@ -82,9 +82,9 @@ impl<'b> Reply<'b> {
         self.put(error.line());
     }
 
-    /// `VALUE <key> <flags> <bytes>[ <cas>]\r\n<value>\r\n`
+    /// `VALUE <key> <flags> <bytes>[ <cas>]\r\n`: the value follows.
     #[inline]
-    pub fn put_value(&mut self, key: &[u8], flags: u32, value: &[u8], cas: Option<u64>) {
+    pub fn put_value_head(&mut self, key: &[u8], flags: u32, value_bytes: usize, cas: Option<u64>) {
         self.put(b"VALUE ");
         self.put(key);
         if flags == 0 {
@@ -94,13 +94,11 @@ impl<'b> Reply<'b> {
             self.put_number(flags as u64);
             self.put(b" ");
         }
-        self.put_number(value.len() as u64);
+        self.put_number(value_bytes as u64);
         if let Some(cas) = cas {
             self.put(b" ");
             self.put_number(cas);
         }
-        self.put(b"\r\n");
-        self.put(value);
         self.put(b"\r\n");
     }
 
@@ -216,8 +214,9 @@ mod tests {
         for bytes in [0, 1, 1300, 1365, 1366, 1367, 1368, 2758, 2760, 5000] {
             let mut buffer = vec![0; 10_000];
             let mut reply = Reply::framed(&mut buffer, 77);
-            reply.put_value(b"key", 3, &value[..bytes], Some(9));
-            reply.put(b"END\r\n");
+            reply.put_value_head(b"key", 3, bytes, Some(9));
+            reply.put(&value[..bytes]);
+            reply.put(b"\r\nEND\r\n");
             let mut want = format!("VALUE key 3 {bytes} 9\r\n").into_bytes();
             want.extend_from_slice(&value[..bytes]);
             want.extend_from_slice(b"\r\nEND\r\n");
@@ -240,7 +239,8 @@ mod tests {
             let mut reply = Reply::framed(&mut buffer, 1);
             reply.put(b"STORED\r\n");
             let mark = reply.mark();
-            reply.put_value(b"key", 0, &[b'x'; 4000], None);
+            reply.put_value_head(b"key", 0, 4000, None);
+            reply.put(&[b'x'; 4000]);
             assert!(reply.overflown());
             reply.settle(mark);
             let length = reply.finish();

@@ -12,11 +12,15 @@
 pub mod command;
 pub mod events;
 pub mod execute;
+pub mod growth;
 pub mod meta;
+pub mod mover;
 pub mod owner;
 pub mod pressure;
 pub mod read;
 pub mod route;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
 pub mod value;
 
 pub use owner::{Owner, Wait};

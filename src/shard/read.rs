@@ -1,7 +1,7 @@
 //! Reads: what any worker may answer, and how the answer looks.
 
 use crate::clock::Now;
-use crate::memory::Item;
+use crate::memory::{Item, Value};
 use crate::protocol::Reply;
 use crate::protocol::meta::Meta;
 use crate::protocol::request::Key;
@@ -84,7 +84,7 @@ impl Read<'_> {
         match &self.form {
             Form::Classic { with_cas } => {
                 let cas = with_cas.then(|| item.cas());
-                reply.put_value(item.key(), item.flags(), item.value(), cas);
+                put_value(reply, item.key(), item, cas);
             }
             Form::Meta(form) => {
                 let (state, value) = (item.state(), if form.with_value { Some(item.value()) } else { None });
@@ -137,7 +137,7 @@ pub struct Marks {
 
 /// `VA <bytes>`, or `HD` without a value: what a hit begins with.
 #[inline]
-pub fn put_head(reply: &mut Reply<'_>, value: Option<&[u8]>) {
+pub fn put_head(reply: &mut Reply<'_>, value: Option<Value<'_>>) {
     match value {
         Some(value) => {
             reply.put(b"VA ");
@@ -149,11 +149,28 @@ pub fn put_head(reply: &mut Reply<'_>, value: Option<&[u8]>) {
 
 /// Ends the line, and puts the value behind it.
 #[inline]
-pub fn put_tail(reply: &mut Reply<'_>, value: Option<&[u8]>) {
+pub fn put_tail(reply: &mut Reply<'_>, value: Option<Value<'_>>) {
     reply.put(b"\r\n");
     if let Some(value) = value {
-        reply.put(value);
+        put_bytes(reply, value);
         reply.put(b"\r\n");
+    }
+}
+
+/// `VALUE <key> <flags> <bytes>[ <cas>]\r\n<value>\r\n`
+#[inline]
+pub fn put_value(reply: &mut Reply<'_>, key: &[u8], item: &Item<'_>, cas: Option<u64>) {
+    let value = item.value();
+    reply.put_value_head(key, item.flags(), value.len(), cas);
+    put_bytes(reply, value);
+    reply.put(b"\r\n");
+}
+
+#[inline]
+fn put_bytes(reply: &mut Reply<'_>, value: Value<'_>) {
+    match value.whole() {
+        Some(whole) => reply.put(whole),
+        None => value.pieces().for_each(|piece| reply.put(piece)),
     }
 }
 

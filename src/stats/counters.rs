@@ -103,8 +103,16 @@ counters! {
         stale_commands,
         /// Pages that were sent to the policy again because its ring was full.
         event_resyncs,
-        /// Pages emptied for another size class.
-        pages_reassigned,
+        /// Pages that the mover emptied.
+        pages_moved,
+        /// Items that the mover copied to another page.
+        items_moved,
+        /// Items evicted because they found no place in a table that grew.
+        evicted_by_growth,
+        /// Doublings of the table.
+        table_doublings,
+        /// Slots of the table.
+        table_slots,
         /// Stores that had to wait for grace.
         grace_waits,
     }
