@@ -1,7 +1,7 @@
 //! Models of the shipping code: every interleaving of two threads under loom, many of three under shuttle.
 //!
 //! ```text
-//! scripts/models            # both; a minute or two
+//! scripts/models            # both, and loom again with mistakes that it must find; some minutes, most of them to build
 //! ```
 //! Bounds: one segment, a handful of keys, one writer; loom with at most three preemptions (CDSChecker's bound, Norris &
 //! Demsky 2013), shuttle with PCT (Burckhardt et al. 2010) over 2,000 schedules. Without the cfg this file is empty.
@@ -9,7 +9,8 @@
 
 use sherwood::item_ref::ItemRef;
 use sherwood::memory::grace::Grace;
-use sherwood::sync::{Arc, AtomicU64, Ordering};
+use sherwood::ring::{Doorbell, Full, mesh, ring};
+use sherwood::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use sherwood::table::{Found, Growth, Keys, Table, Upsert};
 
 #[cfg(loom)]
@@ -212,5 +213,93 @@ fn grace_outlasts_every_reader() {
             memory.store(2, Ordering::Relaxed);
         }
         reader.join().unwrap();
+    });
+}
+
+/// Records arrive in order, each once; a full ring gives its record back.
+#[test]
+fn a_ring_carries_records_in_order() {
+    model(|| {
+        let (mut producer, mut consumer) = ring::<u64>(2);
+        let sender = thread::spawn(move || {
+            let mut sent = 0;
+            for record in 1..=3 {
+                match producer.push(record) {
+                    Ok(()) => sent = record,
+                    Err(Full(back)) => {
+                        assert_eq!(back, record);
+                        return sent;
+                    }
+                }
+            }
+            sent
+        });
+        let mut received = Vec::new();
+        received.extend(consumer.pop());
+        consumer.drain(2, |record| received.push(record));
+        let sent = sender.join().unwrap();
+        while let Some(record) = consumer.pop() {
+            received.push(record);
+        }
+        assert_eq!(received, (1..=sent).collect::<Vec<_>>());
+    });
+}
+
+/// A bell and whether it rang.
+fn bell() -> (Arc<Doorbell>, Arc<AtomicBool>) {
+    let (bell, rang) = (Doorbell::new(), Arc::new(AtomicBool::new(false)));
+    let ringing = Arc::clone(&rang);
+    bell.connect(Box::new(move || ringing.store(true, Ordering::Relaxed)));
+    (bell, rang)
+}
+
+/// A consumer says that it sleeps, and looks once more; a producer pushes, and looks whether it sleeps. If the consumer
+/// has seen nothing, the bell has rung: there is no lost wake-up.
+#[test]
+fn a_sleeper_sees_the_record_or_hears_the_bell() {
+    model(|| {
+        let (bell, rang) = bell();
+        let (mut producer, mut consumer) = ring::<u64>(1);
+        let sender = {
+            let bell = Arc::clone(&bell);
+            thread::spawn(move || {
+                producer.push(7).unwrap();
+                bell.after_push();
+            })
+        };
+        bell.will_sleep();
+        let seen = consumer.waiting() > 0;
+        sender.join().unwrap();
+        assert!(seen || rang.load(Ordering::Relaxed), "it sleeps on, and its ring holds a record");
+        bell.awake();
+        assert_eq!(consumer.pop(), Some(7));
+    });
+}
+
+/// The same through the mesh, with two askers: the mail of neither is slept over.
+#[test]
+fn a_worker_sleeps_over_nobodys_mail() {
+    model(|| {
+        let mut ends = mesh::<u64>(3, 1);
+        let (bell, rang) = bell();
+        let mut owner = ends.remove(0);
+        let askers: Vec<_> = ends
+            .into_iter()
+            .map(|mut end| {
+                let bell = Arc::clone(&bell);
+                thread::spawn(move || {
+                    let me = end.index() as u64;
+                    end.ask(0, me).unwrap();
+                    bell.after_push();
+                })
+            })
+            .collect();
+        bell.will_sleep();
+        let seen = owner.has_mail();
+        askers.into_iter().for_each(|asker| asker.join().unwrap());
+        assert!(seen || rang.load(Ordering::Relaxed), "it sleeps on, and there is mail");
+        let mut from: Vec<_> = std::iter::from_fn(|| owner.next_request()).collect();
+        from.sort_unstable();
+        assert_eq!(from, [(1, 1), (2, 2)]);
     });
 }

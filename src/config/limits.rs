@@ -78,6 +78,8 @@ pub const PAGE_SAMPLE: usize = 4;
 pub const PRESSURE_EVICT: usize = 16;
 /// Slots that an owner frees in one tick.
 pub const TICK_RECLAIM_MAX: usize = 4096;
+/// Slots that an owner looks at in one tick to remove items of old generations.
+pub const TICK_SCRUB_MAX: usize = 256;
 
 /// Hit records that fit a worker's ring to the policy; a full ring drops hits and counts them.
 pub const HIT_RING_RECORDS: usize = 1 << 14;

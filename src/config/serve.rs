@@ -57,6 +57,10 @@ pub struct Options {
     /// Largest value; a UDP request carries at most 64 KiB [default: 1MiB]
     #[arg(long, value_name = "SIZE")]
     pub value_max: Option<String>,
+    /// Character at which the namespace of a key ends; deleting the key that ends with it invalidates the namespace
+    /// [default: off]
+    #[arg(long, value_name = "CHAR")]
+    pub namespace_separator: Option<String>,
     /// Network that gets answers, beside loopback; may be repeated. Source addresses can be forged: use it only where
     /// the network filters them
     #[arg(long, value_name = "CIDR")]
@@ -150,6 +154,8 @@ pub struct Config {
     pub goal: Goal,
     /// Largest value, in bytes.
     pub value_bytes_max: usize,
+    /// Where the namespace of a key ends; `None`: keys have none.
+    pub namespace_separator: Option<u8>,
     /// Who may ask for what.
     pub access: Access,
     /// Where metrics are served.
@@ -198,6 +204,7 @@ impl Options {
             policy: self.policy.or(file.policy),
             policy_goal: self.policy_goal.or(file.policy_goal),
             value_max: self.value_max.or(file.value_max),
+            namespace_separator: self.namespace_separator.or(file.namespace_separator),
             allow: if self.allow.is_empty() { file.allow } else { self.allow },
             admin: if self.admin.is_empty() { file.admin } else { self.admin },
             secret_file: self.secret_file.or(file.secret_file),
@@ -281,6 +288,7 @@ impl Options {
             policy: parse("policy", options.policy)?,
             goal: parse("policy-goal", options.policy_goal)?,
             value_bytes_max,
+            namespace_separator: options.namespace_separator.as_deref().map(separator).transpose()?,
             access,
             metrics: options.metrics,
             hist_log: options.hist_log,
@@ -323,6 +331,13 @@ fn bytes(name: &str, text: Option<String>) -> Result<usize, String> {
     size::parse(&text).map_err(|e| format!("--{name} {text}: {e}"))
 }
 
+fn separator(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        [byte] if byte.is_ascii_graphic() => Ok(*byte),
+        _ => Err(format!("--namespace-separator {text}: give one visible ASCII character, such as :")),
+    }
+}
+
 fn secret(path: &Path) -> Result<Secret, String> {
     let content =
         std::fs::read(path).map_err(|e| format!("cannot read the secret file {}: {e}", path.display()))?;
@@ -363,6 +378,7 @@ mod tests {
         assert!(with(|o| o.memory = Some("1KiB".into())).contains("too small"));
         assert!(with(|o| o.memory = Some("much".into())).contains("--memory"));
         assert!(with(|o| o.listen = Some("0.0.0.0:1".parse().unwrap())).contains("--allow"));
+        assert!(with(|o| o.namespace_separator = Some("::".into())).contains("one visible"));
         assert!(with(|o| o.policy = Some("best".into())).contains("known"));
         assert!(with(|o| o.allow = vec!["nonsense".into()]).contains("no network"));
         assert!(toml::from_str::<Options>("memroy = \"1GiB\"").is_err());

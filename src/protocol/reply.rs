@@ -33,7 +33,7 @@ struct Framing {
 }
 
 /// A place in a reply to come back to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     at: usize,
     datagram_end: usize,

@@ -47,7 +47,7 @@ pub fn memory(config: &Config, plan: &Plan, progress: &(dyn Fn(usize) + Sync)) -
     let tables = (0..workers).map(|shard| Table::new(Arc::clone(&words), first_word(shard), lines)).collect();
     Ok(Memory {
         reports,
-        shards: Shards::new(tables, items, KeyHash::new(config.seed)),
+        shards: Shards::new(tables, items, KeyHash::new(config.seed), config.namespace_separator),
         pool: PagePool::new(layout, workers * index_pages),
     })
 }

@@ -78,7 +78,8 @@ impl StoreTerms<'_> {
 
 impl Owner {
     /// Executes one command and writes its answer. Of `get` and its kin only the key number `part`, without the end;
-    /// of `flush_all` only this shard's part, without an answer: the worker puts the parts together.
+    /// of `flush_all` and of the deletion of a namespace only this shard's part, without an answer: the worker puts the
+    /// parts together.
     ///
     /// # Errors
     /// [`Wait`]; nothing has changed then.
@@ -89,7 +90,23 @@ impl Owner {
         now: Now,
         reply: &mut Reply<'_>,
     ) -> Result<(), Wait> {
-        let done = match command {
+        match self.dispatch(command, part, now, reply) {
+            Err(Wait::Never(_)) if command.wants_no_reply() => Err(Wait::Never(Error::Unsaid)),
+            done => done,
+        }
+    }
+
+    fn dispatch(
+        &mut self,
+        command: &Command<'_>,
+        part: usize,
+        now: Now,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Wait> {
+        if let Some(namespace) = self.shards().namespace_invalidated_by(command) {
+            return self.invalidate_namespace(namespace);
+        }
+        match command {
             Command::Get(get) => self.get(get, part, now, reply),
             Command::Store(store) => self.store(store, now, reply),
             Command::Delete { key, quiet } => self.delete(*key, *quiet, now, reply),
@@ -98,19 +115,12 @@ impl Owner {
             }
             Command::Touch { key, expiry, quiet } => self.touch(*key, *expiry, *quiet, now, reply),
             Command::Meta(meta) => self.meta(meta, now, reply),
-            Command::FlushAll { delay_s, .. } => {
-                self.flush(*delay_s, now);
-                Ok(())
-            }
+            Command::FlushAll { delay_s, .. } => self.flush(*delay_s, now),
             Command::Version
             | Command::Verbosity { .. }
             | Command::MemoryLimit { .. }
             | Command::Stats { .. }
             | Command::Quit => Err(Wait::Never(Error::UnknownCommand)),
-        };
-        match done {
-            Err(Wait::Never(_)) if command.wants_no_reply() => Err(Wait::Never(Error::Unsaid)),
-            done => done,
         }
     }
 
@@ -204,7 +214,7 @@ impl Owner {
             flags,
             cas: self.cas_or(terms.new_cas),
             deadline_ms: deadline,
-            generation: self.shard().generation(),
+            generation: self.shard().generation(terms.key),
             now_s: now.s(),
         };
         if parts.size() != size {
@@ -299,7 +309,7 @@ impl Owner {
             flags: old.flags(),
             cas: self.cas_or(change.new_cas),
             deadline_ms: change.deadline_ms.unwrap_or_else(|| old.state().deadline_ms()),
-            generation: self.shard().generation(),
+            generation: self.shard().generation(key),
             now_s: now.s(),
         };
         let (marks, fetched) = (old.state(), old.fetched());

@@ -15,10 +15,12 @@ pub mod execute;
 pub mod growth;
 pub mod meta;
 pub mod mover;
+pub mod namespace;
 pub mod owner;
 pub mod pressure;
 pub mod read;
 pub mod route;
+mod scrub;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 pub mod value;

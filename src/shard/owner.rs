@@ -11,6 +11,7 @@ use crate::ring::{Command, Consumer, Deadline, Event};
 use crate::shard::events::Events;
 use crate::shard::growth::Growth;
 use crate::shard::mover::Mover;
+use crate::shard::namespace::Scrub;
 use crate::shard::pressure::Pressure;
 use crate::shard::route::{Shard, Shards};
 use crate::stats::counters::OwnerCounters;
@@ -64,6 +65,7 @@ pub struct Owner {
     pub(super) pressure: Pressure,
     pub(super) mover: Mover,
     pub(super) growth: Growth,
+    pub(super) scrub: Scrub,
     pub(super) counters: Arc<OwnerCounters>,
     item_bytes: usize,
     pub(super) value_bytes_max: usize,
@@ -92,6 +94,7 @@ impl Owner {
             pressure,
             mover: Mover::default(),
             growth: Growth::default(),
+            scrub: Scrub::default(),
             counters,
             item_bytes: 0,
             value_bytes_max,
@@ -125,10 +128,10 @@ impl Owner {
     pub fn tick(&mut self, now: Now) -> bool {
         let grace = Arc::clone(self.member.grace());
         self.slab.reclaim(&grace, TICK_RECLAIM_MAX);
-        if self.flush_at_ms.is_some_and(|at_ms| at_ms <= now.ms()) {
+        if self.flush_at_ms.is_some_and(|at_ms| at_ms <= now.ms()) && self.flush_now().is_ok() {
             self.flush_at_ms = None;
-            self.flush_now();
         }
+        self.scrub_on(now);
         self.obey(now);
         let has_more = self.grow(now) | self.tidy(now);
         self.catch_up_events();
@@ -198,35 +201,27 @@ impl Owner {
     }
 
     /// Makes everything stale at once, or after `delay_s` seconds.
-    pub(super) fn flush(&mut self, delay_s: i32, now: Now) {
+    ///
+    /// # Errors
+    /// Busy, while dead items are being removed.
+    pub(super) fn flush(&mut self, delay_s: i32, now: Now) -> Result<(), Wait> {
         self.counters.cmd_flush.add(1);
         match Expiry::from_exptime(delay_s) {
             Expiry::Never | Expiry::Past => self.flush_now(),
-            expiry => self.flush_at_ms = Some(deadline_ms(expiry, now)),
-        }
-    }
-
-    fn flush_now(&mut self) {
-        if self.shard().flush() {
-            // The generations wrapped, after 131,072 flushes: items of the first would live again.
-            for page in 0..self.slab.pool().layout().pages {
-                self.empty_page(page);
+            expiry => {
+                self.flush_at_ms = Some(deadline_ms(expiry, now));
+                Ok(())
             }
         }
     }
 
-    /// Evicts every item of a page; the page is free when their grace is over.
-    pub(super) fn empty_page(&mut self, page: usize) {
-        let mut from = 0;
-        while let Some((index, at)) = self.slab.next_used_slot(page, from) {
-            if self.slab.limbo().is_full() {
-                return;
-            }
-            if self.evict(self.slab.item_of(at)) {
-                self.counters.evicted_by_pressure.add(1);
-            }
-            from = index + 1;
+    fn flush_now(&mut self) -> Result<(), Wait> {
+        if !self.scrub.may_step() {
+            return Err(Error::Busy.into());
         }
+        self.shard().flush();
+        self.scrub.note_step();
+        Ok(())
     }
 
     pub(super) fn retire(&mut self, old: ItemRef) {

@@ -40,7 +40,7 @@ impl Lone {
         let counters = Arc::new(OwnerCounters::default());
         let owner = Owner::new(OwnerConfig {
             index: 0,
-            shards: Shards::new(vec![table], items.clone(), KeyHash::new(1)),
+            shards: Shards::new(vec![table], items.clone(), KeyHash::new(1), None),
             slab: Slab::new(items, Arc::clone(&pool)),
             member,
             events: Events::new(events, layout),

@@ -99,6 +99,10 @@ counters! {
         evicted_by_crowding,
         /// Items removed because their deadline had passed.
         expired,
+        /// Namespaces invalidated.
+        namespaces_invalidated,
+        /// Items of old generations removed before their number could come back.
+        scrubbed,
         /// Commands of the policy that came too late.
         stale_commands,
         /// Pages that were sent to the policy again because its ring was full.

@@ -49,6 +49,8 @@
 
 pub mod batch;
 pub mod grow;
+#[cfg(sherwood_mutant = "head_first")]
+mod mutant;
 pub mod prefetch;
 pub mod probe;
 pub mod read;

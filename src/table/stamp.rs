@@ -53,7 +53,7 @@ impl<'a> Stamps<'a> {
         // that was stored before it.
         let load = |line| self.versions[self.segment(line)].load(Ordering::Relaxed);
         let now = Stamp { first: load(first_line), last: load(last_line) };
-        stamp == now && (now.first | now.last) & 1 == 0
+        cfg!(sherwood_mutant = "no_validation") || stamp == now && (now.first | now.last) & 1 == 0
     }
 
     /// Marks the segments of `lines` as changing. Owner only; the slot stores that follow must be Release.
@@ -77,6 +77,7 @@ impl<'a> Stamps<'a> {
     }
 
     fn segments(&self, lines: RangeInclusive<usize>) -> &[AtomicU64] {
-        &self.versions[self.segment(*lines.start())..=self.segment(*lines.end())]
+        let all = self.segment(*lines.start())..self.segment(*lines.end()) + 1;
+        &self.versions[if cfg!(sherwood_mutant = "no_bump") { 0..0 } else { all }]
     }
 }

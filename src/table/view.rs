@@ -68,6 +68,8 @@ impl View<'_> {
             hops += 1;
             line = next;
         };
+        #[cfg(sherwood_mutant = "head_first")]
+        return self.move_head_first(&path[..hops], free, new, victim);
         // Tail first: every key is in its new slot before its old one is overwritten.
         let mut to = free;
         for &from in path[..hops].iter().rev() {

@@ -91,7 +91,7 @@ impl Core {
     /// Puts the owner's answer behind the reply so far, and runs on.
     fn go_on(&mut self, mut parcel: Box<Parcel>, outbox: &mut Outbox, now: Now) {
         self.watch.answered(parcel.asked_ns);
-        parcel.position = self.next_position(&parcel.request, parcel.position);
+        parcel.position = self.next_position(&parcel.request, parcel.position, parcel.answer_bytes);
         self.resume(parcel, outbox, now);
     }
 

@@ -12,7 +12,7 @@ use crate::item_ref::ItemRef;
 use crate::protocol::meta::{Kind, Meta};
 use crate::protocol::request::{Command, Commands, Key};
 use crate::protocol::{Error, Reply};
-use crate::shard::read::{Form, MetaForm, classic};
+use crate::shard::read::{Form, MetaForm, classic, put_result};
 use crate::shard::{After, Read, Wait};
 use crate::table::Found;
 use crate::worker::Core;
@@ -101,14 +101,24 @@ impl Core {
     }
 
     /// Where the next part begins, after the one at `position` was executed elsewhere.
-    pub(super) fn next_position(&self, body: &[u8], position: Position) -> Position {
+    ///
+    /// A part of a command that goes to every shard answers nothing but an error, and that ends the command.
+    pub(super) fn next_position(&self, body: &[u8], position: Position, answer_bytes: usize) -> Position {
         let mut commands = Commands::resume(body, position.at, self.value_bytes_max);
-        match commands.next() {
-            Some(Ok(Command::Get(_) | Command::FlushAll { .. })) => {
-                Position { at: position.at, part: position.part + 1 }
-            }
-            _ => Position { at: commands.at(), part: 0 },
+        let next_part = match commands.next() {
+            Some(Ok(Command::Get(_))) => true,
+            Some(Ok(command)) => answer_bytes == 0 && self.is_for_all_shards(&command),
+            _ => false,
+        };
+        if next_part {
+            Position { at: position.at, part: position.part + 1 }
+        } else {
+            Position { at: commands.at(), part: 0 }
         }
+    }
+
+    fn is_for_all_shards(&self, command: &Command<'_>) -> bool {
+        matches!(command, Command::FlushAll { .. }) || self.shards.namespace_invalidated_by(command).is_some()
     }
 
     /// Where the next command begins, after the one at `position` was given up.
@@ -145,6 +155,9 @@ impl Core {
         request: Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<(), (usize, Place)> {
+        if self.shards.namespace_invalidated_by(command).is_some() {
+            return self.invalidate(command, part, request, reply);
+        }
         match command {
             Command::Get(get) => {
                 for (part, key) in get.keys().enumerate().skip(part) {
@@ -218,13 +231,8 @@ impl Core {
         }
         match command {
             Command::FlushAll { quiet, .. } => {
-                for shard in part..self.shards.count() {
-                    if shard != self.owner.index() {
-                        return Err((shard, Place::Elsewhere(shard)));
-                    }
-                    stop_unless_done(shard, self.execute_here(command, shard, request.now, reply))?;
-                }
-                reply.put(if *quiet { b"" } else { b"OK\r\n" });
+                let done = self.in_all_shards(command, part, request, reply)?;
+                reply.put(if *quiet || !done { b"" } else { b"OK\r\n" });
             }
             Command::Stats { what } => match (self.teller)(what, &self.shards) {
                 Some(text) => reply.put(&text),
@@ -240,6 +248,50 @@ impl Core {
             _ => unreachable!("only these are for administrators"),
         }
         Ok(())
+    }
+
+    /// A new generation of a namespace, answered as the delete that it was asked for with.
+    fn invalidate(
+        &mut self,
+        command: &Command<'_>,
+        part: usize,
+        request: Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), (usize, Place)> {
+        if !self.in_all_shards(command, part, request, reply)? {
+            return Ok(());
+        }
+        match command {
+            Command::Meta(meta) if !meta.quiet() => {
+                let mut buffer = [0; KEY_BYTES_MAX + 2];
+                let key = meta.key(&mut buffer).expect("a namespace was found by it").bytes();
+                put_result(reply, b"HD", &MetaForm::of(meta), key);
+            }
+            Command::Delete { quiet: false, .. } => reply.put(b"DELETED\r\n"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Runs the parts of a command that goes to every shard, from `part` on; says whether all are done without an error.
+    fn in_all_shards(
+        &mut self,
+        command: &Command<'_>,
+        part: usize,
+        request: Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<bool, (usize, Place)> {
+        for shard in part..self.shards.count() {
+            if shard != self.owner.index() {
+                return Err((shard, Place::Elsewhere(shard)));
+            }
+            let mark = reply.mark();
+            stop_unless_done(shard, self.execute_here(command, shard, request.now, reply))?;
+            if reply.mark() != mark {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// A plain read, outside the batch.
