@@ -35,8 +35,24 @@ impl Table {
     /// The first item that is wanted among those whose home a hash with these upper 32 bits can have: a handful. It stays
     /// readable until the caller's tick ends. While the owner moves keys, or the table grows, one may be missed.
     pub fn find_near(&self, upper: u32, is_wanted: impl Fn(ItemRef) -> bool) -> Option<ItemRef> {
-        let (_, array) = self.shape().locate((upper as u64) << 32);
-        let (first, last) = array.homes_of_upper(upper);
+        let shape = self.shape();
+        let (first, last) = shape.now().homes_of_upper(upper);
+        // The two possible homes may lie on either side of the watermark.
+        let not_moved = || self.find_at_homes(first.max(shape.front()), last, &is_wanted);
+        let moved = || {
+            let (first, last) = shape.next().homes_of_upper(upper);
+            self.find_at_homes(first, last, &is_wanted)
+        };
+        let found = if last >= shape.front() { not_moved() } else { None };
+        found.or_else(|| if first < shape.front() { moved() } else { None })
+    }
+
+    fn find_at_homes(
+        &self,
+        first: usize,
+        last: usize,
+        is_wanted: impl Fn(ItemRef) -> bool,
+    ) -> Option<ItemRef> {
         for index in first..last + PROBE_LINES_MAX {
             let mut end = false;
             for word in &self.all_lines()[index] {

@@ -98,8 +98,13 @@ impl Whole {
                 value_bytes_max: config.value_bytes_max,
                 access: config.access.clone(),
                 poll: config.poll,
-                watch: Watch::new(Arc::default(), clock.clone(), 1, index as u64),
                 teller: Arc::new(|_, _| None),
+                watch: Watch::new(
+                    Arc::default(),
+                    clock.clone(),
+                    config.watch_one_in,
+                    seed << 8 | index as u64,
+                ),
             })
         });
         Whole { workers: workers.collect(), wires, owners }
