@@ -33,7 +33,7 @@ impl Table {
     }
 
     /// The first item that is wanted among those whose home a hash with these upper 32 bits can have: a handful. It stays
-    /// readable until the caller's tick ends. While the owner moves keys, or the table grows, one may be missed.
+    /// readable until the caller's tick ends. While the owner moves keys one may be missed.
     pub fn find_near(&self, upper: u32, is_wanted: impl Fn(ItemRef) -> bool) -> Option<ItemRef> {
         let shape = self.shape();
         let (first, last) = shape.now().homes_of_upper(upper);
