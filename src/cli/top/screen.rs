@@ -267,7 +267,7 @@ sherwood 0.1.0  127.0.0.1:11211  uring  up 1 h 2 min                  over 2.0 s
 requests   1.10 M/s   get 1.00 M/s   set 100 k/s   hits 90.00 %
 datagrams  in 60.0 k/s 12.0 MB/s   out 0 0B/s
 memory     ████░░░░   512 MiB of 1 GiB   items 1.23 M   keys seen 77
-evicted    policy 1.00 k/s   pressure 0   crowding 0   expired 20/s
+evicted    policy 1.00 k/s   pressure 0   crowding 0   growth 0   expired 20/s
 trouble    receive_drops 30/s
 time               p50      p99    p99.9      max worker       busy       gets
 get             131 ns   260 ns   260 ns   260 ns  0 ██████░░  75 %   1.00 M/s

@@ -108,6 +108,7 @@ const GONE: &[(&str, &str)] = &[
     ("evicted_by_policy", "policy"),
     ("evicted_by_pressure", "pressure"),
     ("evicted_by_crowding", "crowding"),
+    ("evicted_by_growth", "growth"),
     ("expired", "expired"),
 ];
 
@@ -299,7 +300,10 @@ pub mod tests {
         assert_eq!((view.gets_per_s, view.sets_per_s, view.hit_ratio), (1e6, 1e5, Some(0.9)));
         assert_eq!((view.datagrams_in_per_s, view.items, view.used_bytes), (6e4, 1_234_567, 512 << 20));
         let gone: Vec<_> = view.gone.iter().map(|rate| (rate.name, rate.per_s)).collect();
-        assert_eq!(gone, [("policy", 1e3), ("pressure", 0.0), ("crowding", 0.0), ("expired", 20.0)]);
+        assert_eq!(
+            gone,
+            [("policy", 1e3), ("pressure", 0.0), ("crowding", 0.0), ("growth", 0.0), ("expired", 20.0)]
+        );
         assert_eq!(
             view.troubles.iter().map(|t| (t.name, t.per_s)).collect::<Vec<_>>(),
             [("receive_drops", 30.0)]
