@@ -1,7 +1,7 @@
 //! Models of the shipping code: every interleaving of two threads under loom, many of three under shuttle.
 //!
 //! ```text
-//! scripts/models            # both; a minute or two
+//! scripts/models            # both, and loom again with mistakes that it must find; some minutes, most of them to build
 //! ```
 //! Bounds: one segment, a handful of keys, one writer; loom with at most three preemptions (CDSChecker's bound, Norris &
 //! Demsky 2013), shuttle with PCT (Burckhardt et al. 2010) over 2,000 schedules. Without the cfg this file is empty.
@@ -9,8 +9,9 @@
 
 use sherwood::item_ref::ItemRef;
 use sherwood::memory::grace::Grace;
-use sherwood::sync::{Arc, AtomicU64, Ordering};
-use sherwood::table::{Found, Keys, Table, Upsert};
+use sherwood::ring::{Doorbell, Full, mesh, ring};
+use sherwood::sync::{Arc, AtomicBool, AtomicU64, Ordering};
+use sherwood::table::{Found, Growth, Keys, Table, Upsert};
 
 #[cfg(loom)]
 use loom::thread;
@@ -51,7 +52,7 @@ fn item(key: u64) -> ItemRef {
 
 fn insert(writer: &mut sherwood::table::Writer, key: u64) {
     let done = writer.upsert(&Numbers, hash(key), &key.to_le_bytes(), item(key));
-    assert_eq!(done, Ok(Upsert::Inserted));
+    assert_eq!(done, Upsert::Inserted);
 }
 
 fn find(table: &Table, key: u64) -> Found {
@@ -63,7 +64,7 @@ fn find(table: &Table, key: u64) -> Found {
 #[test]
 fn a_backward_shift_hides_no_key() {
     model(|| {
-        let table = Table::on_heap(2);
+        let table = Table::on_heap(2, 0);
         let mut writer = table.writer().unwrap();
         (1..=9).for_each(|key| insert(&mut writer, key));
         let reader = {
@@ -83,7 +84,7 @@ fn a_displacement_hides_no_key() {
     // Home 1 of two lines: the upper half of the hashes.
     const LATE: u64 = 1 << 19;
     model(|| {
-        let table = Table::on_heap(2);
+        let table = Table::on_heap(2, 0);
         let mut writer = table.writer().unwrap();
         (1..=8).for_each(|key| insert(&mut writer, key));
         (0..8).for_each(|key| insert(&mut writer, LATE + key));
@@ -106,7 +107,7 @@ fn a_displacement_hides_no_key() {
 #[test]
 fn a_replaced_key_is_old_or_new() {
     model(|| {
-        let table = Table::on_heap(1);
+        let table = Table::on_heap(1, 0);
         let mut writer = table.writer().unwrap();
         insert(&mut writer, 1);
         let reader = {
@@ -119,6 +120,65 @@ fn a_replaced_key_is_old_or_new() {
         insert(&mut writer, 2);
         assert!(writer.redirect((hash(1) >> 32) as u32, item(1), item(1)));
         reader.join().unwrap();
+    });
+}
+
+/// A table of one line doubles while a reader looks for a key that stays, and for one that is not there.
+#[test]
+fn growth_hides_no_key() {
+    model(|| {
+        let table = Table::on_heap(1, 1);
+        let mut writer = table.writer().unwrap();
+        (1..=3).for_each(|key| insert(&mut writer, key));
+        writer.begin_growth(Table::first_word_after(1, 1));
+        // The first call sets the new array to zero, which no reader looks at.
+        assert_eq!(writer.grow(64, |_| ()), Growth::UnderWay);
+        let reader = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || {
+                assert_ne!(find(&table, 2), Found::Miss, "key 2 is there all the time");
+                assert!(!matches!(find(&table, 9), Found::Hit(_)), "key 9 is not there");
+            })
+        };
+        assert!(matches!(writer.grow(1, |_| ()), Growth::Done { .. }));
+        assert!(writer.remove(&Numbers, hash(1), &1u64.to_le_bytes()).is_some());
+        reader.join().unwrap();
+        assert_eq!(find(&table, 1), Found::Miss);
+        assert_eq!(find(&table, 2), Found::Hit(item(2)));
+    });
+}
+
+/// Insert, delete and growth by the owner against two readers: keys of both lines, one of them displaced.
+#[cfg(shuttle)]
+#[test]
+fn growth_between_writes_hides_no_key() {
+    const LATE: u64 = 1 << 19;
+    model(|| {
+        let table = Table::on_heap(2, 1);
+        let mut writer = table.writer().unwrap();
+        (1..=9).for_each(|key| insert(&mut writer, key));
+        (0..3).for_each(|key| insert(&mut writer, LATE + key));
+        writer.begin_growth(Table::first_word_after(2, 1));
+        assert_eq!(writer.grow(64, |_| ()), Growth::UnderWay);
+        let readers = [[9, LATE + 1], [LATE + 2, 8]].map(|keys| {
+            let table = Arc::clone(&table);
+            thread::spawn(move || {
+                for key in keys {
+                    assert_ne!(find(&table, key), Found::Miss, "key {key} is there all the time");
+                }
+                assert!(!matches!(find(&table, 99), Found::Hit(_)), "key 99 is not there");
+            })
+        });
+        insert(&mut writer, 10);
+        assert_eq!(writer.grow(1, |_| ()), Growth::UnderWay);
+        assert!(writer.remove(&Numbers, hash(1), &1u64.to_le_bytes()).is_some());
+        insert(&mut writer, LATE + 3);
+        assert!(matches!(writer.grow(1, |_| ()), Growth::Done { .. }));
+        assert!(writer.remove(&Numbers, hash(LATE), &LATE.to_le_bytes()).is_some());
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        for key in [8, 9, 10, LATE + 1, LATE + 3] {
+            assert_eq!(find(&table, key), Found::Hit(item(key)));
+        }
     });
 }
 
@@ -153,5 +213,93 @@ fn grace_outlasts_every_reader() {
             memory.store(2, Ordering::Relaxed);
         }
         reader.join().unwrap();
+    });
+}
+
+/// Records arrive in order, each once; a full ring gives its record back.
+#[test]
+fn a_ring_carries_records_in_order() {
+    model(|| {
+        let (mut producer, mut consumer) = ring::<u64>(2);
+        let sender = thread::spawn(move || {
+            let mut sent = 0;
+            for record in 1..=3 {
+                match producer.push(record) {
+                    Ok(()) => sent = record,
+                    Err(Full(back)) => {
+                        assert_eq!(back, record);
+                        return sent;
+                    }
+                }
+            }
+            sent
+        });
+        let mut received = Vec::new();
+        received.extend(consumer.pop());
+        consumer.drain(2, |record| received.push(record));
+        let sent = sender.join().unwrap();
+        while let Some(record) = consumer.pop() {
+            received.push(record);
+        }
+        assert_eq!(received, (1..=sent).collect::<Vec<_>>());
+    });
+}
+
+/// A bell and whether it rang.
+fn bell() -> (Arc<Doorbell>, Arc<AtomicBool>) {
+    let (bell, rang) = (Doorbell::new(), Arc::new(AtomicBool::new(false)));
+    let ringing = Arc::clone(&rang);
+    bell.connect(Box::new(move || ringing.store(true, Ordering::Relaxed)));
+    (bell, rang)
+}
+
+/// A consumer says that it sleeps, and looks once more; a producer pushes, and looks whether it sleeps. If the consumer
+/// has seen nothing, the bell has rung: there is no lost wake-up.
+#[test]
+fn a_sleeper_sees_the_record_or_hears_the_bell() {
+    model(|| {
+        let (bell, rang) = bell();
+        let (mut producer, mut consumer) = ring::<u64>(1);
+        let sender = {
+            let bell = Arc::clone(&bell);
+            thread::spawn(move || {
+                producer.push(7).unwrap();
+                bell.after_push();
+            })
+        };
+        bell.will_sleep();
+        let seen = consumer.waiting() > 0;
+        sender.join().unwrap();
+        assert!(seen || rang.load(Ordering::Relaxed), "it sleeps on, and its ring holds a record");
+        bell.awake();
+        assert_eq!(consumer.pop(), Some(7));
+    });
+}
+
+/// The same through the mesh, with two askers: the mail of neither is slept over.
+#[test]
+fn a_worker_sleeps_over_nobodys_mail() {
+    model(|| {
+        let mut ends = mesh::<u64>(3, 1);
+        let (bell, rang) = bell();
+        let mut owner = ends.remove(0);
+        let askers: Vec<_> = ends
+            .into_iter()
+            .map(|mut end| {
+                let bell = Arc::clone(&bell);
+                thread::spawn(move || {
+                    let me = end.index() as u64;
+                    end.ask(0, me).unwrap();
+                    bell.after_push();
+                })
+            })
+            .collect();
+        bell.will_sleep();
+        let seen = owner.has_mail();
+        askers.into_iter().for_each(|asker| asker.join().unwrap());
+        assert!(seen || rang.load(Ordering::Relaxed), "it sleeps on, and there is mail");
+        let mut from: Vec<_> = std::iter::from_fn(|| owner.next_request()).collect();
+        from.sort_unstable();
+        assert_eq!(from, [(1, 1), (2, 2)]);
     });
 }

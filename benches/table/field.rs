@@ -1,27 +1,57 @@
-//! A filled table to measure: index and slab in mapped memory, keys that are computed, not stored.
+//! A filled table to measure: indexes and slabs in mapped memory, a shard for each thread, keys that are computed, not
+//! stored. The one place that knows how a table is made and written.
 
+use crate::contest::{Contestant, Seat};
+use crate::ours;
+use crate::stretch::{Stretch, key};
 use numa::{Huge, Region, RegionRequest};
-use sherwood::hash::KeyHash;
+use sherwood::hash::{KeyHash, owner, steer};
 use sherwood::memory::class::Class;
-use sherwood::memory::{Items, Layout, PagePool, Parts, Slab};
+use sherwood::memory::grace::{Grace, Member};
+use sherwood::memory::{Items, Layout, PagePool, Parts, Slab, Value};
 use sherwood::table::{Lookup, SlotMemory, Table, Upsert, Writer};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// The table and what belongs to it.
-pub struct Field {
-    pub table: Arc<Table>,
-    pub writer: Writer,
-    pub items: Items,
-    pub slab: Slab,
-    pub hash: KeyHash,
-    pub count: u64,
-    /// Keys are numbered; those below were replaced already.
-    pub oldest: u64,
+/// What is measured.
+#[derive(Clone, Copy)]
+pub struct Size {
+    pub items: u64,
     pub key_bytes: usize,
-    pub value: Vec<u8>,
+    pub value_bytes: usize,
+    /// How full the indexes are.
+    pub load: f64,
+    pub huge: Huge,
+    /// Threads, each with a shard of its own.
+    pub threads: usize,
+}
+
+/// The shards, and how the memory was granted.
+pub struct Field {
+    pub shards: Vec<Shard>,
     pub pages: String,
+    /// The grace of one more thread, which only reads.
+    #[allow(dead_code, reason = "the bench of the rivals has no such thread")]
+    pub reader: Option<Member>,
+    items: u64,
     index_bytes: usize,
+}
+
+/// What any thread may read.
+pub struct View {
+    pub tables: Vec<Arc<Table>>,
+    pub items: Items,
+    pub hash: KeyHash,
+}
+
+/// A thread's shard, with the right to write it.
+pub struct Shard {
+    pub view: Arc<View>,
+    pub index: usize,
+    writer: Writer,
+    slab: Slab,
+    member: Member,
+    value: Vec<u8>,
 }
 
 struct Slots(Region);
@@ -39,99 +69,123 @@ fn map(name: &'static str, bytes: usize, huge: Huge) -> Region {
     region
 }
 
-/// The key of a number: its digits in base 16, scattered, so that keys share no long prefix.
-pub fn key(number: u64, buffer: &mut [u8]) {
-    let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    for chunk in buffer.chunks_mut(8) {
-        let bytes = state.to_le_bytes();
-        chunk.copy_from_slice(&bytes[..chunk.len()]);
-        state = (state ^ state >> 31).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    }
-}
-
 impl Field {
-    pub fn new(count: u64, key_bytes: usize, value_bytes: usize, load: f64, huge: Huge) -> Field {
-        let lines = (count as f64 / load / 8.0).ceil() as u64;
+    pub fn new(size: Size) -> Field {
+        let per_shard = size.items as f64 / size.threads as f64;
+        let lines = (per_shard / size.load / 8.0).ceil() as u64;
         let index_bytes = Table::slots_for(lines) * 8;
-        let index = map("index", index_bytes, huge);
-        let slot_bytes = Class::of(24 + key_bytes + value_bytes).slot_bytes();
-        let slab_bytes = (count as usize + count as usize / 50 + 100_000) * slot_bytes;
-        let slab_region = Arc::new(map("slab", slab_bytes.next_multiple_of(2 << 20), huge));
+        let tables: Vec<_> = (0..size.threads)
+            .map(|_| Table::new(Arc::new(Slots(map("index", index_bytes, size.huge))), 0, lines))
+            .collect();
+        let slot_bytes = Class::of(24 + size.key_bytes + size.value_bytes).slot_bytes();
+        let slab_bytes = (size.items as usize + size.items as usize / 50 + 200_000) * slot_bytes;
+        let slab_region = Arc::new(map("slab", slab_bytes.next_multiple_of(2 << 20), size.huge));
         let pages = slab_region.report().granted_kind.to_string();
-        let layout = Layout::of(slab_region.bytes(), 1);
+        let layout = Layout::of(slab_region.bytes(), size.threads);
+        let pool = PagePool::new(layout, 0);
         let items = Items::in_region(slab_region);
-        let slab = Slab::new(items.clone(), PagePool::new(layout));
-        let table = Table::new(Box::new(Slots(index)));
-        let writer = table.writer().expect("the one writer");
-        let value = (0..value_bytes).map(|i| i as u8).collect();
-        let hash = KeyHash::new(1);
-        let mut field = Field {
-            table,
-            writer,
-            items,
-            slab,
-            hash,
-            count,
-            oldest: 0,
-            key_bytes,
-            value,
-            pages,
-            index_bytes,
+        let view = Arc::new(View { tables, items, hash: KeyHash::new(1) });
+        let grace = Grace::new(size.threads + 1);
+        let shard = |index| Shard {
+            index,
+            writer: view.tables[index].writer().expect("the one writer"),
+            slab: Slab::new(view.items.clone(), Arc::clone(&pool)),
+            member: grace.member(index),
+            value: (0..size.value_bytes).map(|i| i as u8).collect(),
+            view: Arc::clone(&view),
         };
-        (0..count).for_each(|number| field.insert(number));
+        let shards = (0..size.threads).map(shard).collect();
+        let mut field = Field {
+            shards,
+            pages,
+            reader: Some(grace.member(size.threads)),
+            items: size.items,
+            index_bytes: index_bytes * size.threads,
+        };
+        let mut buffer = vec![0u8; size.key_bytes];
+        for number in 0..size.items {
+            key(number, &mut buffer);
+            let owner = view.owner_of(&buffer);
+            field.shards[owner].insert(number, Lookup { key: &buffer, hash: view.hash.hash(&buffer) });
+        }
         field
     }
 
-    pub fn insert(&mut self, number: u64) {
-        let mut buffer = [0u8; 64];
-        let key_bytes = &mut buffer[..self.key_bytes];
-        key(number, key_bytes);
-        let hash = self.hash.hash(key_bytes);
-        self.insert_hashed(number, Lookup { key: key_bytes, hash });
+    pub fn index_bytes_per_item(&self) -> f64 {
+        self.index_bytes as f64 / self.items as f64
     }
+}
 
-    /// Stores an item under a key whose hash is known.
-    pub fn insert_hashed(&mut self, number: u64, Lookup { key, hash }: Lookup<'_>) {
+impl Contestant for Field {
+    fn seats(&mut self, _threads: usize) -> Vec<Box<dyn Seat + '_>> {
+        self.shards.iter_mut().map(|shard| Box::new(ours::Ours(shard)) as Box<dyn Seat>).collect()
+    }
+}
+
+impl View {
+    /// The shard of a key, as the server finds it: one shard needs no steer.
+    #[inline]
+    pub fn owner_of(&self, key: &[u8]) -> usize {
+        if self.tables.len() == 1 { 0 } else { owner(steer(key), self.tables.len()) }
+    }
+}
+
+impl Shard {
+    /// Stores an item under a key of this shard; says whether another key had to go for it. At load 0.9 a few do, as in
+    /// the server.
+    pub fn insert(&mut self, number: u64, Lookup { key, hash }: Lookup<'_>) -> bool {
         let parts = Parts {
             key,
-            value: [&self.value, b""],
+            value: [self.value[..].into(), Value::EMPTY],
             flags: 0,
             cas: number,
             deadline_ms: 0,
             generation: 0,
             now_s: 0,
         };
-        let slot = self.slab.allocate(parts.bytes()).expect("room for all");
-        self.items.write(slot.at, slot.slot_bytes, &parts);
-        match self.writer.upsert(&self.items, hash, key, slot.at) {
-            Ok(Upsert::Inserted) => {}
-            // One reader at most, and it is this thread: what is replaced is free at once.
-            Ok(Upsert::Replaced(old)) => self.slab.release(old),
-            Err(crowded) => panic!("{crowded:?} at load 0.8"),
+        let slot = self.slab.allocate(parts.size().bytes()).expect("room for all");
+        self.view.items.write(slot.at, slot.slot_bytes, &[], &parts);
+        let done = self.writer.upsert(&self.view.items, hash, key, slot.at);
+        match done {
+            Upsert::Inserted => {}
+            Upsert::Replaced(gone) | Upsert::Evicted(gone) => self.slab.retire(gone),
+        }
+        matches!(done, Upsert::Evicted(_))
+    }
+
+    pub fn remove(&mut self, Lookup { key, hash }: Lookup<'_>) {
+        if let Some(gone) = self.writer.remove(&self.view.items, hash, key) {
+            self.slab.retire(gone);
         }
     }
 
-    /// Brings what writes of these keys will touch into the cache.
-    pub fn warm(&self, numbers: std::ops::Range<u64>) {
-        let mut keys = [[0u8; 64]; 32];
-        let keys = &mut keys[..(numbers.end - numbers.start) as usize];
-        numbers.zip(keys.iter_mut()).for_each(|(number, buffer)| key(number, &mut buffer[..self.key_bytes]));
-        let keys = keys.iter().map(|buffer| &buffer[..self.key_bytes]);
-        let lookups: Vec<_> = keys.map(|key| Lookup { key, hash: self.hash.hash(key) }).collect();
-        self.table.warm(&self.items, &lookups);
+    /// Between two batches nothing is held; what was retired long enough ago is free.
+    pub fn tick(&mut self) {
+        self.member.quiescent();
+        self.slab.reclaim(self.member.grace(), Self::RECLAIM_MAX);
+        // A reader that has lost its processor holds memory back: wait for it, as the server does.
+        while self.slab.limbo().len() > Self::LIMBO_MAX {
+            std::thread::yield_now();
+            self.member.quiescent();
+            self.slab.reclaim(self.member.grace(), Self::RECLAIM_MAX);
+        }
     }
 
-    pub fn remove(&mut self, number: u64) {
-        let mut buffer = [0u8; 64];
-        let key_bytes = &mut buffer[..self.key_bytes];
-        key(number, key_bytes);
-        let hash = self.hash.hash(key_bytes);
-        let gone = self.writer.remove(&self.items, hash, key_bytes).expect("a key that is there");
-        self.slab.release(gone);
+    const RECLAIM_MAX: usize = 256;
+    const LIMBO_MAX: usize = 16_384;
+
+    /// Awake: others wait for its ticks.
+    pub fn online(&self) {
+        self.member.online();
     }
 
-    pub fn index_bytes_per_item(&self) -> f64 {
-        let versions = self.index_bytes / 64 / 64 * 4;
-        (self.index_bytes + versions) as f64 / self.count as f64
+    /// Asleep: nobody waits for it.
+    pub fn offline(&self) {
+        self.member.offline();
+    }
+
+    /// Whether a key of these is this shard's to write.
+    pub fn owns(&self, stretch: &Stretch, index: usize) -> bool {
+        self.view.owner_of(stretch.key(index)) == self.index
     }
 }

@@ -10,7 +10,7 @@ use sherwood::protocol::batch::{Code, Frame, FrameWriter, Operation, Outcome, St
 use sherwood::protocol::frame::{self, Header};
 use sherwood::protocol::request::{Command, Commands};
 use sherwood::protocol::{Dialect, Reply};
-use sherwood::table::{Crowded, Found, Keys, Table, Upsert};
+use sherwood::table::{Found, Keys, Table, Upsert};
 use std::collections::HashMap;
 
 /// A datagram from anywhere: a request is what one whole frame holds, and nothing else is.
@@ -135,7 +135,9 @@ pub fn reply(data: &[u8]) {
         let mark = reply.mark();
         let value = vec![op[1]; op[2] as usize * 41];
         let cas = (op[0] & 2 != 0).then_some(op[1] as u64);
-        reply.put_value(b"key", op[0] as u32 >> 2, &value, cas);
+        reply.put_value_head(b"key", op[0] as u32 >> 2, value.len(), cas);
+        reply.put(&value);
+        reply.put(b"\r\n");
         if op[0] & 1 == 1 {
             reply.rewind(mark);
             continue;
@@ -171,7 +173,7 @@ pub fn reply(data: &[u8]) {
 pub fn table(data: &[u8]) {
     let [crowd, ops @ ..] = data else { return };
     let crowd = *crowd as u32 % 4;
-    let table = Table::on_heap(PROBE_LINES_MAX as u64 * 2);
+    let table = Table::on_heap(PROBE_LINES_MAX as u64 * 2, 0);
     let mut writer = table.writer().expect("a fresh table");
     let mut model: HashMap<u64, ItemRef> = HashMap::new();
     for (version, op) in ops.chunks_exact(2).enumerate() {
@@ -179,9 +181,12 @@ pub fn table(data: &[u8]) {
         let (hash, name, new) = (hash(key, crowd), key.to_le_bytes(), item(key, version));
         match op[0] >> 1 & 3 {
             0 | 1 => match writer.upsert(&Numbers, hash, &name, new) {
-                Ok(Upsert::Inserted) => assert_eq!(model.insert(key, new), None),
-                Ok(Upsert::Replaced(old)) => assert_eq!(model.insert(key, new), Some(old)),
-                Err(Crowded { victim }) => assert!(model.contains_key(&(victim.units() & 0xff_ffff))),
+                Upsert::Inserted => assert_eq!(model.insert(key, new), None),
+                Upsert::Replaced(old) => assert_eq!(model.insert(key, new), Some(old)),
+                Upsert::Evicted(victim) => {
+                    assert_eq!(model.insert(key, new), None);
+                    assert_eq!(model.remove(&(victim.units() & 0xff_ffff)), Some(victim));
+                }
             },
             2 => assert_eq!(writer.remove(&Numbers, hash, &name), model.remove(&key)),
             _ => {

@@ -59,10 +59,29 @@ pub const LIMBO_ITEMS_MAX: usize = 1 << 16;
 
 /// Items among which pressure chooses its victims.
 pub const PRESSURE_SAMPLE: usize = 64;
+/// Load of a table beyond which it grows, in percent.
+pub const GROW_LOAD_PERCENT: u64 = 85;
+/// Home lines that a growing table moves in one tick.
+pub const TICK_GROW_LINES: u64 = 64;
+/// Items that the mover copies or evicts in one tick while there are free pages; without any it takes eight times more.
+pub const TICK_MOVE_ITEMS: usize = 64;
+/// Bytes that the mover copies in one tick; at least one item.
+pub const TICK_MOVE_BYTES: usize = 256 << 10;
+/// Share of used slots up to which a page is sparse enough to be emptied by copying, in percent.
+pub const SPARSE_PERCENT: usize = 88;
+/// Free pages for each owner that the mover keeps in the pool, so that a size without a page gets one at once.
+pub const FREE_PAGES_PER_OWNER: usize = 2;
+
+/// Pages among which pressure chooses the coldest.
+pub const PAGES_SAMPLE: usize = 16;
+/// Items of a page that tell how cold it is.
+pub const PAGE_SAMPLE: usize = 4;
 /// Victims that pressure takes at a time.
 pub const PRESSURE_EVICT: usize = 16;
 /// Slots that an owner frees in one tick.
 pub const TICK_RECLAIM_MAX: usize = 4096;
+/// Slots that an owner looks at in one tick to remove items of old generations.
+pub const TICK_SCRUB_MAX: usize = 256;
 
 /// Hit records that fit a worker's ring to the policy; a full ring drops hits and counts them.
 pub const HIT_RING_RECORDS: usize = 1 << 14;

@@ -60,6 +60,10 @@ pub struct Options {
     /// Largest value; a UDP request carries at most 64 KiB [default: 1MiB]
     #[arg(long, value_name = "SIZE")]
     pub value_max: Option<String>,
+    /// Character at which the namespace of a key ends; deleting the key that ends with it invalidates the namespace
+    /// [default: off]
+    #[arg(long, value_name = "CHAR")]
+    pub namespace_separator: Option<String>,
     /// Network that gets answers, beside loopback; may be repeated. Source addresses can be forged: use it only where
     /// the network filters them
     #[arg(long, value_name = "CIDR")]
@@ -131,6 +135,8 @@ pub struct Config {
     pub goal: Goal,
     /// Largest value, in bytes.
     pub value_bytes_max: usize,
+    /// Where the namespace of a key ends; `None`: keys have none.
+    pub namespace_separator: Option<u8>,
     /// Who may ask for what.
     pub access: Access,
     /// Where metrics are served.
@@ -174,6 +180,7 @@ impl Options {
             policy: self.policy.or(file.policy),
             policy_goal: self.policy_goal.or(file.policy_goal),
             value_max: self.value_max.or(file.value_max),
+            namespace_separator: self.namespace_separator.or(file.namespace_separator),
             allow: if self.allow.is_empty() { file.allow } else { self.allow },
             admin: if self.admin.is_empty() { file.admin } else { self.admin },
             secret_file: self.secret_file.or(file.secret_file),
@@ -252,6 +259,7 @@ impl Options {
             policy: parse("policy", options.policy)?,
             goal: parse("policy-goal", options.policy_goal)?,
             value_bytes_max,
+            namespace_separator: options.namespace_separator.as_deref().map(separator).transpose()?,
             access,
             metrics: options.metrics,
             socket: SocketConfig {
@@ -290,6 +298,13 @@ fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
 fn bytes(name: &str, text: Option<String>) -> Result<usize, String> {
     let text = text.unwrap_or_default();
     size::parse(&text).map_err(|e| format!("--{name} {text}: {e}"))
+}
+
+fn separator(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        [byte] if byte.is_ascii_graphic() => Ok(*byte),
+        _ => Err(format!("--namespace-separator {text}: give one visible ASCII character, such as :")),
+    }
 }
 
 fn secret(path: &Path) -> Result<Secret, String> {
@@ -332,6 +347,7 @@ mod tests {
         assert!(with(|o| o.memory = Some("1KiB".into())).contains("too small"));
         assert!(with(|o| o.memory = Some("much".into())).contains("--memory"));
         assert!(with(|o| o.listen = Some("0.0.0.0:1".parse().unwrap())).contains("--allow"));
+        assert!(with(|o| o.namespace_separator = Some("::".into())).contains("one visible"));
         assert!(with(|o| o.policy = Some("best".into())).contains("known"));
         assert!(with(|o| o.allow = vec!["nonsense".into()]).contains("no network"));
         assert!(toml::from_str::<Options>("memroy = \"1GiB\"").is_err());

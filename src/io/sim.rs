@@ -64,7 +64,8 @@ struct WireState {
 }
 
 impl WireState {
-    fn carry(&mut self, reply: bool, peer: PeerAddr, bytes: &[u8]) {
+    /// Puts copies of a datagram into a queue; says how many.
+    fn carry(&mut self, reply: bool, peer: PeerAddr, bytes: &[u8]) -> usize {
         let faults = self.faults;
         let copies =
             match (self.random.chance(faults.drop_percent), self.random.chance(faults.duplicate_percent)) {
@@ -77,6 +78,7 @@ impl WireState {
             let at = if early { self.random.below(queue.len() as u64 + 1) as usize } else { queue.len() };
             queue.insert(at, (peer, bytes.to_vec()));
         }
+        copies
     }
 }
 
@@ -92,9 +94,9 @@ impl Wire {
         })))
     }
 
-    /// Puts a datagram on its way to the server.
-    pub fn send(&self, from: PeerAddr, datagram: &[u8]) {
-        self.0.borrow_mut().carry(false, from, datagram);
+    /// Puts a datagram on its way to the server; says how many copies of it will arrive: 0, 1 or 2.
+    pub fn send(&self, from: PeerAddr, datagram: &[u8]) -> usize {
+        self.0.borrow_mut().carry(false, from, datagram)
     }
 
     /// Takes the next datagram that reached a client.

@@ -13,12 +13,15 @@ use crate::memory::item::HEADER_BYTES;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Class(u8);
 
-/// Classes that exist: up to 16 MiB.
-pub const CLASSES_MAX: usize = 152;
+/// Classes that exist: up to 16 MiB, and that of chunks.
+pub const CLASSES_MAX: usize = 153;
 
 const UNITS_MIN: usize = (HEADER_BYTES + 1).div_ceil(ItemRef::UNIT_BYTES);
 
 impl Class {
+    /// Chunks of long values: slots of a 64th of a page. See [`crate::memory::item::Chunks`].
+    pub const CHUNK: Class = Class(CLASSES_MAX as u8 - 1);
+
     /// The smallest class whose slots hold `bytes`.
     pub fn of(bytes: usize) -> Class {
         let units = bytes.div_ceil(ItemRef::UNIT_BYTES).max(UNITS_MIN);
@@ -45,7 +48,7 @@ impl Class {
         self.0 as usize
     }
 
-    /// Size of a slot, in units of 16 bytes.
+    /// Size of a slot, in units of 16 bytes; of chunks only the layout knows it.
     pub fn slot_units(self) -> usize {
         let index = self.index();
         if index <= 16 {
@@ -93,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_slot_size_is_its_own_class() {
-        for index in UNITS_MIN..CLASSES_MAX {
+        for index in UNITS_MIN..Class::CHUNK.index() {
             let class = Class::from_index(index);
             assert_eq!(Class::of(class.slot_bytes()), class);
         }

@@ -13,24 +13,27 @@ pub struct Limbo {
     batches: VecDeque<(Stamp, usize)>,
     /// Items behind the last batch, not stamped yet.
     open: usize,
-}
-
-impl Default for Limbo {
-    fn default() -> Limbo {
-        Limbo {
-            items: VecDeque::with_capacity(LIMBO_ITEMS_MAX),
-            batches: VecDeque::with_capacity(Self::BATCHES_MAX),
-            open: 0,
-        }
-    }
+    /// Room that the largest item needs, with its chunks.
+    margin: usize,
 }
 
 impl Limbo {
     const BATCHES_MAX: usize = 1024;
 
-    /// Adds an item that was just unlinked.
+    /// A limbo for items of at most `slots_max` slots.
+    pub fn new(slots_max: usize) -> Limbo {
+        assert!(slots_max < LIMBO_ITEMS_MAX);
+        Limbo {
+            items: VecDeque::with_capacity(LIMBO_ITEMS_MAX),
+            batches: VecDeque::with_capacity(Self::BATCHES_MAX),
+            open: 0,
+            margin: slots_max,
+        }
+    }
+
+    /// Adds a slot of an item that was just unlinked.
     pub fn push(&mut self, item: ItemRef) {
-        assert!(!self.is_full(), "the owner asks before it retires");
+        assert!(self.items.len() < LIMBO_ITEMS_MAX, "the owner asks before it retires");
         self.items.push_back(item);
         self.open += 1;
     }
@@ -65,8 +68,8 @@ impl Limbo {
         self.items.is_empty()
     }
 
-    /// Whether no more items can be retired now.
+    /// Whether there is no room for one more item now, as large as it may be.
     pub fn is_full(&self) -> bool {
-        self.items.len() == LIMBO_ITEMS_MAX
+        self.items.len() + self.margin > LIMBO_ITEMS_MAX
     }
 }

@@ -11,6 +11,8 @@
 //! Not here: who is evicted (`crate::policy`, `crate::shard`), how keys lead to items (`crate::table`), where the
 //! region lies (`numa`).
 
+#[cfg(not(any(loom, shuttle)))]
+mod chunks;
 pub mod class;
 pub mod grace;
 pub mod item;
@@ -19,10 +21,14 @@ pub mod limbo;
 #[cfg(not(any(loom, shuttle)))]
 pub mod page;
 #[cfg(not(any(loom, shuttle)))]
+pub mod pool;
+#[cfg(not(any(loom, shuttle)))]
 pub mod slab;
 
-pub use item::{Item, Items, Parts, State};
+pub use item::{Item, Items, Parts, Size, State, Value};
 #[cfg(not(any(loom, shuttle)))]
-pub use page::{Layout, PagePool};
+pub use page::Layout;
+#[cfg(not(any(loom, shuttle)))]
+pub use pool::PagePool;
 #[cfg(not(any(loom, shuttle)))]
 pub use slab::{Allocation, Slab};

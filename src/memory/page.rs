@@ -1,4 +1,4 @@
-//! Pages: equal pieces of the region, free in a pool that all owners share, or given to one class of one owner.
+//! Pages: equal pieces of the region, each free in the pool, an index's, or given to one class of one owner.
 //!
 //! ```text
 //! page  ┌ bitmap of used slots ┬ slot 0 ┬ slot 1 ┬ …          the bitmap is as long as the class needs, in units of 16 B
@@ -6,9 +6,8 @@
 
 use crate::item_ref::ItemRef;
 use crate::memory::class::Class;
-use crossbeam_queue::ArrayQueue;
+use crate::memory::item::Chunks;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// How a region is cut into pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,14 +48,22 @@ impl Layout {
 
     /// Where the slots of a page of `class` are.
     pub fn slots(&self, class: Class) -> Slots {
-        let slot_bytes = class.slot_bytes();
+        let slot_bytes = match class {
+            Class::CHUNK => self.chunks().slot_bytes(),
+            class => class.slot_bytes(),
+        };
         // A bitmap for as many slots as would fit without it: at most one word too long.
         let words = (self.page_bytes / slot_bytes).div_ceil(64);
         let header_bytes = (words * 8).next_multiple_of(ItemRef::UNIT_BYTES);
         Slots { slot_bytes, header_bytes, count: (self.page_bytes - header_bytes) / slot_bytes }
     }
 
-    /// Largest item that a page can hold, in bytes.
+    /// How long values are cut.
+    pub fn chunks(&self) -> Chunks {
+        Chunks::of_page(self.page_bytes)
+    }
+
+    /// Largest slot that a page can hold, in bytes.
     pub fn item_bytes_max(&self) -> usize {
         self.page_bytes - ItemRef::UNIT_BYTES
     }
@@ -92,44 +99,6 @@ impl Slots {
     #[inline]
     pub fn index(&self, layout: &Layout, at: ItemRef) -> usize {
         (at.offset_bytes() % layout.page_bytes - self.header_bytes) / self.slot_bytes
-    }
-}
-
-/// Pages that no owner has.
-#[derive(Debug)]
-pub struct PagePool {
-    layout: Layout,
-    free: ArrayQueue<u32>,
-}
-
-impl PagePool {
-    /// A pool in which all pages of `layout` are free.
-    pub fn new(layout: Layout) -> Arc<PagePool> {
-        let free = ArrayQueue::new(layout.pages.max(1));
-        for page in 0..layout.pages as u32 {
-            free.push(page).expect("the queue holds all pages");
-        }
-        Arc::new(PagePool { layout, free })
-    }
-
-    /// How the region is cut.
-    pub fn layout(&self) -> Layout {
-        self.layout
-    }
-
-    /// Takes a free page.
-    pub fn take(&self) -> Option<usize> {
-        self.free.pop().map(|page| page as usize)
-    }
-
-    /// Gives an empty page back.
-    pub fn give_back(&self, page: usize) {
-        self.free.push(page as u32).expect("a page is given back once, by the owner that took it");
-    }
-
-    /// Free pages now.
-    pub fn free_pages(&self) -> usize {
-        self.free.len()
     }
 }
 

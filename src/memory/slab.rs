@@ -4,14 +4,15 @@
 //! bit of the first page; release clears it. An empty page goes back to the pool that all owners share.
 //!
 //! Cost: a few words touched per allocation, all of them the owner's. Waste: see [`super::class`] (internal), at most
-//! one partly filled page per class after filling (external); when the mix of sizes shifts, pressure empties pages.
+//! one partly filled page per class after filling (external); when the mix of sizes shifts, the mover empties pages.
 
 use crate::item_ref::ItemRef;
 use crate::memory::class::{CLASSES_MAX, Class};
 use crate::memory::grace::Grace;
 use crate::memory::item::Items;
 use crate::memory::limbo::Limbo;
-use crate::memory::page::{Layout, PagePool, Slots};
+use crate::memory::page::{Layout, Slots};
+use crate::memory::pool::PagePool;
 use crate::sync::Ordering;
 use std::sync::Arc;
 
@@ -19,17 +20,23 @@ const NO_PAGE: u32 = u32::MAX;
 
 /// One owner's memory.
 pub struct Slab {
-    items: Items,
+    pub(super) items: Items,
     pool: Arc<PagePool>,
     layout: Layout,
     pages: Box<[Page]>,
     /// First page with free slots, per class.
     partial: [u32; CLASSES_MAX],
     class_pages: [u32; CLASSES_MAX],
-    limbo: Limbo,
+    /// Free slots of pages that are not closed.
+    class_free: [u32; CLASSES_MAX],
+    pub(super) limbo: Limbo,
+    /// Chunks that were taken for the item that is being built.
+    pub(super) chunks: Vec<ItemRef>,
     used_bytes: usize,
     used_slots: usize,
     pages_held: usize,
+    closed_pages: usize,
+    chunk_slots: usize,
 }
 
 /// A slot to write an item into.
@@ -50,9 +57,12 @@ struct Page {
     next: u32,
     /// No clear bit in the bitmap words before this one.
     hint: u32,
+    /// It is being emptied: nothing is allocated in it.
+    closed: bool,
 }
 
-const FREE_PAGE: Page = Page { class: None, used: 0, previous: NO_PAGE, next: NO_PAGE, hint: 0 };
+const FREE_PAGE: Page =
+    Page { class: None, used: 0, previous: NO_PAGE, next: NO_PAGE, hint: 0, closed: false };
 
 impl Slab {
     /// An owner's slab, without pages yet.
@@ -60,30 +70,59 @@ impl Slab {
         let layout = pool.layout();
         assert!(layout.pages * layout.page_bytes <= items.bytes());
         Slab {
-            items,
             layout,
             pages: vec![FREE_PAGE; layout.pages].into_boxed_slice(),
             partial: [NO_PAGE; CLASSES_MAX],
             class_pages: [0; CLASSES_MAX],
-            limbo: Limbo::default(),
+            class_free: [0; CLASSES_MAX],
+            limbo: Limbo::new(Self::chunks_max(&items) + 1),
+            chunks: Vec::with_capacity(Self::chunks_max(&items)),
+            items,
             used_bytes: 0,
             used_slots: 0,
             pages_held: 0,
+            closed_pages: 0,
+            chunk_slots: 0,
             pool,
         }
     }
 
     /// A slot for `bytes` bytes; `None` when neither a page of the class nor the pool has one.
     pub fn allocate(&mut self, bytes: usize) -> Option<Allocation> {
-        let class = Class::of(bytes);
+        self.allocate_class(Class::of(bytes))
+    }
+
+    /// As [`Slab::allocate`], of a class.
+    pub fn allocate_class(&mut self, class: Class) -> Option<Allocation> {
+        if self.partial[class.index()] == NO_PAGE {
+            self.take_page(class)?;
+        }
+        self.allocate_in_class(class)
+    }
+
+    /// As [`Slab::allocate_class`], in a page that this owner has: of the class, or of one that is larger, up to twice the
+    /// size. Chunks are of one size.
+    pub fn allocate_near(&mut self, class: Class) -> Option<Allocation> {
+        const CLASSES_PER_DOUBLING: usize = 8;
+        if class == Class::CHUNK {
+            return self.allocate_in_class(class);
+        }
+        let near = class.index()..(class.index() + CLASSES_PER_DOUBLING).min(Class::CHUNK.index());
+        near.map(Class::from_index).find_map(|class| self.allocate_in_class(class))
+    }
+
+    /// A slot of exactly this class, in a page that this owner has.
+    pub fn allocate_in_class(&mut self, class: Class) -> Option<Allocation> {
         let page = match self.partial[class.index()] {
-            NO_PAGE => self.take_page(class)?,
+            NO_PAGE => return None,
             page => page as usize,
         };
         let slots = self.layout.slots(class);
         let index = self.take_slot(page, &slots);
         self.used_bytes += slots.slot_bytes;
         self.used_slots += 1;
+        self.class_free[class.index()] -= 1;
+        self.chunk_slots += (class == Class::CHUNK) as usize;
         Some(Allocation { at: slots.item(&self.layout, page, index), slot_bytes: slots.slot_bytes })
     }
 
@@ -107,11 +146,41 @@ impl Slab {
         word.store(before & !(1 << (index % 64)), Ordering::Relaxed);
         self.used_bytes -= slots.slot_bytes;
         self.used_slots -= 1;
+        self.chunk_slots -= (class == Class::CHUNK) as usize;
         self.return_slot(page, class, index, &slots);
     }
 
-    /// Retires an item that was just unlinked; its slot is free after grace.
-    pub fn retire(&mut self, at: ItemRef) {
+    /// Allocates nothing more in a page of this owner, so that it empties.
+    pub fn close_page(&mut self, page: usize) {
+        let entry = self.pages[page];
+        let class = entry.class.expect("a page of this owner");
+        let free = self.layout.slots(class).count as u32 - entry.used;
+        if !entry.closed && free > 0 {
+            self.unlist(page, class);
+            self.class_free[class.index()] -= free;
+        }
+        self.closed_pages += !entry.closed as usize;
+        self.pages[page].closed = true;
+    }
+
+    /// Whether the next item of its class goes into this page.
+    pub fn is_filling(&self, page: usize) -> bool {
+        self.pages[page].class.is_some_and(|class| self.partial[class.index()] == page as u32)
+    }
+
+    /// Pages that are being emptied.
+    pub fn closed_pages(&self) -> usize {
+        self.closed_pages
+    }
+
+    /// Whether nothing is allocated in a page any more.
+    pub fn is_closed(&self, page: usize) -> bool {
+        self.pages[page].closed
+    }
+
+    /// Retires one slot that nothing leads to any more; it is free after grace. Of an item that was cut see
+    /// [`Slab::retire`].
+    pub fn retire_slot(&mut self, at: ItemRef) {
         self.limbo.push(at);
     }
 
@@ -135,7 +204,8 @@ impl Slab {
 
     /// Size of the slot of an item of this owner, in bytes.
     pub fn slot_bytes(&self, at: ItemRef) -> usize {
-        self.pages[self.layout.page_of(at)].class.expect("an item of this owner").slot_bytes()
+        let class = self.pages[self.layout.page_of(at)].class.expect("an item of this owner");
+        self.layout.slots(class).slot_bytes
     }
 
     /// Whether the page of `at` belongs to this owner.
@@ -153,8 +223,9 @@ impl Slab {
         self.pages[page].used as usize
     }
 
-    /// The first used slot of `page` at or behind slot `from`: its number and item. Items in limbo are used as well.
-    pub fn next_used(&self, page: usize, from: usize) -> Option<(usize, ItemRef)> {
+    /// The first used slot of `page` at or behind slot `from`: its number and what is there, an item or a chunk. What is in
+    /// limbo is used as well.
+    pub fn next_used_slot(&self, page: usize, from: usize) -> Option<(usize, ItemRef)> {
         let slots = self.layout.slots(self.pages[page].class?);
         let words = self.items.words(slots.bitmap(&self.layout, page));
         let mut mask = !0u64 << (from % 64);
@@ -175,6 +246,11 @@ impl Slab {
         self.layout.slots(class)
     }
 
+    /// Free slots of `class` in pages that this owner has and that are not closed.
+    pub fn free_slots_of(&self, class: Class) -> usize {
+        self.class_free[class.index()] as usize
+    }
+
     /// Pages that `class` has.
     pub fn pages_of(&self, class: Class) -> usize {
         self.class_pages[class.index()] as usize
@@ -183,6 +259,11 @@ impl Slab {
     /// Bytes of all used slots.
     pub fn used_bytes(&self) -> usize {
         self.used_bytes
+    }
+
+    /// Bytes of all used slots that are chunks.
+    pub fn chunk_bytes(&self) -> usize {
+        self.chunk_slots * self.layout.chunks().slot_bytes()
     }
 
     /// Used slots.
@@ -214,6 +295,7 @@ impl Slab {
         }
         self.pages[page] = Page { class: Some(class), ..FREE_PAGE };
         self.class_pages[class.index()] += 1;
+        self.class_free[class.index()] += slots.count as u32;
         self.pages_held += 1;
         self.list(page, class);
         Some(page)
@@ -248,11 +330,18 @@ impl Slab {
         let was_full = entry.used as usize == slots.count;
         entry.used -= 1;
         entry.hint = entry.hint.min((index / 64) as u32);
-        if was_full {
+        let (is_empty, is_closed) = (entry.used == 0, entry.closed);
+        if was_full && !is_closed {
             self.list(page, class);
         }
-        if self.pages[page].used == 0 {
-            self.unlist(page, class);
+        self.class_free[class.index()] += !is_closed as u32;
+        if is_empty {
+            if is_closed {
+                self.closed_pages -= 1;
+            } else {
+                self.unlist(page, class);
+                self.class_free[class.index()] -= slots.count as u32;
+            }
             self.pages[page] = FREE_PAGE;
             self.class_pages[class.index()] -= 1;
             self.pages_held -= 1;
@@ -290,7 +379,7 @@ mod tests {
     fn slab(pages: usize) -> Slab {
         let layout = Layout { page_bytes: Layout::PAGE_BYTES_MIN, pages };
         let items = Items::on_heap(layout.page_bytes * pages);
-        Slab::new(items, PagePool::new(layout))
+        Slab::new(items, PagePool::new(layout, 0))
     }
 
     proptest! {
@@ -322,10 +411,19 @@ mod tests {
                 }
                 prop_assert_eq!(slab.used_bytes(), model.values().sum::<usize>());
                 prop_assert_eq!(slab.used_slots(), model.len());
+                if choice % 7 == 0 && let Some(&at) = model.keys().next() {
+                    slab.close_page(slab.layout.page_of(at));
+                }
+                for class in (0..CLASSES_MAX).map(Class::from_index) {
+                    let open = (0..12).filter(|&page| slab.class_of(page) == Some(class) && !slab.is_closed(page));
+                    let free = open.map(|page| slab.slots_of(class).count - slab.used_in(page)).sum::<usize>();
+                    prop_assert_eq!(slab.free_slots_of(class), free);
+                    prop_assert_eq!(slab.partial[class.index()] == NO_PAGE, free == 0);
+                }
             }
             for page in 0..12 {
                 let mut from = 0;
-                while let Some((index, at)) = slab.next_used(page, from) {
+                while let Some((index, at)) = slab.next_used_slot(page, from) {
                     prop_assert!(model.contains_key(&at));
                     from = index + 1;
                 }

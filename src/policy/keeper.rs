@@ -152,12 +152,11 @@ impl<O: Order> Keeper<O> {
         self.nodes.lay_out(item, units)
     }
 
-    fn moved(&mut self, from: ItemRef, to: ItemRef) {
+    fn moved(&mut self, from: ItemRef, to: ItemRef, units: u32) {
         let Some(old) = self.live(from) else {
             self.stats.stale += 1;
             return;
         };
-        let units = self.nodes.units(old);
         let deadline_ms = self.wheel.deadline_ms(&self.nodes, old);
         let hash = self.nodes.node(old).hash;
         let Some(n) = self.node_for(to, units).filter(|&n| n != old) else {
@@ -318,7 +317,7 @@ impl<O: Order> Policy for Keeper<O> {
                 None => self.stats.stale += 1,
             },
             Event::Touch { item, deadline } => self.touch(item, deadline.ms()),
-            Event::Move { from, to } => self.moved(from, to),
+            Event::Move { from, to, units } => self.moved(from, to, units),
             Event::Reset { first, units } => {
                 let mut found = std::mem::take(&mut self.found);
                 self.nodes.live_in(first, units, &mut found);

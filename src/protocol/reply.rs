@@ -36,7 +36,7 @@ struct Framing {
 }
 
 /// A place in a reply to come back to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     at: usize,
     datagram_end: usize,
@@ -101,9 +101,9 @@ impl<'b> Reply<'b> {
         self.limit.saturating_sub(self.at)
     }
 
-    /// `VALUE <key> <flags> <bytes>[ <cas>]\r\n<value>\r\n`
+    /// `VALUE <key> <flags> <bytes>[ <cas>]\r\n`: the value follows.
     #[inline]
-    pub fn put_value(&mut self, key: &[u8], flags: u32, value: &[u8], cas: Option<u64>) {
+    pub fn put_value_head(&mut self, key: &[u8], flags: u32, value_bytes: usize, cas: Option<u64>) {
         self.put(b"VALUE ");
         self.put(key);
         if flags == 0 {
@@ -113,13 +113,11 @@ impl<'b> Reply<'b> {
             self.put_number(flags as u64);
             self.put(b" ");
         }
-        self.put_number(value.len() as u64);
+        self.put_number(value_bytes as u64);
         if let Some(cas) = cas {
             self.put(b" ");
             self.put_number(cas);
         }
-        self.put(b"\r\n");
-        self.put(value);
         self.put(b"\r\n");
     }
 
@@ -248,8 +246,9 @@ mod tests {
         for bytes in [0, 1, 1300, 1365, 1366, 1367, 1368, 2758, 2760, 5000] {
             let mut buffer = vec![0; 10_000];
             let mut reply = Reply::framed(&mut buffer, 77, Dialect::Text);
-            reply.put_value(b"key", 3, &value[..bytes], Some(9));
-            reply.put(b"END\r\n");
+            reply.put_value_head(b"key", 3, bytes, Some(9));
+            reply.put(&value[..bytes]);
+            reply.put(b"\r\nEND\r\n");
             let mut want = format!("VALUE key 3 {bytes} 9\r\n").into_bytes();
             want.extend_from_slice(&value[..bytes]);
             want.extend_from_slice(b"\r\nEND\r\n");
@@ -272,7 +271,8 @@ mod tests {
             let mut reply = Reply::framed(&mut buffer, 1, Dialect::Text);
             reply.put(b"STORED\r\n");
             let mark = reply.mark();
-            reply.put_value(b"key", 0, &[b'x'; 4000], None);
+            reply.put_value_head(b"key", 0, 4000, None);
+            reply.put(&[b'x'; 4000]);
             assert!(reply.overflown());
             reply.settle(mark);
             let length = reply.finish();

@@ -46,7 +46,9 @@ impl Doorbell {
     #[inline]
     pub fn after_push(&self) {
         // SeqCst: Dekker with the fence in `will_sleep`: the push is visible, or the sleeper is.
-        fence(Ordering::SeqCst);
+        if !cfg!(sherwood_mutant = "no_fence") {
+            fence(Ordering::SeqCst);
+        }
         // Relaxed: ordered by the fence.
         if self.sleeping.load(Ordering::Relaxed)
             && let Some(ring) = self.ring.get()

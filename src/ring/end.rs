@@ -2,6 +2,9 @@
 //!
 //! Under loom and shuttle the ends stand on a small model queue: our protocol is checked, rtrb is trusted.
 
+#[cfg(any(loom, shuttle))]
+use crate::ring::model as rtrb;
+
 /// The ring had no room; the record comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full<T>(pub T);

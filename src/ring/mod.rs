@@ -10,6 +10,8 @@
 pub mod doorbell;
 pub mod end;
 pub mod mesh;
+#[cfg(any(loom, shuttle))]
+mod model;
 pub mod record;
 
 pub use doorbell::Doorbell;

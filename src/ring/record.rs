@@ -70,6 +70,8 @@ pub enum Event {
         from: ItemRef,
         /// Where it is.
         to: ItemRef,
+        /// The size of its slab slot there, in units of 16 bytes.
+        units: u32,
     },
     /// The ring was full and events of this page were lost: forget every item whose reference is in
     /// `first..first + units`; a `Store` for each live one follows.

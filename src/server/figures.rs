@@ -88,6 +88,7 @@ impl Figures {
         }
         stat(text, "bytes", owners(|o| &o.item_bytes));
         let evicted = owners(|o| &o.evicted_by_policy) + owners(|o| &o.evicted_by_pressure);
+        let evicted = evicted + owners(|o| &o.evicted_by_growth);
         stat(text, "evictions", evicted + owners(|o| &o.evicted_by_crowding));
         for (i, (name, ..)) in OwnerCounters::default().list().into_iter().enumerate() {
             stat(text, name, sum(self.owners.iter().map(|owner| owner.list()[i].2.get())));

@@ -1,14 +1,17 @@
-//! Memory: one region for all indexes, one for all slabs, both on the plan's node.
+//! Memory: one region for all indexes and all slabs, on the plan's node.
+//!
+//! ```text
+//! page 0 … │ index of shard 0 │ index of shard 1 │ free pages: slabs, and one day the indexes of tables that grew │
+//! ```
 
 use crate::config::limits;
 use crate::config::serve::Config;
 use crate::hash::KeyHash;
 use crate::memory::{Items, Layout, PagePool};
 use crate::shard::Shards;
-use crate::sync::{Arc, AtomicU64};
+use crate::sync::Arc;
 use crate::table::{SlotMemory, Table};
 use numa::{Huge, Plan, Region, RegionReport, RegionRequest};
-use std::ops::Range;
 
 /// Everything that lies in mapped memory.
 pub struct Memory {
@@ -18,8 +21,6 @@ pub struct Memory {
     pub pool: Arc<PagePool>,
     /// Asked and granted.
     pub reports: Vec<RegionReport>,
-    /// Bytes of slots that each owner may fill.
-    pub budget_bytes: u64,
 }
 
 /// Maps, binds and prefaults what `plan` says; `progress` is told bytes as they become ours.
@@ -28,32 +29,26 @@ pub struct Memory {
 /// One line with the remedy.
 pub fn memory(config: &Config, plan: &Plan, progress: &(dyn Fn(usize) + Sync)) -> Result<Memory, String> {
     let workers = plan.workers.len();
-    let lines = index_lines(config, workers);
-    let slots = Table::slots_for(lines);
-    let index_bytes = workers * slots * size_of::<u64>();
-    let map = |name, bytes| -> Result<Region, String> {
-        let request =
-            RegionRequest { name, bytes, node: plan.memory.node, huge: config.huge, mlock: config.mlock };
-        let region = Region::map(&request).map_err(|e| e.to_string())?;
-        region.prefault_parallel(&plan.worker_cpus(), progress).map_err(|e| e.to_string())?;
-        Ok(region)
+    let request = RegionRequest {
+        name: "cache",
+        bytes: config.memory_bytes,
+        node: plan.memory.node,
+        huge: config.huge,
+        mlock: config.mlock,
     };
-    let index = Arc::new(map("index", index_bytes)?);
-    let slab = Arc::new(map("slab", config.memory_bytes - index_bytes)?);
-    let reports = vec![index.report(), slab.report()];
-    let tables = (0..workers)
-        .map(|i| {
-            Table::new(Box::new(Slots { region: Arc::clone(&index), range: i * slots..(i + 1) * slots }))
-        })
-        .collect();
-    let layout = Layout::of(slab.bytes(), workers);
-    let items = Items::in_region(slab);
-    let budget = (layout.pages * layout.page_bytes) as u64 * limits::FILL_PERCENT / 100;
+    let region = Region::map(&request).map_err(|e| e.to_string())?;
+    region.prefault_parallel(&plan.worker_cpus(), progress).map_err(|e| e.to_string())?;
+    let (reports, layout) = (vec![region.report()], Layout::of(region.bytes(), workers));
+    let lines = index_lines(config, workers);
+    let index_pages = (Table::slots_for(lines) * size_of::<u64>()).div_ceil(layout.page_bytes);
+    let items = Items::in_region(Arc::new(region)).with_chunks(layout.chunks());
+    let words: Arc<dyn SlotMemory> = Arc::new(items.clone());
+    let first_word = |shard: usize| shard * index_pages * layout.page_bytes / size_of::<u64>();
+    let tables = (0..workers).map(|shard| Table::new(Arc::clone(&words), first_word(shard), lines)).collect();
     Ok(Memory {
-        shards: Shards::new(tables, items, KeyHash::new(config.seed)),
-        pool: PagePool::new(layout),
         reports,
-        budget_bytes: budget / workers as u64,
+        shards: Shards::new(tables, items, KeyHash::new(config.seed), config.namespace_separator),
+        pool: PagePool::new(layout, workers * index_pages),
     })
 }
 
@@ -76,16 +71,4 @@ fn index_lines(config: &Config, workers: usize) -> u64 {
     let slot_bytes_per_item = size_of::<u64>() * 100 / limits::LOAD_PERCENT as usize + 1;
     let items = config.memory_bytes / (config.mean_item_bytes + slot_bytes_per_item);
     Table::lines_for((items / workers) as u64, limits::LOAD_PERCENT)
-}
-
-/// A piece of the index region.
-struct Slots {
-    region: Arc<Region>,
-    range: Range<usize>,
-}
-
-impl SlotMemory for Slots {
-    fn slots(&self) -> &[AtomicU64] {
-        &self.region.words()[self.range.clone()]
-    }
 }

@@ -2,7 +2,7 @@
 
 use crate::clock::{Clock, Now};
 use crate::config::serve::Config;
-use crate::memory::Layout;
+use crate::memory::PagePool;
 use crate::policy::thread::Round;
 use crate::policy::{Counters, Limits, Link, PolicyConfig, build, run_once};
 use crate::ring::{Command, Consumer, Event, Hit, Producer};
@@ -19,14 +19,14 @@ pub struct OwnerEnds {
 /// One policy per owner, and the round that feeds them.
 pub fn round(
     config: &Config,
-    layout: Layout,
-    budget_bytes: u64,
+    pool: &PagePool,
     owners: Vec<OwnerEnds>,
     hits: Vec<Consumer<Hit>>,
 ) -> (Round, Vec<Arc<Counters>>) {
+    let layout = pool.layout();
     let page_units = layout.page_units() as u64;
     let policy_config = PolicyConfig {
-        budget_bytes,
+        budget_bytes: pool.budget_bytes(owners.len()),
         page_units,
         pages: layout.pages,
         mean_item_bytes: config.mean_item_bytes as u64,

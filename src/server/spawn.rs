@@ -45,7 +45,6 @@ struct Seat {
     index: usize,
     cpu: usize,
     owner: OwnerConfig,
-    budget_bytes: u64,
     mesh: MeshEnd<Box<Parcel>>,
     doorbells: Vec<Arc<Doorbell>>,
     hits: Hits,
@@ -78,7 +77,7 @@ impl Server {
         let sockets =
             bind_group(config.listen, count, config.socket).map_err(|e| bind_error(config.listen, &e))?;
         let (addr, steering) = (sockets[0].addr, sockets[0].granted.steering);
-        let Memory { shards, pool, reports, budget_bytes } = map::memory(&config, &plan, progress)?;
+        let Memory { shards, pool, reports } = map::memory(&config, &plan, progress)?;
         let clock = config.clock.clone();
         let grace = Grace::new(count);
         let stop = Arc::new(AtomicBool::new(false));
@@ -99,9 +98,10 @@ impl Server {
                 events: Events::new(events, pool.layout()),
                 commands,
                 counters: Arc::new(OwnerCounters::default()),
+                value_bytes_max: config.value_bytes_max,
             });
         }
-        let (round, policies) = policy::round(&config, pool.layout(), budget_bytes, owner_ends, hit_ends);
+        let (round, policies) = policy::round(&config, &pool, owner_ends, hit_ends);
         let figures = Arc::new(Figures {
             workers: (0..count).map(|_| Arc::default()).collect(),
             owners: owners.iter().map(|owner| Arc::clone(&owner.counters)).collect(),
@@ -147,7 +147,6 @@ impl Server {
                 index,
                 cpu: server.plan.workers[index].cpu.index,
                 owner,
-                budget_bytes,
                 mesh,
                 doorbells: doorbells.clone(),
                 hits,
@@ -273,8 +272,7 @@ fn refuse(ready: &Ready, error: String) -> std::io::Result<()> {
 fn run_worker<P: Port>(port: P, seat: Seat, common: Common, ready: &Ready) -> std::io::Result<()> {
     let Common { clock, config, teller, stop } = common;
     let waker = port.waker();
-    let mut owner = Owner::new(seat.owner);
-    owner.announce_budget(seat.budget_bytes);
+    let owner = Owner::new(seat.owner);
     let mut worker = Worker::new(WorkerConfig {
         port,
         owner,

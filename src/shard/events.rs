@@ -99,7 +99,7 @@ impl Events {
                 replaced.into_iter().for_each(|item| self.mark(self.layout.page_of(item)));
             }
             Event::Delete { item } | Event::Touch { item, .. } => self.mark(self.layout.page_of(item)),
-            Event::Move { from, to } => {
+            Event::Move { from, to, .. } => {
                 self.mark(self.layout.page_of(from));
                 self.mark(self.layout.page_of(to));
             }

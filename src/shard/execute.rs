@@ -5,13 +5,13 @@
 
 use crate::clock::Now;
 use crate::item_ref::ItemRef;
-use crate::memory::item::item_bytes;
-use crate::memory::{Item, Parts};
+use crate::memory::{Item, Parts, Size, Value};
 use crate::protocol::request::{Command, Expiry, Get, Key, Mode, Store};
 use crate::protocol::token::Digits;
 use crate::protocol::{Error, Reply};
 use crate::ring::Event;
 use crate::shard::owner::{Owner, Wait, deadline, deadline_ms};
+use crate::shard::read::put_value;
 use crate::shard::value::{COUNTED_BYTES_MAX, count};
 
 /// What a store did.
@@ -78,7 +78,8 @@ impl StoreTerms<'_> {
 
 impl Owner {
     /// Executes one command and writes its answer. Of `get` and its kin only the key number `part`, without the end;
-    /// of `flush_all` only this shard's part, without an answer: the worker puts the parts together.
+    /// of `flush_all` and of the deletion of a namespace only this shard's part, without an answer: the worker puts the
+    /// parts together.
     ///
     /// # Errors
     /// [`Wait`]; nothing has changed then.
@@ -89,7 +90,23 @@ impl Owner {
         now: Now,
         reply: &mut Reply<'_>,
     ) -> Result<(), Wait> {
-        let done = match command {
+        match self.dispatch(command, part, now, reply) {
+            Err(Wait::Never(_)) if command.wants_no_reply() => Err(Wait::Never(Error::Unsaid)),
+            done => done,
+        }
+    }
+
+    fn dispatch(
+        &mut self,
+        command: &Command<'_>,
+        part: usize,
+        now: Now,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Wait> {
+        if let Some(namespace) = self.shards().namespace_invalidated_by(command) {
+            return self.invalidate_namespace(namespace);
+        }
+        match command {
             Command::Get(get) => self.get(get, part, now, reply),
             Command::Store(store) => self.store(store, now, reply),
             Command::Delete { key, quiet } => self.delete(*key, *quiet, now, reply),
@@ -98,19 +115,12 @@ impl Owner {
             }
             Command::Touch { key, expiry, quiet } => self.touch(*key, *expiry, *quiet, now, reply),
             Command::Meta(meta) => self.meta(meta, now, reply),
-            Command::FlushAll { delay_s, .. } => {
-                self.flush(*delay_s, now);
-                Ok(())
-            }
+            Command::FlushAll { delay_s, .. } => self.flush(*delay_s, now),
             Command::Version
             | Command::Verbosity { .. }
             | Command::MemoryLimit { .. }
             | Command::Stats { .. }
             | Command::Quit => Err(Wait::Never(Error::UnknownCommand)),
-        };
-        match done {
-            Err(Wait::Never(_)) if command.wants_no_reply() => Err(Wait::Never(Error::Unsaid)),
-            done => done,
         }
     }
 
@@ -119,7 +129,7 @@ impl Owner {
         let hash = self.shards().hash(key.bytes());
         if let Some((_, item)) = self.find(hash, key.bytes(), now) {
             let cas = get.with_cas.then(|| item.cas());
-            reply.put_value(key.bytes(), item.flags(), item.value(), cas);
+            put_value(reply, key.bytes(), &item, cas);
             item.note_access(now.s());
         }
         if let Some(expiry) = get.touch {
@@ -157,13 +167,16 @@ impl Owner {
         now: Now,
     ) -> Result<(Outcome, Option<ItemRef>), Wait> {
         let hash = self.shards().hash(terms.key);
-        let bytes = match self.find(hash, terms.key, now) {
+        let size = match self.find(hash, terms.key, now) {
             Some((_, old)) if terms.joins() => {
-                item_bytes(terms.key.len(), old.value_bytes() + terms.value.len(), old.flags())
+                if old.value_bytes() + terms.value.len() > self.value_bytes_max {
+                    return Err(Error::TooLargeForCache.into());
+                }
+                Size::of(terms.key.len(), old.value_bytes() + terms.value.len(), old.flags())
             }
-            _ => item_bytes(terms.key.len(), terms.value.len(), terms.flags),
+            _ => Size::of(terms.key.len(), terms.value.len(), terms.flags),
         };
-        let slot = self.allocate(bytes, now)?;
+        let slot = self.allocate(size, now)?;
         let items = self.slab.items().clone();
         let old = self.find(hash, terms.key, now).map(|(at, _)| items.get(at));
         let (verdict, stale) = terms.judge(old.as_ref());
@@ -177,19 +190,22 @@ impl Owner {
             }
         }
         if verdict != Outcome::Stored {
-            self.slab.release(slot.at);
+            self.slab.abandon(slot);
             return Ok((verdict, None));
         }
         let (value, flags, deadline) = match &old {
             Some(old) if terms.joins() => {
                 let (old_value, deadline) = (old.value(), old.state().deadline_ms());
                 let is_append = terms.mode == Mode::Append;
-                let value = if is_append { [old_value, terms.value] } else { [terms.value, old_value] };
+                let value = Value::from(terms.value);
+                let value = if is_append { [old_value, value] } else { [value, old_value] };
                 (value, old.flags(), deadline)
             }
             // A refresh that came late keeps the time that the item had.
-            Some(old) if stale => ([terms.value, b""], terms.flags, old.state().deadline_ms()),
-            _ => ([terms.value, b""], terms.flags, deadline_ms(terms.expiry, now)),
+            Some(old) if stale => {
+                ([terms.value.into(), Value::EMPTY], terms.flags, old.state().deadline_ms())
+            }
+            _ => ([terms.value.into(), Value::EMPTY], terms.flags, deadline_ms(terms.expiry, now)),
         };
         let win_sent = stale && old.as_ref().is_some_and(|old| old.state().win_sent());
         let parts = Parts {
@@ -198,15 +214,15 @@ impl Owner {
             flags,
             cas: self.cas_or(terms.new_cas),
             deadline_ms: deadline,
-            generation: self.shard().generation(),
+            generation: self.shard().generation(terms.key),
             now_s: now.s(),
         };
-        if parts.bytes() > slot.slot_bytes {
+        if parts.size() != size {
             // Pressure has evicted the item to join; then there is nothing to join.
-            self.slab.release(slot.at);
+            self.slab.abandon(slot);
             return Ok((Outcome::NotStored, None));
         }
-        self.publish_item(hash, slot, &parts)?;
+        self.publish_item(hash, slot, &parts);
         if stale {
             let item = items.get(slot.at);
             item.set_state(item.state().with_stale(true).with_win_sent(win_sent));
@@ -277,33 +293,33 @@ impl Owner {
         if old_bytes > COUNTED_BYTES_MAX {
             return Err(Error::NonNumeric.into());
         }
-        let slot = self.allocate(item_bytes(key.len(), old_bytes.max(Digits::BYTES_MAX), 1), now)?;
+        let slot = self.allocate(Size::of(key.len(), old_bytes.max(Digits::BYTES_MAX), 1), now)?;
         let items = self.slab.items().clone();
         // Room may have cost this very item.
         let old = self.find(hash, key, now).map(|(at, _)| items.get(at));
-        let counted = match old.map(|old| count(old.value(), up, delta).map(|counted| (old, counted))) {
+        let counted = match old.map(|old| count(number_of(&old), up, delta).map(|counted| (old, counted))) {
             Some(Ok(counted)) => Some(counted),
             Some(Err(error)) => {
-                self.slab.release(slot.at);
+                self.slab.abandon(slot);
                 return Err(error.into());
             }
             None => None,
         };
         let Some((old, counted)) = counted else {
-            self.slab.release(slot.at);
+            self.slab.abandon(slot);
             return Ok(None);
         };
         let parts = Parts {
             key,
-            value: [counted.as_bytes(), b""],
+            value: [counted.as_bytes().into(), Value::EMPTY],
             flags: old.flags(),
             cas: self.cas_or(change.new_cas),
             deadline_ms: change.deadline_ms.unwrap_or_else(|| old.state().deadline_ms()),
-            generation: self.shard().generation(),
+            generation: self.shard().generation(key),
             now_s: now.s(),
         };
         let (marks, fetched) = (old.state(), old.fetched());
-        self.publish_item(hash, slot, &parts)?;
+        self.publish_item(hash, slot, &parts);
         if counted.in_place {
             let item = items.get(slot.at);
             item.set_state(item.state().with_stale(marks.stale()).with_win_sent(marks.win_sent()));
@@ -364,6 +380,11 @@ impl Owner {
         }
         if self.slab.limbo().is_full() { Err(Wait::ForGrace) } else { Ok(()) }
     }
+}
+
+/// The value of an item that is to be counted: too long to be one if it was cut.
+fn number_of<'a>(item: &Item<'a>) -> &'a [u8] {
+    item.value().whole().unwrap_or(&[b' '; COUNTED_BYTES_MAX + 1])
 }
 
 /// A reply line, unless the command was quiet.

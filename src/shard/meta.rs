@@ -3,8 +3,7 @@
 use crate::clock::Now;
 use crate::config::limits::KEY_BYTES_MAX;
 use crate::item_ref::ItemRef;
-use crate::memory::Parts;
-use crate::memory::item::item_bytes;
+use crate::memory::{Parts, Size, Value};
 use crate::protocol::meta::{Kind, Meta, Terms};
 use crate::protocol::request::{Expiry, Mode};
 use crate::protocol::token::Digits;
@@ -199,27 +198,29 @@ impl Owner {
         let key_bytes = items.get(at).key_bytes();
         key[..key_bytes].copy_from_slice(items.get(at).key());
         let key = &key[..key_bytes];
-        let slot = self.allocate(items.get(at).bytes() + FLAGS_BYTES, now)?;
+        let value_bytes = if emptied { 0 } else { items.get(at).value_bytes() };
+        // Whatever the flags will be, there is room for them.
+        let slot = self.allocate(Size::of(key.len(), value_bytes, u32::MAX), now)?;
         let Some((_, item)) = self.find(hash, key, now).map(|(at, _)| (at, items.get(at))) else {
             // Room has cost this very item: it is gone, as with a plain delete.
-            self.slab.release(slot.at);
+            self.slab.abandon(slot);
             return Ok(());
         };
         let (state, fetched) = (item.state(), item.fetched());
         let asked_ms = meta.terms.ttl.map(|expiry| deadline_ms(expiry, now));
         let parts = Parts {
             key,
-            value: [if emptied { b"" } else { item.value() }, b""],
+            value: [if emptied { Value::EMPTY } else { item.value() }, Value::EMPTY],
             flags: if emptied { meta.terms.client_flags } else { item.flags() },
             cas: match meta.terms.new_cas {
                 None if !becomes_stale => item.cas(),
                 asked => self.cas_or(asked),
             },
             deadline_ms: asked_ms.unwrap_or(if emptied { 0 } else { state.deadline_ms() }),
-            generation: self.shard().generation(),
+            generation: self.shard().generation(key),
             now_s: now.s(),
         };
-        self.publish_item(hash, slot, &parts)?;
+        self.publish_item(hash, slot, &parts);
         let copy = items.get(slot.at);
         copy.set_state(copy.state().with_stale(becomes_stale));
         if fetched && !emptied {
@@ -272,8 +273,8 @@ impl Owner {
         let items = self.slab.items().clone();
         let item = items.get(at);
         // The digits alone: what pads them to the old length is not told.
-        let digits = item.value().trim_ascii_end();
-        let value = if form.with_value { Some(digits) } else { None };
+        let digits = item.value().whole().unwrap_or_default().trim_ascii_end();
+        let value = if form.with_value { Some(Value::from(digits)) } else { None };
         let mut due_ms = before_ms;
         put_head(reply, value);
         for word in form.words {
@@ -340,20 +341,17 @@ impl Owner {
         cas: Option<u64>,
         now: Now,
     ) -> Result<ItemRef, Wait> {
-        let slot = self.allocate(item_bytes(key.len(), value.len(), 0), now)?;
+        let slot = self.allocate(Size::of(key.len(), value.len(), 0), now)?;
         let parts = Parts {
             key,
-            value: [value, b""],
+            value: [value.into(), Value::EMPTY],
             flags: 0,
             cas: self.cas_or(cas),
             deadline_ms: deadline_ms(expiry, now),
-            generation: self.shard().generation(),
+            generation: self.shard().generation(key),
             now_s: now.s(),
         };
-        self.publish_item(hash, slot, &parts)?;
+        self.publish_item(hash, slot, &parts);
         Ok(slot.at)
     }
 }
-
-/// Bytes that client flags add to an item which had none.
-const FLAGS_BYTES: usize = 4;

@@ -12,12 +12,18 @@
 pub mod command;
 pub mod events;
 pub mod execute;
+pub mod growth;
 pub mod meta;
+pub mod mover;
+pub mod namespace;
 pub mod operation;
 pub mod owner;
 pub mod pressure;
 pub mod read;
 pub mod route;
+mod scrub;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
 pub mod value;
 
 pub use owner::{Owner, Wait};

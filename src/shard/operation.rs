@@ -6,6 +6,7 @@ use crate::protocol::Reply;
 use crate::protocol::batch::{Code, Operation, Status};
 use crate::shard::execute::{Change, Outcome, StoreTerms};
 use crate::shard::owner::{Owner, Wait, deadline_ms};
+use crate::shard::read::put_found;
 
 impl Owner {
     /// Executes one operation and writes its result.
@@ -44,7 +45,7 @@ impl Owner {
         let key = operation.key.bytes();
         match self.find(self.shards().hash(key), key, now) {
             Some((_, item)) => {
-                reply.put_result(Status::Value, item.flags(), item.cas(), item.value());
+                put_found(reply, &item);
                 item.note_access(now.s());
             }
             None => put_done(reply, Status::Missing),

@@ -9,11 +9,14 @@ use crate::protocol::Error;
 use crate::protocol::request::Expiry;
 use crate::ring::{Command, Consumer, Deadline, Event};
 use crate::shard::events::Events;
+use crate::shard::growth::Growth;
+use crate::shard::mover::Mover;
+use crate::shard::namespace::Scrub;
 use crate::shard::pressure::Pressure;
 use crate::shard::route::{Shard, Shards};
 use crate::stats::counters::OwnerCounters;
 use crate::sync::Arc;
-use crate::table::{Crowded, Upsert, Writer};
+use crate::table::{Upsert, Writer};
 
 /// Why a write did not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,8 @@ pub struct OwnerConfig {
     pub commands: Consumer<Command>,
     /// What it counts.
     pub counters: Arc<OwnerCounters>,
+    /// Largest value, in bytes; appends may not exceed it.
+    pub value_bytes_max: usize,
 }
 
 /// Everything that only the owner touches.
@@ -58,8 +63,12 @@ pub struct Owner {
     pub(super) events: Events,
     pub(super) commands: Consumer<Command>,
     pub(super) pressure: Pressure,
+    pub(super) mover: Mover,
+    pub(super) growth: Growth,
+    pub(super) scrub: Scrub,
     pub(super) counters: Arc<OwnerCounters>,
     item_bytes: usize,
+    pub(super) value_bytes_max: usize,
     last_cas: u64,
     /// When a delayed flush_all is due, in ms since the server epoch.
     flush_at_ms: Option<u64>,
@@ -71,7 +80,7 @@ impl Owner {
     /// # Panics
     /// When the shard has an owner already.
     pub fn new(config: OwnerConfig) -> Owner {
-        let OwnerConfig { index, shards, slab, member, events, commands, counters } = config;
+        let OwnerConfig { index, shards, slab, member, events, commands, counters, value_bytes_max } = config;
         let writer = shards.shard(index).table.writer().expect("a shard has one owner");
         let pressure = Pressure::new();
         Owner {
@@ -83,8 +92,12 @@ impl Owner {
             events,
             commands,
             pressure,
+            mover: Mover::default(),
+            growth: Growth::default(),
+            scrub: Scrub::default(),
             counters,
             item_bytes: 0,
+            value_bytes_max,
             last_cas: 0,
             flush_at_ms: None,
         }
@@ -110,22 +123,20 @@ impl Owner {
         &self.member
     }
 
-    /// The first thing of a tick: free memory, obey the policy, send again what it did not hear.
-    pub fn tick(&mut self, now: Now) {
+    /// The first thing of a tick: free memory, obey the policy, tidy up, send again what the policy did not hear. Says
+    /// whether there is more to tidy up, so that the next tick should come soon.
+    pub fn tick(&mut self, now: Now) -> bool {
         let grace = Arc::clone(self.member.grace());
         self.slab.reclaim(&grace, TICK_RECLAIM_MAX);
-        if self.flush_at_ms.is_some_and(|at_ms| at_ms <= now.ms()) {
+        if self.flush_at_ms.is_some_and(|at_ms| at_ms <= now.ms()) && self.flush_now().is_ok() {
             self.flush_at_ms = None;
-            self.flush_now();
         }
+        self.scrub_on(now);
         self.obey(now);
+        let has_more = self.grow(now) | self.tidy(now);
         self.catch_up_events();
         self.publish();
-    }
-
-    /// Tells the policy how many bytes of slots this owner may keep.
-    pub fn announce_budget(&mut self, bytes: u64) {
-        self.events.send(Event::Budget { bytes });
+        has_more
     }
 
     /// The item of a key, if it may still be served.
@@ -136,42 +147,28 @@ impl Owner {
     }
 
     /// Stores an item under its key, in place of the one that it may have. `slot` holds room for it.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] when its lines stay crowded; the slot is free again.
-    pub(super) fn publish_item(
-        &mut self,
-        hash: u64,
-        slot: Allocation,
-        parts: &Parts<'_>,
-    ) -> Result<(), Error> {
-        self.slab.items().write(slot.at, slot.slot_bytes, parts);
-        for _ in 0..Self::CROWDED_ROUNDS_MAX {
-            let replaced = match self.writer.upsert(self.slab.items(), hash, parts.key, slot.at) {
-                Ok(Upsert::Inserted) => None,
-                Ok(Upsert::Replaced(old)) => Some(old),
-                Err(Crowded { victim }) => {
-                    self.counters.evicted_by_crowding.add(1);
-                    self.evict(victim);
-                    continue;
-                }
-            };
-            self.item_bytes += parts.bytes();
-            self.counters.total_items.add(1);
-            self.events.send(Event::Store {
-                item: slot.at,
-                replaced,
-                deadline: deadline(parts.deadline_ms, slot.slot_bytes),
-                hash: upper(hash),
-            });
-            replaced.into_iter().for_each(|old| self.retire(old));
-            return Ok(());
+    pub(super) fn publish_item(&mut self, hash: u64, slot: Allocation, parts: &Parts<'_>) {
+        self.slab.write(slot, parts);
+        let (replaced, evicted) = match self.writer.upsert(self.slab.items(), hash, parts.key, slot.at) {
+            Upsert::Inserted => (None, None),
+            Upsert::Replaced(old) => (Some(old), None),
+            Upsert::Evicted(victim) => (None, Some(victim)),
+        };
+        self.item_bytes += parts.size().bytes();
+        self.counters.total_items.add(1);
+        self.events.send(Event::Store {
+            item: slot.at,
+            replaced,
+            deadline: deadline(parts.deadline_ms, slot.slot_bytes),
+            hash: upper(hash),
+        });
+        replaced.into_iter().for_each(|old| self.retire(old));
+        if let Some(item) = evicted {
+            self.counters.evicted_by_crowding.add(1);
+            self.events.send(Event::Delete { item });
+            self.retire(item);
         }
-        self.slab.release(slot.at);
-        Err(Error::Busy)
     }
-
-    const CROWDED_ROUNDS_MAX: usize = 4;
 
     /// Removes a key and its item.
     pub(super) fn remove(&mut self, hash: u64, key: &[u8]) -> bool {
@@ -204,38 +201,30 @@ impl Owner {
     }
 
     /// Makes everything stale at once, or after `delay_s` seconds.
-    pub(super) fn flush(&mut self, delay_s: i32, now: Now) {
+    ///
+    /// # Errors
+    /// Busy, while dead items are being removed.
+    pub(super) fn flush(&mut self, delay_s: i32, now: Now) -> Result<(), Wait> {
         self.counters.cmd_flush.add(1);
         match Expiry::from_exptime(delay_s) {
             Expiry::Never | Expiry::Past => self.flush_now(),
-            expiry => self.flush_at_ms = Some(deadline_ms(expiry, now)),
-        }
-    }
-
-    fn flush_now(&mut self) {
-        if self.shard().flush() {
-            // The generations wrapped, after 131,072 flushes: items of the first would live again.
-            for page in 0..self.slab.pool().layout().pages {
-                self.empty_page(page);
+            expiry => {
+                self.flush_at_ms = Some(deadline_ms(expiry, now));
+                Ok(())
             }
         }
     }
 
-    /// Evicts every item of a page; the page is free when their grace is over.
-    pub(super) fn empty_page(&mut self, page: usize) {
-        let mut from = 0;
-        while let Some((index, at)) = self.slab.next_used(page, from) {
-            if self.slab.limbo().is_full() {
-                return;
-            }
-            if self.evict(at) {
-                self.counters.evicted_by_pressure.add(1);
-            }
-            from = index + 1;
+    fn flush_now(&mut self) -> Result<(), Wait> {
+        if !self.scrub.may_step() {
+            return Err(Error::Busy.into());
         }
+        self.shard().flush();
+        self.scrub.note_step();
+        Ok(())
     }
 
-    fn retire(&mut self, old: ItemRef) {
+    pub(super) fn retire(&mut self, old: ItemRef) {
         self.item_bytes -= self.slab.items().get(old).bytes();
         self.slab.retire(old);
     }
@@ -244,7 +233,7 @@ impl Owner {
         let Owner { events, slab, writer, shards, counters, .. } = self;
         events.catch_up(&counters.event_resyncs, |page, slot| {
             let mut from = slot;
-            while let Some((index, at)) = slab.next_used(page, from) {
+            while let Some((index, at)) = slab.next_used_slot(page, from) {
                 let item = slab.items().get(at);
                 let hash = upper(shards.hash(item.key()));
                 if writer.holds(hash, at) {
@@ -262,6 +251,7 @@ impl Owner {
         self.counters.used_bytes.set(self.slab.used_bytes() as u64);
         self.counters.item_bytes.set(self.item_bytes as u64);
         self.counters.pages.set(self.slab.pages_held() as u64);
+        self.counters.table_slots.set(self.writer.table().capacity());
         self.counters.limbo_items.set(self.slab.limbo().len() as u64);
     }
 

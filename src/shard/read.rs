@@ -1,9 +1,9 @@
 //! Reads: what any worker may answer, and how the answer looks.
 
 use crate::clock::Now;
-use crate::memory::Item;
+use crate::memory::{Item, Value};
 use crate::protocol::Reply;
-use crate::protocol::batch::Status;
+use crate::protocol::batch::{Outcome, Status};
 use crate::protocol::meta::Meta;
 use crate::protocol::request::Key;
 use crate::protocol::token::Tokens;
@@ -87,9 +87,9 @@ impl Read<'_> {
         match &self.form {
             Form::Classic { with_cas } => {
                 let cas = with_cas.then(|| item.cas());
-                reply.put_value(item.key(), item.flags(), item.value(), cas);
+                put_value(reply, item.key(), item, cas);
             }
-            Form::Batch => reply.put_result(Status::Value, item.flags(), item.cas(), item.value()),
+            Form::Batch => put_found(reply, item),
             Form::Meta(form) => {
                 let (state, value) = (item.state(), if form.with_value { Some(item.value()) } else { None });
                 put_head(reply, value);
@@ -142,7 +142,7 @@ pub struct Marks {
 
 /// `VA <bytes>`, or `HD` without a value: what a hit begins with.
 #[inline]
-pub fn put_head(reply: &mut Reply<'_>, value: Option<&[u8]>) {
+pub fn put_head(reply: &mut Reply<'_>, value: Option<Value<'_>>) {
     match value {
         Some(value) => {
             reply.put(b"VA ");
@@ -154,11 +154,41 @@ pub fn put_head(reply: &mut Reply<'_>, value: Option<&[u8]>) {
 
 /// Ends the line, and puts the value behind it.
 #[inline]
-pub fn put_tail(reply: &mut Reply<'_>, value: Option<&[u8]>) {
+pub fn put_tail(reply: &mut Reply<'_>, value: Option<Value<'_>>) {
     reply.put(b"\r\n");
     if let Some(value) = value {
-        reply.put(value);
+        put_bytes(reply, value);
         reply.put(b"\r\n");
+    }
+}
+
+/// `VALUE <key> <flags> <bytes>[ <cas>]\r\n<value>\r\n`
+#[inline]
+pub fn put_value(reply: &mut Reply<'_>, key: &[u8], item: &Item<'_>, cas: Option<u64>) {
+    let value = item.value();
+    reply.put_value_head(key, item.flags(), value.len(), cas);
+    put_bytes(reply, value);
+    reply.put(b"\r\n");
+}
+
+/// The result of a read in a batch frame.
+#[inline]
+pub(super) fn put_found(reply: &mut Reply<'_>, item: &Item<'_>) {
+    let value = item.value();
+    match value.whole() {
+        Some(whole) => reply.put_result(Status::Value, item.flags(), item.cas(), whole),
+        None => {
+            reply.put(&Outcome::head(Status::Value, value.len(), item.flags(), item.cas()));
+            put_bytes(reply, value);
+        }
+    }
+}
+
+#[inline]
+fn put_bytes(reply: &mut Reply<'_>, value: Value<'_>) {
+    match value.whole() {
+        Some(whole) => reply.put(whole),
+        None => value.pieces().for_each(|piece| reply.put(piece)),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use crate::clock::Now;
 use crate::hash::{KeyHash, owner, steer};
-use crate::memory::{Item, Items};
+use crate::memory::{Item, Items, State};
+use crate::protocol::request::Command;
+use crate::shard::namespace::{Names, Namespaces, Place};
 use crate::sync::{Arc, AtomicU32, Ordering};
 use crate::table::Table;
 
@@ -12,6 +14,7 @@ pub struct Shard {
     pub table: Arc<Table>,
     /// Items of another generation are flushed. Written by the owner, read by all.
     generation: AtomicU32,
+    namespaces: Namespaces,
 }
 
 /// All shards of the process.
@@ -19,13 +22,26 @@ pub struct Shards {
     shards: Box<[Shard]>,
     items: Items,
     hash: KeyHash,
+    names: Option<Names>,
 }
 
 impl Shards {
-    /// One shard for each table, over one memory.
-    pub fn new(tables: Vec<Arc<Table>>, items: Items, hash: KeyHash) -> Arc<Shards> {
-        let shard = |table| Shard { table, generation: AtomicU32::new(0) };
-        Arc::new(Shards { shards: tables.into_iter().map(shard).collect(), items, hash })
+    /// One shard for each table, over one memory. With a `separator` keys have namespaces.
+    pub fn new(tables: Vec<Arc<Table>>, items: Items, hash: KeyHash, separator: Option<u8>) -> Arc<Shards> {
+        let names = separator.map(|separator| Names::new(separator, hash.clone()));
+        let shard = |table| Shard {
+            table,
+            generation: AtomicU32::new(0),
+            namespaces: Namespaces::new(names.clone()),
+        };
+        let shards = tables.into_iter().map(shard).collect();
+        Arc::new(Shards { shards, items, hash, names })
+    }
+
+    /// The namespace that a command invalidates, in all shards.
+    #[inline]
+    pub fn namespace_invalidated_by(&self, command: &Command<'_>) -> Option<Place> {
+        self.names.as_ref()?.invalidated_by(command)
     }
 
     /// The shard that owns a key.
@@ -64,22 +80,26 @@ impl Shard {
     #[inline]
     pub fn is_live(&self, item: &Item<'_>, now: Now) -> bool {
         let state = item.state();
-        !state.expired(now.ms()) && state.generation() == self.generation()
+        !state.expired(now.ms()) && state.generation() == self.generation(item.key())
     }
 
-    /// The generation that stores get now.
+    /// The number that a store of this key gets now: the generations of the shard and of the key's namespace together.
     #[inline]
-    pub fn generation(&self) -> u32 {
+    pub fn generation(&self, key: &[u8]) -> u32 {
         // Acquire: pairs with the Release in `flush`; a reader that sees a flush sees the stores before it.
-        self.generation.load(Ordering::Acquire)
+        let of_shard = self.generation.load(Ordering::Acquire);
+        of_shard.wrapping_add(self.namespaces.generation(key)) & State::GENERATION_MAX
     }
 
-    /// Makes every item of the shard stale at once. Owner only; says whether the generations have wrapped, in which
-    /// case items of the oldest may come back to life unless the owner removes them.
-    pub(super) fn flush(&self) -> bool {
-        let next = (self.generation() + 1) & crate::memory::State::GENERATION_MAX;
-        // Release: pairs with the Acquire in `generation`.
+    /// The generations of its namespaces.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
+    /// Makes every item of the shard stale at once. Owner only; numbers wrap, see `namespace`.
+    pub(super) fn flush(&self) {
+        // Relaxed load: the owner reads what it wrote itself. Release: pairs with the Acquire in `generation`.
+        let next = self.generation.load(Ordering::Relaxed).wrapping_add(1);
         self.generation.store(next, Ordering::Release);
-        next == 0
     }
 }

@@ -99,12 +99,24 @@ counters! {
         evicted_by_crowding,
         /// Items removed because their deadline had passed.
         expired,
+        /// Namespaces invalidated.
+        namespaces_invalidated,
+        /// Items of old generations removed before their number could come back.
+        scrubbed,
         /// Commands of the policy that came too late.
         stale_commands,
         /// Pages that were sent to the policy again because its ring was full.
         event_resyncs,
-        /// Pages emptied for another size class.
-        pages_reassigned,
+        /// Pages that the mover emptied.
+        pages_moved,
+        /// Items that the mover copied to another page.
+        items_moved,
+        /// Items evicted because they found no place in a table that grew.
+        evicted_by_growth,
+        /// Doublings of the table.
+        table_doublings,
+        /// Slots of the table.
+        table_slots,
         /// Stores that had to wait for grace.
         grace_waits,
     }

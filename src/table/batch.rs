@@ -10,7 +10,7 @@
 //! block n+1                                    prefetch lines ─┘
 //! ```
 //! # Cost
-//! About one memory latency per block and stage instead of two per key. Unbatched is 3 times slower.
+//! About one memory latency per block and stage instead of two per key. Unbatched, each key waits for both.
 //!
 //! Keys that a block does not settle (displaced by two lines or more, a tag that lied, a miss) take the way of
 //! [`Table::find`]; their lines are in the cache by then.
@@ -19,6 +19,7 @@ use crate::config::limits::READ_BATCH_MAX;
 use crate::item_ref::ItemRef;
 use crate::table::probe::Probe;
 use crate::table::read::{FindHint, candidate};
+use crate::table::shape::Shape;
 use crate::table::simd::{Kernel, Scanner};
 use crate::table::{Found, Keys, Line, Table, prefetch};
 
@@ -37,7 +38,8 @@ impl Table {
     /// The caller is within a tick: items stay readable until the tick ends.
     #[inline]
     pub fn find_batch<K: Keys>(&self, keys: &K, lookups: &[Lookup<'_>], found: impl FnMut(usize, Found)) {
-        self.scanner.run(FindBatch { table: self, lines: self.all_lines(), keys, lookups, found });
+        let (shape, lines) = (self.shape(), self.all_lines());
+        self.scanner.run(FindBatch { table: self, shape, lines, keys, lookups, found });
     }
 
     /// Brings what a write of these keys will touch into the cache: their home lines, and the items that seem to be
@@ -50,7 +52,7 @@ impl Table {
     /// Asks for the home line of a hash without waiting for it.
     #[inline(always)]
     pub fn prefetch_home(&self, hash: u64) {
-        prefetch::read(self.all_lines()[self.geometry().probe(hash).home].as_ptr());
+        prefetch::read(self.all_lines()[self.shape().probe(hash).home].as_ptr());
     }
 }
 
@@ -66,9 +68,9 @@ impl<K: Keys> Kernel for Warm<'_, K> {
     #[inline(always)]
     fn run<S: Scanner>(self, scanner: S) {
         let Warm { table, keys, lookups } = self;
+        let (shape, lines) = (table.shape(), table.all_lines());
         for block in lookups.chunks(READ_BATCH_MAX) {
-            let lines = table.all_lines();
-            let batch = FindBatch { table, lines, keys, lookups: block, found: |_, _| {} };
+            let batch = FindBatch { table, shape, lines, keys, lookups: block, found: |_, _| {} };
             let probes = batch.prefetch_lines(block);
             batch.scan_lines(scanner, &probes[..block.len()]);
         }
@@ -77,6 +79,9 @@ impl<K: Keys> Kernel for Warm<'_, K> {
 
 struct FindBatch<'a, K, F> {
     table: &'a Table,
+    /// Of the moment at which the batch began: a key that moves meanwhile is still found where it was, and a miss asks
+    /// again.
+    shape: Shape,
     lines: &'a [Line],
     keys: &'a K,
     lookups: &'a [Lookup<'a>],
@@ -111,9 +116,9 @@ impl<K: Keys, F: FnMut(usize, Found)> FindBatch<'_, K, F> {
     /// Stage 1: homes, and their lines on the way.
     #[inline(always)]
     fn prefetch_lines(&self, block: &[Lookup<'_>]) -> [Probe; READ_BATCH_MAX] {
-        let mut probes = [self.table.geometry().probe(0); READ_BATCH_MAX];
+        let mut probes = [self.shape.probe(0); READ_BATCH_MAX];
         for (probe, lookup) in probes.iter_mut().zip(block) {
-            *probe = self.table.geometry().probe(lookup.hash);
+            *probe = self.shape.probe(lookup.hash);
             prefetch::read(self.lines[probe.home].as_ptr());
         }
         probes
@@ -171,6 +176,6 @@ impl<K: Keys, F: FnMut(usize, Found)> FindBatch<'_, K, F> {
                 return Found::Hit(item);
             }
         }
-        self.table.settle(self.keys, probe, lookup.key)
+        self.table.settle(self.keys, lookup.hash, lookup.key)
     }
 }

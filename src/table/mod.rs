@@ -31,39 +31,50 @@
 //! |---|---|
 //! | load | 0.75–0.80 intended, 0.85 at most |
 //! | lines per hit at load 0.8 | 1.15 |
-//! | probe bound | 16 lines; an insert beyond it says which item to evict |
+//! | probe bound | 16 lines; an insert beyond it takes the place of another key, and says whose item that was |
 //! | false key compares | 8 × 2^-19 per line and miss |
-//! | index | 8 B a slot: 10 B an item at load 0.8, plus 4 B per 64 lines of versions |
+//! | index | 8 B a slot: 10 B an item at load 0.8, plus 8 B per 64 lines of versions |
 //!
 //! The home is `hash × lines >> 64` (multiply-shift), so any number of lines will do, keys stand in hash order, and a
 //! doubling is one sequential stream. The fragment kept in a slot is the home's 5 low bits, which tell the
 //! displacement of a key at most 31 lines from its home, and the next 19 bits of the product as the tag.
+//!
+//! # Growing (`grow`, `shape`)
+//! A table that was sized for larger items than came doubles: the owner streams keys into an array of twice the lines,
+//! behind a watermark that tells readers which array holds a home. Items are not touched; one tag bit is spent.
 //!
 //! Not here: hashing (`crate::hash`), items (`crate::memory`), expiry and commands (`crate::shard`).
 //!
 //! [`limits::MISS_ROUNDS_MAX`]: crate::config::limits::MISS_ROUNDS_MAX
 
 pub mod batch;
+pub mod grow;
+#[cfg(sherwood_mutant = "head_first")]
+mod mutant;
 pub mod prefetch;
 pub mod probe;
 pub mod read;
+pub mod shape;
 pub mod simd;
 pub mod slot;
 pub mod stamp;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
+mod view;
 pub mod write;
 
 pub use batch::Lookup;
+pub use grow::Growth;
 pub use read::Found;
 pub use slot::Slot;
-pub use write::{Crowded, Upsert, Writer};
+pub use write::{Upsert, Writer};
 
 use crate::config::limits::PROBE_LINES_MAX;
 use crate::item_ref::ItemRef;
 use crate::memory::item::Items;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use probe::Geometry;
+use shape::{DOUBLINGS_MAX, Shape, State};
 use stamp::Stamps;
 
 /// Slots of one line: a cache line.
@@ -108,9 +119,10 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     whole.fold(word(a_last) ^ word(b_last), |diff, (a, b)| diff | (word(a) ^ word(b))) == 0
 }
 
-/// Where the slots live: lent by a mapped region, or owned (tests, models, the simulation).
+/// Where the slots live: lent by a mapped region, or owned (tests, models, the simulation). One memory may hold the
+/// arrays of many tables, and what is not slots at all.
 pub trait SlotMemory: Send + Sync {
-    /// The slots, zero at first.
+    /// All words.
     fn slots(&self) -> &[AtomicU64];
 }
 
@@ -120,56 +132,72 @@ impl SlotMemory for Box<[AtomicU64]> {
     }
 }
 
+#[cfg(not(any(loom, shuttle)))]
+impl SlotMemory for Items {
+    fn slots(&self) -> &[AtomicU64] {
+        // Arrays lie among the slab pages: pages that the pool gave away for them.
+        self.words(0..self.bytes() / 8 * 8)
+    }
+}
+
 /// A table that many read and one writes.
 pub struct Table {
-    memory: Box<dyn SlotMemory>,
-    /// First slot of the memory that starts a cache line.
+    memory: Arc<dyn SlotMemory>,
+    /// First word of the memory that starts a cache line.
     first: usize,
-    geometry: Geometry,
-    stamps: Stamps,
+    /// Home lines before the first doubling.
+    lines: u64,
+    /// See [`State`].
+    state: AtomicU64,
+    /// First line of the array after each number of doublings.
+    bases: [AtomicU64; DOUBLINGS_MAX as usize + 2],
     scanner: simd::Isa,
     writer_taken: AtomicBool,
 }
 
 impl Table {
-    /// Slots that a table of `lines` home lines needs, the spare lines at its end included.
-    pub fn slots_for(lines: u64) -> usize {
-        (lines as usize + PROBE_LINES_MAX) * LINE_SLOTS
-    }
-
     /// Home lines for `items` items at `load_percent`.
     pub fn lines_for(items: u64, load_percent: u64) -> u64 {
         (items * 100).div_ceil(load_percent * LINE_SLOTS as u64).max(1)
     }
 
-    /// A table over `memory`, which is zero and begins a cache line.
+    /// A table of `lines` home lines, whose array begins at word `first_word` of `memory` and is zero.
     ///
     /// # Panics
-    /// When the memory has no room for one home line and the spare lines.
-    pub fn new(memory: Box<dyn SlotMemory>) -> Arc<Table> {
-        let slots = memory.slots();
-        let first = align_to_line(slots);
-        let lines = ((slots.len() - first) / LINE_SLOTS)
-            .checked_sub(PROBE_LINES_MAX)
-            .filter(|&lines| lines > 0)
-            .expect("memory for a home line and the spare lines");
-        let stamps = Stamps::for_lines(lines + PROBE_LINES_MAX);
+    /// When the memory has no room for [`Table::slots_for`] words there, or they do not begin a line whose number is a
+    /// multiple of 32.
+    pub fn new(memory: Arc<dyn SlotMemory>, first_word: usize, lines: u64) -> Arc<Table> {
+        let first = align_to_line(memory.slots());
+        assert!(first_word.is_multiple_of(LINE_SLOTS), "an array begins a line");
+        assert!(first + first_word + Self::slots_for(lines) <= memory.slots().len(), "memory for the array");
+        let now = Geometry::new(lines, first_word / LINE_SLOTS, 0);
+        let bases: [AtomicU64; DOUBLINGS_MAX as usize + 2] = std::array::from_fn(|_| AtomicU64::new(0));
+        // Relaxed: the table is not shared yet.
+        bases[0].store(now.base() as u64, Ordering::Relaxed);
         Arc::new(Table {
             memory,
             first,
-            geometry: Geometry::new(lines as u64),
-            stamps,
+            lines,
+            state: AtomicU64::new(State::new(0, 0).word()),
+            bases,
             scanner: simd::Isa::detect(),
             writer_taken: AtomicBool::new(false),
         })
     }
 
-    /// A table of its own memory with `lines` home lines.
-    pub fn on_heap(lines: u64) -> Arc<Table> {
+    /// A table of its own memory with `lines` home lines, and room to double `doublings` times.
+    pub fn on_heap(lines: u64, doublings: u32) -> Arc<Table> {
         // A line more, because a heap block need not begin a cache line.
-        let count = Self::slots_for(lines) + LINE_SLOTS - 1;
-        let slots: Box<[AtomicU64]> = (0..count).map(|_| AtomicU64::new(0)).collect();
-        Self::new(Box::new(slots))
+        let words = Self::first_word_after(lines, doublings + 1) + LINE_SLOTS - 1;
+        let slots: Box<[AtomicU64]> = (0..words).map(|_| AtomicU64::new(0)).collect();
+        Self::new(Arc::new(slots), 0, lines)
+    }
+
+    /// First word behind the arrays of a table that began with `lines` lines, when they stand one behind the other: where
+    /// the array after `doublings` doublings begins.
+    pub fn first_word_after(lines: u64, doublings: u32) -> usize {
+        const ALIGNMENT: usize = LINE_SLOTS << probe::HOME_BITS;
+        (0..doublings).map(|n| Self::slots_for(lines << n).next_multiple_of(ALIGNMENT)).sum()
     }
 
     /// The one writer; `None` if it was taken before.
@@ -179,9 +207,9 @@ impl Table {
         (!taken).then(|| Writer::new(Arc::clone(self)))
     }
 
-    /// Home lines.
+    /// Home lines; while the table grows, of the array that it grows out of.
     pub fn lines(&self) -> u64 {
-        self.geometry.lines()
+        self.lines << self.state().doublings()
     }
 
     /// Slots in home lines: the capacity that a load refers to.
@@ -189,18 +217,47 @@ impl Table {
         self.lines() * LINE_SLOTS as u64
     }
 
-    /// All lines, home and spare. Ask once per batch or write: it is a call through the memory's owner.
-    fn all_lines(&self) -> &[Line] {
-        self.raw_slots().as_chunks().0
+    /// The slots of the array of now as they lie in memory, for benches that measure the memory itself.
+    pub fn raw_slots(&self) -> &[AtomicU64] {
+        let now = self.shape().now();
+        self.all_lines()[now.base()..][..now.lines() as usize].as_flattened()
     }
 
-    /// All slots as they lie in memory, for benches that measure the memory itself.
-    pub fn raw_slots(&self) -> &[AtomicU64] {
+    /// All lines of the slot memory. Ask once per batch or write: it is a call through the memory's owner.
+    fn all_lines(&self) -> &[Line] {
+        self.words().as_chunks().0
+    }
+
+    fn words(&self) -> &[AtomicU64] {
         &self.memory.slots()[self.first..]
     }
 
-    fn geometry(&self) -> &Geometry {
-        &self.geometry
+    /// The versions of an array.
+    fn stamps(&self, array: Geometry) -> Stamps<'_> {
+        let lines = array.lines() as usize + PROBE_LINES_MAX;
+        let first = (array.base() + lines) * LINE_SLOTS;
+        Stamps::new(&self.words()[first..first + Stamps::count(lines)], array.base())
+    }
+
+    #[inline]
+    fn state(&self) -> State {
+        // Acquire: pairs with the Release stores in `grow`; whoever sees a watermark sees the keys that it stands for.
+        State::from_word(self.state.load(Ordering::Acquire))
+    }
+
+    /// Which array holds which key, now.
+    #[inline]
+    fn shape(&self) -> Shape {
+        let state = self.state();
+        let array = |doublings: u32| {
+            // Relaxed: stored before the state that names it.
+            let base = self.bases[doublings as usize].load(Ordering::Relaxed) as usize;
+            Geometry::known(self.lines << doublings, base, doublings)
+        };
+        let now = array(state.doublings());
+        // Of no meaning before the watermark moves; the largest table has no next, and never moves it.
+        let next = if state.watermark() == 0 { now } else { array(state.doublings() + 1) };
+        Shape::new(now, next, state.watermark())
     }
 }
 

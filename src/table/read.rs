@@ -25,23 +25,27 @@ impl Table {
     /// The caller is within a tick: the item of a hit stays readable until the tick ends.
     #[inline]
     pub fn find<K: Keys>(&self, keys: &K, hash: u64, key: &[u8]) -> Found {
-        let probe = self.geometry().probe(hash);
+        let probe = self.shape().probe(hash);
         match self.scanner.run(FindHint { lines: self.all_lines(), keys, probe, key }) {
             Some(item) => Found::Hit(item),
-            None => self.settle(keys, probe, key),
+            None => self.settle(keys, hash, key),
         }
     }
 
-    /// The second scan of a miss: ordered, between two equal and even versions.
+    /// The second scan of a miss: ordered, between two equal and even versions, in the array that has the key's home
+    /// before and after.
     #[inline(never)]
-    pub(super) fn settle<K: Keys>(&self, keys: &K, probe: Probe, key: &[u8]) -> Found {
-        let last_line = probe.home + PROBE_LINES_MAX - 1;
+    pub(super) fn settle<K: Keys>(&self, keys: &K, hash: u64, key: &[u8]) -> Found {
         for _ in 0..MISS_ROUNDS_MAX {
-            let stamp = self.stamps.before(probe.home, last_line);
+            let (probe, array) = self.shape().locate(hash);
+            let last_line = probe.home + PROBE_LINES_MAX - 1;
+            let stamps = self.stamps(array);
+            let stamp = stamps.before(probe.home, last_line);
             if let Some(item) = self.scan_in_order(keys, probe, key) {
                 return Found::Hit(item);
             }
-            if self.stamps.unchanged(stamp, probe.home, last_line) {
+            // A scan that met a slot of a move (Release) sees the watermark that was stored before it.
+            if stamps.unchanged(stamp, probe.home, last_line) && self.shape().locate(hash).1 == array {
                 return Found::Miss;
             }
             spin();

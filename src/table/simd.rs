@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn the_twins_agree() {
         let best = Isa::detect();
-        let geometry = Geometry::new(1 << 20);
+        let geometry = Geometry::new(1 << 20, 0, 0);
         let mut state = 1u64;
         let mut random = move || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

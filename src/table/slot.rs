@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn a_slot_keeps_what_it_is_made_of() {
-        let geometry = Geometry::new(1000);
+        let geometry = Geometry::new(1000, 0, 0);
         for hash in [0, 1, u64::MAX, 0x0123_4567_89ab_cdef] {
             let probe = geometry.probe(hash);
             let item = ItemRef::new((1 << 36) - 1).unwrap();

@@ -6,19 +6,21 @@
 //! delete              a key of line 5 with home ≤ 4 moves into the hole, and so on: between two versions (`stamp`)
 //! ```
 
-use crate::config::limits::{DISPLACED_MAX, PROBE_LINES_MAX};
+use crate::config::limits::PROBE_LINES_MAX;
 use crate::item_ref::ItemRef;
-use crate::sync::{Arc, Ordering};
-use crate::table::probe::Probe;
+use crate::sync::Arc;
+use crate::table::grow::Growing;
+use crate::table::probe::{Geometry, Probe};
 use crate::table::simd::{Kernel, Scanner};
 use crate::table::slot::Slot;
-use crate::table::stamp::Stamps;
-use crate::table::{Keys, LINE_SLOTS, Line, Table};
+use crate::table::view::{Place, View};
+use crate::table::{Keys, Line, Table};
 
 /// The right to write. `Send`, not `Clone`: one thread has it.
 pub struct Writer {
-    table: Arc<Table>,
-    items: u64,
+    pub(super) table: Arc<Table>,
+    pub(super) items: u64,
+    pub(super) growing: Option<Growing>,
 }
 
 /// What an upsert did.
@@ -28,20 +30,8 @@ pub enum Upsert {
     Inserted,
     /// The key had this item; it is unlinked now and may be retired.
     Replaced(ItemRef),
-}
-
-/// There is no place within the probe bound. Removing `victim` makes room at the right place; then try again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Crowded {
-    /// The item in the way.
-    pub victim: ItemRef,
-}
-
-/// A slot's place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    line: usize,
-    slot: usize,
+    /// The key is new, and there was no place within the probe bound: this item of another key is unlinked.
+    Evicted(ItemRef),
 }
 
 /// Where a key is, or where it would be inserted.
@@ -53,7 +43,7 @@ enum Located {
 
 impl Writer {
     pub(super) fn new(table: Arc<Table>) -> Writer {
-        Writer { table, items: 0 }
+        Writer { table, items: 0, growing: None }
     }
 
     /// The table that this writes.
@@ -69,42 +59,35 @@ impl Writer {
     /// Looks a key up with the owner's certainty: no rounds, never unsettled.
     #[inline]
     pub fn get<K: Keys>(&self, keys: &K, hash: u64, key: &[u8]) -> Option<ItemRef> {
-        match self.locate(keys, self.table.geometry().probe(hash), key) {
+        let (probe, _) = self.table.shape().locate(hash);
+        match self.locate(keys, probe, key) {
             Located::At(_, item) => Some(item),
             Located::Absent(_) => None,
         }
     }
 
     /// Makes `item` the item of `key`. Its bytes are written already; readers may see it before this returns.
-    ///
-    /// # Errors
-    /// [`Crowded`] when the key is new and no slot within the probe bound can be freed by moving others.
-    pub fn upsert<K: Keys>(
-        &mut self,
-        keys: &K,
-        hash: u64,
-        key: &[u8],
-        item: ItemRef,
-    ) -> Result<Upsert, Crowded> {
-        let probe = self.table.geometry().probe(hash);
+    pub fn upsert<K: Keys>(&mut self, keys: &K, hash: u64, key: &[u8], item: ItemRef) -> Upsert {
+        let (probe, array) = self.table.shape().locate(hash);
         match self.locate(keys, probe, key) {
             Located::At(place, old) => {
-                self.view().store(place, Slot::new(probe.fragment, item));
-                Ok(Upsert::Replaced(old))
+                self.view(array).store(place, Slot::new(probe.fragment, item));
+                Upsert::Replaced(old)
             }
             Located::Absent(line) => {
-                self.view().insert(probe, line, Slot::new(probe.fragment, item))?;
-                self.items += 1;
-                Ok(Upsert::Inserted)
+                let evicted = self.view(array).insert(probe, line, Slot::new(probe.fragment, item));
+                self.items += evicted.is_none() as u64;
+                evicted.map_or(Upsert::Inserted, Upsert::Evicted)
             }
         }
     }
 
     /// Removes a key; gives the item that it had, unlinked now.
     pub fn remove<K: Keys>(&mut self, keys: &K, hash: u64, key: &[u8]) -> Option<ItemRef> {
-        match self.locate(keys, self.table.geometry().probe(hash), key) {
+        let (probe, array) = self.table.shape().locate(hash);
+        match self.locate(keys, probe, key) {
             Located::At(place, item) => {
-                self.clear(place);
+                self.clear(place, array);
                 Some(item)
             }
             Located::Absent(_) => None,
@@ -114,17 +97,17 @@ impl Writer {
     /// Removes the slot that holds exactly `item`, near the home of a hash whose upper 32 bits are `upper`.
     /// Looks at no item; says whether there was such a slot.
     pub fn remove_item(&mut self, upper: u32, item: ItemRef) -> bool {
-        let place = self.place_of(upper, item);
-        place.inspect(|&place| self.clear(place));
-        place.is_some()
+        let found = self.place_of(upper, item);
+        found.inspect(|&(place, array)| self.clear(place, array));
+        found.is_some()
     }
 
     /// Points the slot that holds exactly `from` to `to`, a copy of the same item; says whether there was one.
     pub fn redirect(&mut self, upper: u32, from: ItemRef, to: ItemRef) -> bool {
-        let place = self.place_of(upper, from);
-        let view = self.view();
-        place.inspect(|&place| view.store(place, Slot::new(view.load(place).fragment(), to)));
-        place.is_some()
+        let Some((place, array)) = self.place_of(upper, from) else { return false };
+        let view = self.view(array);
+        view.store(place, Slot::new(view.load(place).fragment(), to));
+        true
     }
 
     /// Whether a slot holds exactly `item`.
@@ -132,9 +115,17 @@ impl Writer {
         self.place_of(upper, item).is_some()
     }
 
-    fn place_of(&self, upper: u32, item: ItemRef) -> Option<Place> {
-        let (first, last) = self.table.geometry().homes_of_upper(upper);
-        self.view().place_of(first, last, item)
+    fn place_of(&self, upper: u32, item: ItemRef) -> Option<(Place, Geometry)> {
+        let shape = self.table.shape();
+        let here = |array: Geometry, (first, last)| {
+            self.view(array).place_of(first, last, item).map(|place| (place, array))
+        };
+        let (first, last) = shape.now().homes_of_upper(upper);
+        let not_moved = || here(shape.now(), (first.max(shape.front()), last));
+        let moved = || here(shape.next(), shape.next().homes_of_upper(upper));
+        // The two possible homes may lie on either side of the watermark.
+        let found = if last >= shape.front() { not_moved() } else { None };
+        found.or_else(|| if first < shape.front() { moved() } else { None })
     }
 
     #[inline]
@@ -143,136 +134,14 @@ impl Writer {
     }
 
     /// Frees a slot: displaced keys of the lines behind it move back, one a line.
-    fn clear(&mut self, place: Place) {
+    fn clear(&mut self, place: Place, array: Geometry) {
         self.items -= 1;
-        self.view().clear(place, &self.table.stamps);
+        self.view(array).clear(place);
     }
 
     #[inline]
-    fn view(&self) -> View<'_> {
-        View { lines: self.table.all_lines() }
-    }
-}
-
-/// All lines, as the owner sees them: what it loads it wrote itself.
-#[derive(Clone, Copy)]
-struct View<'a> {
-    lines: &'a [Line],
-}
-
-impl View<'_> {
-    fn place_of(self, first: usize, last: usize, item: ItemRef) -> Option<Place> {
-        for line in first..last + PROBE_LINES_MAX {
-            let mut end = false;
-            for slot in 0..LINE_SLOTS {
-                let found = self.load(Place { line, slot });
-                if found.item() == Some(item) {
-                    return Some(Place { line, slot });
-                }
-                // A home later than `last` means that no earlier home follows.
-                end |= line >= last && (found.is_free() || found.displacement(line) < line - last);
-            }
-            if end {
-                return None;
-            }
-        }
-        None
-    }
-
-    /// Stores `new` in `line`, moving the keys in its way to later lines, tail first.
-    fn insert(self, probe: Probe, line: Option<usize>, new: Slot) -> Result<(), Crowded> {
-        let Some(mut line) = line else {
-            let place = Place { line: probe.home + PROBE_LINES_MAX - 1, slot: 0 };
-            return Err(Crowded { victim: self.occupant(place) });
-        };
-        let mut path = [Place { line: 0, slot: 0 }; DISPLACED_MAX];
-        let mut hops = 0;
-        let free = loop {
-            if let Some(slot) = self.free_slot(line) {
-                break Place { line, slot };
-            }
-            let place = self.latest_home(line);
-            let home = line - self.load(place).displacement(line);
-            let next = self.next_line(home, line + 1);
-            let (Some(next), true) = (next, hops < DISPLACED_MAX) else {
-                return Err(Crowded { victim: self.occupant(place) });
-            };
-            path[hops] = place;
-            hops += 1;
-            line = next;
-        };
-        // Tail first: every key is in its new slot before its old one is overwritten.
-        let mut to = free;
-        for &from in path[..hops].iter().rev() {
-            self.store(to, self.load(from));
-            to = from;
-        }
-        self.store(to, new);
-        Ok(())
-    }
-
-    /// The first line, from `line` on, where a key of `home` may stand: it has a free slot or a later home.
-    fn next_line(self, home: usize, line: usize) -> Option<usize> {
-        (line..home + PROBE_LINES_MAX).find(|&line| {
-            (0..LINE_SLOTS).any(|slot| {
-                let found = self.load(Place { line, slot });
-                found.is_free() || found.displacement(line) < line - home
-            })
-        })
-    }
-
-    fn free_slot(self, line: usize) -> Option<usize> {
-        (0..LINE_SLOTS).find(|&slot| self.load(Place { line, slot }).is_free())
-    }
-
-    /// The slot of a full line whose key has the latest home.
-    fn latest_home(self, line: usize) -> Place {
-        let slot = (0..LINE_SLOTS).min_by_key(|&slot| self.load(Place { line, slot }).displacement(line));
-        Place { line, slot: slot.expect("a line has slots") }
-    }
-
-    /// The key of `line` with the earliest home, if that is before `line` itself.
-    fn displaced(self, line: usize) -> Option<Place> {
-        (0..LINE_SLOTS)
-            .map(|slot| Place { line, slot })
-            .filter(|&place| !self.load(place).is_free() && self.load(place).displacement(line) > 0)
-            .max_by_key(|&place| self.load(place).displacement(line))
-    }
-
-    fn clear(self, mut hole: Place, stamps: &Stamps) {
-        let mut last = hole.line;
-        while self.displaced(last + 1).is_some() {
-            last += 1;
-        }
-        if last == hole.line {
-            // Nothing moves: one store, and no reader can miss anything but the key itself.
-            return self.store(hole, Slot::FREE);
-        }
-        let lines = hole.line..=last;
-        stamps.begin_shift(lines.clone());
-        while let Some(from) = if hole.line < last { self.displaced(hole.line + 1) } else { None } {
-            self.store(hole, self.load(from));
-            hole = from;
-        }
-        self.store(hole, Slot::FREE);
-        stamps.end_shift(lines);
-    }
-
-    fn occupant(self, place: Place) -> ItemRef {
-        self.load(place).item().expect("a full line has items")
-    }
-
-    #[inline]
-    fn load(self, place: Place) -> Slot {
-        // Relaxed: the owner reads what it wrote itself.
-        Slot::from_word(self.lines[place.line][place.slot].load(Ordering::Relaxed))
-    }
-
-    #[inline]
-    fn store(self, place: Place, slot: Slot) {
-        // Release: publishes the item, and the stores before it (tail first; the odd version); pairs with the Acquire
-        // slot loads in `read`.
-        self.lines[place.line][place.slot].store(slot.word(), Ordering::Release);
+    pub(super) fn view(&self, array: Geometry) -> View<'_> {
+        View { lines: self.table.all_lines(), stamps: self.table.stamps(array) }
     }
 }
 

@@ -151,13 +151,13 @@ impl<P: Port> Worker<P> {
     pub fn tick(&mut self) -> std::io::Result<bool> {
         let now = self.clock.now();
         self.core.owner.member().quiescent();
-        self.core.owner.tick(now);
+        let has_more = self.core.owner.tick(now);
         let busy = self.read_mail(now)? | self.serve_datagrams(now)?;
         self.core.counters.ticks.add(busy as u64);
         if let Some(aside) = &mut self.aside {
             aside(now);
         }
-        let patience = self.patience(busy, now);
+        let patience = self.patience(busy || has_more, now);
         self.turn(patience)?;
         Ok(busy)
     }

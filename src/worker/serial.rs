@@ -13,7 +13,7 @@ use crate::protocol::meta::{Kind, Meta};
 use crate::protocol::reply::Mark;
 use crate::protocol::request::{Command, Commands, Key};
 use crate::protocol::{Dialect, Error, Reply};
-use crate::shard::read::{Form, MetaForm, classic};
+use crate::shard::read::{Form, MetaForm, classic, put_result};
 use crate::shard::{After, Read, Wait};
 use crate::table::Found;
 use crate::worker::{Core, operations};
@@ -107,6 +107,10 @@ impl Core {
         }
     }
 
+    fn is_for_all_shards(&self, command: &Command<'_>) -> bool {
+        matches!(command, Command::FlushAll { .. }) || self.shards.namespace_invalidated_by(command).is_some()
+    }
+
     /// Where the next command or operation begins, after the one at `position` was given up.
     pub(super) fn position_behind(&self, dialect: Dialect, body: &[u8], position: Position) -> Position {
         if dialect != Dialect::Text {
@@ -132,11 +136,12 @@ impl Core {
         let mark = reply.mark();
         let done = self.owner.execute(&command, position.part, now, reply);
         conclude(done, is_patient, mark, reply)?;
-        Some(match command {
-            Command::Get(_) | Command::FlushAll { .. } => {
-                Position { at: position.at, part: position.part + 1 }
-            }
-            _ => Position { at: commands.at(), part: 0 },
+        // A part of a command that goes to every shard answers nothing but an error, and that ends the command.
+        let goes_on = reply.is_empty() && self.is_for_all_shards(&command);
+        Some(if goes_on || matches!(command, Command::Get(_)) {
+            Position { at: position.at, part: position.part + 1 }
+        } else {
+            Position { at: commands.at(), part: 0 }
         })
     }
 
@@ -148,6 +153,9 @@ impl Core {
         request: Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<(), (usize, Place)> {
+        if self.shards.namespace_invalidated_by(command).is_some() {
+            return self.invalidate(command, part, request, reply);
+        }
         match command {
             Command::Get(get) => {
                 for (part, key) in get.keys().enumerate().skip(part) {
@@ -221,13 +229,8 @@ impl Core {
         }
         match command {
             Command::FlushAll { quiet, .. } => {
-                for shard in part..self.shards.count() {
-                    if shard != self.owner.index() {
-                        return Err((shard, Place::Elsewhere(shard)));
-                    }
-                    stop_unless_done(shard, self.execute_here(command, shard, request.now, reply))?;
-                }
-                reply.put(if *quiet { b"" } else { b"OK\r\n" });
+                let done = self.in_all_shards(command, part, request, reply)?;
+                reply.put(if *quiet || !done { b"" } else { b"OK\r\n" });
             }
             Command::Stats { what } => match (self.teller)(what) {
                 Some(text) => reply.put(&text),
@@ -243,6 +246,50 @@ impl Core {
             _ => unreachable!("only these are for administrators"),
         }
         Ok(())
+    }
+
+    /// A new generation of a namespace, answered as the delete that it was asked for with.
+    fn invalidate(
+        &mut self,
+        command: &Command<'_>,
+        part: usize,
+        request: Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), (usize, Place)> {
+        if !self.in_all_shards(command, part, request, reply)? {
+            return Ok(());
+        }
+        match command {
+            Command::Meta(meta) if !meta.quiet() => {
+                let mut buffer = [0; KEY_BYTES_MAX + 2];
+                let key = meta.key(&mut buffer).expect("a namespace was found by it").bytes();
+                put_result(reply, b"HD", &MetaForm::of(meta), key);
+            }
+            Command::Delete { quiet: false, .. } => reply.put(b"DELETED\r\n"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Runs the parts of a command that goes to every shard, from `part` on; says whether all are done without an error.
+    fn in_all_shards(
+        &mut self,
+        command: &Command<'_>,
+        part: usize,
+        request: Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<bool, (usize, Place)> {
+        for shard in part..self.shards.count() {
+            if shard != self.owner.index() {
+                return Err((shard, Place::Elsewhere(shard)));
+            }
+            let mark = reply.mark();
+            stop_unless_done(shard, self.execute_here(command, shard, request.now, reply))?;
+            if reply.mark() != mark {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// A plain read, outside the batch.

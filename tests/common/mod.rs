@@ -74,6 +74,12 @@ impl Client {
         Client { socket, request_id: 0 }
     }
 
+    /// Asks for a socket buffer that holds a reply of many datagrams; says whether it is there.
+    pub fn wants_room_for(&self, bytes: usize) -> bool {
+        use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
+        setsockopt(&self.socket, RcvBufForce, &bytes).is_ok()
+    }
+
     /// Sends a datagram as it is, frame header included.
     pub fn send_raw(&self, datagram: &[u8]) {
         self.socket.send(datagram).unwrap();

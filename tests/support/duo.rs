@@ -41,9 +41,9 @@ impl Duo {
         const WORKERS: usize = 2;
         let clock = Clock::manual(1_000_000_000);
         let items = Items::on_heap(BYTES);
-        let pool = PagePool::new(Layout::of(BYTES, WORKERS));
-        let tables = (0..WORKERS).map(|_| Table::on_heap(1024)).collect();
-        let shards = Shards::new(tables, items.clone(), KeyHash::new(1));
+        let pool = PagePool::new(Layout::of(BYTES, WORKERS), 0);
+        let tables = (0..WORKERS).map(|_| Table::on_heap(1024, 0)).collect();
+        let shards = Shards::new(tables, items.clone(), KeyHash::new(1), None);
         let grace = Grace::new(WORKERS);
         let doorbells: Vec<_> = (0..WORKERS).map(|_| Doorbell::new()).collect();
         let (mut workers, mut wires, mut policy) = (Vec::new(), Vec::new(), Vec::new());
@@ -60,6 +60,7 @@ impl Duo {
                 events: Events::new(events, pool.layout()),
                 commands,
                 counters: Arc::default(),
+                value_bytes_max: 1 << 20,
             });
             wires.push(Wire::new(1, Faults::default()));
             workers.push(Worker::new(WorkerConfig {

@@ -186,13 +186,12 @@ impl Owner {
             }
             88..97 => {
                 let from = self.by_key.get(&hash).copied();
-                if let (Some(from), Some((to, units))) = (from, self.free_slot())
-                    && self.live[&from].1 == units
-                {
-                    let entry = self.live.remove(&from).expect("a live item");
-                    self.live.insert(to, entry);
+                if let (Some(from), Some((to, units))) = (from, self.free_slot()) {
+                    // The slot there may have another size.
+                    let (hash, _, deadline_ms) = self.live.remove(&from).expect("a live item");
+                    self.live.insert(to, (hash, units, deadline_ms));
                     self.by_key.insert(hash, to);
-                    policy.event(&Event::Move { from: item(from), to: item(to) }, now_ms);
+                    policy.event(&Event::Move { from: item(from), to: item(to), units }, now_ms);
                 }
             }
             97..99 => self.reset(policy, now_ms),

@@ -1,0 +1,122 @@
+//! Growth of a shard's table: when it happens, and where its memory comes from.
+//!
+//! ```text
+//! Settled ── load above 85 % ──▶ Gathering ── the run is in ──▶ Moving ── all keys moved ──▶ Retiring ── grace ──▶ Settled
+//!                                 pages of a run of the pool     TICK_GROW_LINES a tick       the old array's pages
+//!                                 are emptied by their owners                                 go to the pool
+//! ```
+//! The memory of an index is memory that items had: the pool gives a run of neighbouring pages, whoever holds one of them
+//! empties it (`mover`), and every owner tells its policy the smaller budget. A table does not grow when the run
+//! would take more than half of the pages that slabs have: then items are evicted where lines are crowded, as before.
+
+use crate::clock::Now;
+use crate::config::limits::{GROW_LOAD_PERCENT, TICK_GROW_LINES};
+use crate::item_ref::ItemRef;
+use crate::memory::grace::Stamp;
+use crate::ring::Event;
+use crate::shard::owner::Owner;
+use crate::sync::Arc;
+use crate::table;
+use std::ops::Range;
+
+/// Where a growth stands.
+#[derive(Debug, Default)]
+pub struct Growth {
+    phase: Phase,
+    /// When to ask for memory again, in ms since the server epoch.
+    next_ask_ms: u64,
+    /// What the policy knows.
+    budget_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+enum Phase {
+    #[default]
+    Settled,
+    Gathering,
+    Moving,
+    /// The pages of the old array, free after grace.
+    Retiring(Stamp, Range<usize>),
+}
+
+/// Steps in which the budget changes while chunks come and go.
+const BUDGET_STEPS: u64 = 64;
+const WORD_BYTES: usize = size_of::<u64>();
+/// How long to wait after the pool had no run.
+const ASK_AGAIN_MS: u64 = 1000;
+
+impl Owner {
+    /// A tick's work; says whether there is more.
+    pub(super) fn grow(&mut self, now: Now) -> bool {
+        self.announce_budget();
+        match &self.growth.phase {
+            Phase::Settled => self.consider_growth(now),
+            Phase::Gathering => self.gather(),
+            Phase::Moving => self.move_keys(),
+            Phase::Retiring(stamp, run) => {
+                if self.member.grace().passed(*stamp) {
+                    self.slab.pool().return_run(run.clone());
+                    self.growth.phase = Phase::Settled;
+                }
+                true
+            }
+        }
+    }
+
+    /// Tells the policy how many bytes of slots this owner may keep, when that has changed. The policy knows the slots of
+    /// items, not the chunks of long values: what these take is not in the budget, in steps, so that it is told seldom.
+    fn announce_budget(&mut self) {
+        let budget_bytes = self.slab.pool().budget_bytes(self.shards().count());
+        let step = (budget_bytes / BUDGET_STEPS).max(1);
+        let chunk_bytes = (self.slab.chunk_bytes() as u64).next_multiple_of(step);
+        let bytes = budget_bytes.saturating_sub(chunk_bytes).max(step);
+        if bytes != self.growth.budget_bytes {
+            self.growth.budget_bytes = bytes;
+            self.events.send(Event::Budget { bytes });
+        }
+    }
+
+    fn consider_growth(&mut self, now: Now) -> bool {
+        let is_full = self.writer.items() * 100 > self.writer.table().capacity() * GROW_LOAD_PERCENT;
+        if !is_full || now.ms() < self.growth.next_ask_ms {
+            return false;
+        }
+        let Some(words) = self.writer.words_to_grow() else { return false };
+        let pool = self.slab.pool();
+        let pages = (words * WORD_BYTES).div_ceil(pool.layout().page_bytes);
+        if pages > pool.slab_pages() / 2 || pool.want_run(pages).is_none() {
+            self.growth.next_ask_ms = now.ms() + ASK_AGAIN_MS;
+            return false;
+        }
+        self.growth.phase = Phase::Gathering;
+        true
+    }
+
+    fn gather(&mut self) -> bool {
+        let pool = Arc::clone(self.slab.pool());
+        pool.sift();
+        if let Some(run) = pool.take_run() {
+            self.writer.begin_growth(run.start * pool.layout().page_bytes / WORD_BYTES);
+            self.growth.phase = Phase::Moving;
+        }
+        true
+    }
+
+    fn move_keys(&mut self) -> bool {
+        let mut lost: Vec<ItemRef> = Vec::new();
+        let grown = self.writer.grow(TICK_GROW_LINES, |item| lost.push(item));
+        for item in lost {
+            // Next to impossible: sixteen full lines in a row at half the load.
+            self.counters.evicted_by_growth.add(1);
+            self.events.send(Event::Delete { item });
+            self.retire(item);
+        }
+        if let table::Growth::Done { retired } = grown {
+            let page_words = self.slab.pool().layout().page_bytes / WORD_BYTES;
+            let run = retired.start / page_words..retired.end.div_ceil(page_words);
+            self.growth.phase = Phase::Retiring(self.member.grace().retire(), run);
+            self.counters.table_doublings.add(1);
+        }
+        true
+    }
+}

@@ -1,0 +1,211 @@
+//! An owner by itself, with memory of the heap and no policy: pressure, mover and growth are all that it has.
+
+use super::execute::{Outcome, StoreTerms};
+use super::*;
+use crate::clock::Now;
+use crate::config::limits::{EVENT_RING_RECORDS, LOAD_PERCENT};
+use crate::hash::KeyHash;
+use crate::memory::grace::Grace;
+use crate::memory::{Items, Layout, PagePool, Slab};
+use crate::protocol::request::{Expiry, Mode};
+use crate::ring::{Consumer, Event, ring};
+use crate::shard::events::Events;
+use crate::shard::owner::OwnerConfig;
+use crate::stats::counters::OwnerCounters;
+use crate::sync::Arc;
+use crate::table::Table;
+
+struct Lone {
+    owner: Owner,
+    pool: Arc<PagePool>,
+    events: Consumer<Event>,
+    counters: Arc<OwnerCounters>,
+    now: Now,
+}
+
+impl Lone {
+    /// An owner of `memory_bytes`, its index sized for items of `mean_item_bytes`.
+    fn new(memory_bytes: usize, mean_item_bytes: usize) -> Lone {
+        let layout = Layout::of(memory_bytes, 1);
+        let items = Items::on_heap(layout.pages * layout.page_bytes).with_chunks(layout.chunks());
+        let lines = Table::lines_for((memory_bytes / mean_item_bytes) as u64, LOAD_PERCENT);
+        let index_pages = (Table::slots_for(lines) * 8).div_ceil(layout.page_bytes);
+        let pool = PagePool::new(layout, index_pages);
+        let table = Table::new(Arc::new(items.clone()), 0, lines);
+        let (events, consumer) = ring(EVENT_RING_RECORDS);
+        let (_, commands) = ring(1);
+        let grace = Grace::new(1);
+        let member = grace.member(0);
+        member.online();
+        let counters = Arc::new(OwnerCounters::default());
+        let owner = Owner::new(OwnerConfig {
+            index: 0,
+            shards: Shards::new(vec![table], items.clone(), KeyHash::new(1), None),
+            slab: Slab::new(items, Arc::clone(&pool)),
+            member,
+            events: Events::new(events, layout),
+            commands,
+            counters: Arc::clone(&counters),
+            value_bytes_max: 2 << 20,
+        });
+        Lone { owner, pool, events: consumer, counters, now: Now { ns: 1_000_000_000, unix_s: 1 } }
+    }
+
+    fn tick(&mut self) -> bool {
+        self.now.ns += 10_000_000;
+        self.owner.member().quiescent();
+        let has_more = self.owner.tick(self.now);
+        self.events.drain(usize::MAX, |_| {});
+        has_more
+    }
+
+    fn set(&mut self, key: u64, value: &[u8]) {
+        self.join(key, value, Mode::Set);
+    }
+
+    /// Stores a value, waiting a tick where memory is under grace.
+    fn join(&mut self, key: u64, value: &[u8], mode: Mode) {
+        let terms = StoreTerms {
+            mode,
+            key: &key.to_le_bytes(),
+            flags: 0,
+            expiry: Expiry::Never,
+            compare_cas: None,
+            new_cas: None,
+            invalidate: false,
+            value,
+        };
+        for _ in 0..100 {
+            match self.owner.store_terms(&terms, self.now) {
+                Ok((outcome, _)) => return assert_eq!(outcome, Outcome::Stored),
+                Err(Wait::ForGrace) => drop(self.tick()),
+                Err(Wait::Never(error)) => panic!("a store of {} bytes failed: {error:?}", value.len()),
+            }
+        }
+        panic!("a store of {} bytes waits for ever", value.len());
+    }
+
+    fn value_of(&self, key: u64) -> Option<Vec<u8>> {
+        let key = key.to_le_bytes();
+        let found = self.owner.find(self.owner.shards().hash(&key), &key, self.now);
+        found.map(|(_, item)| item.value().pieces().collect::<Vec<_>>().concat())
+    }
+}
+
+#[test]
+fn a_table_that_was_sized_for_larger_items_grows() {
+    let mut lone = Lone::new(64 << 20, 4096);
+    let slots_before = lone.owner.shard().table.capacity();
+    let (count, value) = (100_000u64, [7; 40]);
+    for key in 0..count {
+        lone.set(key, &value);
+        if key % 8 == 0 {
+            lone.tick();
+        }
+    }
+    while lone.tick() {}
+    let slots = lone.owner.shard().table.capacity();
+    assert!(slots > 4 * slots_before && slots * 85 > count * 100, "{slots_before} -> {slots}");
+    let kept = (0..count).filter(|&key| lone.value_of(key).is_some()).count() as u64;
+    let crowded = lone.counters.evicted_by_crowding.get();
+    assert_eq!(kept + crowded + lone.counters.evicted_by_pressure.get(), count);
+    assert!(crowded < count / 100, "{crowded} evicted because a line was crowded");
+    // The old arrays' pages are slab pages again.
+    let index_pages = lone.pool.layout().pages - lone.pool.slab_pages();
+    assert!(index_pages * lone.pool.layout().page_bytes < (slots as usize * 8) * 3 / 2 + (2 << 20));
+    assert_eq!(lone.counters.table_doublings.get(), (slots / slots_before).ilog2() as u64);
+}
+
+/// The mix of sizes shifts, each phase several times the memory: no store fails, and the new size gets the memory.
+#[test]
+fn memory_follows_the_mix_of_sizes() {
+    let memory_bytes = 32 << 20;
+    let mut lone = Lone::new(memory_bytes, 128);
+    let mut key = 0;
+    for value_bytes in [64, 4 << 10, 48 << 10, 200, 512 << 10, 1500] {
+        let value = vec![value_bytes as u8; value_bytes];
+        let stores = 3 * memory_bytes / (value_bytes + 64);
+        // A tick stores no more than a few datagrams carry.
+        let mut carried = 0;
+        for _ in 0..stores {
+            key += 1;
+            lone.set(key, &value);
+            carried += value_bytes + 64;
+            while carried >= 64 << 10 {
+                lone.tick();
+                carried -= 64 << 10;
+            }
+        }
+        let slab_bytes = lone.pool.slab_pages() * lone.pool.layout().page_bytes;
+        let live = lone.counters.item_bytes.get() as usize;
+        assert!(live * 100 > slab_bytes * 80, "{value_bytes}: {live} of {slab_bytes} bytes are items");
+        // A tenth of what fits, as far as seconds tell old from new.
+        let count = (memory_bytes / value_bytes / 10).min(50) as u64;
+        let newest = (key - count..key).filter(|&key| lone.value_of(key).is_some()).count() as u64;
+        assert!(newest * 10 >= count * 8, "{value_bytes}: {newest} of the newest {count} are there");
+    }
+    assert!(lone.counters.pages_moved.get() > 0);
+}
+
+/// Every size in turn, so that most classes have hardly anything: rare sizes keep their items.
+#[test]
+fn a_rare_size_is_not_the_movers_prey() {
+    let mut lone = Lone::new(16 << 20, 128);
+    let rare: Vec<u64> = (0..20).collect();
+    for &key in &rare {
+        lone.set(key, &vec![1; 1000 + 500 * key as usize]);
+    }
+    for key in 1000..400_000 {
+        lone.set(key, &[2; 100]);
+        if key % 16 == 0 {
+            lone.tick();
+            // Somebody reads the rare ones, so that pressure has no reason to take them.
+            for key in &rare {
+                let key = key.to_le_bytes();
+                let found = lone.owner.find(lone.owner.shards().hash(&key), &key, lone.now);
+                found.inspect(|(_, item)| item.note_access(lone.now.s()));
+            }
+        }
+    }
+    let evicted = lone.counters.evicted_by_pressure.get();
+    assert!(evicted > 100_000, "{evicted}");
+    let kept = rare.iter().filter(|&&key| lone.value_of(key).is_some()).count();
+    assert!(kept >= 15, "{kept} of 20 rare items are left");
+}
+
+/// Long values beside short ones: read back whole, replaced, joined, deleted; all memory comes back.
+#[test]
+fn long_values_are_kept_in_chunks() {
+    let mut lone = Lone::new(64 << 20, 4096);
+    let value = |key: u64| -> Vec<u8> {
+        let bytes = (key * 7919) % (1 << 20);
+        (0..bytes).map(|i| ((i * key) >> 3) as u8).collect()
+    };
+    for round in 0..3 {
+        for key in 1..40 {
+            lone.set(key, &value(key + round));
+            lone.set(1000 + key, &[1; 50]);
+            lone.tick();
+        }
+        for key in 1..40 {
+            assert_eq!(lone.value_of(key), Some(value(key + round)), "key {key}, round {round}");
+        }
+    }
+    let before = lone.value_of(1).unwrap();
+    for piece in 0..10u8 {
+        lone.join(1, &[piece; 60_000], Mode::Append);
+        lone.join(1, &[piece; 5], Mode::Prepend);
+        lone.tick();
+    }
+    let joined = lone.value_of(1).unwrap();
+    assert_eq!(joined.len(), before.len() + 10 * 60_005);
+    assert_eq!(joined[50..][..before.len()], before);
+    assert!(joined.ends_with(&[9; 60_000]) && joined.starts_with(&[9, 9, 9, 9, 9, 8]));
+    for key in (1..40).chain(1001..1040) {
+        assert!(lone.owner.remove(lone.owner.shards().hash(&u64::to_le_bytes(key)), &key.to_le_bytes()));
+    }
+    while lone.tick() {}
+    lone.tick();
+    assert_eq!((lone.counters.used_bytes.get(), lone.counters.item_bytes.get()), (0, 0));
+    assert_eq!(lone.pool.free_pages(), lone.pool.slab_pages());
+}
