@@ -181,9 +181,50 @@ fn a_log_is_shown_and_compared() {
     assert!(std::fs::read(&png).unwrap().starts_with(b"\x89PNG"));
     let page = std::fs::read_to_string(&html).unwrap();
     assert!(page.contains("createElementNS") && !page.contains("http://") && !page.contains("https://"));
+    in_a_browser(&html);
     for file in [log, png, html] {
         std::fs::remove_file(file).unwrap();
     }
+}
+
+/// The report as a browser draws it: every plot has its axes and at least one curve, and on a phone nothing is wider than
+/// the screen.
+fn in_a_browser(html: &std::path::Path) {
+    let browsers = ["chromium", "chromium-browser", "google-chrome"];
+    let draw = |browser: &str| {
+        // The width is the last thing that the page's own script can tell; a probe behind it writes it down.
+        let probe =
+            "<script>document.title = document.documentElement.scrollWidth + ' of ' + innerWidth</script>";
+        let page = std::fs::read_to_string(html).unwrap() + probe;
+        let probed = html.with_extension("probed.html");
+        std::fs::write(&probed, page).unwrap();
+        let output = Command::new(browser)
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--window-size=390,1800"])
+            .args(["--virtual-time-budget=3000", "--dump-dom"])
+            .arg(format!("file://{}", probed.display()))
+            .output();
+        std::fs::remove_file(&probed).unwrap();
+        output.ok().filter(|output| output.status.success())
+    };
+    let Some(output) = browsers.iter().find_map(|browser| draw(browser)) else {
+        println!("SKIPPED a look at the report: no chromium here (apt-get install chromium)");
+        return;
+    };
+    let dom = String::from_utf8(output.stdout).unwrap();
+    for plot in ["Latency by percentile", "Latency over time: ", "Rate over time", "Loss over time"] {
+        let start = dom.find(&format!("aria-label=\"{plot}")).unwrap_or_else(|| panic!("no plot {plot}"));
+        let svg = &dom[start..start + dom[start..].find("</svg>").expect("a whole plot")];
+        assert!(svg.matches("<text").count() >= 4, "{plot} has axes");
+        assert!(
+            ["<path", "<rect", "<circle"].iter().any(|mark| svg.contains(mark)),
+            "{plot} shows something"
+        );
+    }
+    assert!(dom.contains("<td"), "the table is filled");
+    let title = dom.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next()).unwrap();
+    let (width, screen) = title.split_once(" of ").expect("the probe ran");
+    let (width, screen) = (width.parse::<u32>().unwrap(), screen.parse::<u32>().unwrap());
+    assert!(width <= screen, "{width} pixels on a screen of {screen}");
 }
 
 #[test]
