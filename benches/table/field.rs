@@ -131,9 +131,9 @@ impl View {
 }
 
 impl Shard {
-    /// Stores an item under a key of this shard; says whether another key had to go for it. At load 0.9 a few do, as in
-    /// the server.
-    pub fn insert(&mut self, number: u64, Lookup { key, hash }: Lookup<'_>) -> bool {
+    /// Stores an item under a key of this shard; gives the number of another key that had to go for it. At load 0.9 a
+    /// few do, as in the server.
+    pub fn insert(&mut self, number: u64, Lookup { key, hash }: Lookup<'_>) -> Option<u64> {
         let parts = Parts {
             key,
             value: [self.value[..].into(), Value::EMPTY],
@@ -150,7 +150,10 @@ impl Shard {
             Upsert::Inserted => {}
             Upsert::Replaced(gone) | Upsert::Evicted(gone) => self.slab.retire(gone),
         }
-        matches!(done, Upsert::Evicted(_))
+        match done {
+            Upsert::Evicted(gone) => Some(self.view.items.get(gone).cas()),
+            _ => None,
+        }
     }
 
     pub fn remove(&mut self, Lookup { key, hash }: Lookup<'_>) {
