@@ -25,30 +25,45 @@ struct Seen {
     unsettled: u64,
     /// Misses of keys that a crowded line has cost.
     evicted: u64,
+    /// Time from the first read to the last.
+    spent_s: f64,
 }
 
-/// Reads `reads` times; says whether no key was missed.
+impl Seen {
+    fn rate(&self) -> f64 {
+        self.reads as f64 / self.spent_s
+    }
+}
+
+/// Reads a tenth of `reads` times alone, then `reads` times beside the writer; says whether no key was missed.
 pub fn run(options: &Options, reads: u64) -> bool {
     let mut field = Field::new(options.size(1));
     let statics = options.items[0] / 2;
     let evicted = (0..statics).map(|_| AtomicBool::new(false)).collect();
     let progress = Progress { evicted, rounds: AtomicU64::new(0) };
-    let (stop, begun) = (AtomicBool::new(false), Instant::now());
+    let stop = AtomicBool::new(false);
     let reader_member = field.reader.take().expect("a new field has its reader");
     let shard = &mut field.shards[0];
     let view = std::sync::Arc::clone(&shard.view);
     let key_bytes = options.key_bytes[0];
+    let alone = read(&view, &reader_member, key_bytes, reads / 10, &progress, &stop);
+    stop.store(false, Ordering::Relaxed);
     let (replaced, seen) = std::thread::scope(|scope| {
         let reader = scope.spawn(|| read(&view, &reader_member, key_bytes, reads, &progress, &stop));
         let replaced = churn(shard, statics..options.items[0], key_bytes, &progress, &stop);
         (replaced, reader.join().expect("a reader that counts"))
     });
-    let spent_s = begun.elapsed().as_secs_f64();
+    let spent_s = seen.spent_s;
+    println!(
+        "the reader alone: {:.1} M/s; beside a full-speed writer {:.2} of that",
+        alone.rate() / 1e6,
+        seen.rate() / alone.rate()
+    );
     println!(
         "{} reads of {statics} static keys in {spent_s:.1} s ({:.1} M/s) against {replaced} replacements ({:.1} M/s): \
          {} false misses, {} unsettled, {} of keys that were evicted",
         seen.reads,
-        seen.reads as f64 / spent_s / 1e6,
+        seen.rate() / 1e6,
         replaced as f64 / spent_s / 1e6,
         seen.misses,
         seen.unsettled,
@@ -133,6 +148,7 @@ fn read(
         keys.chunks(key_bytes).map(|key| Lookup { key, hash: view.hash.hash(key) }).collect();
     let (mut seen, mut random) = (Seen::default(), Random::new(1));
     member.online();
+    let begun = Instant::now();
     while seen.reads < reads {
         let first = random.below(statics - BATCH as u64) as usize;
         let mut missed = Vec::new();
@@ -152,6 +168,7 @@ fn read(
             member.online();
         }
     }
+    seen.spent_s = begun.elapsed().as_secs_f64();
     member.offline();
     stop.store(true, Ordering::Relaxed);
     seen
