@@ -126,11 +126,6 @@ impl Slab {
         Some(Allocation { at: slots.item(&self.layout, page, index), slot_bytes: slots.slot_bytes })
     }
 
-    /// Whether [`Slab::allocate`] would succeed for `bytes` bytes without the pool.
-    pub fn has_free_slot(&self, bytes: usize) -> bool {
-        self.partial[Class::of(bytes).index()] != NO_PAGE
-    }
-
     /// Frees a slot at once: it was never published, or its grace is over.
     pub fn release(&mut self, at: ItemRef) {
         let page = self.layout.page_of(at);

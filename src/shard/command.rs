@@ -21,11 +21,6 @@ impl Owner {
         }
     }
 
-    /// Commands that wait.
-    pub fn commands_waiting(&self) -> usize {
-        self.commands.waiting()
-    }
-
     fn obey_one(&mut self, Command { item, hash, verdict }: Command, now: Now) {
         let counters = self.counters.clone();
         let done = match verdict {

@@ -122,13 +122,7 @@ impl Core {
                 return None;
             }
         };
-        self.counters.cmd_get.add(1);
-        if hit {
-            self.counters.get_hits.add(1);
-        } else {
-            self.counters.get_misses.add(1);
-            read.answer_miss(reply);
-        }
+        self.conclude_read(&read, hit, reply);
         Some(Place::Done)
     }
 

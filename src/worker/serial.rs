@@ -319,6 +319,12 @@ impl Core {
             Found::Miss => false,
             Found::Unsettled => return self.write(command, part, read.key, request, reply),
         };
+        self.conclude_read(read, hit, reply);
+        Place::Done
+    }
+
+    /// Counts a read, and answers it if it was a miss.
+    pub(super) fn conclude_read(&self, read: &Read<'_>, hit: bool, reply: &mut Reply<'_>) {
         self.counters.cmd_get.add(1);
         if hit {
             self.counters.get_hits.add(1);
@@ -326,7 +332,6 @@ impl Core {
             self.counters.get_misses.add(1);
             read.answer_miss(reply);
         }
-        Place::Done
     }
 
     /// A part that only the owner of its key may execute.
