@@ -139,7 +139,9 @@ fn meta_flags(random: &mut Random, letters: &str) -> String {
             'C' => pick(random, &["{cas}", "{cas}", "1", "x"]),
             // Too long a one is refused before anything happens; memcached finds out behind a vivify.
             'O' => pick(random, &["1", "abc", "", "0123456789012345678901234567890"]),
-            'T' | 'N' | 'R' => pick(random, &["0", "30", "100", "-1", "x", ""]),
+            'T' | 'N' => pick(random, &["0", "30", "100", "-1", "x", ""]),
+            // Far from every time to live: two servers' seconds do not begin together.
+            'R' => pick(random, &["0", "60", "1000", "-1", "x", ""]),
             'F' => pick(random, &["0", "7", "4294967295"]),
             'M' => pick(random, &["S", "E", "A", "P", "R", "I", "D", "+", "-", "X"]),
             'J' | 'D' => pick(random, &["0", "1", "18446744073709551615", "x"]),
