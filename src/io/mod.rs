@@ -60,6 +60,15 @@ pub trait Port {
     /// The bytes of a datagram of the last turn.
     fn bytes(&self, datagram: &Datagram) -> &[u8];
 
+    /// Ends the wait of another worker, not later than in the next turn of this port.
+    ///
+    /// # Errors
+    /// As [`Port::turn`].
+    fn wake(&mut self, other: &Waker) -> std::io::Result<()> {
+        other.wake();
+        Ok(())
+    }
+
     /// Something that ends a turn's wait from another thread.
     fn waker(&self) -> Waker;
 }

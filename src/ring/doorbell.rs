@@ -4,35 +4,35 @@
 //! The producer pushes, fences, and looks whether the consumer sleeps. One of the two sees the other.
 //!
 //! ```text
-//! consumer   sleeping = true ─ fence ─ rings empty? ─ block            producer   push ─ fence ─ sleeping? ─ ring
+//! consumer   sleeping = true ─ fence ─ rings empty? ─ block        producer   push ─ fence ─ sleeping? ─ ring, or later
 //! ```
+//! What ringing is, is not known here: an eventfd, a message from ring to ring.
 
-use crate::sync::{Arc, AtomicBool, Ordering, fence};
-use std::sync::OnceLock;
+use crate::sync::{AtomicBool, Ordering, fence};
 
-/// Rings at most once per sleep.
+/// Whether a consumer has to be woken.
+#[derive(Debug)]
 pub struct Doorbell {
     sleeping: AtomicBool,
-    ring: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Default for Doorbell {
+    fn default() -> Doorbell {
+        Doorbell::new()
+    }
 }
 
 impl Doorbell {
-    /// A bell that is not connected yet.
-    pub fn new() -> Arc<Doorbell> {
-        Arc::new(Doorbell { sleeping: AtomicBool::new(false), ring: OnceLock::new() })
-    }
-
-    /// What ringing does: an eventfd, a condition variable, nothing.
-    pub fn connect(&self, ring: Box<dyn Fn() + Send + Sync>) {
-        // A second connection would be a second owner of the thread; the first stays.
-        let _ = self.ring.set(ring);
+    /// The bell of a consumer that is awake.
+    pub fn new() -> Doorbell {
+        Doorbell { sleeping: AtomicBool::new(false) }
     }
 
     /// The consumer is about to block; it looks at its rings once more after this.
     pub fn will_sleep(&self) {
         // Relaxed: the fence orders it before the look at the rings.
         self.sleeping.store(true, Ordering::Relaxed);
-        // SeqCst: Dekker with the fence in `after_push`.
+        // SeqCst: Dekker with the fence in `must_ring`.
         fence(Ordering::SeqCst);
     }
 
@@ -42,24 +42,15 @@ impl Doorbell {
         self.sleeping.store(false, Ordering::Relaxed);
     }
 
-    /// The producer has pushed.
+    /// The producer has pushed: whether it must wake the consumer, now or when its own tick ends.
     #[inline]
-    pub fn after_push(&self) {
+    #[must_use]
+    pub fn must_ring(&self) -> bool {
         // SeqCst: Dekker with the fence in `will_sleep`: the push is visible, or the sleeper is.
         if !cfg!(sherwood_mutant = "no_fence") {
             fence(Ordering::SeqCst);
         }
         // Relaxed: ordered by the fence.
-        if self.sleeping.load(Ordering::Relaxed)
-            && let Some(ring) = self.ring.get()
-        {
-            ring();
-        }
-    }
-}
-
-impl std::fmt::Debug for Doorbell {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Doorbell").field("sleeping", &self.sleeping).finish_non_exhaustive()
+        self.sleeping.load(Ordering::Relaxed)
     }
 }

@@ -10,7 +10,7 @@ use crate::io::uring::UringPort;
 use crate::io::{Port, Waker};
 use crate::memory::Slab;
 use crate::memory::grace::Grace;
-use crate::ring::{Doorbell, MeshEnd, mesh, ring};
+use crate::ring::{MeshEnd, mesh, ring};
 use crate::server::figures::Figures;
 use crate::server::histlog::{self, HistLog};
 use crate::server::map::{self, Memory};
@@ -24,7 +24,7 @@ use crate::sync::{Arc, AtomicBool, Ordering};
 use crate::worker::hits::Hits;
 use crate::worker::parcel::Parcel;
 use crate::worker::watch::Watch;
-use crate::worker::{Aside, Teller, Worker, WorkerConfig};
+use crate::worker::{Aside, Bells, Teller, Worker, WorkerConfig};
 use numa::{Plan, RegionReport};
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -49,7 +49,7 @@ struct Seat {
     cpu: usize,
     owner: OwnerConfig,
     mesh: MeshEnd<Box<Parcel>>,
-    doorbells: Vec<Arc<Doorbell>>,
+    bells: Bells,
     hits: Hits,
     aside: Option<Aside>,
     counters: Arc<WorkerCounters>,
@@ -126,7 +126,7 @@ impl Server {
             teller: Arc::new(move |what, shards| told.stats(what, shards)),
             stop: Arc::clone(&stop),
         };
-        let doorbells: Vec<_> = (0..count).map(|_| Doorbell::new()).collect();
+        let bells = Bells::for_workers(count);
         let ends = mesh(count, SMALL_PARCELS + LARGE_PARCELS);
 
         let (policy_cpu, mut aside, mut thread_round) = match plan.policy {
@@ -145,8 +145,8 @@ impl Server {
             histlog: None,
             plan,
         };
-        let parts = sockets.into_iter().zip(owners).zip(ends).zip(hits);
-        for (index, (((socket, owner), mesh), hits)) in parts.enumerate() {
+        let parts = sockets.into_iter().zip(owners).zip(ends).zip(hits).zip(bells);
+        for (index, ((((socket, owner), mesh), hits), bells)) in parts.enumerate() {
             let memory = match io {
                 "uring" => Some(map::receive_buffers(&server.plan, config.huge).map_err(|e| e.to_string())?),
                 _ => None,
@@ -156,7 +156,7 @@ impl Server {
                 cpu: server.plan.workers[index].cpu.index,
                 owner,
                 mesh,
-                doorbells: doorbells.clone(),
+                bells,
                 hits,
                 aside: if index + 1 == count { aside.take() } else { None },
                 counters: Arc::clone(&figures.workers[index]),
@@ -300,7 +300,7 @@ fn run_worker<P: Port>(port: P, seat: Seat, common: Common, ready: &Ready) -> st
         port,
         owner,
         mesh: seat.mesh,
-        doorbells: seat.doorbells,
+        bells: seat.bells,
         hits: seat.hits,
         aside: seat.aside,
         clock,

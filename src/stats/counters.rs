@@ -143,6 +143,8 @@ counters! {
         gso_fallbacks,
         /// Datagrams that the kernel dropped before we read them.
         receive_drops,
+        /// Workers woken from their sleep because there was mail for them.
+        workers_woken,
         /// Times that no receive buffer was free.
         receive_buffers_empty,
         /// Datagrams too short for a frame and one byte.

@@ -11,6 +11,7 @@
 pub mod access;
 mod admission;
 pub mod batch;
+pub mod bells;
 pub mod cookie;
 pub mod hits;
 mod operations;
@@ -21,11 +22,12 @@ pub mod serial;
 pub mod watch;
 
 pub use access::Access;
+pub use bells::Bells;
 
 use crate::clock::{Clock, Now};
 use crate::config::limits::IDLE_WAIT_MS;
 use crate::io::{Inbox, Outbox, Patience, Port};
-use crate::ring::{Doorbell, MeshEnd};
+use crate::ring::MeshEnd;
 use crate::shard::{Owner, Shards};
 use crate::stats::counters::WorkerCounters;
 use crate::sync::{Arc, AtomicBool, Ordering};
@@ -62,8 +64,8 @@ pub struct WorkerConfig<P> {
     pub owner: Owner,
     /// Its ends of the mesh; its index is the worker's.
     pub mesh: MeshEnd<Box<Parcel>>,
-    /// Everybody's doorbells, by worker.
-    pub doorbells: Vec<Arc<Doorbell>>,
+    /// Everybody's bells.
+    pub bells: Bells,
     /// To the policy.
     pub hits: Hits,
     /// What else runs on its core.
@@ -101,7 +103,7 @@ pub(crate) struct Core {
     pub(crate) owner: Owner,
     pub(crate) shards: Arc<Shards>,
     pub(crate) mesh: MeshEnd<Box<Parcel>>,
-    pub(crate) doorbells: Vec<Arc<Doorbell>>,
+    pub(crate) bells: Bells,
     pub(crate) parcels: Parcels,
     pub(crate) hits: Hits,
     pub(crate) counters: Arc<WorkerCounters>,
@@ -120,8 +122,7 @@ impl<P: Port> Worker<P> {
     /// A worker that has not ticked yet.
     pub fn new(config: WorkerConfig<P>) -> Worker<P> {
         let workers = config.mesh.workers();
-        let waker = config.port.waker();
-        config.doorbells[config.mesh.index()].connect(Box::new(move || waker.wake()));
+        config.bells.connect(config.port.waker());
         config.owner.member().online();
         Worker {
             port: config.port,
@@ -132,7 +133,7 @@ impl<P: Port> Worker<P> {
                 owner: config.owner,
                 parcels: Parcels::for_workers(workers),
                 mesh: config.mesh,
-                doorbells: config.doorbells,
+                bells: config.bells,
                 hits: config.hits,
                 counters: config.counters,
                 watch: config.watch,
@@ -209,16 +210,16 @@ impl<P: Port> Worker<P> {
 
     /// Sends the outbox and fills the inbox; a worker that blocks says so to all who may need it.
     fn turn(&mut self, patience: Patience) -> std::io::Result<()> {
+        self.core.bells.ring_due(&mut self.port, &self.core.counters)?;
         if patience == Patience::None {
             return self.port.turn(&mut self.outbox, &mut self.inbox, patience, &self.core.counters);
         }
-        let bell = &self.core.doorbells[self.core.mesh.index()];
         self.core.owner.member().offline();
-        bell.will_sleep();
+        self.core.bells.will_sleep();
         // Mail that came before the bell was set would not ring.
         let patience = if self.core.mesh.has_mail() { Patience::None } else { patience };
         let turned = self.port.turn(&mut self.outbox, &mut self.inbox, patience, &self.core.counters);
-        bell.awake();
+        self.core.bells.awake();
         self.core.owner.member().online();
         turned
     }

@@ -147,7 +147,7 @@ impl Core {
                 (parcel.position, parcel.waits_since_ns, parcel.asked_ns) = (position, 0, now.ns);
                 self.counters.forwarded.add(1);
                 self.mesh.ask(owner, parcel).expect("the ring holds all parcels of a worker");
-                self.doorbells[owner].after_push();
+                self.bells.after_push(owner);
             }
         }
     }
@@ -176,7 +176,7 @@ impl Core {
         (parcel.position, parcel.waits_since_ns) = (position, 0);
         self.counters.executed_for_others.add(1);
         self.mesh.answer(from, parcel).expect("the ring holds all parcels of a worker");
-        self.doorbells[from].after_push();
+        self.bells.after_push(from);
     }
 
     fn refuse(&mut self, reply: &mut Reply<'_>) {

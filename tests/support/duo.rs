@@ -10,13 +10,13 @@ use sherwood::io::PeerAddr;
 use sherwood::io::sim::{Faults, SimPort, Wire};
 use sherwood::memory::grace::Grace;
 use sherwood::memory::{Items, Layout, Slab};
-use sherwood::ring::{Command, Consumer, Doorbell, Event, Hit, Producer, mesh, ring};
+use sherwood::ring::{Command, Consumer, Event, Hit, Producer, mesh, ring};
 use sherwood::shard::events::Events;
 use sherwood::shard::owner::OwnerConfig;
 use sherwood::shard::{Owner, Shards};
 use sherwood::worker::hits::Hits;
 use sherwood::worker::watch::Watch;
-use sherwood::worker::{Access, Poll, Worker, WorkerConfig};
+use sherwood::worker::{Access, Bells, Poll, Worker, WorkerConfig};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -44,9 +44,9 @@ impl Duo {
         let (shards, pool) =
             Shards::lay_out(Items::on_heap(BYTES), layout, (WORKERS, 1024), KeyHash::new(1), None);
         let grace = Grace::new(WORKERS);
-        let doorbells: Vec<_> = (0..WORKERS).map(|_| Doorbell::new()).collect();
         let (mut workers, mut wires, mut policy) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, mesh) in mesh(WORKERS, SMALL_PARCELS + LARGE_PARCELS).into_iter().enumerate() {
+        let ends = mesh(WORKERS, SMALL_PARCELS + LARGE_PARCELS).into_iter().zip(Bells::for_workers(WORKERS));
+        for (index, (mesh, bells)) in ends.enumerate() {
             let (events, events_end) = ring(EVENT_RING_RECORDS);
             let (commands_end, commands) = ring(COMMAND_RING_RECORDS);
             let (hits, hits_end) = ring(HIT_RING_RECORDS);
@@ -66,7 +66,7 @@ impl Duo {
                 port: SimPort::new(wires[index].clone()).unwrap(),
                 owner,
                 mesh,
-                doorbells: doorbells.clone(),
+                bells,
                 hits: Hits::new(hits),
                 aside: None,
                 clock: clock.clone(),

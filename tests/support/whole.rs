@@ -9,7 +9,7 @@ use sherwood::hash::KeyHash;
 use sherwood::io::sim::{Faults, SimPort, Wire};
 use sherwood::memory::grace::Grace;
 use sherwood::memory::{Items, Layout, Slab};
-use sherwood::ring::{Doorbell, mesh, ring};
+use sherwood::ring::{mesh, ring};
 use sherwood::server::policy::{OwnerEnds, cooperative, round};
 use sherwood::shard::events::Events;
 use sherwood::shard::owner::OwnerConfig;
@@ -18,7 +18,7 @@ use sherwood::stats::counters::OwnerCounters;
 use sherwood::table::Table;
 use sherwood::worker::hits::Hits;
 use sherwood::worker::watch::Watch;
-use sherwood::worker::{Worker, WorkerConfig};
+use sherwood::worker::{Bells, Worker, WorkerConfig};
 use std::sync::Arc;
 
 /// How large it is.
@@ -53,7 +53,6 @@ impl Whole {
         let (shards, pool) = drawn.expect("a seed");
         let items = shards.items().clone();
         let grace = Grace::new(count);
-        let doorbells: Vec<_> = (0..count).map(|_| Doorbell::new()).collect();
         let (mut ends, mut hit_ends, mut seats) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..count {
             let (events, events_end) = ring(limits::EVENT_RING_RECORDS);
@@ -78,14 +77,19 @@ impl Whole {
         let wires: Vec<_> = (0..count).map(|i| Wire::new(seed << 8 | i as u64, faults)).collect();
         let owners = seats.iter().map(|(owner, _)| Arc::clone(&owner.counters)).collect();
         let parcels = limits::SMALL_PARCELS + limits::LARGE_PARCELS;
-        let parts = seats.into_iter().zip(mesh(count, parcels)).zip(&wires).enumerate();
-        let workers = parts.map(|(index, (((owner, hits), mesh), wire))| {
+        let parts = seats
+            .into_iter()
+            .zip(mesh(count, parcels))
+            .zip(Bells::for_workers(count))
+            .zip(&wires)
+            .enumerate();
+        let workers = parts.map(|(index, ((((owner, hits), mesh), bells), wire))| {
             let owner = Owner::new(owner);
             Worker::new(WorkerConfig {
                 port: SimPort::new(wire.clone()).unwrap(),
                 owner,
                 mesh,
-                doorbells: doorbells.clone(),
+                bells,
                 hits,
                 aside: if index + 1 == count { aside.take() } else { None },
                 clock: clock.clone(),

@@ -1,9 +1,9 @@
 //! The io_uring port: one ring per worker, made on the worker's own thread.
 //!
 //! ```text
-//! submit: returned buffers · sends (their completions are skipped unless they fail) · receive, if it stopped
+//! submit: returned buffers · messages to neighbours that sleep · sends (their completions are skipped unless they fail) · receive, if it stopped
 //!    │ io_uring_enter, once a turn
-//! complete: trains, each in a buffer of the ring · failed sends · the bell
+//! complete: trains, each in a buffer of the ring · failed sends · the bell, or a neighbour's message
 //! ```
 //! `SINGLE_ISSUER | DEFER_TASKRUN` (`io_uring_setup(2)`, Linux 6.1): completions are made in our own `enter`, not in an
 //! interrupt of our loop; `TASKRUN_FLAG` tells without a system call whether there are any. Sends carry `MSG_DONTWAIT`,
@@ -20,11 +20,11 @@ use crate::io::socket::headers::Envelopes;
 use crate::io::{Datagram, Inbox, Outbox, Patience, Port, Waker};
 use crate::stats::counters::WorkerCounters;
 use buffers::Buffers;
-use io_uring::types::{Fixed, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 use receive::Receiver;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Registered files: the socket and the bell.
 const SOCKET: Fixed = Fixed(0);
@@ -34,6 +34,10 @@ const BELL: Fixed = Fixed(1);
 const KIND_RECEIVE: u64 = 1 << 32;
 const KIND_SEND: u64 = 2 << 32;
 const KIND_BELL: u64 = 3 << 32;
+/// A message to a neighbour that failed; the lower half says to which.
+const KIND_CALL: u64 = 4 << 32;
+/// A message from a neighbour.
+const KIND_CALLED: u64 = 5 << 32;
 
 const SUBMISSIONS: u32 = 1024;
 const COMPLETIONS: u32 = 4096;
@@ -46,6 +50,8 @@ pub struct UringPort {
     envelopes: Envelopes,
     waker: Waker,
     bell_armed: bool,
+    /// Workers that were sent a message; as many as there are workers at most.
+    neighbours: Vec<Waker>,
     /// Datagrams that one message may carry: 1 where the socket cannot segment.
     segments_max: usize,
     /// The socket's last word on dropped datagrams.
@@ -64,7 +70,8 @@ impl UringPort {
     /// io_uring is not there, not allowed, or lacks what we need.
     pub fn new(socket: Socket, memory: numa::Region) -> io::Result<UringPort> {
         let ring: IoUring = Self::build_ring()?;
-        let waker = Waker::new()?;
+        // SAFETY: the ring is open while it is borrowed, which ends with this call.
+        let waker = Waker::with_ring(unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) })?;
         ring.submitter().register_files(&[socket.fd.as_raw_fd(), waker.raw_fd()])?;
         // Spares a look-up per enter; kernels before 5.18 do without.
         let _ = ring.submitter().register_ring_fd();
@@ -76,6 +83,7 @@ impl UringPort {
             envelopes: Envelopes::new(),
             waker,
             bell_armed: false,
+            neighbours: Vec::new(),
             segments_max: if socket.granted.gso { TRAIN_SEGMENTS_MAX } else { 1 },
             drops: 0,
             _socket: socket,
@@ -189,6 +197,8 @@ impl UringPort {
             match entry.user_data() & !0xffff_ffff {
                 KIND_RECEIVE => self.received(entry.result(), entry.flags(), inbox, counters),
                 KIND_SEND => self.send_failed(entry.user_data() as u32, entry.result(), counters),
+                KIND_CALL => self.call_failed(entry.user_data() as u32, entry.result()),
+                KIND_CALLED => {}
                 _ => {
                     self.bell_armed = io_uring::cqueue::more(entry.flags());
                     self.waker.drain();
@@ -199,6 +209,13 @@ impl UringPort {
 
     fn next_completion(&mut self) -> Option<io_uring::cqueue::Entry> {
         self.ring.completion().next()
+    }
+
+    /// A kernel before 5.18, or a neighbour whose completion queue is full: its bell is louder.
+    fn call_failed(&self, neighbour: u32, result: i32) {
+        if result < 0 {
+            self.neighbours[neighbour as usize].wake();
+        }
     }
 
     fn send_failed(&mut self, datagrams: u32, result: i32, counters: &WorkerCounters) {
@@ -264,7 +281,131 @@ impl Port for UringPort {
         &buffer[datagram.start as usize..][..datagram.length as usize]
     }
 
+    fn wake(&mut self, other: &Waker) -> io::Result<()> {
+        let Some(ring) = other.ring_fd() else {
+            other.wake();
+            return Ok(());
+        };
+        let known = self.neighbours.iter().position(|known| known.is(other));
+        let neighbour = known.unwrap_or_else(|| {
+            self.neighbours.push(other.clone());
+            self.neighbours.len() - 1
+        });
+        let call = opcode::MsgRingData::new(Fd(ring), 0, KIND_CALLED, None)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(KIND_CALL | neighbour as u64);
+        self.push(call)
+    }
+
     fn waker(&self) -> Waker {
         self.waker.clone()
+    }
+}
+
+impl Drop for UringPort {
+    fn drop(&mut self) {
+        // Neighbours may keep the ring open through the waker. Nothing of it may refer to our buffers any more; an error
+        // means that nothing did.
+        let _ = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
+        let _ = self.ring.submitter().unregister_buf_ring(Buffers::GROUP);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::socket::{SocketConfig, bind_group};
+    use numa::{Huge, Region, RegionRequest};
+    use std::os::fd::AsFd;
+    use std::time::{Duration, Instant};
+
+    /// Longer than any machine is busy: only a wake that was lost waits for it.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn port() -> UringPort {
+        let config = SocketConfig {
+            receive_buffer_bytes: 1 << 16,
+            send_buffer_bytes: 1 << 16,
+            gro: false,
+            steering: false,
+        };
+        let socket = bind_group("127.0.0.1:0".parse().unwrap(), 1, config).unwrap().remove(0);
+        let request = RegionRequest {
+            name: "test",
+            bytes: UringPort::MEMORY_BYTES,
+            node: None,
+            huge: Huge::Off,
+            mlock: false,
+        };
+        UringPort::new(socket, Region::map(&request).unwrap()).unwrap()
+    }
+
+    /// A turn that waits until it is woken; says how long that was.
+    fn sleep(port: &mut UringPort) -> Duration {
+        let began = Instant::now();
+        let counters = WorkerCounters::default();
+        let (mut outbox, mut inbox) = (Outbox::default(), Inbox::default());
+        port.turn(&mut outbox, &mut inbox, Patience::Until(PATIENCE), &counters).unwrap();
+        began.elapsed()
+    }
+
+    /// A turn of a port that has nothing to wait for.
+    fn turn(port: &mut UringPort) {
+        let counters = WorkerCounters::default();
+        port.turn(&mut Outbox::default(), &mut Inbox::default(), Patience::None, &counters).unwrap();
+    }
+
+    #[test]
+    fn a_neighbour_wakes_by_a_message_and_spares_the_bell() {
+        if let Err(error) = UringPort::probe() {
+            return println!("SKIPPED: no io_uring: {error}");
+        }
+        let mut sleeper = port();
+        let waker = sleeper.waker();
+        let neighbour = std::thread::spawn(move || {
+            let mut port = port();
+            port.wake(&waker).unwrap();
+            turn(&mut port);
+            port.neighbours.len()
+        });
+        assert!(sleep(&mut sleeper) < PATIENCE);
+        assert_eq!(neighbour.join().unwrap(), 1);
+        assert!(!sleeper.waker.is_ringing());
+    }
+
+    #[test]
+    fn where_a_message_cannot_go_the_bell_rings() {
+        if let Err(error) = UringPort::probe() {
+            return println!("SKIPPED: no io_uring: {error}");
+        }
+        let mut sleeper = port();
+        let no_ring = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let waker = sleeper.waker().with_other_ring(no_ring.as_fd());
+        let neighbour = std::thread::spawn(move || {
+            let mut port = port();
+            port.wake(&waker).unwrap();
+            // The failure is known in the turn that sends, or in the one behind it.
+            turn(&mut port);
+            turn(&mut port);
+        });
+        assert!(sleep(&mut sleeper) < PATIENCE);
+        neighbour.join().unwrap();
+    }
+
+    #[test]
+    fn a_port_that_is_gone_may_still_be_called() {
+        if let Err(error) = UringPort::probe() {
+            return println!("SKIPPED: no io_uring: {error}");
+        }
+        let gone = std::thread::spawn(|| {
+            let mut port = port();
+            turn(&mut port);
+            port.waker()
+        });
+        let mut port = port();
+        port.wake(&gone.join().unwrap()).unwrap();
+        turn(&mut port);
+        turn(&mut port);
     }
 }
