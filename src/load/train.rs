@@ -48,7 +48,7 @@ impl Trains {
         if !coalesced || length * 2 > DATAGRAM_BYTES_MAX {
             return send(track, datagram, length);
         }
-        let place = (track * 31 + length) % TRAINS;
+        let place = Self::place(track, length);
         let train = &mut self.open[place];
         let full = train.bytes.len() + length > DATAGRAM_BYTES_MAX
             || train.bytes.len() >= length * TRAIN_SEGMENTS_MAX;
@@ -62,6 +62,12 @@ impl Trains {
         train.track = track;
         train.segment_bytes = length;
         train.bytes.extend_from_slice(datagram);
+    }
+
+    /// Fibonacci hashing (Knuth, TAOCP 3, 6.4): lengths are often powers of two, which a remainder would bring together.
+    #[inline]
+    fn place(track: usize, length: usize) -> usize {
+        ((track * 31 + length) as u32).wrapping_mul(0x9e37_79b1) as usize >> (32 - TRAINS.ilog2())
     }
 
     /// Sends everything that waits.
@@ -79,6 +85,17 @@ impl Trains {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn padded_lengths_do_not_push_each_other_out() {
+        let mut trains = Trains::default();
+        let mut sends = 0;
+        for length in [64, 128, 256, 512, 1024, 1400].repeat(20) {
+            trains.push(0, &vec![0; length], true, &mut |_, _, _| sends += 1);
+        }
+        trains.flush(&mut |_, _, _| sends += 1);
+        assert_eq!(sends, 6);
+    }
 
     proptest! {
         /// Whatever goes in comes out once, in order within its lane and length, in trains the kernel takes.
