@@ -9,6 +9,7 @@ use crate::load::plan::{Plan, Stage};
 use crate::load::report::Report;
 use crate::load::run::{Context, Measured, Merged, run as run_stage};
 use crate::load::search::{Objective, search};
+use crate::load::tally::Tally;
 use crate::load::workload::Command;
 use crate::stats::histogram::IntervalLog;
 use crate::sync::Ordering;
@@ -19,6 +20,9 @@ use std::io::{BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+/// A fill that nobody has answered for so long is given up, in nanoseconds.
+const SILENCE_MAX_NS: u64 = 5_000_000_000;
+
 /// Runs the subcommand.
 ///
 /// # Errors
@@ -28,7 +32,7 @@ pub fn run(args: &Args) -> Outcome {
     let context = Context::new(&run.plan);
     end_on_interrupt(&context)?;
     if args.fill {
-        run.fill = Some(fill(&run.plan, &context)?);
+        run.fill = Some(fill(&run.plan, &context, &args.target)?);
     }
     run.open_log(&context)?;
     match &args.search {
@@ -141,12 +145,7 @@ impl Run<'_> {
                 .into());
         }
         if tally.answered() == 0 && tally.sent() > 0 {
-            let what = match tally.events.unreachable {
-                0 => "is a server listening there on UDP?",
-                _ => "its machine says that nobody listens on that UDP port;",
-            };
-            let targets = self.args.target.join(", ");
-            return Err(format!("no reply at all from {targets}: {what} memcached needs -U PORT").into());
+            return Err(no_reply(&self.args.target, tally).into());
         }
         if tally.events.wrong > 0 {
             return Err(
@@ -203,8 +202,34 @@ fn end_on_interrupt(context: &Context) -> std::io::Result<()> {
     Ok(())
 }
 
-fn fill(plan: &Plan, context: &Context) -> Result<Measured, String> {
-    let filled = run_stage(plan, context, Stage::Fill, &mut |_| {})?;
+fn no_reply(targets: &[String], tally: &Tally) -> String {
+    let what = match tally.events.unreachable {
+        0 => "is a server listening there on UDP?",
+        _ => "its machine says that nobody listens on that UDP port;",
+    };
+    format!("no reply at all from {}: {what} memcached needs -U PORT", targets.join(", "))
+}
+
+/// Fills the cache; gives up on servers that answer nothing at all for [`SILENCE_MAX_NS`].
+fn fill(plan: &Plan, context: &Context, targets: &[String]) -> Result<Measured, String> {
+    let shown = std::io::stderr().is_terminal();
+    let begin_ns = context.clock.now().ns;
+    let filled = run_stage(plan, context, Stage::Fill, &mut |merged| {
+        let answered = merged.tally.answered();
+        if answered == 0 && merged.end_ns.saturating_sub(begin_ns) > SILENCE_MAX_NS {
+            // Relaxed: a wish that publishes nothing.
+            context.stop.store(true, Ordering::Relaxed);
+        }
+        if shown {
+            eprint!("\r\x1b[Kfill: {answered} of {} keys", plan.keys.keys());
+        }
+    })?;
+    if shown {
+        eprint!("\r\x1b[K");
+    }
+    if filled.tally.answered() == 0 && filled.tally.sent() > 0 {
+        return Err(no_reply(targets, &filled.tally));
+    }
     let counts = filled.tally.of(Command::Set);
     eprintln!(
         "fill: {} keys in {:.2} s, {} lost and sent again, {} errors, {} missing",

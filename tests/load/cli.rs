@@ -58,6 +58,17 @@ fn the_json_object_has_the_promised_keys() {
 }
 
 #[test]
+fn a_fill_that_nobody_answers_is_given_up() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let began = Instant::now();
+    let (output, _) = load(&silent.local_addr().unwrap().to_string(), "--fill --keys 100k --window 8");
+    assert!(!output.status.success());
+    assert!(stderr(&output).contains("no reply at all from 127.0.0.1"), "{}", stderr(&output));
+    // All rounds would be hours.
+    assert!(began.elapsed() < Duration::from_secs(120));
+}
+
+#[test]
 fn a_wrong_value_ends_with_1() {
     let server = Server::start(Faults { flip: 50, ..Faults::default() });
     let (output, json) = load(&server.address.to_string(), "--fill --verify");
