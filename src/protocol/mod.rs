@@ -11,6 +11,7 @@ pub mod batch;
 pub mod error;
 pub mod frame;
 pub mod meta;
+mod plain;
 pub mod reply;
 pub mod request;
 pub mod text;

@@ -6,6 +6,7 @@
 use crate::config::limits::KEY_BYTES_MAX;
 use crate::protocol::error::Error;
 use crate::protocol::meta::{self, Meta};
+use crate::protocol::plain;
 use crate::protocol::text;
 use crate::protocol::token::{Tokens, is_key};
 
@@ -275,9 +276,9 @@ impl<'a> Iterator for Commands<'a> {
         if rest.is_empty() {
             return None;
         }
-        if let Some((get, bytes)) = text::plain_get(rest) {
+        if let Some((command, bytes)) = plain::command(rest, self.value_bytes_max) {
             self.at += bytes;
-            return Some(Ok(Command::Get(get)));
+            return Some(Ok(command));
         }
         let Some(end) = memchr::memchr(b'\n', rest) else {
             self.give_up();

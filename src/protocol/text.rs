@@ -1,9 +1,8 @@
 //! Classic text commands: one line, and a value behind it for the stores.
 
-use crate::config::limits::KEY_BYTES_MAX;
 use crate::protocol::error::Error;
 use crate::protocol::request::{Command, Commands, Expiry, Get, Key, Mode, Store};
-use crate::protocol::token::{Number, Tokens, plain_run};
+use crate::protocol::token::{Number, Tokens};
 
 /// The command of `line`; takes the value of a store from `commands`.
 ///
@@ -19,36 +18,8 @@ pub(super) fn parse<'a>(commands: &mut Commands<'a>, line: &'a [u8]) -> Result<C
     })
 }
 
-/// A `get` as nearly all are: keys of ordinary bytes, one space before each, a line end. The same command that
-/// [`parse`] makes of it, and the bytes of the line with its end; `None` for anything else, which then takes the long way.
-///
-/// One pass over the line instead of four: for its end, its words, their bytes, and their number.
 #[inline]
-pub(super) fn plain_get(body: &[u8]) -> Option<(Get<'_>, usize)> {
-    let words = body.strip_prefix(b"get ")?;
-    let mut at = 0;
-    loop {
-        let key_bytes = plain_run(&words[at..]);
-        if key_bytes == 0 || key_bytes > KEY_BYTES_MAX {
-            return None;
-        }
-        at += key_bytes;
-        let end_bytes = match words[at..] {
-            [b'\r', b'\n', ..] => 2,
-            [b'\n', ..] => 1,
-            [b' ', ..] => {
-                at += 1;
-                continue;
-            }
-            _ => return None,
-        };
-        let get = Get { keys: Tokens::new(&words[..at]), with_cas: false, touch: None };
-        return Some((get, b"get ".len() + at + end_bytes));
-    }
-}
-
-#[inline]
-fn parse_line<'a>(commands: &mut Commands<'a>, line: &'a [u8]) -> Result<Command<'a>, Error> {
+pub(super) fn parse_line<'a>(commands: &mut Commands<'a>, line: &'a [u8]) -> Result<Command<'a>, Error> {
     let mut tokens = Tokens::new(line);
     match tokens.next() {
         Some(b"get") => get(tokens, false, None),
@@ -223,7 +194,6 @@ fn flush_all(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn all(body: &[u8]) -> Vec<Result<String, Error>> {
         Commands::new(body, 1 << 20).map(|command| command.map(|c| format!("{c:?}"))).collect()
@@ -246,27 +216,6 @@ mod tests {
         };
         assert_eq!((store.flags, store.expiry, store.cas), (7, Expiry::Past, Some(99)));
         assert_eq!((store.value, store.quiet), (&b"ab"[..], true));
-    }
-
-    proptest! {
-        /// The short way is the long way, or not taken.
-        #[test]
-        fn plain_gets_are_what_the_long_way_makes_of_them(
-            line in prop_oneof!["get [a-z \r\t]{0,30}(\r\n|\n)?[a-z]{0,3}", "get( [a-z0-9]{1,9}){1,5}\r\nmn\r\n"],
-        ) {
-            let body = line.as_bytes();
-            if let Some((get, bytes)) = plain_get(body) {
-                let line = body[..bytes].strip_suffix(b"\n").unwrap();
-                prop_assert!(!line.contains(&b'\n'));
-                let line = line.strip_suffix(b"\r").unwrap_or(line);
-                let mut commands = Commands::new(body, 1);
-                let long = parse_line(&mut commands, line).unwrap();
-                let Command::Get(long) = long else { panic!("{long:?}") };
-                prop_assert!(get.keys().eq(long.keys()) && !long.with_cas && long.touch.is_none());
-            } else if line.ends_with("\r\nmn\r\n") {
-                prop_assert!(false, "a plain get took the long way: {}", line.escape_debug());
-            }
-        }
     }
 
     #[test]
