@@ -273,7 +273,6 @@ impl<'a> Batch<'a> {
             }
             let reads = group.first..group.end;
             if reads.clone().any(|i| self.needs_owner(core, i, found[i])) {
-                core.counters.unsettled_misses.add(1);
                 alone.push(group.datagram as u16);
                 continue;
             }

@@ -12,7 +12,6 @@ use crate::protocol::batch::{Code, Frame, Operation, Operations, Place as At, RE
 use crate::protocol::{Error, Reply};
 use crate::shard::Wait;
 use crate::shard::read::of_frame;
-use crate::table::Found;
 use crate::worker::Core;
 use crate::worker::serial::{Place, Position, Request, Step, conclude};
 
@@ -90,9 +89,9 @@ impl Core {
         let key = operation.key.bytes();
         let owner = self.shards.owner_of(key);
         if operation.code == Code::Get
-            && let Some(place) = self.read_for_frame(operation, owner, now, reply)
+            && let Some(()) = self.read_shared(&of_frame(operation.key), now, reply)
         {
-            return place;
+            return Place::Done;
         }
         if owner != self.owner.index() {
             return Place::Elsewhere(owner);
@@ -102,28 +101,6 @@ impl Core {
             Some(()) => Place::Done,
             None => Place::Later,
         }
-    }
-
-    /// A read from the shared table; `None` if only the owner can settle it.
-    fn read_for_frame(
-        &mut self,
-        operation: &Operation<'_>,
-        owner: usize,
-        now: Now,
-        reply: &mut Reply<'_>,
-    ) -> Option<Place> {
-        let read = of_frame(operation.key);
-        let hash = self.shards.hash(read.key);
-        let hit = match self.shards.shard(owner).table.find(self.shards.items(), hash, read.key) {
-            Found::Hit(at) => self.answer_hit(&read, owner as u8, hash, at, now, reply),
-            Found::Miss => false,
-            Found::Unsettled => {
-                self.counters.unsettled_misses.add(1);
-                return None;
-            }
-        };
-        self.conclude_read(&read, hit, reply);
-        Some(Place::Done)
     }
 
     fn operate(&mut self, operation: &Operation<'_>, now: Now, reply: &mut Reply<'_>) -> Result<(), Wait> {

@@ -309,22 +309,26 @@ impl Core {
         request: Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Place {
+        match self.read_shared(read, request.now, reply) {
+            Some(()) => Place::Done,
+            None => self.write(command, part, read.key, request, reply),
+        }
+    }
+
+    /// Answers a read from the table that its key belongs to, whosever that is; `None` if only the owner can settle it.
+    pub(super) fn read_shared(&mut self, read: &Read<'_>, now: Now, reply: &mut Reply<'_>) -> Option<()> {
         let owner = self.shards.owner_of(read.key);
         let hash = self.shards.hash(read.key);
         let hit = match self.shards.shard(owner).table.find(self.shards.items(), hash, read.key) {
-            Found::Hit(at) if read.needs_owner(&self.shards.items().get(at)) => {
-                return self.write(command, part, read.key, request, reply);
+            Found::Hit(at) if !read.needs_owner(&self.shards.items().get(at)) => {
+                self.answer_hit(read, owner as u8, hash, at, now, reply)
             }
-            Found::Hit(at) => self.answer_hit(read, owner as u8, hash, at, request.now, reply),
             Found::Miss => false,
-            Found::Unsettled => return self.write(command, part, read.key, request, reply),
+            Found::Hit(_) | Found::Unsettled => {
+                self.counters.unsettled_misses.add(1);
+                return None;
+            }
         };
-        self.conclude_read(read, hit, reply);
-        Place::Done
-    }
-
-    /// Counts a read, and answers it if it was a miss.
-    pub(super) fn conclude_read(&self, read: &Read<'_>, hit: bool, reply: &mut Reply<'_>) {
         self.counters.cmd_get.add(1);
         if hit {
             self.counters.get_hits.add(1);
@@ -332,6 +336,7 @@ impl Core {
             self.counters.get_misses.add(1);
             read.answer_miss(reply);
         }
+        Some(())
     }
 
     /// A part that only the owner of its key may execute.
