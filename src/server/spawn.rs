@@ -10,6 +10,7 @@ use crate::io::uring::UringPort;
 use crate::io::{Port, Waker};
 use crate::memory::Slab;
 use crate::memory::grace::Grace;
+use crate::policy::PolicyKind;
 use crate::ring::{Doorbell, MeshEnd, mesh, ring};
 use crate::server::figures::Figures;
 use crate::server::histlog::{self, HistLog};
@@ -86,14 +87,16 @@ impl Server {
         let grace = Grace::new(count);
         let stop = Arc::new(AtomicBool::new(false));
 
+        let doorbells: Vec<_> = (0..count).map(|_| Doorbell::new()).collect();
         let (mut owner_ends, mut owners, mut hit_ends, mut hits) = (vec![], vec![], vec![], vec![]);
         for index in 0..count {
             let (events, events_end) = ring(EVENT_RING_RECORDS);
             let (commands_end, commands) = ring(COMMAND_RING_RECORDS);
             let (hit, hit_end) = ring(HIT_RING_RECORDS);
-            owner_ends.push(OwnerEnds { events: events_end, commands: commands_end });
+            let doorbell = Arc::clone(&doorbells[index]);
+            owner_ends.push(OwnerEnds { events: events_end, commands: commands_end, doorbell });
             hit_ends.push(hit_end);
-            hits.push(Hits::new(hit));
+            hits.push(if config.policy == PolicyKind::None { Hits::untold() } else { Hits::new(hit) });
             owners.push(OwnerConfig {
                 index,
                 shards: Arc::clone(&shards),
@@ -126,7 +129,6 @@ impl Server {
             teller: Arc::new(move |what, shards| told.stats(what, shards)),
             stop: Arc::clone(&stop),
         };
-        let doorbells: Vec<_> = (0..count).map(|_| Doorbell::new()).collect();
         let ends = mesh(count, SMALL_PARCELS + LARGE_PARCELS);
 
         let (policy_cpu, mut aside, mut thread_round) = match plan.policy {

@@ -118,7 +118,8 @@ fn a_table_that_was_sized_for_larger_items_grows() {
 #[test]
 fn memory_follows_the_mix_of_sizes() {
     let memory_bytes = 32 << 20;
-    let mut lone = Lone::new(memory_bytes, 128);
+    // An index that need not grow: its old pages would be free for a while.
+    let mut lone = Lone::new(memory_bytes, 104);
     let mut key = 0;
     for value_bytes in [64, 4 << 10, 48 << 10, 200, 512 << 10, 1500] {
         let value = vec![value_bytes as u8; value_bytes];
@@ -136,7 +137,7 @@ fn memory_follows_the_mix_of_sizes() {
         }
         let slab_bytes = lone.pool.slab_pages() * lone.pool.layout().page_bytes;
         let live = lone.counters.item_bytes.get() as usize;
-        assert!(live * 100 > slab_bytes * 80, "{value_bytes}: {live} of {slab_bytes} bytes are items");
+        assert!(live * 100 > slab_bytes * 88, "{value_bytes}: {live} of {slab_bytes} bytes are items");
         // A tenth of what fits, as far as seconds tell old from new.
         let count = (memory_bytes / value_bytes / 10).min(50) as u64;
         let newest = (key - count..key).filter(|&key| lone.value_of(key).is_some()).count() as u64;

@@ -59,7 +59,8 @@ impl Whole {
             let (events, events_end) = ring(limits::EVENT_RING_RECORDS);
             let (commands_end, commands) = ring(limits::COMMAND_RING_RECORDS);
             let (hits, hit_end) = ring(limits::HIT_RING_RECORDS);
-            ends.push(OwnerEnds { events: events_end, commands: commands_end });
+            let doorbell = Arc::clone(&doorbells[index]);
+            ends.push(OwnerEnds { events: events_end, commands: commands_end, doorbell });
             hit_ends.push(hit_end);
             let owner = OwnerConfig {
                 index,
