@@ -71,13 +71,12 @@ pub const LIMBO_ITEMS_MAX: usize = 1 << 16;
 pub const PRESSURE_SAMPLE: usize = 64;
 /// Load of a table beyond which it grows, in percent.
 pub const GROW_LOAD_PERCENT: u64 = 85;
-/// What fits beside a table of twice the size must load the present one above this, in percent: else the larger index would
-/// take as much room from items as it gives them places.
-pub const GROW_GAIN_PERCENT: u64 = 80;
 /// Home lines that a growing table moves in one tick.
 pub const TICK_GROW_LINES: u64 = 64;
-/// Items that the mover copies or evicts in one tick while there are free pages; without any it takes eight times more.
+/// Items that the mover copies in one tick while there are free pages; without any it takes eight times more.
 pub const TICK_MOVE_ITEMS: usize = 64;
+/// Items that the mover evicts in one tick, of a page that stores wait for: about 0.3 ms.
+pub const TICK_EVICT_ITEMS: usize = 2_048;
 /// Bytes that the mover copies in one tick; at least one item.
 pub const TICK_MOVE_BYTES: usize = 256 << 10;
 /// Share of used slots up to which a page is sparse enough to be emptied by copying, in percent.

@@ -7,11 +7,11 @@
 //! ```
 //! The memory of an index is memory that items had: the pool gives a run of neighbouring pages, whoever holds one of them
 //! empties it (`mover`), and every owner tells its policy the smaller budget. A table does not grow when the run
-//! would take more than half of the pages that slabs have, nor when the items that fit beside the larger index have places in
-//! the present one: then items are evicted where lines are crowded, as before.
+//! would take more than half of the pages that slabs have, nor when the items that fit beside the larger index would not
+//! overload the present one: then items are evicted where lines are crowded, as before.
 
 use crate::clock::Now;
-use crate::config::limits::{GROW_GAIN_PERCENT, GROW_LOAD_PERCENT, TICK_GROW_LINES};
+use crate::config::limits::{GROW_LOAD_PERCENT, TICK_GROW_LINES};
 use crate::item_ref::ItemRef;
 use crate::memory::grace::Stamp;
 use crate::ring::Event;
@@ -87,7 +87,7 @@ impl Owner {
         let pool = self.slab.pool();
         let pages = (words * WORD_BYTES).div_ceil(pool.layout().page_bytes);
         let is_worth_it =
-            self.fitting_beside(pages) * 100 > self.writer.table().capacity() * GROW_GAIN_PERCENT;
+            self.fitting_beside(pages) * 100 > self.writer.table().capacity() * GROW_LOAD_PERCENT;
         if !is_worth_it || pages > pool.slab_pages() / 2 || pool.want_run(pages).is_none() {
             self.growth.next_ask_ms = now.ms() + ASK_AGAIN_MS;
             return false;

@@ -160,18 +160,22 @@ impl Owner {
         self.sample_class(class, now);
         let mut sample = std::mem::take(&mut self.pressure.sample);
         sample.sort_unstable_by_key(|&(last_access, _)| last_access);
-        let (mut evicted, mut bytes) = (0, 0);
-        for &(_, at) in &sample {
-            if evicted == count || bytes >= PRESSURE_EVICT_BYTES || self.slab.limbo().is_full() {
+        let (mut evicted, mut dead, mut bytes) = (0, 0, 0);
+        for &(last_access, at) in &sample {
+            let is_enough = evicted == count || bytes >= PRESSURE_EVICT_BYTES || self.slab.limbo().is_full();
+            // Nothing that lives goes where something dead has gone.
+            if is_enough || (dead > 0 && last_access > 0) {
                 break;
             }
             let item_bytes = self.slab.items().get(at).bytes();
             if self.evict(at) {
                 (evicted, bytes) = (evicted + 1, bytes + item_bytes);
+                dead += (last_access == 0) as usize;
             }
         }
         self.pressure.sample = sample;
-        self.counters.evicted_by_pressure.add(evicted as u64);
+        self.counters.evicted_by_pressure.add((evicted - dead) as u64);
+        self.counters.expired.add(dead as u64);
         evicted
     }
 

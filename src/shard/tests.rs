@@ -58,16 +58,20 @@ impl Lone {
     }
 
     fn set(&mut self, key: u64, value: &[u8]) {
-        self.join(key, value, Mode::Set);
+        self.store(key, value, Mode::Set, Expiry::Never);
+    }
+
+    fn join(&mut self, key: u64, value: &[u8], mode: Mode) {
+        self.store(key, value, mode, Expiry::Never);
     }
 
     /// Stores a value, waiting a tick where memory is under grace.
-    fn join(&mut self, key: u64, value: &[u8], mode: Mode) {
+    fn store(&mut self, key: u64, value: &[u8], mode: Mode, expiry: Expiry) {
         let terms = StoreTerms {
             mode,
             key: &key.to_le_bytes(),
             flags: 0,
-            expiry: Expiry::Never,
+            expiry,
             compare_cas: None,
             new_cas: None,
             invalidate: false,
@@ -144,6 +148,29 @@ fn memory_follows_the_mix_of_sizes() {
         assert!(newest * 10 >= count * 8, "{value_bytes}: {newest} of the newest {count} are there");
     }
     assert!(lone.counters.pages_moved.get() > 0);
+}
+
+/// No item that lives is evicted while there are expired ones, and these are counted as what they are.
+#[test]
+fn pressure_takes_expired_items_first() {
+    // A roomy index: no line is crowded.
+    let mut lone = Lone::new(16 << 20, 64);
+    let value = [7; 64];
+    let mut key = 0;
+    while lone.counters.evicted_by_pressure.get() == 0 {
+        let expiry = if key % 2 == 0 { Expiry::Never } else { Expiry::InMs(3_600_000) };
+        lone.store(key, &value, Mode::Set, expiry);
+        key += 1;
+    }
+    let (first, evicted) = (key, lone.counters.evicted_by_pressure.get());
+    lone.now.ns += 3_600_000_000_000;
+    lone.tick();
+    // Fresh items take the place of four in ten; five in ten are expired.
+    (first..first + first * 2 / 5).for_each(|key| lone.set(key, &value));
+    assert_eq!(lone.counters.evicted_by_pressure.get(), evicted);
+    assert!(lone.counters.expired.get() >= first * 3 / 10, "{} expired", lone.counters.expired.get());
+    let lost = (0..first).step_by(2).filter(|&key| lone.value_of(key).is_none()).count() as u64;
+    assert!(lost <= evicted, "{lost} of the items that live are gone, {evicted} before any had expired");
 }
 
 /// Every size in turn, so that most classes have hardly anything: rare sizes keep their items.

@@ -28,6 +28,8 @@ pub struct Size {
     pub memory_bytes: usize,
     /// Keys that it should have room for in its indexes.
     pub keys: u64,
+    /// Indexes that are too small all the same, so that inserts and deletes move keys, and that grow.
+    pub is_cramped: bool,
 }
 
 /// The server, and the ends of its wires.
@@ -44,8 +46,8 @@ impl Whole {
         (config.seed, config.clock, config.memory_bytes) = (seed, clock.clone(), size.memory_bytes);
         let count = size.workers;
         let layout = Layout::of(size.memory_bytes, count);
-        // Tables that are too small, so that inserts and deletes move keys, and that grow.
-        let lines = Table::lines_for(size.keys.min(4_000) / 8 / count as u64 + 8, limits::LOAD_PERCENT);
+        let keys = if size.is_cramped { size.keys.min(4_000) / 8 } else { size.keys };
+        let lines = Table::lines_for(keys / count as u64 + 8, limits::LOAD_PERCENT);
         let items = Items::on_heap(layout.pages * layout.page_bytes);
         let shards =
             |seed| Shards::lay_out(items.clone(), layout, (count, lines), KeyHash::new(seed), Some(b':'));
