@@ -75,8 +75,8 @@ pub const GROW_LOAD_PERCENT: u64 = 85;
 pub const TICK_GROW_LINES: u64 = 64;
 /// Items that the mover copies in one tick while there are free pages; without any it takes eight times more.
 pub const TICK_MOVE_ITEMS: usize = 64;
-/// Items that the mover evicts in one tick, of a page that stores wait for: about 0.3 ms.
-pub const TICK_EVICT_ITEMS: usize = 2_048;
+/// Items that the mover evicts in one tick, of a page that stores wait for: about 0.3 ms, their table lines being cold.
+pub const TICK_EVICT_ITEMS: usize = 1_024;
 /// Bytes that the mover copies in one tick; at least one item.
 pub const TICK_MOVE_BYTES: usize = 256 << 10;
 /// Share of used slots up to which a page is sparse enough to be emptied by copying, in percent.
