@@ -23,8 +23,12 @@ pub const MEMORY_BYTES_MIN: usize = 16 << 20;
 pub const SOCKET_BUFFER_BYTES: usize = 16 << 20;
 /// Load for which the index is sized, in percent.
 pub const LOAD_PERCENT: u64 = 78;
-/// Share of the slab that the policy may fill, in percent; the rest is the owners' free reserve.
-pub const FILL_PERCENT: u64 = 95;
+/// Share of the slab that the policy leaves free, in percent, beside [`FREE_RESERVE_PAGES`]: free slots of sizes that nobody
+/// stores just now.
+pub const FREE_RESERVE_PERCENT: usize = 1;
+/// Pages of each owner that the policy leaves free as well: what is stored while its commands are on their way, a few MiB
+/// however large the memory is.
+pub const FREE_RESERVE_PAGES: usize = 4;
 
 /// Segments of one GSO or GRO train (`UDP_MAX_SEGMENTS` of the kernel's include/linux/udp.h before 6.9).
 pub const TRAIN_SEGMENTS_MAX: usize = 64;
@@ -44,8 +48,14 @@ pub const TICK_DATAGRAMS_MAX: usize = 4_096;
 pub const TICK_READS_MAX: usize = 128;
 /// Reads looked up together: hashed, prefetched, scanned, compared.
 pub const READ_BATCH_MAX: usize = 32;
-/// Commands of the policy that an owner applies in one tick.
-pub const TICK_COMMANDS_MAX: usize = 64;
+/// Commands of the policy that an owner applies in one tick: well under 1 ms.
+pub const TICK_COMMANDS_MAX: usize = 1_024;
+/// Commands whose memory is asked for together; an owner applies so many in any tick.
+pub const COMMAND_BATCH: usize = 16;
+/// What a command costs about, in ns; with the share below it says how many a tick of some length may have.
+pub const COMMAND_NS: u64 = 150;
+/// One part in so many of a tick is for commands.
+pub const COMMANDS_SHARE: u64 = 4;
 
 /// Lines that a key may stand from its home, home included; also the spare lines at the end of a table.
 pub const PROBE_LINES_MAX: usize = 16;
@@ -63,8 +73,10 @@ pub const PRESSURE_SAMPLE: usize = 64;
 pub const GROW_LOAD_PERCENT: u64 = 85;
 /// Home lines that a growing table moves in one tick.
 pub const TICK_GROW_LINES: u64 = 64;
-/// Items that the mover copies or evicts in one tick while there are free pages; without any it takes eight times more.
+/// Items that the mover copies in one tick while there are free pages; without any it takes eight times more.
 pub const TICK_MOVE_ITEMS: usize = 64;
+/// Items that the mover evicts in one tick, of a page that stores wait for: about 0.3 ms, their table lines being cold.
+pub const TICK_EVICT_ITEMS: usize = 1_024;
 /// Bytes that the mover copies in one tick; at least one item.
 pub const TICK_MOVE_BYTES: usize = 256 << 10;
 /// Share of used slots up to which a page is sparse enough to be emptied by copying, in percent.
@@ -78,6 +90,8 @@ pub const PAGES_SAMPLE: usize = 16;
 pub const PAGE_SAMPLE: usize = 4;
 /// Victims that pressure takes at a time.
 pub const PRESSURE_EVICT: usize = 16;
+/// Bytes of victims after which pressure takes no more at a time: sixteen long values would be a share of a small memory.
+pub const PRESSURE_EVICT_BYTES: usize = 64 << 10;
 /// Slots that an owner frees in one tick.
 pub const TICK_RECLAIM_MAX: usize = 4096;
 /// Slots that an owner looks at in one tick to remove items of old generations.
@@ -90,11 +104,13 @@ pub const EVENT_RING_RECORDS: usize = 1 << 14;
 /// Room in the event ring that catching up leaves to fresh events.
 pub const EVENT_RESYNC_ROOM: usize = 64;
 /// Commands that fit the policy's ring to an owner.
-pub const COMMAND_RING_RECORDS: usize = 1 << 10;
+pub const COMMAND_RING_RECORDS: usize = 1 << 12;
 
 /// Suspended datagrams of a worker whose request and reply so far are small.
 pub const SMALL_PARCELS: usize = 1_024;
-/// Suspended datagrams of a worker of any size.
+/// The same of a worker that has no others to ask.
+pub const LONE_SMALL_PARCELS: usize = 64;
+/// Suspended datagrams of a worker of any size. Their buffers are address space until they are used.
 pub const LARGE_PARCELS: usize = 16;
 /// Bytes of a small request, and of a small reply.
 pub const SMALL_PARCEL_BYTES: usize = 2_048;
@@ -138,4 +154,4 @@ const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(READ_BATCH_MAX <= TICK_DATAGRAMS_MAX);
 const _: () = assert!(REPLY_DATAGRAM_BYTES_MAX * 46 <= DATAGRAM_BYTES_MAX);
 const _: () = assert!(PROBE_LINES_MAX < 1 << 5, "a fragment keeps five bits of the home");
-const _: () = assert!(TICK_COMMANDS_MAX <= COMMAND_RING_RECORDS);
+const _: () = assert!(TICK_COMMANDS_MAX <= COMMAND_RING_RECORDS && COMMAND_BATCH <= TICK_COMMANDS_MAX);

@@ -114,6 +114,7 @@ impl Report<'_> {
             object["fill"] = json!({
                 "sent": counts.sent, "stored": counts.hits, "lost": counts.lost, "errors": counts.errors,
                 "unfilled": fill.unfilled, "seconds": fill.seconds,
+                "latency_us": fill.latencies.of(Command::Set).summary(),
             });
         }
         if let Some(trace) = self.trace {

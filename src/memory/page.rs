@@ -23,8 +23,9 @@ impl Layout {
     pub const PAGE_BYTES_MAX: usize = 2 << 20;
     /// Smallest page, in bytes: holds the largest item that fits a UDP request.
     pub const PAGE_BYTES_MIN: usize = 128 << 10;
-    /// An owner should have at least this many pages, so that many classes can live side by side.
-    const PAGES_WANTED: usize = 256;
+    /// An owner should have at least this many pages: a hundred and more classes live side by side, each with a page that is
+    /// partly filled, and a smaller page is emptied sooner.
+    const PAGES_WANTED: usize = 1024;
 
     /// Pages of `bytes` bytes shared by `owners`: 2 MiB each, smaller when memory is small.
     pub fn of(bytes: usize, owners: usize) -> Layout {
@@ -124,8 +125,8 @@ mod tests {
 
     #[test]
     fn small_memories_have_small_pages() {
-        assert_eq!(Layout::of(1 << 30, 1).page_bytes, 2 << 20);
-        assert_eq!(Layout::of(64 << 20, 1).page_bytes, 256 << 10);
+        assert_eq!(Layout::of(2 << 30, 1).page_bytes, 2 << 20);
+        assert_eq!(Layout::of(256 << 20, 1).page_bytes, 256 << 10);
         assert_eq!(Layout::of(8 << 20, 2).page_bytes, 128 << 10);
     }
 }

@@ -9,7 +9,7 @@
 //! at [`PagePool::wanted`] in each tick. When all its pages are in, it leaves the pool for an index until
 //! [`PagePool::return_run`].
 
-use crate::config::limits::FILL_PERCENT;
+use crate::config::limits::{FREE_RESERVE_PAGES, FREE_RESERVE_PERCENT};
 use crate::memory::page::Layout;
 use crate::sync::{Arc, AtomicU64, Ordering};
 use crossbeam_queue::ArrayQueue;
@@ -84,7 +84,9 @@ impl PagePool {
 
     /// Bytes of slots that each of `owners` owners may fill; the rest is their free reserve.
     pub fn budget_bytes(&self, owners: usize) -> u64 {
-        (self.slab_pages() * self.layout.page_bytes) as u64 * FILL_PERCENT / 100 / owners as u64
+        let pages = self.slab_pages();
+        let reserve = pages * FREE_RESERVE_PERCENT / 100 + FREE_RESERVE_PAGES * owners;
+        (pages.saturating_sub(reserve).max(1) * self.layout.page_bytes) as u64 / owners as u64
     }
 
     /// The run that is being gathered; empty if none is.

@@ -37,6 +37,8 @@ pub struct Slab {
     pages_held: usize,
     closed_pages: usize,
     chunk_slots: usize,
+    /// Bytes of pages that are in no slot.
+    tail_bytes: usize,
 }
 
 /// A slot to write an item into.
@@ -83,6 +85,7 @@ impl Slab {
             pages_held: 0,
             closed_pages: 0,
             chunk_slots: 0,
+            tail_bytes: 0,
             pool,
         }
     }
@@ -103,11 +106,10 @@ impl Slab {
     /// As [`Slab::allocate_class`], in a page that this owner has: of the class, or of one that is larger, up to twice the
     /// size. Chunks are of one size.
     pub fn allocate_near(&mut self, class: Class) -> Option<Allocation> {
-        const CLASSES_PER_DOUBLING: usize = 8;
         if class == Class::CHUNK {
             return self.allocate_in_class(class);
         }
-        let near = class.index()..(class.index() + CLASSES_PER_DOUBLING).min(Class::CHUNK.index());
+        let near = class.index()..(class.index() + Class::PER_DOUBLING).min(Class::CHUNK.index());
         near.map(Class::from_index).find_map(|class| self.allocate_in_class(class))
     }
 
@@ -261,6 +263,11 @@ impl Slab {
         self.chunk_slots * self.layout.chunks().slot_bytes()
     }
 
+    /// Bytes of this owner's pages that are in no slot: bitmaps, and what is left behind the last slot.
+    pub fn tail_bytes(&self) -> usize {
+        self.tail_bytes
+    }
+
     /// Used slots.
     pub fn used_slots(&self) -> usize {
         self.used_slots
@@ -292,6 +299,7 @@ impl Slab {
         self.class_pages[class.index()] += 1;
         self.class_free[class.index()] += slots.count as u32;
         self.pages_held += 1;
+        self.tail_bytes += self.layout.page_bytes - slots.count * slots.slot_bytes;
         self.list(page, class);
         Some(page)
     }
@@ -340,6 +348,7 @@ impl Slab {
             self.pages[page] = FREE_PAGE;
             self.class_pages[class.index()] -= 1;
             self.pages_held -= 1;
+            self.tail_bytes -= self.layout.page_bytes - slots.count * slots.slot_bytes;
             self.pool.give_back(page);
         }
     }

@@ -10,7 +10,7 @@
 //!
 //! Reading order: [`node`], [`list`], [`nodes`]: where things are kept. [`sketch`], [`queues`], [`tinylfu`]: the
 //! policy; [`shadow`], [`adapt`]: how it chooses its own parameters. [`chain`], [`wheel`]: expiry. [`keeper`]: what all
-//! policies share. [`thread`]: the round that feeds them. [`hot`], [`distinct`], [`popularity`], [`board`]: what people are
+//! policies share; [`none`] is their absence. [`thread`]: the round that feeds them. [`hot`], [`distinct`], [`popularity`], [`board`]: what people are
 //! told of keys; no policy looks at it.
 //!
 //! What it does not do: it never reads an item, the table or the clock, and it decides nothing a write has to wait
@@ -28,6 +28,7 @@ pub mod list;
 pub mod lru;
 pub mod node;
 pub mod nodes;
+pub mod none;
 pub mod popularity;
 pub mod queues;
 pub mod s3fifo;
@@ -86,6 +87,8 @@ pub enum PolicyKind {
     S3fifo,
     /// Least recently used goes first.
     Lru,
+    /// Nobody decides: owners evict under pressure.
+    None,
 }
 
 impl std::str::FromStr for PolicyKind {
@@ -95,7 +98,8 @@ impl std::str::FromStr for PolicyKind {
             "wtinylfu" => Ok(PolicyKind::Wtinylfu),
             "s3fifo" => Ok(PolicyKind::S3fifo),
             "lru" => Ok(PolicyKind::Lru),
-            other => Err(format!("unknown policy {other} (known: wtinylfu, s3fifo, lru)")),
+            "none" => Ok(PolicyKind::None),
+            other => Err(format!("unknown policy {other} (known: wtinylfu, s3fifo, lru, none)")),
         }
     }
 }
@@ -139,6 +143,7 @@ pub struct PolicyConfig {
 /// A policy of the given kind for one owner.
 pub fn build(kind: PolicyKind, goal: Goal, config: &PolicyConfig) -> Box<dyn Policy> {
     match kind {
+        PolicyKind::None => Box::new(none::NoPolicy),
         PolicyKind::Lru => Box::new(keeper::Keeper::new(config, lru::Lru::new())),
         PolicyKind::S3fifo => Box::new(keeper::Keeper::new(config, s3fifo::S3Fifo::new(config))),
         PolicyKind::Wtinylfu => Box::new(keeper::Keeper::new(config, tinylfu::TinyLfu::new(config, goal))),

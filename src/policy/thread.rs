@@ -24,6 +24,8 @@ pub struct Link {
     pub events: Consumer<Event>,
     /// What it is asked to do.
     pub commands: Producer<crate::ring::Command>,
+    /// Wakes the owner when it is asked, so that memory comes back while nobody asks for anything.
+    pub wake: Box<dyn Fn() + Send>,
     /// Who decides.
     pub policy: Box<dyn Policy>,
     /// Where the figures are published.
@@ -174,11 +176,14 @@ impl Round {
     }
 
     fn decide(&mut self, owner: usize, now_ms: u64, work_max: usize) -> (usize, bool) {
-        let Link { policy, commands, .. } = &mut self.links[owner];
+        let Link { policy, commands, wake, .. } = &mut self.links[owner];
         self.buffer.reset(commands.room());
         let work = policy.advance(now_ms, work_max, &mut self.buffer);
         for &command in self.buffer.as_slice() {
             commands.push(command).expect("the buffer's room was the ring's");
+        }
+        if !self.buffer.as_slice().is_empty() {
+            wake();
         }
         (self.buffer.as_slice().len(), work >= work_max || self.buffer.room() == 0)
     }
@@ -262,7 +267,7 @@ mod tests {
                 let (event_producer, events) = ring(64);
                 let (commands, command_consumer) = ring(4);
                 let policy = build(PolicyKind::Lru, Goal::Objects, &config);
-                let link = Link { events, commands, policy, counters: Arc::default() };
+                let link = Link { events, commands, wake: Box::new(|| ()), policy, counters: Arc::default() };
                 (link, Owner { events: event_producer, commands: command_consumer })
             })
             .unzip();

@@ -22,8 +22,9 @@ pub struct TinyLfu {
     adapt: Adapt,
     goal: Goal,
     budget_units: u64,
-    /// Items that sketch and shadows are sized for.
+    /// Items that sketch and shadows are sized for, and the budget.
     items: usize,
+    fitted_units: u64,
     turnover: Turnover,
     admitted: u64,
     rejected: u64,
@@ -52,6 +53,7 @@ impl TinyLfu {
             goal,
             budget_units,
             items,
+            fitted_units: budget_units,
             turnover: Turnover::default(),
             admitted: 0,
             rejected: 0,
@@ -63,21 +65,30 @@ impl TinyLfu {
         let items = self.queues.count();
         let full = self.queues.units() * 10 > self.budget_units * 9;
         if items > self.items + self.items / 2 || (full && items < self.items / 2) {
-            self.items = items.max(1);
-            self.sketch.set_entries(self.items);
-            self.adapt.restart(self.budget_units, self.items);
+            self.refit(items);
         }
+    }
+
+    fn refit(&mut self, items: usize) {
+        self.items = items.max(1);
+        self.fitted_units = self.budget_units;
+        self.sketch.set_entries(self.items);
+        self.adapt.restart(self.budget_units, self.items);
     }
 }
 
 impl Order for TinyLfu {
     fn resize(&mut self, budget_units: u64) {
-        if budget_units != self.budget_units {
-            self.items = (self.items as u64 * budget_units / self.budget_units.max(1)).max(1) as usize;
-            self.budget_units = budget_units;
-            self.queues.set_budget(budget_units);
-            self.sketch.set_entries(self.items);
-            self.adapt.restart(budget_units, self.items);
+        self.budget_units = budget_units;
+        self.queues.set_budget(budget_units);
+        // A budget that moves in small steps leaves sketch and shadows alone: they would forget what they have learned.
+        if budget_units.abs_diff(self.fitted_units) * 8 > self.fitted_units {
+            // By the mean of what is here: a guess scaled with each of many budgets would drift far from any item's size.
+            let items = match (self.queues.count() as u64, self.queues.units()) {
+                (0, _) => self.items as u64 * budget_units / self.fitted_units.max(1),
+                (count, units) => count * budget_units / units.max(1),
+            };
+            self.refit(items as usize);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The policy of all owners: on a thread of its own, or on the last worker's core between its ticks.
 
-use crate::clock::{Clock, Now};
+use crate::clock::Clock;
 use crate::config::serve::Config;
 use crate::memory::PagePool;
 use crate::policy::board::Board;
@@ -9,6 +9,8 @@ use crate::policy::thread::Round;
 use crate::policy::{Counters, Limits, Link, PolicyConfig, build, run_once};
 use crate::ring::{Command, Consumer, Event, Hit, Producer};
 use crate::sync::{Arc, AtomicBool};
+use crate::worker::Aside;
+use std::time::Duration;
 
 /// The policy's ends of one owner's rings.
 pub struct OwnerEnds {
@@ -16,6 +18,8 @@ pub struct OwnerEnds {
     pub events: Consumer<Event>,
     /// What it is asked to do.
     pub commands: Producer<Command>,
+    /// Wakes it if it sleeps.
+    pub wake: Box<dyn Fn() + Send>,
 }
 
 /// One policy per owner, and the round that feeds them.
@@ -36,9 +40,10 @@ pub fn round(
     };
     let links: Vec<Link> = owners
         .into_iter()
-        .map(|OwnerEnds { events, commands }| Link {
+        .map(|OwnerEnds { events, commands, wake }| Link {
             events,
             commands,
+            wake,
             policy: build(config.policy, config.goal, &policy_config),
             counters: Arc::default(),
         })
@@ -54,18 +59,25 @@ pub fn run_thread(mut round: Round, clock: &Clock, stop: &AtomicBool) {
     crate::policy::thread::run(&mut round, clock, &Limits::default(), stop, std::thread::park_timeout);
 }
 
-/// The round in small pieces, for a worker to run between its ticks: at most once in `COOPERATIVE_NS`.
-pub fn cooperative(mut round: Round) -> Box<dyn FnMut(Now) + Send> {
-    let (mut next_ns, mut publish_ns) = (0, 0);
+/// The round in small pieces, for a worker to run between its ticks: at most once in `COOPERATIVE_NS`. It says how long it
+/// may be left alone: until the wheel has something to do, if nothing happens.
+pub fn cooperative(mut round: Round) -> Aside {
+    let (mut next_ns, mut publish_ns, mut rest) = (0, 0, Duration::ZERO);
     Box::new(move |now| {
         if now.ns >= next_ns {
             next_ns = now.ns + COOPERATIVE_NS;
-            run_once(&mut round, now.ms(), &Limits::COOPERATIVE);
+            let progress = run_once(&mut round, now.ms(), &Limits::COOPERATIVE);
+            rest = match progress.next_ms {
+                _ if !progress.is_idle() => Duration::from_nanos(COOPERATIVE_NS),
+                Some(at_ms) => Duration::from_millis(at_ms.saturating_sub(now.ms()).max(1)),
+                None => Duration::MAX,
+            };
         }
         if now.ns >= publish_ns {
             publish_ns = now.ns + PUBLISH_NS;
             round.publish(now.ms());
         }
+        rest
     })
 }
 

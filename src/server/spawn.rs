@@ -10,6 +10,7 @@ use crate::io::uring::UringPort;
 use crate::io::{Port, Waker};
 use crate::memory::Slab;
 use crate::memory::grace::Grace;
+use crate::policy::PolicyKind;
 use crate::ring::{MeshEnd, mesh, ring};
 use crate::server::figures::Figures;
 use crate::server::histlog::{self, HistLog};
@@ -86,14 +87,16 @@ impl Server {
         let grace = Grace::new(count);
         let stop = Arc::new(AtomicBool::new(false));
 
+        let bells = Bells::for_workers(count);
         let (mut owner_ends, mut owners, mut hit_ends, mut hits) = (vec![], vec![], vec![], vec![]);
         for index in 0..count {
             let (events, events_end) = ring(EVENT_RING_RECORDS);
             let (commands_end, commands) = ring(COMMAND_RING_RECORDS);
             let (hit, hit_end) = ring(HIT_RING_RECORDS);
-            owner_ends.push(OwnerEnds { events: events_end, commands: commands_end });
+            let wake = bells[index].alarm();
+            owner_ends.push(OwnerEnds { events: events_end, commands: commands_end, wake });
             hit_ends.push(hit_end);
-            hits.push(Hits::new(hit));
+            hits.push(if config.policy == PolicyKind::None { Hits::untold() } else { Hits::new(hit) });
             owners.push(OwnerConfig {
                 index,
                 shards: Arc::clone(&shards),
@@ -126,7 +129,6 @@ impl Server {
             teller: Arc::new(move |what, shards| told.stats(what, shards)),
             stop: Arc::clone(&stop),
         };
-        let bells = Bells::for_workers(count);
         let ends = mesh(count, SMALL_PARCELS + LARGE_PARCELS);
 
         let (policy_cpu, mut aside, mut thread_round) = match plan.policy {

@@ -4,25 +4,49 @@
 //! the hash, and looks at the item only after it has found one: the page may belong to another class by now. If the
 //! reference was reused meanwhile for a key of the same home, that key goes early; a wrong reply cannot come of it.
 
+//!
+//! ```text
+//! ring ─ pop 16 ─▶ ask for their home lines and items ─▶ obey one after the other     as many a tick as its time allows
+//! ```
+//! An expired item is cold: its line of the table and its header are two misses, 400 ns one by one. Asked for together
+//! they overlap. How many are obeyed follows from how long ticks take: at most a quarter of one, so that a mass expiry holds
+//! nobody up, and an owner that has nothing else to do is done soon.
+
 use crate::clock::Now;
-use crate::config::limits::TICK_COMMANDS_MAX;
+use crate::config::limits::{COMMAND_BATCH, COMMAND_NS, COMMANDS_SHARE, TICK_COMMANDS_MAX};
 use crate::ring::{Command, Verdict};
 use crate::shard::owner::Owner;
+use arrayvec::ArrayVec;
 
 impl Owner {
-    /// Applies the next commands, a bounded number of them.
-    pub(super) fn obey(&mut self, now: Now) {
-        for _ in 0..TICK_COMMANDS_MAX {
-            if self.slab.limbo().is_full() {
-                return;
+    /// Applies the next commands, a bounded number of them; says whether more wait.
+    pub(super) fn obey(&mut self, now: Now) -> bool {
+        let mut left = commands_max(now.ns.saturating_sub(self.last_tick_ns));
+        self.last_tick_ns = now.ns;
+        while left > 0 && !self.slab.limbo().is_full() {
+            let mut batch = ArrayVec::<Command, COMMAND_BATCH>::new();
+            while !batch.is_full()
+                && let Some(command) = self.commands.pop()
+            {
+                self.writer.table().prefetch_home((command.hash as u64) << 32);
+                self.slab.items().prefetch(command.item, ITEM_HEAD_BYTES);
+                batch.push(command);
             }
-            let Some(command) = self.commands.pop() else { return };
-            self.obey_one(command, now);
+            if batch.is_empty() {
+                return false;
+            }
+            left = left.saturating_sub(batch.len());
+            batch.into_iter().for_each(|command| self.obey_one(command, now));
         }
+        self.has_commands()
+    }
+
+    /// Whether commands wait.
+    pub fn has_commands(&self) -> bool {
+        self.commands.waiting() > 0
     }
 
     fn obey_one(&mut self, Command { item, hash, verdict }: Command, now: Now) {
-        let counters = self.counters.clone();
         let done = match verdict {
             Verdict::Evict => self.evict_hashed(hash, item),
             Verdict::Expire => {
@@ -33,9 +57,31 @@ impl Owner {
             }
         };
         match (done, verdict) {
-            (true, Verdict::Evict) => counters.evicted_by_policy.add(1),
-            (true, Verdict::Expire) => counters.expired.add(1),
-            (false, _) => counters.stale_commands.add(1),
+            (true, Verdict::Evict) => self.counters.evicted_by_policy.add(1),
+            (true, Verdict::Expire) => self.counters.expired.add(1),
+            (false, _) => self.counters.stale_commands.add(1),
+        }
+    }
+}
+
+/// Header, key and the references of a cut value's first chunks: what an eviction looks at.
+const ITEM_HEAD_BYTES: usize = 64;
+
+/// Commands for a tick, when the last one took `tick_ns`.
+fn commands_max(tick_ns: u64) -> usize {
+    ((tick_ns / COMMANDS_SHARE / COMMAND_NS) as usize).clamp(COMMAND_BATCH, TICK_COMMANDS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_take_a_quarter_of_a_tick_at_most() {
+        for (tick_us, want) in
+            [(0, COMMAND_BATCH), (10, 16), (40, 66), (200, 333), (100_000, TICK_COMMANDS_MAX)]
+        {
+            assert_eq!(commands_max(tick_us * 1000), want, "after a tick of {tick_us} µs");
         }
     }
 }

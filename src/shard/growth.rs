@@ -7,7 +7,8 @@
 //! ```
 //! The memory of an index is memory that items had: the pool gives a run of neighbouring pages, whoever holds one of them
 //! empties it (`mover`), and every owner tells its policy the smaller budget. A table does not grow when the run
-//! would take more than half of the pages that slabs have: then items are evicted where lines are crowded, as before.
+//! would take more than half of the pages that slabs have, nor when the items that fit beside the larger index would not
+//! overload the present one: then items are evicted where lines are crowded, as before.
 
 use crate::clock::Now;
 use crate::config::limits::{GROW_LOAD_PERCENT, TICK_GROW_LINES};
@@ -39,8 +40,8 @@ enum Phase {
     Retiring(Stamp, Range<usize>),
 }
 
-/// Steps in which the budget changes while chunks come and go.
-const BUDGET_STEPS: u64 = 64;
+/// Steps in which the budget changes while chunks and pages come and go.
+const BUDGET_STEPS: u64 = 256;
 const WORD_BYTES: usize = size_of::<u64>();
 /// How long to wait after the pool had no run.
 const ASK_AGAIN_MS: u64 = 1000;
@@ -64,12 +65,13 @@ impl Owner {
     }
 
     /// Tells the policy how many bytes of slots this owner may keep, when that has changed. The policy knows the slots of
-    /// items, not the chunks of long values: what these take is not in the budget, in steps, so that it is told seldom.
+    /// items, not the chunks of long values, nor what of a page is in no slot: what these take is not in the budget, in
+    /// steps, so that it is told seldom.
     fn announce_budget(&mut self) {
         let budget_bytes = self.slab.pool().budget_bytes(self.shards().count());
         let step = (budget_bytes / BUDGET_STEPS).max(1);
-        let chunk_bytes = (self.slab.chunk_bytes() as u64).next_multiple_of(step);
-        let bytes = budget_bytes.saturating_sub(chunk_bytes).max(step);
+        let not_items = (self.slab.chunk_bytes() + self.slab.tail_bytes()) as u64;
+        let bytes = budget_bytes.saturating_sub(not_items.next_multiple_of(step)).max(step);
         if bytes != self.growth.budget_bytes {
             self.growth.budget_bytes = bytes;
             self.events.send(Event::Budget { bytes });
@@ -84,12 +86,23 @@ impl Owner {
         let Some(words) = self.writer.words_to_grow() else { return false };
         let pool = self.slab.pool();
         let pages = (words * WORD_BYTES).div_ceil(pool.layout().page_bytes);
-        if pages > pool.slab_pages() / 2 || pool.want_run(pages).is_none() {
+        let is_worth_it =
+            self.fitting_beside(pages) * 100 > self.writer.table().capacity() * GROW_LOAD_PERCENT;
+        if !is_worth_it || pages > pool.slab_pages() / 2 || pool.want_run(pages).is_none() {
             self.growth.next_ask_ms = now.ms() + ASK_AGAIN_MS;
             return false;
         }
         self.growth.phase = Phase::Gathering;
         true
+    }
+
+    /// Items that this owner could keep if its index had `pages` pages, half of which it has already: items of the size
+    /// that they have now.
+    fn fitting_beside(&self, pages: usize) -> u64 {
+        let pool = self.slab.pool();
+        let slot_bytes = (self.slab.used_bytes() as u64 / self.writer.items().max(1)).max(1);
+        let more_bytes = (pages.div_ceil(2) * pool.layout().page_bytes) as u64;
+        pool.budget_bytes(self.shards().count()).saturating_sub(more_bytes) / slot_bytes
     }
 
     fn gather(&mut self) -> bool {

@@ -14,17 +14,20 @@
 //! class's coldest page is emptied by evicting what is in it.
 //!
 //! Cost: an item is a hash, a probe and a copy, some 200 ns; a tick does [`TICK_MOVE_ITEMS`] (eight times as many when no page
-//! is free at all) or [`TICK_MOVE_BYTES`]. Slab rebalancing by emptying pages is memcached's `slab_automove`; copying
+//! is free at all) or [`TICK_MOVE_BYTES`]. Of a page that is emptied by evicting, [`TICK_EVICT_ITEMS`], 300 ns each: stores wait
+//! for that page, and evict what is newer meanwhile. Slab rebalancing by emptying pages is memcached's `slab_automove`; copying
 //! instead of evicting is what log-structured memory does (Rumble, Kejriwal & Ousterhout 2014).
 
 use crate::clock::Now;
 use crate::config::limits::{
-    FREE_PAGES_PER_OWNER, PRESSURE_EVICT, SPARSE_PERCENT, TICK_MOVE_BYTES, TICK_MOVE_ITEMS,
+    COMMAND_BATCH, FREE_PAGES_PER_OWNER, PRESSURE_EVICT, SPARSE_PERCENT, TICK_EVICT_ITEMS, TICK_MOVE_BYTES,
+    TICK_MOVE_ITEMS,
 };
 use crate::item_ref::ItemRef;
 use crate::memory::class::{CLASSES_MAX, Class};
 use crate::ring::Event;
 use crate::shard::owner::{Owner, upper};
+use arrayvec::ArrayVec;
 
 /// Which page is being emptied.
 #[derive(Debug, Default)]
@@ -75,6 +78,10 @@ impl Owner {
             self.mover.parked = self.mover.at.take_if(|task| !task.evicts);
         }
         let Some(mut task) = self.mover.at.or_else(|| self.next_task(now)) else { return false };
+        if task.evicts {
+            self.evict_page(&mut task);
+            return true;
+        }
         let is_short = self.slab.pool().free_pages() == 0;
         let items_max = if is_short { 8 * TICK_MOVE_ITEMS } else { TICK_MOVE_ITEMS };
         let mut bytes = 0;
@@ -88,27 +95,50 @@ impl Owner {
                 self.mover.at = None;
                 return true;
             };
-            if task.evicts {
-                let evicted = self.evict(self.slab.item_of(at));
-                self.counters.evicted_by_pressure.add(evicted as u64);
-            } else {
-                match self.relocate(at, now) {
-                    Moved::Done(copied) => bytes += copied,
-                    Moved::NoRoom(class) => {
-                        self.evict_coldest(class, PRESSURE_EVICT, now);
-                        self.breathe();
-                        if self.slab.free_slots_of(class) == 0 {
-                            // Others may still read what was evicted.
-                            break;
-                        }
-                        continue;
+            match self.relocate(at, now) {
+                Moved::Done(copied) => bytes += copied,
+                Moved::NoRoom(class) => {
+                    self.evict_coldest(class, PRESSURE_EVICT, now);
+                    self.breathe();
+                    if self.slab.free_slots_of(class) == 0 {
+                        // Others may still read what was evicted.
+                        break;
                     }
+                    continue;
                 }
             }
             task.slot = index + 1;
         }
         self.mover.at = Some(task);
         true
+    }
+
+    /// Evicts the next items of a page, as many as a tick may. Their homes in the table are asked for some at a time, so
+    /// that these misses overlap; the items themselves lie side by side.
+    fn evict_page(&mut self, task: &mut Task) {
+        let mut left = TICK_EVICT_ITEMS;
+        while left > 0 && !self.slab.limbo().is_full() {
+            let mut batch = ArrayVec::<(u32, ItemRef), COMMAND_BATCH>::new();
+            while !batch.is_full()
+                && let Some((index, at)) = self.slab.next_used_slot(task.page, task.slot)
+            {
+                let item = self.slab.item_of(at);
+                let hash = self.shards().hash(self.slab.items().get(item).key());
+                self.writer.table().prefetch_home(hash);
+                batch.push((upper(hash), item));
+                task.slot = index + 1;
+            }
+            if batch.is_empty() {
+                // What is left of the page is in limbo.
+                self.counters.pages_moved.add(1);
+                self.mover.at = None;
+                return;
+            }
+            left = left.saturating_sub(batch.len());
+            let evicted = batch.into_iter().filter(|&(hash, item)| self.evict_hashed(hash, item)).count();
+            self.counters.evicted_by_pressure.add(evicted as u64);
+        }
+        self.mover.at = Some(*task);
     }
 
     /// A cold page that pressure asked for, what was parked for one, a page of the wanted run, or a sparse one when free

@@ -70,6 +70,8 @@ pub struct Owner {
     item_bytes: usize,
     pub(super) value_bytes_max: usize,
     last_cas: u64,
+    /// When the last tick began, in ns.
+    pub(super) last_tick_ns: u64,
     /// When a delayed flush_all is due, in ms since the server epoch.
     flush_at_ms: Option<u64>,
 }
@@ -99,6 +101,7 @@ impl Owner {
             item_bytes: 0,
             value_bytes_max,
             last_cas: 0,
+            last_tick_ns: 0,
             flush_at_ms: None,
         }
     }
@@ -124,7 +127,7 @@ impl Owner {
     }
 
     /// The first thing of a tick: free memory, obey the policy, tidy up, send again what the policy did not hear. Says
-    /// whether there is more to tidy up, so that the next tick should come soon.
+    /// whether there is more of that, so that the next tick should come soon.
     pub fn tick(&mut self, now: Now) -> bool {
         let grace = Arc::clone(self.member.grace());
         self.slab.reclaim(&grace, TICK_RECLAIM_MAX);
@@ -132,8 +135,8 @@ impl Owner {
             self.flush_at_ms = None;
         }
         self.scrub_on(now);
-        self.obey(now);
-        let has_more = self.grow(now) | self.tidy(now);
+        // What waits for grace is free in the next tick, not when an idle worker has slept.
+        let has_more = self.obey(now) | self.grow(now) | self.tidy(now) | !self.slab.limbo().is_empty();
         self.catch_up_events();
         self.publish();
         has_more

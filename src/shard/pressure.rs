@@ -12,7 +12,7 @@
 
 use crate::clock::Now;
 use crate::config::limits::{
-    FREE_PAGES_PER_OWNER, PAGE_SAMPLE, PAGES_SAMPLE, PRESSURE_EVICT, PRESSURE_SAMPLE,
+    FREE_PAGES_PER_OWNER, PAGE_SAMPLE, PAGES_SAMPLE, PRESSURE_EVICT, PRESSURE_EVICT_BYTES, PRESSURE_SAMPLE,
 };
 use crate::item_ref::ItemRef;
 use crate::memory::class::{CLASSES_MAX, Class};
@@ -154,20 +154,28 @@ impl Owner {
         self.pressure.sample.iter().map(|&(last_access, _)| last_access).min()
     }
 
-    /// Evicts the coldest of some items of a class, at most `count`; says how many.
+    /// Evicts the coldest of some items of a class, at most `count` and as many bytes as room is made for in advance; says
+    /// how many items.
     pub(super) fn evict_coldest(&mut self, class: Class, count: usize, now: Now) -> usize {
         self.sample_class(class, now);
         let mut sample = std::mem::take(&mut self.pressure.sample);
         sample.sort_unstable_by_key(|&(last_access, _)| last_access);
-        let mut evicted = 0;
-        for &(_, at) in &sample {
-            if evicted == count || self.slab.limbo().is_full() {
+        let (mut evicted, mut dead, mut bytes) = (0, 0, 0);
+        for &(last_access, at) in &sample {
+            let is_enough = evicted == count || bytes >= PRESSURE_EVICT_BYTES || self.slab.limbo().is_full();
+            // Nothing that lives goes where something dead has gone.
+            if is_enough || (dead > 0 && last_access > 0) {
                 break;
             }
-            evicted += self.evict(at) as usize;
+            let item_bytes = self.slab.items().get(at).bytes();
+            if self.evict(at) {
+                (evicted, bytes) = (evicted + 1, bytes + item_bytes);
+                dead += (last_access == 0) as usize;
+            }
         }
         self.pressure.sample = sample;
-        self.counters.evicted_by_pressure.add(evicted as u64);
+        self.counters.evicted_by_pressure.add((evicted - dead) as u64);
+        self.counters.expired.add(dead as u64);
         evicted
     }
 

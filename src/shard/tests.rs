@@ -58,16 +58,20 @@ impl Lone {
     }
 
     fn set(&mut self, key: u64, value: &[u8]) {
-        self.join(key, value, Mode::Set);
+        self.store(key, value, Mode::Set, Expiry::Never);
+    }
+
+    fn join(&mut self, key: u64, value: &[u8], mode: Mode) {
+        self.store(key, value, mode, Expiry::Never);
     }
 
     /// Stores a value, waiting a tick where memory is under grace.
-    fn join(&mut self, key: u64, value: &[u8], mode: Mode) {
+    fn store(&mut self, key: u64, value: &[u8], mode: Mode, expiry: Expiry) {
         let terms = StoreTerms {
             mode,
             key: &key.to_le_bytes(),
             flags: 0,
-            expiry: Expiry::Never,
+            expiry,
             compare_cas: None,
             new_cas: None,
             invalidate: false,
@@ -118,7 +122,8 @@ fn a_table_that_was_sized_for_larger_items_grows() {
 #[test]
 fn memory_follows_the_mix_of_sizes() {
     let memory_bytes = 32 << 20;
-    let mut lone = Lone::new(memory_bytes, 128);
+    // An index that need not grow: its old pages would be free for a while.
+    let mut lone = Lone::new(memory_bytes, 104);
     let mut key = 0;
     for value_bytes in [64, 4 << 10, 48 << 10, 200, 512 << 10, 1500] {
         let value = vec![value_bytes as u8; value_bytes];
@@ -136,13 +141,36 @@ fn memory_follows_the_mix_of_sizes() {
         }
         let slab_bytes = lone.pool.slab_pages() * lone.pool.layout().page_bytes;
         let live = lone.counters.item_bytes.get() as usize;
-        assert!(live * 100 > slab_bytes * 80, "{value_bytes}: {live} of {slab_bytes} bytes are items");
+        assert!(live * 100 > slab_bytes * 88, "{value_bytes}: {live} of {slab_bytes} bytes are items");
         // A tenth of what fits, as far as seconds tell old from new.
         let count = (memory_bytes / value_bytes / 10).min(50) as u64;
         let newest = (key - count..key).filter(|&key| lone.value_of(key).is_some()).count() as u64;
         assert!(newest * 10 >= count * 8, "{value_bytes}: {newest} of the newest {count} are there");
     }
     assert!(lone.counters.pages_moved.get() > 0);
+}
+
+/// No item that lives is evicted while there are expired ones, and these are counted as what they are.
+#[test]
+fn pressure_takes_expired_items_first() {
+    // A roomy index: no line is crowded.
+    let mut lone = Lone::new(16 << 20, 64);
+    let value = [7; 64];
+    let mut key = 0;
+    while lone.counters.evicted_by_pressure.get() == 0 {
+        let expiry = if key % 2 == 0 { Expiry::Never } else { Expiry::InMs(3_600_000) };
+        lone.store(key, &value, Mode::Set, expiry);
+        key += 1;
+    }
+    let (first, evicted) = (key, lone.counters.evicted_by_pressure.get());
+    lone.now.ns += 3_600_000_000_000;
+    lone.tick();
+    // Fresh items take the place of four in ten; five in ten are expired.
+    (first..first + first * 2 / 5).for_each(|key| lone.set(key, &value));
+    assert_eq!(lone.counters.evicted_by_pressure.get(), evicted);
+    assert!(lone.counters.expired.get() >= first * 3 / 10, "{} expired", lone.counters.expired.get());
+    let lost = (0..first).step_by(2).filter(|&key| lone.value_of(key).is_none()).count() as u64;
+    assert!(lost <= evicted, "{lost} of the items that live are gone, {evicted} before any had expired");
 }
 
 /// Every size in turn, so that most classes have hardly anything: rare sizes keep their items.

@@ -97,7 +97,7 @@ counters! {
         evicted_by_pressure,
         /// Items evicted because their lines were crowded.
         evicted_by_crowding,
-        /// Items removed because their deadline had passed.
+        /// Items removed because their deadline had passed, or because they were flushed.
         expired,
         /// Namespaces invalidated.
         namespaces_invalidated,

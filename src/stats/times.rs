@@ -58,6 +58,10 @@ measures! {
     Tick "tick_ns",
     /// The part of a tick in the kernel: replies out, datagrams in.
     Turn "turn_ns",
+    /// The part of a tick that the owner's own work takes: memory freed, commands of the policy, growth, the mover.
+    Owner "owner_ns",
+    /// The part of a tick that the policy takes where it has no core of its own.
+    Policy "policy_ns",
     /// From sending a command to its owner until its answer is taken up.
     Forward "forward_ns",
     /// Datagrams received together.

@@ -36,6 +36,18 @@ impl Bells {
         (0..workers).map(view).collect()
     }
 
+    /// What wakes this worker if it sleeps, for a thread that has pushed something and has no port.
+    pub fn alarm(&self) -> Box<dyn Fn() + Send> {
+        let bell = Arc::clone(&self.all[self.mine]);
+        Box::new(move || {
+            if bell.door.must_ring()
+                && let Some(waker) = bell.waker.get()
+            {
+                waker.wake();
+            }
+        })
+    }
+
     /// How this worker is woken.
     pub(super) fn connect(&self, waker: Waker) {
         // A second connection would be a second thread of one worker; the first stays.

@@ -10,7 +10,8 @@ use crate::stats::counters::WorkerCounters;
 
 /// The producing end of a worker's hits.
 pub struct Hits {
-    ring: Producer<Hit>,
+    /// `None`: nobody wants to know.
+    ring: Option<Producer<Hit>>,
     /// One hit in so many is recorded.
     one_in: u32,
     skipped: u32,
@@ -21,13 +22,19 @@ pub struct Hits {
 impl Hits {
     /// Hits of one worker.
     pub fn new(ring: Producer<Hit>) -> Hits {
-        Hits { ring, one_in: 1, skipped: 0, weight: 0 }
+        Hits { ring: Some(ring), one_in: 1, skipped: 0, weight: 0 }
+    }
+
+    /// Hits that nobody wants to know of.
+    pub fn untold() -> Hits {
+        Hits { ring: None, one_in: 1, skipped: 0, weight: 0 }
     }
 
     /// Once a tick: how much room there is decides how many hits are recorded. All while the ring is at most half
     /// full, one in four beyond, one in sixteen when it is nearly full: the policy sees a sample, not a burst.
     pub fn begin_tick(&mut self) {
-        self.one_in = match HIT_RING_RECORDS.saturating_sub(self.ring.room()) {
+        let Some(ring) = &self.ring else { return };
+        self.one_in = match HIT_RING_RECORDS.saturating_sub(ring.room()) {
             used if used <= HIT_RING_RECORDS / 2 => 1,
             used if used <= HIT_RING_RECORDS / 8 * 7 => 4,
             _ => 16,
@@ -37,13 +44,14 @@ impl Hits {
     /// Records a hit, or not.
     #[inline]
     pub fn note(&mut self, item: ItemRef, hash: u64, counters: &WorkerCounters) {
+        let Some(ring) = &mut self.ring else { return };
         self.skipped += 1;
         self.weight = self.weight.saturating_add(1);
         if self.skipped < self.one_in {
             return;
         }
         self.skipped = 0;
-        match self.ring.push(Hit { item, hash: (hash >> 32) as u32, weight: self.weight }) {
+        match ring.push(Hit { item, hash: (hash >> 32) as u32, weight: self.weight }) {
             Ok(()) => {
                 counters.hit_records_sent.add(1);
                 self.weight = 0;

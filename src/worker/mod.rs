@@ -53,8 +53,9 @@ pub enum Poll {
 /// look at items that it finds in the shards.
 pub type Teller = Arc<dyn Fn(&[u8], &Shards) -> Option<Vec<u8>> + Send + Sync>;
 
-/// Work that runs on the worker's core between ticks: the policy, where it has no core of its own.
-pub type Aside = Box<dyn FnMut(Now) + Send>;
+/// Work that runs on the worker's core between ticks: the policy, where it has no core of its own. It says how long it may be
+/// left alone while nothing happens.
+pub type Aside = Box<dyn FnMut(Now) -> Duration + Send>;
 
 /// What a worker is made of.
 pub struct WorkerConfig<P> {
@@ -161,12 +162,16 @@ impl<P: Port> Worker<P> {
         self.core.watch.begin_tick(now);
         self.core.owner.member().quiescent();
         let has_more = self.core.owner.tick(now);
+        self.core.watch.owner_done();
         let busy = self.read_mail(now)? | self.serve_datagrams(now)?;
         self.core.counters.ticks.add(busy as u64);
+        let mut rest = Duration::MAX;
         if let Some(aside) = &mut self.aside {
-            aside(now);
+            self.core.watch.mark();
+            rest = aside(now);
+            self.core.watch.policy_done();
         }
-        let patience = self.patience(busy || has_more, now);
+        let patience = self.patience(busy || has_more, rest, now);
         self.core.watch.work_done(busy, self.inbox.datagrams().len());
         self.turn(patience)?;
         self.core.watch.turned();
@@ -195,7 +200,7 @@ impl<P: Port> Worker<P> {
     const DRAIN_TICKS_MAX: usize = 64;
     const SPIN_NS: u64 = 50_000;
 
-    fn patience(&mut self, busy: bool, now: Now) -> Patience {
+    fn patience(&mut self, busy: bool, rest: Duration, now: Now) -> Patience {
         if busy || !self.outbox.is_empty() || self.core.parcels.has_stalled() {
             self.idle_since_ns = None;
             return Patience::None;
@@ -204,7 +209,7 @@ impl<P: Port> Worker<P> {
         match self.poll {
             Poll::Busy => Patience::None,
             Poll::Adaptive if now.ns - since_ns < Self::SPIN_NS => Patience::None,
-            Poll::Adaptive | Poll::Block => Patience::Until(Duration::from_millis(IDLE_WAIT_MS)),
+            Poll::Adaptive | Poll::Block => Patience::Until(rest.min(Duration::from_millis(IDLE_WAIT_MS))),
         }
     }
 
@@ -216,8 +221,9 @@ impl<P: Port> Worker<P> {
         }
         self.core.owner.member().offline();
         self.core.bells.will_sleep();
-        // Mail that came before the bell was set would not ring.
-        let patience = if self.core.mesh.has_mail() { Patience::None } else { patience };
+        // Mail and commands that came before the bell was set would not ring.
+        let has_mail = self.core.mesh.has_mail() || self.core.owner.has_commands();
+        let patience = if has_mail { Patience::None } else { patience };
         let turned = self.port.turn(&mut self.outbox, &mut self.inbox, patience, &self.core.counters);
         self.core.bells.awake();
         self.core.owner.member().online();

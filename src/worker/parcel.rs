@@ -4,7 +4,7 @@
 //! the answer to one command; it holds no reference to an item. It travels to the owner and back by pointer.
 
 use crate::config::limits::{
-    DATAGRAM_BYTES_MAX, LARGE_PARCELS, REPLY_BYTES_MAX, SMALL_PARCEL_BYTES, SMALL_PARCELS,
+    DATAGRAM_BYTES_MAX, LARGE_PARCELS, LONE_SMALL_PARCELS, REPLY_BYTES_MAX, SMALL_PARCEL_BYTES, SMALL_PARCELS,
 };
 use crate::io::PeerAddr;
 use crate::protocol::Dialect;
@@ -91,11 +91,11 @@ impl Parcel {
 impl Parcels {
     /// Parcels that a worker of so many owns.
     pub fn for_workers(workers: usize) -> Parcels {
-        // A single worker forwards nothing, and its memory has no other readers to wait for.
-        let count = |many: usize| if workers == 1 { 2 } else { many };
+        // A single worker forwards nothing; what waits with it are stores of a size that has no page yet.
+        let small = if workers == 1 { LONE_SMALL_PARCELS } else { SMALL_PARCELS };
         Parcels {
-            small: (0..count(SMALL_PARCELS)).map(|_| Parcel::new(false)).collect(),
-            large: (0..count(LARGE_PARCELS)).map(|_| Parcel::new(true)).collect(),
+            small: (0..small).map(|_| Parcel::new(false)).collect(),
+            large: (0..LARGE_PARCELS).map(|_| Parcel::new(true)).collect(),
             waiting: VecDeque::with_capacity(SMALL_PARCELS + LARGE_PARCELS),
             stalled: VecDeque::with_capacity(SMALL_PARCELS + LARGE_PARCELS),
         }

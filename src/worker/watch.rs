@@ -24,6 +24,9 @@ pub struct Watch {
     is_on: bool,
     began_ns: u64,
     mark_ns: u64,
+    /// What the owner's work and the policy's took of this tick.
+    owner_ns: u64,
+    policy_ns: u64,
 }
 
 impl Watch {
@@ -38,6 +41,8 @@ impl Watch {
             is_on: false,
             began_ns: 0,
             mark_ns: 0,
+            owner_ns: 0,
+            policy_ns: 0,
         }
     }
 
@@ -46,6 +51,14 @@ impl Watch {
     pub(super) fn begin_tick(&mut self, now: Now) {
         self.is_on = self.busy_ticks_left == 0 && self.one_in > 0;
         self.began_ns = now.ns;
+    }
+
+    /// The owner's own work, the first of a tick, is done.
+    #[inline]
+    pub(super) fn owner_done(&mut self) {
+        if self.is_on {
+            self.owner_ns = self.clock.ns().saturating_sub(self.began_ns);
+        }
     }
 
     /// What comes now is measured from here on.
@@ -81,12 +94,22 @@ impl Watch {
         }
     }
 
+    /// The policy, which has no core of its own, has had its part of the tick.
+    #[inline]
+    pub(super) fn policy_done(&mut self) {
+        if self.is_on {
+            self.policy_ns = self.clock.ns().saturating_sub(self.mark_ns);
+        }
+    }
+
     /// The work of a tick is done; what is left of it is the kernel's.
     #[inline]
     pub(super) fn work_done(&mut self, busy: bool, datagrams: usize) {
         self.is_on &= busy;
         if self.is_on {
             self.times.record(Measure::TickDatagrams, datagrams as u64, (datagrams > 0) as u64);
+            self.times.record(Measure::Owner, self.owner_ns, 1);
+            self.times.record(Measure::Policy, self.policy_ns, (self.policy_ns > 0) as u64);
             self.mark();
         }
         self.busy_ticks_left = self.busy_ticks_left.saturating_sub(busy as u32);
@@ -154,14 +177,18 @@ mod tests {
         let (mut watch, clock, times) = watch(1);
         let pass = |ns| clock.advance(Duration::from_nanos(ns));
         watch.begin_tick(clock.now());
-        pass(10);
+        pass(7);
+        watch.owner_done();
+        pass(3);
         watch.mark();
         pass(80);
         watch.lap_batch(6, 2);
         pass(25);
         watch.lap(Measure::Set);
         watch.answered(0);
+        watch.mark();
         pass(5);
+        watch.policy_done();
         watch.work_done(true, 3);
         pass(30);
         watch.turned();
@@ -169,6 +196,7 @@ mod tests {
         assert_eq!((of(Measure::Get), of(Measure::BatchKeys)), ((6, 60), (1, 6)));
         assert_eq!((of(Measure::Set), of(Measure::TickDatagrams)), ((1, 25), (1, 3)));
         assert_eq!((of(Measure::Turn), of(Measure::Tick)), ((1, 30), (1, 150)));
+        assert_eq!((of(Measure::Owner), of(Measure::Policy)), ((1, 7), (1, 5)));
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Size {
     pub memory_bytes: usize,
     /// Keys that it should have room for in its indexes.
     pub keys: u64,
+    /// Indexes that are too small all the same, so that inserts and deletes move keys, and that grow.
+    pub is_cramped: bool,
 }
 
 /// The server, and the ends of its wires.
@@ -44,8 +46,8 @@ impl Whole {
         (config.seed, config.clock, config.memory_bytes) = (seed, clock.clone(), size.memory_bytes);
         let count = size.workers;
         let layout = Layout::of(size.memory_bytes, count);
-        // Tables that are too small, so that inserts and deletes move keys, and that grow.
-        let lines = Table::lines_for(size.keys.min(4_000) / 8 / count as u64 + 8, limits::LOAD_PERCENT);
+        let keys = if size.is_cramped { size.keys.min(4_000) / 8 } else { size.keys };
+        let lines = Table::lines_for(keys / count as u64 + 8, limits::LOAD_PERCENT);
         let items = Items::on_heap(layout.pages * layout.page_bytes);
         let shards =
             |seed| Shards::lay_out(items.clone(), layout, (count, lines), KeyHash::new(seed), Some(b':'));
@@ -53,12 +55,14 @@ impl Whole {
         let (shards, pool) = drawn.expect("a seed");
         let items = shards.items().clone();
         let grace = Grace::new(count);
+        let bells = Bells::for_workers(count);
         let (mut ends, mut hit_ends, mut seats) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..count {
             let (events, events_end) = ring(limits::EVENT_RING_RECORDS);
             let (commands_end, commands) = ring(limits::COMMAND_RING_RECORDS);
             let (hits, hit_end) = ring(limits::HIT_RING_RECORDS);
-            ends.push(OwnerEnds { events: events_end, commands: commands_end });
+            let wake = bells[index].alarm();
+            ends.push(OwnerEnds { events: events_end, commands: commands_end, wake });
             hit_ends.push(hit_end);
             let owner = OwnerConfig {
                 index,
@@ -77,12 +81,7 @@ impl Whole {
         let wires: Vec<_> = (0..count).map(|i| Wire::new(seed << 8 | i as u64, faults)).collect();
         let owners = seats.iter().map(|(owner, _)| Arc::clone(&owner.counters)).collect();
         let parcels = limits::SMALL_PARCELS + limits::LARGE_PARCELS;
-        let parts = seats
-            .into_iter()
-            .zip(mesh(count, parcels))
-            .zip(Bells::for_workers(count))
-            .zip(&wires)
-            .enumerate();
+        let parts = seats.into_iter().zip(mesh(count, parcels)).zip(bells).zip(&wires).enumerate();
         let workers = parts.map(|(index, ((((owner, hits), mesh), bells), wire))| {
             let owner = Owner::new(owner);
             Worker::new(WorkerConfig {
