@@ -22,7 +22,6 @@ impl Owner {
     }
 
     fn obey_one(&mut self, Command { item, hash, verdict }: Command, now: Now) {
-        let counters = self.counters.clone();
         let done = match verdict {
             Verdict::Evict => self.evict_hashed(hash, item),
             Verdict::Expire => {
@@ -32,6 +31,7 @@ impl Owner {
                     && self.evict_hashed(hash, item)
             }
         };
+        let counters = &self.counters;
         match (done, verdict) {
             (true, Verdict::Evict) => counters.evicted_by_policy.add(1),
             (true, Verdict::Expire) => counters.expired.add(1),

@@ -126,8 +126,7 @@ impl Owner {
     /// The first thing of a tick: free memory, obey the policy, tidy up, send again what the policy did not hear. Says
     /// whether there is more to tidy up, so that the next tick should come soon.
     pub fn tick(&mut self, now: Now) -> bool {
-        let grace = Arc::clone(self.member.grace());
-        self.slab.reclaim(&grace, TICK_RECLAIM_MAX);
+        self.slab.reclaim(self.member.grace(), TICK_RECLAIM_MAX);
         if self.flush_at_ms.is_some_and(|at_ms| at_ms <= now.ms()) && self.flush_now().is_ok() {
             self.flush_at_ms = None;
         }
