@@ -114,6 +114,8 @@ impl Server {
             board,
             hot_key_names: config.hot_keys,
             reports,
+            pool: Arc::clone(&pool),
+            censuses: owners.iter().map(|owner| Arc::clone(owner.slab.census())).collect(),
             clock: clock.clone(),
             memory_bytes: config.memory_bytes,
             io,
