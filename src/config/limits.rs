@@ -80,6 +80,8 @@ pub const PAGE_SAMPLE: usize = 4;
 pub const PRESSURE_EVICT: usize = 16;
 /// Slots that an owner frees in one tick.
 pub const TICK_RECLAIM_MAX: usize = 4096;
+/// Slots that an owner looks at in one tick to tell the policy again what it did not hear.
+pub const TICK_RESYNC_MAX: usize = 512;
 /// Slots that an owner looks at in one tick to remove items of old generations.
 pub const TICK_SCRUB_MAX: usize = 256;
 

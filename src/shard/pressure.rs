@@ -12,7 +12,7 @@
 
 use crate::clock::Now;
 use crate::config::limits::{
-    FREE_PAGES_PER_OWNER, PAGE_SAMPLE, PAGES_SAMPLE, PRESSURE_EVICT, PRESSURE_SAMPLE,
+    FREE_PAGES_PER_OWNER, PAGE_SAMPLE, PAGES_SAMPLE, PRESSURE_EVICT, PRESSURE_SAMPLE, TICK_RECLAIM_MAX,
 };
 use crate::item_ref::ItemRef;
 use crate::memory::class::{CLASSES_MAX, Class};
@@ -128,7 +128,7 @@ impl Owner {
     /// Between two commands this worker holds no item: it may say so, and free what that allows.
     pub(super) fn breathe(&mut self) {
         self.member.quiescent();
-        self.slab.reclaim(self.member.grace(), usize::MAX);
+        self.slab.reclaim(self.member.grace(), TICK_RECLAIM_MAX);
     }
 
     /// Whether the class should grow: it has no page, or the coldest items of the class with the most pages are colder

@@ -11,6 +11,7 @@
 use crate::clock::{Clock, Now};
 use crate::protocol::meta;
 use crate::protocol::request::Command;
+use crate::shard::owner::Stage;
 use crate::stats::times::{Measure, WorkerTimes};
 use crate::sync::Arc;
 
@@ -24,7 +25,11 @@ pub struct Watch {
     is_on: bool,
     began_ns: u64,
     mark_ns: u64,
+    /// How long the stages of the owner's tick took.
+    stages_ns: [u64; STAGES.len()],
 }
+
+const STAGES: [Measure; 3] = [Measure::Reclaim, Measure::Obey, Measure::Rearrange];
 
 impl Watch {
     /// A watch that measures one busy tick in `one_in`, on average; 0 = none. `seed` tells workers apart.
@@ -38,6 +43,7 @@ impl Watch {
             is_on: false,
             began_ns: 0,
             mark_ns: 0,
+            stages_ns: [0; STAGES.len()],
         }
     }
 
@@ -45,7 +51,17 @@ impl Watch {
     #[inline]
     pub(super) fn begin_tick(&mut self, now: Now) {
         self.is_on = self.busy_ticks_left == 0 && self.one_in > 0;
-        self.began_ns = now.ns;
+        (self.began_ns, self.mark_ns) = (now.ns, now.ns);
+    }
+
+    /// A stage of the owner's tick is over.
+    #[inline]
+    pub(super) fn owner_stage(&mut self, stage: Stage) {
+        if self.is_on {
+            let now_ns = self.clock.ns();
+            self.stages_ns[stage as usize] = now_ns.saturating_sub(self.mark_ns);
+            self.mark_ns = now_ns;
+        }
     }
 
     /// What comes now is measured from here on.
@@ -87,6 +103,7 @@ impl Watch {
         self.is_on &= busy;
         if self.is_on {
             self.times.record(Measure::TickDatagrams, datagrams as u64, (datagrams > 0) as u64);
+            STAGES.iter().zip(self.stages_ns).for_each(|(&stage, ns)| self.times.record(stage, ns, 1));
             self.mark();
         }
         self.busy_ticks_left = self.busy_ticks_left.saturating_sub(busy as u32);
@@ -154,7 +171,11 @@ mod tests {
         let (mut watch, clock, times) = watch(1);
         let pass = |ns| clock.advance(Duration::from_nanos(ns));
         watch.begin_tick(clock.now());
-        pass(10);
+        for (ns, stage) in [(2, Stage::Reclaim), (3, Stage::Obey), (4, Stage::Rearrange)] {
+            pass(ns);
+            watch.owner_stage(stage);
+        }
+        pass(1);
         watch.mark();
         pass(80);
         watch.lap_batch(6, 2);
@@ -169,6 +190,7 @@ mod tests {
         assert_eq!((of(Measure::Get), of(Measure::BatchKeys)), ((6, 60), (1, 6)));
         assert_eq!((of(Measure::Set), of(Measure::TickDatagrams)), ((1, 25), (1, 3)));
         assert_eq!((of(Measure::Turn), of(Measure::Tick)), ((1, 30), (1, 150)));
+        assert_eq!(STAGES.map(of), [(1, 2), (1, 3), (1, 4)]);
     }
 
     #[test]
