@@ -22,7 +22,7 @@ pub const MEMORY_BYTES_MIN: usize = 16 << 20;
 /// Socket buffers that we ask for, in bytes.
 pub const SOCKET_BUFFER_BYTES: usize = 16 << 20;
 /// Load for which the index is sized, in percent.
-pub const LOAD_PERCENT: u64 = 78;
+pub const LOAD_PERCENT: u64 = 80;
 /// Share of the slab that the policy may fill, in percent; the rest is the owners' free reserve.
 pub const FILL_PERCENT: u64 = 95;
 
