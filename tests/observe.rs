@@ -89,6 +89,65 @@ fn hot_and_distinct_keys_are_told() {
     }
 }
 
+/// Every byte has one place, and the places add up, after a load that stores, replaces and deletes items of many sizes.
+#[test]
+fn the_figures_of_memory_add_up() {
+    for workers in ["1", "2"] {
+        let server = Serve::start(&["--memory", "48MiB", "--workers", workers, "--huge", "off"]);
+        let sizes = ["--keys", "60k", "--fill", "--value-size", "1-3000", "--warmup", "0s"];
+        let traffic = ["--mix", "get:40,set:40,delete:20", "--duration", "300ms"];
+        load(server.addr, &[&sizes[..], &traffic[..]].concat());
+        // The policy may still evict, and a page may be on its way: what an idle server tells is exact.
+        let is_whole = |memory: &BTreeMap<String, String>| {
+            let of = |name: &str| number(memory, name);
+            of("live_bytes") + of("backlog_bytes") + of("external_waste_bytes") == of("slab_bytes")
+                && of("backlog_bytes") == 0
+                && of("pages_index") + of("pages_slab") + of("pages_gathered") + of("pages_free")
+                    == of("pages_total")
+        };
+        let mut memory = stats(&server, "memory");
+        let give_up = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !is_whole(&memory) || stats(&server, "memory") != memory {
+            assert!(std::time::Instant::now() < give_up, "{memory:?}");
+            std::thread::yield_now();
+            memory = stats(&server, "memory");
+        }
+        let of = |name: &str| number(&memory, name);
+        let (asked, granted) = (of("cache:asked_bytes"), of("cache:granted_bytes"));
+        assert!(asked == 48 << 20 && granted >= asked && of("granted_bytes") == granted);
+        let parts = ["index_bytes", "slab_bytes", "gathered_bytes", "free_bytes", "rest_bytes"];
+        assert_eq!(parts.map(of).iter().sum::<u64>(), granted);
+        let with = |start: &str, end: &str| -> u64 {
+            let named = memory.iter().filter(|(name, _)| name.starts_with(start) && name.ends_with(end));
+            named.map(|(_, value)| value.parse::<u64>().unwrap()).sum()
+        };
+        assert_eq!(with("cache:granted_bytes:4k", ""), granted, "--huge off");
+        assert!([0, granted].contains(&with("cache:granted_bytes:node", "")), "{memory:?}");
+        assert_eq!(of("item_bytes") + of("internal_waste_bytes"), of("live_bytes"));
+        assert!(of("internal_waste_bytes") * 8 < of("live_bytes"), "{memory:?}");
+        // Classes tell the same in slots.
+        let slabs = stats(&server, "slabs");
+        let classes: Vec<u64> =
+            slabs.keys().filter_map(|name| name.strip_suffix(":chunk_size")?.parse().ok()).collect();
+        assert_eq!(classes.len() as u64, number(&slabs, "active_slabs"));
+        let of_class = |class: &u64, name: &str| number(&slabs, &format!("{class}:{name}"));
+        let sum = |of: &dyn Fn(&u64) -> u64| classes.iter().map(of).sum::<u64>();
+        let live = sum(&|class| of_class(class, "used_chunks") * of_class(class, "chunk_size"));
+        assert_eq!(live, of("live_bytes"));
+        assert_eq!(sum(&|class| of_class(class, "total_pages")), of("pages_slab"));
+        assert_eq!(number(&slabs, "total_malloced"), of("slab_bytes"));
+        for class in &classes {
+            let used = ["used_chunks", "retired_chunks", "free_chunks"].map(|name| of_class(class, name));
+            assert_eq!(used.iter().sum::<u64>(), of_class(class, "total_chunks"), "class {class}");
+        }
+        let items: u64 = stats(&server, "items").values().map(|count| count.parse::<u64>().unwrap()).sum();
+        assert!(items > 1_000 && items == server.stat("curr_items"));
+        assert_eq!(server.stat("item_bytes"), of("item_bytes"));
+        assert!(of("policy_bytes") > 12 * items && of("pages_moved") == server.stat("pages_moved"));
+        assert!(server.terminate().0.success());
+    }
+}
+
 #[test]
 fn a_log_that_cannot_be_written_is_said_at_the_start() {
     let path = "/nowhere/serve.hlog";

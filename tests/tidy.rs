@@ -42,6 +42,7 @@ const UNSAFE_ROOMS: &[&str] = &[
     "src/io/uring/",
     "src/io/mmsg.rs",
     "src/io/socket/headers.rs",
+    "tests/no_allocation.rs", // an allocator that counts; nothing else can see what a tick takes from the heap
 ];
 
 fn sources(folders: &[&str]) -> Vec<(String, String)> {
@@ -115,7 +116,10 @@ fn memory_knows_of_the_table_only_how_to_prefetch() {
 
 #[test]
 fn unsafe_lives_in_its_rooms() {
-    for (file, text) in sources(&["src", "numa/src"]) {
+    for (file, text) in sources(&["src", "numa/src", "tests", "benches"]) {
+        if file == "tests/tidy.rs" {
+            continue; // It speaks of it.
+        }
         let code = text.lines().map(|line| line.split("//").next().unwrap());
         let has_unsafe = code.clone().any(|line| {
             ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"].iter().any(|word| line.contains(word))

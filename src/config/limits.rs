@@ -22,7 +22,7 @@ pub const MEMORY_BYTES_MIN: usize = 16 << 20;
 /// Socket buffers that we ask for, in bytes.
 pub const SOCKET_BUFFER_BYTES: usize = 16 << 20;
 /// Load for which the index is sized, in percent.
-pub const LOAD_PERCENT: u64 = 78;
+pub const LOAD_PERCENT: u64 = 80;
 /// Share of the slab that the policy leaves free, in percent, beside [`FREE_RESERVE_PAGES`]: free slots of sizes that nobody
 /// stores just now.
 pub const FREE_RESERVE_PERCENT: usize = 1;
@@ -94,6 +94,8 @@ pub const PRESSURE_EVICT: usize = 16;
 pub const PRESSURE_EVICT_BYTES: usize = 64 << 10;
 /// Slots that an owner frees in one tick.
 pub const TICK_RECLAIM_MAX: usize = 4096;
+/// Slots that an owner looks at in one tick to tell the policy again what it did not hear.
+pub const TICK_RESYNC_MAX: usize = 512;
 /// Slots that an owner looks at in one tick to remove items of old generations.
 pub const TICK_SCRUB_MAX: usize = 256;
 

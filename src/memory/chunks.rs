@@ -47,11 +47,11 @@ impl Slab {
     /// Retires an item that was just unlinked; its slot and its chunks are free after grace. The chunks come first: a chunk
     /// in use leads to an item that is still there.
     pub fn retire(&mut self, at: ItemRef) {
-        let item = self.items.get(at);
-        for chunk in item.value().chunk_refs() {
+        for chunk in self.items.get(at).value().chunk_refs() {
+            self.census.of(Class::CHUNK).retired.add(1);
             self.limbo.push(chunk);
         }
-        self.limbo.push(at);
+        self.retire_slot(at);
     }
 
     /// The item that a used slot belongs to: itself, or the item whose chunk it is.

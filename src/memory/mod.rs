@@ -12,6 +12,8 @@
 //! region lies (`numa`).
 
 #[cfg(not(any(loom, shuttle)))]
+pub mod census;
+#[cfg(not(any(loom, shuttle)))]
 mod chunks;
 pub mod class;
 pub mod grace;
@@ -25,6 +27,8 @@ pub mod pool;
 #[cfg(not(any(loom, shuttle)))]
 pub mod slab;
 
+#[cfg(not(any(loom, shuttle)))]
+pub use census::Census;
 pub use item::{Item, Items, Parts, Size, State, Value};
 #[cfg(not(any(loom, shuttle)))]
 pub use page::Layout;

@@ -82,6 +82,18 @@ impl PagePool {
         self.layout.pages - self.index_pages.load(Ordering::Relaxed) as usize - self.wanted().len()
     }
 
+    /// Pages that are an index's now.
+    pub fn index_pages(&self) -> usize {
+        // Relaxed: a figure.
+        self.index_pages.load(Ordering::Relaxed) as usize
+    }
+
+    /// Pages of the wanted run that are in: neither free nor anybody's yet.
+    pub fn gathered_pages(&self) -> usize {
+        // Relaxed: a figure.
+        self.gathered.load(Ordering::Relaxed) as usize
+    }
+
     /// Bytes of slots that each of `owners` owners may fill; the rest is their free reserve.
     pub fn budget_bytes(&self, owners: usize) -> u64 {
         let pages = self.slab_pages();

@@ -7,6 +7,7 @@
 //! one partly filled page per class after filling (external); when the mix of sizes shifts, the mover empties pages.
 
 use crate::item_ref::ItemRef;
+use crate::memory::census::Census;
 use crate::memory::class::{CLASSES_MAX, Class};
 use crate::memory::grace::Grace;
 use crate::memory::item::Items;
@@ -26,7 +27,7 @@ pub struct Slab {
     pages: Box<[Page]>,
     /// First page with free slots, per class.
     partial: [u32; CLASSES_MAX],
-    class_pages: [u32; CLASSES_MAX],
+    pub(super) census: Arc<Census>,
     /// Free slots of pages that are not closed.
     class_free: [u32; CLASSES_MAX],
     pub(super) limbo: Limbo,
@@ -75,7 +76,7 @@ impl Slab {
             layout,
             pages: vec![FREE_PAGE; layout.pages].into_boxed_slice(),
             partial: [NO_PAGE; CLASSES_MAX],
-            class_pages: [0; CLASSES_MAX],
+            census: Arc::new(Census::new(layout)),
             class_free: [0; CLASSES_MAX],
             limbo: Limbo::new(Self::chunks_max(&items) + 1),
             chunks: Vec::with_capacity(Self::chunks_max(&items)),
@@ -123,6 +124,7 @@ impl Slab {
         let index = self.take_slot(page, &slots);
         self.used_bytes += slots.slot_bytes;
         self.used_slots += 1;
+        self.census.of(class).used.add(1);
         self.class_free[class.index()] -= 1;
         self.chunk_slots += (class == Class::CHUNK) as usize;
         Some(Allocation { at: slots.item(&self.layout, page, index), slot_bytes: slots.slot_bytes })
@@ -130,8 +132,7 @@ impl Slab {
 
     /// Frees a slot at once: it was never published, or its grace is over.
     pub fn release(&mut self, at: ItemRef) {
-        let page = self.layout.page_of(at);
-        let class = self.pages[page].class.expect("a slot is released by the owner of its page");
+        let (page, class) = (self.layout.page_of(at), self.class_at(at));
         let slots = self.layout.slots(class);
         #[cfg(debug_assertions)]
         self.items.poison(at, slots.slot_bytes);
@@ -143,6 +144,7 @@ impl Slab {
         word.store(before & !(1 << (index % 64)), Ordering::Relaxed);
         self.used_bytes -= slots.slot_bytes;
         self.used_slots -= 1;
+        self.census.of(class).used.sub(1);
         self.chunk_slots -= (class == Class::CHUNK) as usize;
         self.return_slot(page, class, index, &slots);
     }
@@ -178,6 +180,7 @@ impl Slab {
     /// Retires one slot that nothing leads to any more; it is free after grace. Of an item that was cut see
     /// [`Slab::retire`].
     pub fn retire_slot(&mut self, at: ItemRef) {
+        self.census.of(self.class_at(at)).retired.add(1);
         self.limbo.push(at);
     }
 
@@ -188,6 +191,7 @@ impl Slab {
         while count < max
             && let Some(at) = self.limbo.pop(grace)
         {
+            self.census.of(self.class_at(at)).retired.sub(1);
             self.release(at);
             count += 1;
         }
@@ -201,8 +205,7 @@ impl Slab {
 
     /// Size of the slot of an item of this owner, in bytes.
     pub fn slot_bytes(&self, at: ItemRef) -> usize {
-        let class = self.pages[self.layout.page_of(at)].class.expect("an item of this owner");
-        self.layout.slots(class).slot_bytes
+        self.layout.slots(self.class_at(at)).slot_bytes
     }
 
     /// Whether the page of `at` belongs to this owner.
@@ -250,7 +253,7 @@ impl Slab {
 
     /// Pages that `class` has.
     pub fn pages_of(&self, class: Class) -> usize {
-        self.class_pages[class.index()] as usize
+        self.census.of(class).pages.get() as usize
     }
 
     /// Bytes of all used slots.
@@ -278,6 +281,11 @@ impl Slab {
         self.pages_held
     }
 
+    /// What pages and slots are used for.
+    pub fn census(&self) -> &Arc<Census> {
+        &self.census
+    }
+
     /// The pages and their pool.
     pub fn pool(&self) -> &Arc<PagePool> {
         &self.pool
@@ -288,6 +296,10 @@ impl Slab {
         &self.items
     }
 
+    fn class_at(&self, at: ItemRef) -> Class {
+        self.pages[self.layout.page_of(at)].class.expect("a slot of a page of this owner")
+    }
+
     fn take_page(&mut self, class: Class) -> Option<usize> {
         let page = self.pool.take()?;
         let slots = self.layout.slots(class);
@@ -296,7 +308,7 @@ impl Slab {
             word.store(0, Ordering::Relaxed);
         }
         self.pages[page] = Page { class: Some(class), ..FREE_PAGE };
-        self.class_pages[class.index()] += 1;
+        self.census.of(class).pages.add(1);
         self.class_free[class.index()] += slots.count as u32;
         self.pages_held += 1;
         self.tail_bytes += self.layout.page_bytes - slots.count * slots.slot_bytes;
@@ -346,7 +358,7 @@ impl Slab {
                 self.class_free[class.index()] -= slots.count as u32;
             }
             self.pages[page] = FREE_PAGE;
-            self.class_pages[class.index()] -= 1;
+            self.census.of(class).pages.sub(1);
             self.pages_held -= 1;
             self.tail_bytes -= self.layout.page_bytes - slots.count * slots.slot_bytes;
             self.pool.give_back(page);
@@ -415,6 +427,9 @@ mod tests {
                 }
                 prop_assert_eq!(slab.used_bytes(), model.values().sum::<usize>());
                 prop_assert_eq!(slab.used_slots(), model.len());
+                let census = Census::read_all(&[slab.census()]);
+                let (pages, live): (u64, u64) = census.iter().map(|(_, t)| (t.pages, t.live)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+                prop_assert_eq!((pages as usize, live as usize), (slab.pages_held(), model.len()));
                 if choice % 7 == 0 && let Some(&at) = model.keys().next() {
                     slab.close_page(slab.layout.page_of(at));
                 }
@@ -455,6 +470,8 @@ mod tests {
         owner.quiescent();
         assert_eq!(slab.reclaim(&grace, 10), 0, "the reader may still look at it");
         assert_eq!(slab.limbo().len(), 1);
+        let census = Census::read_all(&[slab.census()]);
+        assert_eq!((census[0].1.live, census[0].1.retired, census[0].1.free()), (1, 1, 0));
         reader.quiescent();
         assert_eq!(slab.reclaim(&grace, 10), 1);
         assert_eq!(slab.allocate(bytes), Some(first));

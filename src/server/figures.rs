@@ -2,9 +2,10 @@
 
 use crate::clock::Clock;
 use crate::config::serve::KeyNames;
+use crate::memory::{Census, PagePool};
 use crate::policy::Counters;
 use crate::policy::board::Board;
-use crate::server::{hotkeys, latency};
+use crate::server::{hotkeys, latency, memory};
 use crate::shard::Shards;
 use crate::stats::counters::{Counter, OwnerCounters, WorkerCounters};
 use crate::stats::times::{Measure, WorkerTimes};
@@ -28,6 +29,10 @@ pub struct Figures {
     pub hot_key_names: KeyNames,
     /// Asked and granted.
     pub reports: Vec<RegionReport>,
+    /// Who has which pages.
+    pub pool: Arc<PagePool>,
+    /// What every owner's slots are used for.
+    pub censuses: Vec<Arc<Census>>,
     /// Since when.
     pub clock: Clock,
     /// Bytes of items and index.
@@ -45,6 +50,9 @@ impl Figures {
         let mut text = String::new();
         match what {
             b"" => self.general(&mut text),
+            b"memory" => memory::stats(self, &mut text),
+            b"slabs" => memory::slabs(self, &mut text),
+            b"items" => memory::items(self, &mut text),
             b"policy" => self.policy(&mut text),
             // No item is shown to anybody: the dump is always empty.
             b"cachedump" => {}
@@ -74,15 +82,7 @@ impl Figures {
         }
         latency::metrics(&self.times, &mut text);
         hotkeys::metrics(&self.board.read(), &mut text);
-        let _ = writeln!(text, "# HELP sherwood_memory_bytes Memory of a region, as granted.");
-        for report in &self.reports {
-            let (name, kind) = (report.name, report.granted_kind);
-            let _ = writeln!(
-                text,
-                "sherwood_memory_bytes{{region=\"{name}\",pages=\"{kind}\"}} {}",
-                report.granted_bytes
-            );
-        }
+        memory::metrics(self, &mut text);
         text
     }
 

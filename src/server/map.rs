@@ -61,8 +61,9 @@ pub fn receive_buffers(plan: &Plan, huge: Huge) -> Result<Region, numa::Error> {
 }
 
 /// Home lines of each index: so many that the memory, filled with items of the configured size, loads it as intended.
+/// Larger items load it less, and memory is wasted; many more items make it grow.
 fn index_lines(config: &Config, workers: usize) -> u64 {
-    let slot_bytes_per_item = size_of::<u64>() * 100 / limits::LOAD_PERCENT as usize + 1;
-    let items = config.memory_bytes / (config.mean_item_bytes + slot_bytes_per_item);
+    let index_bytes_per_item = size_of::<u64>() * 100 / limits::LOAD_PERCENT as usize;
+    let items = config.memory_bytes / (config.mean_item_bytes + index_bytes_per_item);
     Table::lines_for((items / workers) as u64, limits::LOAD_PERCENT)
 }

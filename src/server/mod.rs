@@ -10,6 +10,7 @@ pub mod histlog;
 pub mod hotkeys;
 pub mod latency;
 pub mod map;
+mod memory;
 pub mod metrics;
 pub mod policy;
 pub mod spawn;

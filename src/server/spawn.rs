@@ -89,11 +89,11 @@ impl Server {
 
         let bells = Bells::for_workers(count);
         let (mut owner_ends, mut owners, mut hit_ends, mut hits) = (vec![], vec![], vec![], vec![]);
-        for index in 0..count {
+        for (index, bell) in bells.iter().enumerate() {
             let (events, events_end) = ring(EVENT_RING_RECORDS);
             let (commands_end, commands) = ring(COMMAND_RING_RECORDS);
             let (hit, hit_end) = ring(HIT_RING_RECORDS);
-            let wake = bells[index].alarm();
+            let wake = bell.alarm();
             owner_ends.push(OwnerEnds { events: events_end, commands: commands_end, wake });
             hit_ends.push(hit_end);
             hits.push(if config.policy == PolicyKind::None { Hits::untold() } else { Hits::new(hit) });
@@ -117,6 +117,8 @@ impl Server {
             board,
             hot_key_names: config.hot_keys,
             reports,
+            pool: Arc::clone(&pool),
+            censuses: owners.iter().map(|owner| Arc::clone(owner.slab.census())).collect(),
             clock: clock.clone(),
             memory_bytes: config.memory_bytes,
             io,

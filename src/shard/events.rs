@@ -8,7 +8,7 @@
 //! event ─▶ ring has room: push         ring full: mark the page ─▶ … room: Reset page, Store, Store, …
 //! ```
 
-use crate::config::limits::EVENT_RESYNC_ROOM;
+use crate::config::limits::{EVENT_RESYNC_ROOM, TICK_RESYNC_MAX};
 use crate::item_ref::ItemRef;
 use crate::memory::Layout;
 use crate::ring::{Event, Producer};
@@ -47,14 +47,18 @@ impl Events {
         self.marked_count > 0 || self.resync.is_some() || self.budget.is_some()
     }
 
-    /// Once a tick: sends marked pages again while there is room. `next(page, slot)` gives the next item that the
-    /// owner holds in a page at or behind a slot, as its slot number and its `Store`.
+    /// Once a tick: sends marked pages again while there is room, a bounded piece of them. `next(page, slot)` looks at the
+    /// next used slot of a page at or behind a slot: its number, and the `Store` of the item that the owner holds there, if
+    /// it does.
     pub fn catch_up(
         &mut self,
         resyncs: &Counter,
-        mut next: impl FnMut(usize, usize) -> Option<(usize, Event)>,
+        mut next: impl FnMut(usize, usize) -> Option<(usize, Option<Event>)>,
     ) {
-        while self.is_behind() && self.ring.room() > EVENT_RESYNC_ROOM {
+        for _ in 0..TICK_RESYNC_MAX {
+            if !self.is_behind() || self.ring.room() <= EVENT_RESYNC_ROOM {
+                return;
+            }
             if let Some(bytes) = self.budget.take() {
                 self.send(Event::Budget { bytes });
                 continue;
@@ -62,7 +66,7 @@ impl Events {
             let Some((page, slot)) = self.resync.or_else(|| self.begin(resyncs)) else { return };
             self.resync = match next(page, slot) {
                 Some((index, store)) => {
-                    self.send(store);
+                    store.into_iter().for_each(|store| self.send(store));
                     Some((page, index + 1))
                 }
                 None => None,
@@ -127,7 +131,7 @@ mod tests {
         }
         assert!(events.is_behind());
         assert_eq!(consumer.drain(capacity, |_| {}), capacity);
-        let held = |page, slot| (slot < 2).then(|| (slot, Event::Delete { item: item(page) }));
+        let held = |page, slot| (slot < 2).then(|| (slot, Some(Event::Delete { item: item(page) })));
         let mut seen = Vec::new();
         for _ in 0..10 {
             events.catch_up(&resyncs, held);

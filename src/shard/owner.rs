@@ -33,6 +33,17 @@ impl From<Error> for Wait {
     }
 }
 
+/// A part of an owner's tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Memory whose grace is over was freed.
+    Reclaim,
+    /// What flushes left was removed, commands of the policy were obeyed.
+    Obey,
+    /// The table grew, pages were emptied.
+    Rearrange,
+}
+
 /// What an owner is made of.
 pub struct OwnerConfig {
     /// Which shard.
@@ -127,16 +138,19 @@ impl Owner {
     }
 
     /// The first thing of a tick: free memory, obey the policy, tidy up, send again what the policy did not hear. Says
-    /// whether there is more of that, so that the next tick should come soon.
-    pub fn tick(&mut self, now: Now) -> bool {
-        let grace = Arc::clone(self.member.grace());
-        self.slab.reclaim(&grace, TICK_RECLAIM_MAX);
+    /// whether there is more of that, so that the next tick should come soon. `done` is told when a stage is over.
+    pub fn tick(&mut self, now: Now, mut done: impl FnMut(Stage)) -> bool {
+        self.slab.reclaim(self.member.grace(), TICK_RECLAIM_MAX);
+        done(Stage::Reclaim);
         if self.flush_at_ms.is_some_and(|at_ms| at_ms <= now.ms()) && self.flush_now().is_ok() {
             self.flush_at_ms = None;
         }
         self.scrub_on(now);
+        let obeyed = self.obey(now);
+        done(Stage::Obey);
         // What waits for grace is free in the next tick, not when an idle worker has slept.
-        let has_more = self.obey(now) | self.grow(now) | self.tidy(now) | !self.slab.limbo().is_empty();
+        let has_more = obeyed | self.grow(now) | self.tidy(now) | !self.slab.limbo().is_empty();
+        done(Stage::Rearrange);
         self.catch_up_events();
         self.publish();
         has_more
@@ -235,17 +249,14 @@ impl Owner {
     fn catch_up_events(&mut self) {
         let Owner { events, slab, writer, shards, counters, .. } = self;
         events.catch_up(&counters.event_resyncs, |page, slot| {
-            let mut from = slot;
-            while let Some((index, at)) = slab.next_used_slot(page, from) {
-                let item = slab.items().get(at);
-                let hash = upper(shards.hash(item.key()));
-                if writer.holds(hash, at) {
-                    let deadline = deadline(item.state().deadline_ms(), slab.slot_bytes(at));
-                    return Some((index, Event::Store { item: at, replaced: None, deadline, hash }));
-                }
-                from = index + 1;
-            }
-            None
+            let (index, at) = slab.next_used_slot(page, slot)?;
+            let item = slab.items().get(at);
+            let hash = upper(shards.hash(item.key()));
+            let store = writer.holds(hash, at).then(|| {
+                let deadline = deadline(item.state().deadline_ms(), slab.slot_bytes(at));
+                Event::Store { item: at, replaced: None, deadline, hash }
+            });
+            Some((index, store))
         });
     }
 

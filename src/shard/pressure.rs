@@ -13,13 +13,13 @@
 use crate::clock::Now;
 use crate::config::limits::{
     FREE_PAGES_PER_OWNER, PAGE_SAMPLE, PAGES_SAMPLE, PRESSURE_EVICT, PRESSURE_EVICT_BYTES, PRESSURE_SAMPLE,
+    TICK_RECLAIM_MAX,
 };
 use crate::item_ref::ItemRef;
 use crate::memory::class::{CLASSES_MAX, Class};
 use crate::memory::{Allocation, Size};
 use crate::protocol::Error;
 use crate::shard::owner::{Owner, Wait};
-use crate::sync::Arc;
 
 /// Chunks that every page has at least.
 const CHUNKS_OF_PAGE_MIN: u32 = 60;
@@ -129,8 +129,7 @@ impl Owner {
     /// Between two commands this worker holds no item: it may say so, and free what that allows.
     pub(super) fn breathe(&mut self) {
         self.member.quiescent();
-        let grace = Arc::clone(self.member.grace());
-        self.slab.reclaim(&grace, usize::MAX);
+        self.slab.reclaim(self.member.grace(), TICK_RECLAIM_MAX);
     }
 
     /// Whether the class should grow: it has no page, or the coldest items of the class with the most pages are colder

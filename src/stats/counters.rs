@@ -14,6 +14,12 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
+    /// Takes `n` away (a gauge).
+    #[inline]
+    pub fn sub(&self, n: u64) {
+        self.add(n.wrapping_neg());
+    }
+
     /// Replaces the figure (a gauge).
     #[inline]
     pub fn set(&self, n: u64) {

@@ -58,8 +58,12 @@ measures! {
     Tick "tick_ns",
     /// The part of a tick in the kernel: replies out, datagrams in.
     Turn "turn_ns",
-    /// The part of a tick that the owner's own work takes: memory freed, commands of the policy, growth, the mover.
-    Owner "owner_ns",
+    /// The part of a tick in which memory is freed whose grace is over.
+    Reclaim "reclaim_ns",
+    /// The part of a tick in which what flushes left is removed, and the policy's commands are obeyed.
+    Obey "obey_ns",
+    /// The part of a tick in which the table grows, and the mover empties pages.
+    Rearrange "rearrange_ns",
     /// The part of a tick that the policy takes where it has no core of its own.
     Policy "policy_ns",
     /// From sending a command to its owner until its answer is taken up.

@@ -161,10 +161,10 @@ impl<P: Port> Worker<P> {
         let now = self.clock.now();
         self.core.watch.begin_tick(now);
         self.core.owner.member().quiescent();
-        let has_more = self.core.owner.tick(now);
-        self.core.watch.owner_done();
+        let Core { owner, watch, .. } = &mut self.core;
+        let has_more = owner.tick(now, |stage| watch.owner_stage(stage));
         let busy = self.read_mail(now)? | self.serve_datagrams(now)?;
-        self.core.counters.ticks.add(busy as u64);
+        self.core.counters.ticks.add((busy || has_more) as u64);
         let mut rest = Duration::MAX;
         if let Some(aside) = &mut self.aside {
             self.core.watch.mark();
@@ -172,7 +172,7 @@ impl<P: Port> Worker<P> {
             self.core.watch.policy_done();
         }
         let patience = self.patience(busy || has_more, rest, now);
-        self.core.watch.work_done(busy, self.inbox.datagrams().len());
+        self.core.watch.work_done(busy || has_more, self.inbox.datagrams().len());
         self.turn(patience)?;
         self.core.watch.turned();
         Ok(busy)

@@ -11,6 +11,7 @@
 use crate::clock::{Clock, Now};
 use crate::protocol::meta;
 use crate::protocol::request::Command;
+use crate::shard::owner::Stage;
 use crate::stats::times::{Measure, WorkerTimes};
 use crate::sync::Arc;
 
@@ -24,10 +25,12 @@ pub struct Watch {
     is_on: bool,
     began_ns: u64,
     mark_ns: u64,
-    /// What the owner's work and the policy's took of this tick.
-    owner_ns: u64,
+    /// How long the stages of the owner's tick took, and the policy.
+    stages_ns: [u64; STAGES.len()],
     policy_ns: u64,
 }
+
+const STAGES: [Measure; 3] = [Measure::Reclaim, Measure::Obey, Measure::Rearrange];
 
 impl Watch {
     /// A watch that measures one busy tick in `one_in`, on average; 0 = none. `seed` tells workers apart.
@@ -41,7 +44,7 @@ impl Watch {
             is_on: false,
             began_ns: 0,
             mark_ns: 0,
-            owner_ns: 0,
+            stages_ns: [0; STAGES.len()],
             policy_ns: 0,
         }
     }
@@ -50,14 +53,16 @@ impl Watch {
     #[inline]
     pub(super) fn begin_tick(&mut self, now: Now) {
         self.is_on = self.busy_ticks_left == 0 && self.one_in > 0;
-        self.began_ns = now.ns;
+        (self.began_ns, self.mark_ns) = (now.ns, now.ns);
     }
 
-    /// The owner's own work, the first of a tick, is done.
+    /// A stage of the owner's tick is over.
     #[inline]
-    pub(super) fn owner_done(&mut self) {
+    pub(super) fn owner_stage(&mut self, stage: Stage) {
         if self.is_on {
-            self.owner_ns = self.clock.ns().saturating_sub(self.began_ns);
+            let now_ns = self.clock.ns();
+            self.stages_ns[stage as usize] = now_ns.saturating_sub(self.mark_ns);
+            self.mark_ns = now_ns;
         }
     }
 
@@ -108,7 +113,7 @@ impl Watch {
         self.is_on &= busy;
         if self.is_on {
             self.times.record(Measure::TickDatagrams, datagrams as u64, (datagrams > 0) as u64);
-            self.times.record(Measure::Owner, self.owner_ns, 1);
+            STAGES.iter().zip(self.stages_ns).for_each(|(&stage, ns)| self.times.record(stage, ns, 1));
             self.times.record(Measure::Policy, self.policy_ns, (self.policy_ns > 0) as u64);
             self.mark();
         }
@@ -177,9 +182,11 @@ mod tests {
         let (mut watch, clock, times) = watch(1);
         let pass = |ns| clock.advance(Duration::from_nanos(ns));
         watch.begin_tick(clock.now());
-        pass(7);
-        watch.owner_done();
-        pass(3);
+        for (ns, stage) in [(2, Stage::Reclaim), (3, Stage::Obey), (4, Stage::Rearrange)] {
+            pass(ns);
+            watch.owner_stage(stage);
+        }
+        pass(1);
         watch.mark();
         pass(80);
         watch.lap_batch(6, 2);
@@ -196,7 +203,7 @@ mod tests {
         assert_eq!((of(Measure::Get), of(Measure::BatchKeys)), ((6, 60), (1, 6)));
         assert_eq!((of(Measure::Set), of(Measure::TickDatagrams)), ((1, 25), (1, 3)));
         assert_eq!((of(Measure::Turn), of(Measure::Tick)), ((1, 30), (1, 150)));
-        assert_eq!((of(Measure::Owner), of(Measure::Policy)), ((1, 7), (1, 5)));
+        assert_eq!((STAGES.map(of), of(Measure::Policy)), ([(1, 2), (1, 3), (1, 4)], (1, 5)));
     }
 
     #[test]

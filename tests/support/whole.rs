@@ -1,14 +1,18 @@
-//! A whole server in one thread: workers on wires in memory, their policy on the last one's core, a clock that the test
-//! moves. Wired as `server::spawn` wires threads.
+//! A whole server in one thread: workers on ports of the test's choice, their policy, a clock that the test moves.
+//! Wired as `server::spawn` wires threads.
+
+#![allow(dead_code)] // each test uses a part of it
 
 use crate::support::config;
 use sherwood::clock::Clock;
 use sherwood::config::limits;
 use sherwood::config::serve::Io;
 use sherwood::hash::KeyHash;
+use sherwood::io::Port;
 use sherwood::io::sim::{Faults, SimPort, Wire};
 use sherwood::memory::grace::Grace;
 use sherwood::memory::{Items, Layout, Slab};
+use sherwood::policy::thread::Round;
 use sherwood::ring::{mesh, ring};
 use sherwood::server::policy::{OwnerEnds, cooperative, round};
 use sherwood::shard::events::Events;
@@ -18,7 +22,7 @@ use sherwood::stats::counters::OwnerCounters;
 use sherwood::table::Table;
 use sherwood::worker::hits::Hits;
 use sherwood::worker::watch::Watch;
-use sherwood::worker::{Bells, Worker, WorkerConfig};
+use sherwood::worker::{Aside, Bells, Worker, WorkerConfig};
 use std::sync::Arc;
 
 /// How large it is.
@@ -40,8 +44,33 @@ pub struct Whole {
 }
 
 impl Whole {
-    /// A server with the first hash seeds that are `wanted`.
+    /// A server on wires, its policy on the last worker's core, with the first hash seeds that are `wanted`.
     pub fn new(seed: u64, size: Size, faults: Faults, clock: &Clock, wanted: fn(&Shards) -> bool) -> Whole {
+        let wires: Vec<_> = (0..size.workers).map(|i| Wire::new(seed << 8 | i as u64, faults)).collect();
+        let ports = wires.iter().map(|wire| SimPort::new(wire.clone()).unwrap()).collect();
+        let Parts { seats, round } = Parts::new(seed, size, clock, wanted);
+        let (workers, owners) = seats.seat(ports, Some(cooperative(round)));
+        Whole { workers, wires, owners }
+    }
+}
+
+/// A server of which the ports are missing, and who runs the policy.
+pub struct Parts {
+    pub seats: Seats,
+    pub round: Round,
+}
+
+/// What workers are made of, but for their ports.
+pub struct Seats {
+    owners: Vec<(OwnerConfig, Hits)>,
+    bells: Vec<Bells>,
+    seed: u64,
+    clock: Clock,
+}
+
+impl Parts {
+    /// A server with the first hash seeds that are `wanted`.
+    pub fn new(seed: u64, size: Size, clock: &Clock, wanted: fn(&Shards) -> bool) -> Parts {
         let mut config = config(Io::Mmsg, size.workers);
         (config.seed, config.clock, config.memory_bytes) = (seed, clock.clone(), size.memory_bytes);
         let count = size.workers;
@@ -56,12 +85,12 @@ impl Whole {
         let items = shards.items().clone();
         let grace = Grace::new(count);
         let bells = Bells::for_workers(count);
-        let (mut ends, mut hit_ends, mut seats) = (Vec::new(), Vec::new(), Vec::new());
-        for index in 0..count {
+        let (mut ends, mut hit_ends, mut owners) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, bell) in bells.iter().enumerate() {
             let (events, events_end) = ring(limits::EVENT_RING_RECORDS);
             let (commands_end, commands) = ring(limits::COMMAND_RING_RECORDS);
             let (hits, hit_end) = ring(limits::HIT_RING_RECORDS);
-            let wake = bells[index].alarm();
+            let wake = bell.alarm();
             ends.push(OwnerEnds { events: events_end, commands: commands_end, wake });
             hit_ends.push(hit_end);
             let owner = OwnerConfig {
@@ -74,24 +103,33 @@ impl Whole {
                 counters: Arc::default(),
                 value_bytes_max: config.value_bytes_max,
             };
-            seats.push((owner, Hits::new(hits)));
+            owners.push((owner, Hits::new(hits)));
         }
-        let (policy, ..) = round(&config, &pool, ends, hit_ends);
-        let mut aside = Some(cooperative(policy));
-        let wires: Vec<_> = (0..count).map(|i| Wire::new(seed << 8 | i as u64, faults)).collect();
-        let owners = seats.iter().map(|(owner, _)| Arc::clone(&owner.counters)).collect();
+        let (round, ..) = round(&config, &pool, ends, hit_ends);
+        Parts { seats: Seats { owners, bells, seed, clock: clock.clone() }, round }
+    }
+}
+
+impl Seats {
+    /// The workers, each on its port, the last with `aside` on its core.
+    pub fn seat<P: Port>(
+        self,
+        ports: Vec<P>,
+        mut aside: Option<Aside>,
+    ) -> (Vec<Worker<P>>, Vec<Arc<OwnerCounters>>) {
+        let (count, config) = (ports.len(), config(Io::Mmsg, ports.len()));
+        let counters = self.owners.iter().map(|(owner, _)| Arc::clone(&owner.counters)).collect();
         let parcels = limits::SMALL_PARCELS + limits::LARGE_PARCELS;
-        let parts = seats.into_iter().zip(mesh(count, parcels)).zip(bells).zip(&wires).enumerate();
-        let workers = parts.map(|(index, ((((owner, hits), mesh), bells), wire))| {
-            let owner = Owner::new(owner);
+        let parts = self.owners.into_iter().zip(self.bells).zip(mesh(count, parcels)).zip(ports).enumerate();
+        let workers = parts.map(|(index, ((((owner, hits), bells), mesh), port))| {
             Worker::new(WorkerConfig {
-                port: SimPort::new(wire.clone()).unwrap(),
-                owner,
+                port,
+                owner: Owner::new(owner),
                 mesh,
                 bells,
                 hits,
                 aside: if index + 1 == count { aside.take() } else { None },
-                clock: clock.clone(),
+                clock: self.clock.clone(),
                 counters: Arc::default(),
                 value_bytes_max: config.value_bytes_max,
                 access: config.access.clone(),
@@ -99,12 +137,12 @@ impl Whole {
                 teller: Arc::new(|_, _| None),
                 watch: Watch::new(
                     Arc::default(),
-                    clock.clone(),
+                    self.clock.clone(),
                     config.watch_one_in,
-                    seed << 8 | index as u64,
+                    self.seed << 8 | index as u64,
                 ),
             })
         });
-        Whole { workers: workers.collect(), wires, owners }
+        (workers.collect(), counters)
     }
 }
