@@ -148,6 +148,35 @@ fn growth_hides_no_key() {
     });
 }
 
+/// A table of two lines halves under the same reader: two homes become one.
+#[test]
+fn shrinking_hides_no_key() {
+    model(|| {
+        const ALIGNMENT: usize = 8 << 5;
+        let next = Table::slots_for(2).next_multiple_of(ALIGNMENT);
+        let slots: Box<[AtomicU64]> = (0..next + Table::slots_for(1)).map(|_| AtomicU64::new(0)).collect();
+        let table = Table::new(Arc::new(slots), 0, 2, 1);
+        let mut writer = table.writer().unwrap();
+        (1..=3).for_each(|key| insert(&mut writer, key));
+        writer.begin_shrinking(next);
+        // The first call sets the new array to zero, which no reader looks at.
+        assert_eq!(writer.grow(64, |_| ()), Growth::UnderWay);
+        let reader = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || {
+                assert_ne!(find(&table, 2), Found::Miss, "key 2 is there all the time");
+                assert!(!matches!(find(&table, 9), Found::Hit(_)), "key 9 is not there");
+            })
+        };
+        assert_eq!(writer.grow(1, |_| ()), Growth::UnderWay);
+        assert!(matches!(writer.grow(1, |_| ()), Growth::Done { .. }));
+        assert!(writer.remove(&Numbers, hash(1), &1u64.to_le_bytes()).is_some());
+        reader.join().unwrap();
+        assert_eq!(find(&table, 1), Found::Miss);
+        assert_eq!(find(&table, 2), Found::Hit(item(2)));
+    });
+}
+
 /// Insert, delete and growth by the owner against two readers: keys of both lines, one of them displaced.
 #[cfg(shuttle)]
 #[test]

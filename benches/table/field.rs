@@ -75,7 +75,7 @@ impl Field {
         let lines = (per_shard / size.load / 8.0).ceil() as u64;
         let index_bytes = Table::slots_for(lines) * 8;
         let tables: Vec<_> = (0..size.threads)
-            .map(|_| Table::new(Arc::new(Slots(map("index", index_bytes, size.huge))), 0, lines))
+            .map(|_| Table::new(Arc::new(Slots(map("index", index_bytes, size.huge))), 0, lines, 0))
             .collect();
         let slot_bytes = Class::of(24 + size.key_bytes + size.value_bytes).slot_bytes();
         let slab_bytes = (size.items as usize + size.items as usize / 50 + 200_000) * slot_bytes;

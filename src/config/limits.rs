@@ -53,7 +53,7 @@ pub const TICK_COMMANDS_MAX: usize = 1_024;
 /// Commands whose memory is asked for together; an owner applies so many in any tick.
 pub const COMMAND_BATCH: usize = 16;
 /// What a command costs about, in ns; with the share below it says how many a tick of some length may have.
-pub const COMMAND_NS: u64 = 150;
+pub const COMMAND_NS: u64 = 200;
 /// One part in so many of a tick is for commands.
 pub const COMMANDS_SHARE: u64 = 4;
 
@@ -71,6 +71,8 @@ pub const LIMBO_ITEMS_MAX: usize = 1 << 16;
 pub const PRESSURE_SAMPLE: usize = 64;
 /// Load of a table beyond which it grows, in percent.
 pub const GROW_LOAD_PERCENT: u64 = 85;
+/// Load of a table below which it halves when memory is full, in percent: twice that is far from growing again.
+pub const SHRINK_LOAD_PERCENT: u64 = 30;
 /// Home lines that a growing table moves in one tick.
 pub const TICK_GROW_LINES: u64 = 64;
 /// Items that the mover copies in one tick while there are free pages; without any it takes eight times more.
@@ -156,4 +158,5 @@ const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(READ_BATCH_MAX <= TICK_DATAGRAMS_MAX);
 const _: () = assert!(REPLY_DATAGRAM_BYTES_MAX * 46 <= DATAGRAM_BYTES_MAX);
 const _: () = assert!(PROBE_LINES_MAX < 1 << 5, "a fragment keeps five bits of the home");
+const _: () = assert!(SHRINK_LOAD_PERCENT * 2 < GROW_LOAD_PERCENT);
 const _: () = assert!(TICK_COMMANDS_MAX <= COMMAND_RING_RECORDS && COMMAND_BATCH <= TICK_COMMANDS_MAX);

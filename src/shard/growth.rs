@@ -1,17 +1,20 @@
-//! Growth of a shard's table: when it happens, and where its memory comes from.
+//! Growth of a shard's table, and its opposite: when it happens, and where its memory comes from.
 //!
 //! ```text
 //! Settled ── load above 85 % ──▶ Gathering ── the run is in ──▶ Moving ── all keys moved ──▶ Retiring ── grace ──▶ Settled
-//!                                 pages of a run of the pool     TICK_GROW_LINES a tick       the old array's pages
-//!                                 are emptied by their owners                                 go to the pool
+//!         or memory full and      pages of a run of the pool     TICK_GROW_LINES a tick       the old array's pages
+//!         load below 30 %         are emptied by their owners                                 go to the pool
 //! ```
+//! When sizes shift from small to large the index is left nearly empty, and its pages are worth more to items: it halves, as
+//! often as `table::HALVINGS_MAX` allows below its first size.
+//!
 //! The memory of an index is memory that items had: the pool gives a run of neighbouring pages, whoever holds one of them
 //! empties it (`mover`), and every owner tells its policy the smaller budget. A table does not grow when the run
 //! would take more than half of the pages that slabs have, nor when the items that fit beside the larger index would not
 //! overload the present one: then items are evicted where lines are crowded, as before.
 
 use crate::clock::Now;
-use crate::config::limits::{GROW_LOAD_PERCENT, TICK_GROW_LINES};
+use crate::config::limits::{GROW_LOAD_PERCENT, SHRINK_LOAD_PERCENT, TICK_GROW_LINES};
 use crate::item_ref::ItemRef;
 use crate::memory::grace::Stamp;
 use crate::ring::Event;
@@ -34,10 +37,17 @@ pub struct Growth {
 enum Phase {
     #[default]
     Settled,
-    Gathering,
-    Moving,
+    Gathering(To),
+    Moving(To),
     /// The pages of the old array, free after grace.
     Retiring(Stamp, Range<usize>),
+}
+
+/// To which size.
+#[derive(Clone, Copy, Debug)]
+enum To {
+    Twice,
+    Half,
 }
 
 /// Steps in which the budget changes while chunks and pages come and go.
@@ -51,9 +61,9 @@ impl Owner {
     pub(super) fn grow(&mut self, now: Now) -> bool {
         self.announce_budget();
         match &self.growth.phase {
-            Phase::Settled => self.consider_growth(now),
-            Phase::Gathering => self.gather(),
-            Phase::Moving => self.move_keys(),
+            Phase::Settled => self.consider(now),
+            &Phase::Gathering(to) => self.gather(to),
+            &Phase::Moving(to) => self.move_keys(to),
             Phase::Retiring(stamp, run) => {
                 if self.member.grace().passed(*stamp) {
                     self.slab.pool().return_run(run.clone());
@@ -78,22 +88,39 @@ impl Owner {
         }
     }
 
-    fn consider_growth(&mut self, now: Now) -> bool {
-        let is_full = self.writer.items() * 100 > self.writer.table().capacity() * GROW_LOAD_PERCENT;
-        if !is_full || now.ms() < self.growth.next_ask_ms {
+    fn consider(&mut self, now: Now) -> bool {
+        if now.ms() < self.growth.next_ask_ms {
             return false;
         }
-        let Some(words) = self.writer.words_to_grow() else { return false };
+        let Some((words, to)) = self.wanted_size() else { return false };
         let pool = self.slab.pool();
         let pages = (words * WORD_BYTES).div_ceil(pool.layout().page_bytes);
-        let is_worth_it =
-            self.fitting_beside(pages) * 100 > self.writer.table().capacity() * GROW_LOAD_PERCENT;
+        let is_worth_it = match to {
+            To::Twice => {
+                self.fitting_beside(pages) * 100 > self.writer.table().capacity() * GROW_LOAD_PERCENT
+            }
+            To::Half => true,
+        };
         if !is_worth_it || pages > pool.slab_pages() / 2 || pool.want_run(pages).is_none() {
             self.growth.next_ask_ms = now.ms() + ASK_AGAIN_MS;
             return false;
         }
-        self.growth.phase = Phase::Gathering;
+        self.growth.phase = Phase::Gathering(to);
         true
+    }
+
+    /// The words of the array that this table should have, if it should have another.
+    fn wanted_size(&self) -> Option<(usize, To)> {
+        let (items, capacity) = (self.writer.items() * 100, self.writer.table().capacity());
+        if items > capacity * GROW_LOAD_PERCENT {
+            return Some((self.writer.words_to_grow()?, To::Twice));
+        }
+        let pool = self.slab.pool();
+        let is_full = pool.free_pages() <= self.free_pages_wanted().max(pool.slab_pages() / 32);
+        if is_full && items < capacity * SHRINK_LOAD_PERCENT {
+            return Some((self.writer.words_to_shrink()?, To::Half));
+        }
+        None
     }
 
     /// Items that this owner could keep if its index had `pages` pages, half of which it has already: items of the size
@@ -105,21 +132,25 @@ impl Owner {
         pool.budget_bytes(self.shards().count()).saturating_sub(more_bytes) / slot_bytes
     }
 
-    fn gather(&mut self) -> bool {
+    fn gather(&mut self, to: To) -> bool {
         let pool = Arc::clone(self.slab.pool());
         pool.sift();
         if let Some(run) = pool.take_run() {
-            self.writer.begin_growth(run.start * pool.layout().page_bytes / WORD_BYTES);
-            self.growth.phase = Phase::Moving;
+            let first_word = run.start * pool.layout().page_bytes / WORD_BYTES;
+            match to {
+                To::Twice => self.writer.begin_growth(first_word),
+                To::Half => self.writer.begin_shrinking(first_word),
+            }
+            self.growth.phase = Phase::Moving(to);
         }
         true
     }
 
-    fn move_keys(&mut self) -> bool {
+    fn move_keys(&mut self, to: To) -> bool {
         let mut lost: Vec<ItemRef> = Vec::new();
         let grown = self.writer.grow(TICK_GROW_LINES, |item| lost.push(item));
         for item in lost {
-            // Next to impossible: sixteen full lines in a row at half the load.
+            // Next to impossible: sixteen full lines in a row at 43 % load, or at 60 %.
             self.counters.evicted_by_growth.add(1);
             self.events.send(Event::Delete { item });
             self.retire(item);
@@ -128,7 +159,10 @@ impl Owner {
             let page_words = self.slab.pool().layout().page_bytes / WORD_BYTES;
             let run = retired.start / page_words..retired.end.div_ceil(page_words);
             self.growth.phase = Phase::Retiring(self.member.grace().retire(), run);
-            self.counters.table_doublings.add(1);
+            match to {
+                To::Twice => self.counters.table_doublings.add(1),
+                To::Half => self.counters.table_halvings.add(1),
+            }
         }
         true
     }

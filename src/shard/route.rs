@@ -8,7 +8,7 @@ use crate::memory::{Layout, PagePool};
 use crate::protocol::request::Command;
 use crate::shard::namespace::{Names, Namespaces, Place};
 use crate::sync::{Arc, AtomicU32, Ordering};
-use crate::table::{SlotMemory, Table};
+use crate::table::{HALVINGS_MAX, SlotMemory, Table};
 
 /// What is shared of one shard.
 pub struct Shard {
@@ -39,11 +39,12 @@ impl Shards {
         separator: Option<u8>,
     ) -> (Arc<Shards>, Arc<PagePool>) {
         let items = items.with_chunks(layout.chunks());
+        let lines = lines.next_multiple_of(1 << HALVINGS_MAX);
         let index_pages = (Table::slots_for(lines) * size_of::<u64>()).div_ceil(layout.page_bytes);
         let words: Arc<dyn SlotMemory> = Arc::new(items.clone());
         let first_word = |shard: usize| shard * index_pages * layout.page_bytes / size_of::<u64>();
-        let tables =
-            (0..count).map(|shard| Table::new(Arc::clone(&words), first_word(shard), lines)).collect();
+        let table = |shard| Table::new(Arc::clone(&words), first_word(shard), lines, HALVINGS_MAX);
+        let tables = (0..count).map(table).collect();
         (Shards::new(tables, items, hash, separator), PagePool::new(layout, count * index_pages))
     }
 

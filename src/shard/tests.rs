@@ -128,7 +128,35 @@ fn a_table_that_was_sized_for_larger_items_grows() {
     assert_eq!(lone.counters.table_doublings.get(), (slots / slots_before).ilog2() as u64);
 }
 
-/// The mix of sizes shifts, each phase several times the memory: no store fails, and the new size gets the memory.
+/// Small items, then large ones: the index that the small ones needed gives its memory to the large ones, and takes it back.
+#[test]
+fn a_table_follows_the_number_of_items() {
+    let memory_bytes = 16 << 20;
+    let mut lone = Lone::new(memory_bytes, 104);
+    let slots = |lone: &Lone| lone.owner.shard().table.capacity();
+    let (first, mut key) = (slots(&lone), 0);
+    for (value_bytes, wanted) in [(64, first..=first), (2 << 10, first / 4..=first / 2), (64, first..=first)]
+    {
+        let value = vec![3; value_bytes];
+        for _ in 0..4 * memory_bytes / (value_bytes + 64) {
+            key += 1;
+            lone.set(key, &value);
+            if key % 16 == 0 || value_bytes > 1000 {
+                lone.tick();
+            }
+        }
+        (0..5_000).for_each(|_| _ = lone.tick());
+        assert!(wanted.contains(&slots(&lone)), "{} slots after values of {value_bytes} bytes", slots(&lone));
+        let newest = (key - 50..key).filter(|&key| lone.value_of(key).is_some()).count();
+        assert!(newest >= 45, "{newest} of the newest 50 are there");
+    }
+    assert!(lone.counters.table_halvings.get() > 0);
+    assert_eq!(lone.counters.table_halvings.get(), lone.counters.table_doublings.get());
+    assert_eq!(lone.counters.evicted_by_growth.get(), 0);
+}
+
+/// The mix of sizes shifts, each phase many times the memory: no store fails, and the new size gets the memory, that of the
+/// index it does not need included.
 #[test]
 fn memory_follows_the_mix_of_sizes() {
     let memory_bytes = 32 << 20;
@@ -137,16 +165,17 @@ fn memory_follows_the_mix_of_sizes() {
     let mut key = 0;
     for value_bytes in [64, 4 << 10, 48 << 10, 200, 512 << 10, 1500] {
         let value = vec![value_bytes as u8; value_bytes];
-        let stores = 3 * memory_bytes / (value_bytes + 64);
+        let times = if value_bytes < 1000 { 2 } else { 5 };
+        let stores = times * memory_bytes / (value_bytes + 64);
         // A tick stores no more than a few datagrams carry.
         let mut carried = 0;
         for _ in 0..stores {
             key += 1;
             lone.set(key, &value);
             carried += value_bytes + 64;
-            while carried >= 64 << 10 {
+            while carried >= 16 << 10 {
                 lone.tick();
-                carried -= 64 << 10;
+                carried -= 16 << 10;
             }
         }
         let slab_bytes = lone.pool.slab_pages() * lone.pool.layout().page_bytes;

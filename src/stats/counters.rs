@@ -121,6 +121,8 @@ counters! {
         evicted_by_growth,
         /// Doublings of the table.
         table_doublings,
+        /// Halvings of the table.
+        table_halvings,
         /// Slots of the table.
         table_slots,
         /// Stores that had to wait for grace.

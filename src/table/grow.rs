@@ -1,8 +1,9 @@
-//! Growth: an array of twice the lines takes over, while all threads read and the owner writes.
+//! Growth: an array of twice the lines, or of half, takes over, while all threads read and the owner writes.
 //!
 //! # Idea
 //! A home is `hash × lines >> 64`, so keys stand in hash order at any size: the keys of home `h` go to the homes `2h` and
 //! `2h + 1`, the next bit of the tag says which, and a doubling is one sequential stream that looks at no item.
+//! Halving is the same stream the other way: homes `2h` and `2h + 1` become `h`, and the bit goes back to the tag.
 //! Incremental growth with a moving front is linear hashing's (Litwin 1980), here over one doubling at a time.
 //!
 //! ```text
@@ -22,8 +23,9 @@
 //!
 //! # Parameters, cost, bounds
 //! `lines` per call bounds the work: 8 slots a line, two sequential streams. A doubling needs memory for an array of twice
-//! the size beside the old one, which is returned; it spends one tag bit, so a table doubles [`DOUBLINGS_MAX`] times at most. A
-//! key that finds no place in the next array (16 full lines in a row at half the load) is given up and reported.
+//! the size beside the old one, which is returned; it spends one tag bit, so a table doubles [`DOUBLINGS_MAX`] times at most,
+//! from the smallest size that it may have (`HALVINGS_MAX`). A key that finds no place in the next array (16 full lines in a row
+//! at half the load, or at twice) is given up and reported: halve a table only when it is nearly empty.
 
 use crate::config::limits::PROBE_LINES_MAX;
 use crate::item_ref::ItemRef;
@@ -36,10 +38,11 @@ use crate::table::view::{Place, View};
 use crate::table::{LINE_SLOTS, Table, Writer};
 use std::ops::Range;
 
-/// A growth that is under way.
+/// A growth, or its opposite, that is under way.
 #[derive(Debug)]
 pub struct Growing {
     next: Geometry,
+    next_doublings: u32,
     /// Words of the next array that are zero already, of all that it has.
     zeroed: usize,
     words: Range<usize>,
@@ -69,7 +72,13 @@ impl Writer {
         (may && self.growing.is_none()).then(|| Table::slots_for(lines))
     }
 
-    /// Whether a growth is under way.
+    /// Words of slot memory that an array of half the lines needs; `None` when the table can halve no more.
+    pub fn words_to_shrink(&self) -> Option<usize> {
+        let may = self.table.state().doublings() > 0 && self.growing.is_none();
+        may.then(|| Table::slots_for(self.table.lines() / 2))
+    }
+
+    /// Whether a growth, or its opposite, is under way.
     pub fn is_growing(&self) -> bool {
         self.growing.is_some()
     }
@@ -81,14 +90,29 @@ impl Writer {
     /// When the table cannot grow or grows already, or the words do not begin a line whose number is a multiple of 32.
     pub fn begin_growth(&mut self, first_word: usize) {
         let count = self.words_to_grow().expect("a table that may grow");
+        self.begin(first_word, count, self.table.state().doublings() + 1);
+    }
+
+    /// Begins to shrink into the words from `first_word` of the slot memory on, [`Writer::words_to_shrink`] of them. Then it is
+    /// all as with growth.
+    ///
+    /// # Panics
+    /// As [`Writer::begin_growth`].
+    pub fn begin_shrinking(&mut self, first_word: usize) {
+        let count = self.words_to_shrink().expect("a table that may halve");
+        self.begin(first_word, count, self.table.state().doublings() - 1);
+    }
+
+    fn begin(&mut self, first_word: usize, count: usize, next_doublings: u32) {
         assert!(first_word.is_multiple_of(LINE_SLOTS), "an array begins a line");
-        let doublings = self.table.state().doublings() + 1;
-        let next = Geometry::new(self.table.lines() * 2, first_word / LINE_SLOTS, doublings);
-        // Relaxed: published by the Release store of the first watermark.
-        self.table.bases[doublings as usize].store(next.base() as u64, Ordering::Relaxed);
+        let lines = self.table.lines << next_doublings;
+        let next = Geometry::new(lines, first_word / LINE_SLOTS, next_doublings);
+        // Relaxed: published by the Release store of the first watermark. Nobody uses what it was: an array of this number of
+        // doublings retired before, and grace has passed since.
+        self.table.bases[next_doublings as usize].store(next.base() as u64, Ordering::Relaxed);
         let words = first_word..first_word + count;
         assert!(words.end <= self.table.words().len(), "an array lies in the slot memory");
-        self.growing = Some(Growing { next, zeroed: 0, words });
+        self.growing = Some(Growing { next, next_doublings, zeroed: 0, words });
     }
 
     /// Grows by the work of about `lines` home lines. `lost` is told of items whose keys found no place.
@@ -107,8 +131,8 @@ impl Writer {
             }
             return Growth::UnderWay;
         }
-        let next = growing.next;
-        self.advance(next, lines, lost);
+        let (next, next_doublings) = (growing.next, growing.next_doublings);
+        self.advance(next, next_doublings, lines, lost);
         let state = self.table.state();
         if state.watermark() < self.table.lines() {
             return Growth::UnderWay;
@@ -116,31 +140,38 @@ impl Writer {
         let old = self.table.shape().now();
         self.growing = None;
         // Release: as for the watermark; the next array is the array.
-        self.table.state.store(State::new(state.doublings() + 1, 0).word(), Ordering::Release);
+        self.table.state.store(State::settled(next_doublings).word(), Ordering::Release);
         let first = old.base() * LINE_SLOTS;
         Growth::Done { retired: first..first + Table::slots_for(old.lines()) }
     }
 
     /// Moves the keys of the next `lines` homes.
-    fn advance(&mut self, next: Geometry, lines: u64, mut lost: impl FnMut(ItemRef)) {
+    fn advance(&mut self, next: Geometry, next_doublings: u32, lines: u64, mut lost: impl FnMut(ItemRef)) {
         let (state, now) = (self.table.state(), self.table.shape().now());
         let watermark = (state.watermark() + lines).min(now.lines());
         let first = now.base() + state.watermark() as usize;
         let front = now.base() + watermark as usize;
         let (from, to) = (self.view(now), self.view(next));
         let mut gone = 0;
+        let grows = next_doublings > state.doublings();
         from.each_of_homes(first..front, |_, home, slot| {
-            let home = next.base() + 2 * (home - now.base()) + slot.fragment().next_home_bit();
-            let item = slot.item().expect("a key has an item");
-            let moved = Slot::new(slot.fragment().doubled(home), item);
-            let probe = Probe { home, fragment: moved.fragment() };
-            if let Some(evicted) = to.insert(probe, to.next_line(home, home), moved) {
+            let (old, fragment) = (home - now.base(), slot.fragment());
+            let probe = if grows {
+                let home = next.base() + 2 * old + fragment.next_home_bit();
+                Probe { home, fragment: fragment.doubled(home) }
+            } else {
+                let home = next.base() + old / 2;
+                Probe { home, fragment: fragment.halved(home, old) }
+            };
+            let moved = Slot::new(probe.fragment, slot.item().expect("a key has an item"));
+            if let Some(evicted) = to.insert(probe, to.next_line(probe.home, probe.home), moved) {
                 lost(evicted);
                 gone += 1;
             }
         });
         // Release: the stores of the next array come before; pairs with the Acquire in `Table::shape`.
-        self.table.state.store(State::new(state.doublings(), watermark).word(), Ordering::Release);
+        let moved = State::moving(state.doublings(), next_doublings, watermark);
+        self.table.state.store(moved.word(), Ordering::Release);
         from.clear_homes_before(front);
         self.items -= gone;
     }

@@ -32,16 +32,17 @@
 //! | load | 0.75–0.80 intended, 0.85 at most |
 //! | lines per hit at load 0.8 | 1.15 |
 //! | probe bound | 16 lines; an insert beyond it takes the place of another key, and says whose item that was |
-//! | false key compares | 8 × 2^-19 per line and miss |
+//! | false key compares | 8 × 2^-17 per line and miss in a table of its first size |
 //! | index | 8 B a slot: 10 B an item at load 0.8, plus 8 B per 64 lines of versions |
 //!
 //! The home is `hash × lines >> 64` (multiply-shift), so any number of lines will do, keys stand in hash order, and a
 //! doubling is one sequential stream. The fragment kept in a slot is the home's 5 low bits, which tell the
 //! displacement of a key at most 31 lines from its home, and the next 19 bits of the product as the tag.
 //!
-//! # Growing (`grow`, `shape`)
-//! A table that was sized for larger items than came doubles: the owner streams keys into an array of twice the lines,
-//! behind a watermark that tells readers which array holds a home. Items are not touched; one tag bit is spent.
+//! # Growing and shrinking (`grow`, `shape`)
+//! A table that was sized for larger items than came doubles, and one that was sized for smaller items halves: the owner
+//! streams keys into an array of twice or half the lines, behind a watermark that tells readers which array holds a home.
+//! Items are not touched; a doubling spends one tag bit, a halving gives it back.
 //!
 //! Not here: hashing (`crate::hash`), items (`crate::memory`), expiry and commands (`crate::shard`).
 //!
@@ -76,6 +77,9 @@ use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use probe::Geometry;
 use shape::{DOUBLINGS_MAX, Shape, State};
 use stamp::Stamps;
+
+/// Times that a table may halve from the size that it was made with. Each spends a bit of the tag from the start.
+pub const HALVINGS_MAX: u32 = 2;
 
 /// Slots of one line: a cache line.
 pub const LINE_SLOTS: usize = 8;
@@ -145,7 +149,7 @@ pub struct Table {
     memory: Arc<dyn SlotMemory>,
     /// First word of the memory that starts a cache line.
     first: usize,
-    /// Home lines before the first doubling.
+    /// Home lines of the smallest array that it may have.
     lines: u64,
     /// See [`State`].
     state: AtomicU64,
@@ -161,24 +165,31 @@ impl Table {
         (items * 100).div_ceil(load_percent * LINE_SLOTS as u64).max(1)
     }
 
-    /// A table of `lines` home lines, whose array begins at word `first_word` of `memory` and is zero.
+    /// A table of `lines` home lines, whose array begins at word `first_word` of `memory` and is zero. It may halve `halvings`
+    /// times from there.
     ///
     /// # Panics
     /// When the memory has no room for [`Table::slots_for`] words there, or they do not begin a line whose number is a
-    /// multiple of 32.
-    pub fn new(memory: Arc<dyn SlotMemory>, first_word: usize, lines: u64) -> Arc<Table> {
+    /// multiple of 32, or the lines cannot be halved so often.
+    pub fn new(memory: Arc<dyn SlotMemory>, first_word: usize, lines: u64, halvings: u32) -> Arc<Table> {
         let first = align_to_line(memory.slots());
         assert!(first_word.is_multiple_of(LINE_SLOTS), "an array begins a line");
         assert!(first + first_word + Self::slots_for(lines) <= memory.slots().len(), "memory for the array");
-        let now = Geometry::new(lines, first_word / LINE_SLOTS, 0);
+        assert!(
+            lines.is_multiple_of(1 << halvings) && halvings <= HALVINGS_MAX,
+            "{lines} lines halved {halvings} times"
+        );
+        // As if it had doubled before.
+        let doublings = halvings;
+        let now = Geometry::new(lines, first_word / LINE_SLOTS, doublings);
         let bases: [AtomicU64; DOUBLINGS_MAX as usize + 2] = std::array::from_fn(|_| AtomicU64::new(0));
         // Relaxed: the table is not shared yet.
-        bases[0].store(now.base() as u64, Ordering::Relaxed);
+        bases[doublings as usize].store(now.base() as u64, Ordering::Relaxed);
         Arc::new(Table {
             memory,
             first,
-            lines,
-            state: AtomicU64::new(State::new(0, 0).word()),
+            lines: lines >> doublings,
+            state: AtomicU64::new(State::settled(doublings).word()),
             bases,
             scanner: simd::Isa::detect(),
             writer_taken: AtomicBool::new(false),
@@ -190,7 +201,7 @@ impl Table {
         // A line more, because a heap block need not begin a cache line.
         let words = Self::first_word_after(lines, doublings + 1) + LINE_SLOTS - 1;
         let slots: Box<[AtomicU64]> = (0..words).map(|_| AtomicU64::new(0)).collect();
-        Self::new(Arc::new(slots), 0, lines)
+        Self::new(Arc::new(slots), 0, lines, 0)
     }
 
     /// First word behind the arrays of a table that began with `lines` lines, when they stand one behind the other: where
@@ -255,8 +266,8 @@ impl Table {
             Geometry::known(self.lines << doublings, base, doublings)
         };
         let now = array(state.doublings());
-        // Of no meaning before the watermark moves; the largest table has no next, and never moves it.
-        let next = if state.watermark() == 0 { now } else { array(state.doublings() + 1) };
+        // The same before the watermark moves.
+        let next = array(state.next_doublings());
         Shape::new(now, next, state.watermark())
     }
 }

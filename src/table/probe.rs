@@ -5,7 +5,8 @@
 //!                          └ 5 low bits ┘
 //! ```
 //! An array of twice the lines takes one bit more for the home; slots that come from the smaller array do not know the
-//! bit that the tag gains at its lower end. So a table that has doubled `n` times leaves the `n` low bits of its tags 0.
+//! bit that the tag gains at its lower end. So a table that has doubled `n` times leaves the `n` low bits of its tags 0, and
+//! one that halves gets them back: a slot of the larger array knows every bit that the smaller one's needs.
 
 /// Bits of the home that a fragment keeps; displacements stay below 2^5.
 pub const HOME_BITS: u32 = 5;
@@ -41,6 +42,14 @@ impl Fragment {
     #[inline]
     pub fn doubled(self, home: usize) -> Fragment {
         Fragment(((home as u32) << TAG_BITS | (self.0 << 1) & ((1 << TAG_BITS) - 1)) & FRAGMENT_MASK)
+    }
+
+    /// The fragment of the same key in an array of half the lines. `home` is the key's home in the new array, `lost` the bit
+    /// that a home loses: the lowest of the one that it had.
+    #[inline]
+    pub fn halved(self, home: usize, lost: usize) -> Fragment {
+        let tag = (lost as u32 & 1) << (TAG_BITS - 1) | (self.0 & ((1 << TAG_BITS) - 1)) >> 1;
+        Fragment(((home as u32) << TAG_BITS | tag) & FRAGMENT_MASK)
     }
 
     /// The highest bit of the tag: the one that a home in an array of twice the lines gains.
@@ -152,6 +161,19 @@ mod tests {
             let home = large.base() + 2 * (old.home - small.base()) + old.fragment.next_home_bit();
             assert_eq!(home, new.home);
             assert_eq!(old.fragment.doubled(home), new.fragment);
+        }
+    }
+
+    #[test]
+    fn a_slot_finds_its_place_in_an_array_of_half_the_lines() {
+        let (large, small) = (Geometry::new(2026, 4096, 3), Geometry::new(1013, 32, 2));
+        for i in 0..10_000u64 {
+            let hash = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let (old, new) = (large.probe(hash), small.probe(hash));
+            let from = old.home - large.base();
+            let home = small.base() + from / 2;
+            assert_eq!(home, new.home);
+            assert_eq!(old.fragment.halved(home, from), new.fragment);
         }
     }
 }

@@ -3,10 +3,10 @@
 //! ```text
 //!             0            watermark                     lines
 //! now         │ ░░░░ moved ░░░░ │ ███████ here ███████████ │
-//! next        │ ████ here ██████████████ │ (zero)                                      │
+//! next        │ ████ here ██████████████ │ (zero)                                      │       twice the lines, or half
 //!             0                    2 × watermark                                   2 × lines
 //!
-//! state, one AtomicU64:  63 … 4 watermark, home lines of `now` │ 3 … 0 doublings so far
+//! state, one AtomicU64:  63 … 8 watermark, home lines of `now` │ 7 … 4 doublings of `next` │ 3 … 0 doublings of `now`
 //! ```
 //! A key whose home in `now` is below the watermark is in `next`. Both arrays lie in one slot memory, so a home line is
 //! a number of a line there, and whoever looks at lines need not know which array they are of.
@@ -19,14 +19,21 @@ pub const DOUBLINGS_MAX: u32 = super::probe::TAG_BITS - 8;
 const DOUBLINGS_BITS: u32 = 4;
 const _: () = assert!(DOUBLINGS_MAX < 1 << DOUBLINGS_BITS);
 
-/// The word that readers load: the watermark and the number of doublings.
+/// The word that readers load: the watermark, and the numbers of doublings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State(u64);
 
 impl State {
-    /// With this many doublings behind it, and keys of homes below `watermark` in the next array.
-    pub fn new(doublings: u32, watermark: u64) -> State {
-        State(watermark << DOUBLINGS_BITS | doublings as u64)
+    /// With this many doublings behind it, and all keys in the array of now.
+    pub fn settled(doublings: u32) -> State {
+        State::moving(doublings, doublings, 0)
+    }
+
+    /// With keys of homes below `watermark` in an array of another number of doublings.
+    pub fn moving(doublings: u32, next_doublings: u32, watermark: u64) -> State {
+        State(
+            watermark << (2 * DOUBLINGS_BITS) | (next_doublings as u64) << DOUBLINGS_BITS | doublings as u64,
+        )
     }
 
     /// From the word in memory.
@@ -46,10 +53,16 @@ impl State {
         (self.0 & ((1 << DOUBLINGS_BITS) - 1)) as u32
     }
 
+    /// Doublings of the next array: one more or one less while keys move, else the same.
+    #[inline]
+    pub fn next_doublings(self) -> u32 {
+        (self.0 >> DOUBLINGS_BITS & ((1 << DOUBLINGS_BITS) - 1)) as u32
+    }
+
     /// Home lines of the array of now whose keys are in the next one.
     #[inline]
     pub fn watermark(self) -> u64 {
-        self.0 >> DOUBLINGS_BITS
+        self.0 >> (2 * DOUBLINGS_BITS)
     }
 }
 
@@ -89,7 +102,7 @@ impl Shape {
         self.now
     }
 
-    /// The array of twice the size; of meaning while the table grows.
+    /// The array of another size; of meaning while keys move.
     pub fn next(&self) -> Geometry {
         self.next
     }

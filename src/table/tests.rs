@@ -62,13 +62,37 @@ fn grow(writer: &mut Writer, lines: u64, lost: impl FnMut(ItemRef)) {
     writer.grow(lines, lost);
 }
 
+/// A table of 64 lines that may halve twice, its arrays one behind the other.
+fn shrinkable() -> Arc<Table> {
+    let words = end_of_halves(3) + LINE_SLOTS - 1;
+    let slots: Box<[AtomicU64]> = (0..words).map(|_| AtomicU64::new(0)).collect();
+    Table::new(Arc::new(slots), 0, 64, 2)
+}
+
+/// First word behind the arrays of 64 lines, of half and of a quarter of that, so many of them.
+fn end_of_halves(arrays: u32) -> usize {
+    const ALIGNMENT: usize = LINE_SLOTS << probe::HOME_BITS;
+    (0..arrays).map(|n| Table::slots_for(64 >> n).next_multiple_of(ALIGNMENT)).sum()
+}
+
+/// Shrinks by `lines` lines' work, down to a quarter of the lines; a crowd of keys may lose some.
+fn shrink(writer: &mut Writer, lines: u64, lost: impl FnMut(ItemRef)) {
+    if !writer.is_growing() {
+        match writer.table().state().doublings() {
+            0 => return,
+            doublings => writer.begin_shrinking(end_of_halves(3 - doublings)),
+        }
+    }
+    writer.grow(lines, lost);
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Upsert(u64),
     Remove(u64),
     RemoveItem(u64),
     Redirect(u64),
-    Grow(u64),
+    Resize(u64),
 }
 
 fn op(keys: u64) -> impl Strategy<Value = Op> {
@@ -78,7 +102,7 @@ fn op(keys: u64) -> impl Strategy<Value = Op> {
         2 => key.clone().prop_map(Op::Remove),
         1 => key.clone().prop_map(Op::RemoveItem),
         1 => key.prop_map(Op::Redirect),
-        1 => (1u64..20).prop_map(Op::Grow),
+        1 => (1u64..20).prop_map(Op::Resize),
     ]
 }
 
@@ -86,8 +110,16 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_table_is_a_map(crowd in 0u32..4, ops in prop::collection::vec(op(300), 1..1200)) {
-        let table = Table::on_heap(32, 3);
+    fn the_table_is_a_map(
+        crowd in 0u32..4,
+        grows in any::<bool>(),
+        ops in prop::collection::vec(op(300), 1..1200),
+    ) {
+        let table = if grows { Table::on_heap(32, 3) } else { shrinkable() };
+        let resize = |writer: &mut Writer, lines, lost: &mut dyn FnMut(ItemRef)| match grows {
+            true => grow(writer, lines, lost),
+            false => shrink(writer, lines, lost),
+        };
         let mut writer = table.writer().unwrap();
         let mut model: HashMap<u64, ItemRef> = HashMap::new();
         for (version, op) in ops.iter().enumerate() {
@@ -119,7 +151,7 @@ proptest! {
                     prop_assert_eq!(moved, model.contains_key(&key));
                     model.entry(key).and_modify(|at| *at = item(key, version));
                 }
-                Op::Grow(lines) => grow(&mut writer, lines, |gone| {
+                Op::Resize(lines) => resize(&mut writer, lines, &mut |gone| {
                     model.remove(&(gone.units() & 0xff_ffff));
                 }),
             }
@@ -280,6 +312,43 @@ fn growth_hides_no_key() {
         reader.join().unwrap();
     });
     assert_eq!(table.capacity(), 64 * 8 * 8);
+    table.check_order();
+    for key in 1..=statics {
+        assert_eq!(writer.get(&Numbers, hash(key, 0), &key.to_le_bytes()), Some(item(key, 0)));
+    }
+}
+
+/// The same the other way: a table halves twice.
+#[test]
+fn shrinking_hides_no_key() {
+    let table = shrinkable();
+    let mut writer = table.writer().unwrap();
+    // Load 0.15, and 0.6 at the end.
+    let statics = table.capacity() * 15 / 100;
+    for key in 1..=statics {
+        writer.upsert(&Numbers, hash(key, 0), &key.to_le_bytes(), item(key, 0));
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut reads = 0u64;
+            while !stop.load(Ordering::Relaxed) || reads < 100_000 {
+                let key = 1 + reads % statics;
+                let found = table.find(&Numbers, hash(key, 0), &key.to_le_bytes());
+                assert_ne!(found, Found::Miss, "static key {key} missed after {reads} reads");
+                reads += 1;
+            }
+        });
+        while table.state().doublings() > 0 {
+            shrink(&mut writer, 1, |_| panic!("no key is lost at this load"));
+            let key = statics + 1;
+            writer.upsert(&Numbers, hash(key, 0), &key.to_le_bytes(), item(key, 0));
+            assert!(writer.remove(&Numbers, hash(key, 0), &key.to_le_bytes()).is_some());
+        }
+        stop.store(true, Ordering::Relaxed);
+        reader.join().unwrap();
+    });
+    assert_eq!((table.lines(), writer.words_to_shrink()), (16, None));
     table.check_order();
     for key in 1..=statics {
         assert_eq!(writer.get(&Numbers, hash(key, 0), &key.to_le_bytes()), Some(item(key, 0)));
