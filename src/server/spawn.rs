@@ -89,11 +89,11 @@ impl Server {
 
         let doorbells: Vec<_> = (0..count).map(|_| Doorbell::new()).collect();
         let (mut owner_ends, mut owners, mut hit_ends, mut hits) = (vec![], vec![], vec![], vec![]);
-        for index in 0..count {
+        for (index, doorbell) in doorbells.iter().enumerate() {
             let (events, events_end) = ring(EVENT_RING_RECORDS);
             let (commands_end, commands) = ring(COMMAND_RING_RECORDS);
             let (hit, hit_end) = ring(HIT_RING_RECORDS);
-            let doorbell = Arc::clone(&doorbells[index]);
+            let doorbell = Arc::clone(doorbell);
             owner_ends.push(OwnerEnds { events: events_end, commands: commands_end, doorbell });
             hit_ends.push(hit_end);
             hits.push(if config.policy == PolicyKind::None { Hits::untold() } else { Hits::new(hit) });

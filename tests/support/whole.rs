@@ -57,11 +57,11 @@ impl Whole {
         let grace = Grace::new(count);
         let doorbells: Vec<_> = (0..count).map(|_| Doorbell::new()).collect();
         let (mut ends, mut hit_ends, mut seats) = (Vec::new(), Vec::new(), Vec::new());
-        for index in 0..count {
+        for (index, doorbell) in doorbells.iter().enumerate() {
             let (events, events_end) = ring(limits::EVENT_RING_RECORDS);
             let (commands_end, commands) = ring(limits::COMMAND_RING_RECORDS);
             let (hits, hit_end) = ring(limits::HIT_RING_RECORDS);
-            let doorbell = Arc::clone(&doorbells[index]);
+            let doorbell = Arc::clone(doorbell);
             ends.push(OwnerEnds { events: events_end, commands: commands_end, doorbell });
             hit_ends.push(hit_end);
             let owner = OwnerConfig {
