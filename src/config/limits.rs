@@ -77,8 +77,8 @@ pub const SHRINK_LOAD_PERCENT: u64 = 30;
 pub const TICK_GROW_LINES: u64 = 64;
 /// Items that the mover copies in one tick while there are free pages; without any it takes eight times more.
 pub const TICK_MOVE_ITEMS: usize = 64;
-/// Items that the mover evicts in one tick, of a page that stores wait for: about 0.3 ms, their table lines being cold.
-pub const TICK_EVICT_ITEMS: usize = 1_024;
+/// Items that the mover evicts in one tick, of a page that stores wait for: 0.3 ms where their table lines are cold.
+pub const TICK_EVICT_ITEMS: usize = 512;
 /// Bytes that the mover copies in one tick; at least one item.
 pub const TICK_MOVE_BYTES: usize = 256 << 10;
 /// Share of used slots up to which a page is sparse enough to be emptied by copying, in percent.

@@ -14,7 +14,7 @@
 //! class's coldest page is emptied by evicting what is in it.
 //!
 //! Cost: an item is a hash, a probe and a copy, some 200 ns; a tick does [`TICK_MOVE_ITEMS`] (eight times as many when no page
-//! is free at all) or [`TICK_MOVE_BYTES`]. Of a page that is emptied by evicting, [`TICK_EVICT_ITEMS`], 300 ns each: stores wait
+//! is free at all) or [`TICK_MOVE_BYTES`]. Of a page that is emptied by evicting, [`TICK_EVICT_ITEMS`], up to 600 ns each, their table lines being cold: stores wait
 //! for that page, and evict what is newer meanwhile. Slab rebalancing by emptying pages is memcached's `slab_automove`; copying
 //! instead of evicting is what log-structured memory does (Rumble, Kejriwal & Ousterhout 2014).
 
