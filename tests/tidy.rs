@@ -16,7 +16,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("shard", &["table", "memory", "protocol", "ring"]),
     ("table", &["memory"]),
     ("memory", &["table"]),
-    ("policy", &["ring"]),
+    // Of the table only the prefetch, as the test below says.
+    ("policy", &["ring", "table"]),
     ("load", &["protocol", "io", "config", "stats"]),
     ("io", &[]),
     ("protocol", &[]),
@@ -106,10 +107,10 @@ fn modules_import_only_what_they_may() {
 }
 
 #[test]
-fn memory_knows_of_the_table_only_how_to_prefetch() {
-    for (file, text) in sources(&["src/memory"]) {
+fn memory_and_policy_know_of_the_table_only_how_to_prefetch() {
+    for (file, text) in sources(&["src/memory", "src/policy"]) {
         for path in crate_paths(&text).iter().filter(|path| path.starts_with("table")) {
-            assert_eq!(path, "table::prefetch::read", "{file}");
+            assert!(path.starts_with("table::prefetch"), "{file}: {path}");
         }
     }
 }

@@ -8,10 +8,13 @@
 
 use nix::errno::Errno;
 use std::ffi::{c_int, c_ulong, c_void};
+use std::mem::MaybeUninit;
 use std::ptr;
 
 /// Nodes that a mask can name (Linux allows 1024).
 pub const NODES_MAX: usize = 1024;
+/// A transparent huge page.
+const HUGE_BYTES: usize = 2 << 20;
 const MASK_WORDS: usize = NODES_MAX / c_ulong::BITS as usize;
 
 /// Addresses of one question to the kernel; bounds its work per call.
@@ -37,6 +40,23 @@ pub fn bind(start: *mut u8, bytes: usize, node: usize) -> Result<(), Errno> {
         )
     };
     Errno::result(status).map(drop)
+}
+
+/// Asks for transparent huge pages behind memory that has not been touched yet. Where the kernel gives none, ordinary pages
+/// serve as well, so nothing is told but whether it was asked. Memory without a whole huge page in it is left alone.
+/// madvise(2).
+pub fn prefer_huge_pages<T>(memory: &mut [MaybeUninit<T>]) -> bool {
+    let start = memory.as_mut_ptr().cast::<u8>();
+    let (from, to) = (start.addr().next_multiple_of(HUGE_BYTES), start.addr() + size_of_val(memory));
+    let bytes = (to / HUGE_BYTES * HUGE_BYTES).saturating_sub(from);
+    if bytes == 0 {
+        return false;
+    }
+    // SAFETY: MADV_HUGEPAGE changes what kind of pages back a range, never what they hold. The range is aligned and lies
+    // within `memory`, which the caller holds alone.
+    let status =
+        unsafe { libc::madvise(start.wrapping_add(from - start.addr()).cast(), bytes, libc::MADV_HUGEPAGE) };
+    status == 0
 }
 
 /// The node of the page at each address, or why there is none (ENOENT: not touched yet). move_pages(2) with no nodes

@@ -63,6 +63,7 @@ pub mod region;
 pub mod report;
 pub mod topology;
 
+pub use bind::prefer_huge_pages;
 pub use error::Error;
 pub use page::{Huge, PageKind};
 pub use pin::{allowed_cpus, pin_current_thread};

@@ -2,19 +2,23 @@
 //! that hits most.
 //!
 //! ```text
-//! access ─ key sampled? ─▶ 12 shadows of budget / R ─▶ hits per arm ─ epoch ─▶ decaying sums ─▶ leader
-//!                            │ estimates                                                          │ clear lead
-//!                            ▼                                                                    ▼
-//!                       the real sketch                                    window share, rule, protected share
+//! access ─ key sampled? ─▶ 12 shadows of budget / R ─▶ who hit, who did not ─▶ duels with the arm in use ─ epoch ─▶ leader
+//!                            │ estimates                                                                 │ clear lead
+//!                            ▼                                                                           ▼
+//!                       the real sketch                                       window share, rule, protected share
 //! ```
 //!
 //! - No fixed policy is safe: on recency-heavy traces a small window loses 33 points, on loops a large one loses all.
 //! - R = items / [`SHADOW_ITEMS`], at least 1. An epoch is a tenth of the shadows' capacity in sampled accesses, at
-//!   least `EPOCH_MIN`; sums decay by `DECAY` an epoch, a memory of about ten capacities.
-//! - A clear lead: 0.2 points of hit ratio and 0.2 standard deviations of a binomial count of that many samples.
-//! - A shadow that is chosen starts from what the real cache holds, as the shadow of the arm in use knows it.
-//!   Otherwise an arm that froze good content long ago would keep promising hits that the real cache, which does not
-//!   hold that content, can not get (figures: docs/policy.md).
+//!   least `EPOCH_MIN`; duels decay by `DECAY` an epoch, a memory of about ten capacities.
+//! - A duel counts only the accesses that one of the two hits and the other does not: its lead is the difference, and the
+//!   square root of their number is the lead's standard deviation if the arms are equally good (McNemar's test, 1947).
+//! - A lead is clear beyond [`LEAD_DEVIATIONS`] of those and 0.2 points of hit ratio. Six deviations, because accesses are
+//!   not independent: a loop or a scan gives an arm hundreds of hits in a row. With two, small caches changed their arm
+//!   dozens of times on a trace of 16,000 requests and lost 4 points by it (figures: docs/policy.md).
+//! - When an arm is chosen all shadows start from what the real cache holds, as the shadow of the arm in use knows it, and
+//!   all duels start anew. Otherwise an arm that froze good content long ago would keep promising hits that the real cache,
+//!   which does not hold that content, can not get.
 //! - Cost: 12 O(1) steps for a sampled access; 28 bytes an entry, 12 × 2048 entries at most for items of one size.
 //! - Source: shadow (ghost) caches as in ARC and Waldspurger et al., "Cache modeling and optimization using miniature
 //!   simulations" (ATC 2017).
@@ -30,7 +34,8 @@ const EPOCH_MIN: u32 = 64;
 const EPOCHS_PER_CAPACITY: u32 = 10;
 const DECAY: f64 = 0.99;
 const LEAD_RATIO: f64 = 0.002;
-const LEAD_DEVIATIONS: f64 = 0.2;
+/// Standard deviations of a lead that is clear.
+const LEAD_DEVIATIONS: f64 = 6.0;
 
 /// A set of parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,11 +75,27 @@ pub struct Adapt {
     one_in: u32,
     epoch_samples: u32,
     samples: u32,
-    hits: [u64; ARMS.len()],
-    scores: [f64; ARMS.len()],
+    duels: [Duel; ARMS.len()],
+    /// Gains of all samples since the arm in use was chosen, decaying as the duels do.
     weight: f64,
     chosen: usize,
     changes: u64,
+}
+
+/// An arm against the arm in use, since that one was chosen; decaying.
+#[derive(Clone, Copy, Debug, Default)]
+struct Duel {
+    /// Gains of what it alone hit, less those of what the other alone hit.
+    lead: f64,
+    /// Sum of the squares of both: the variance of `lead` if the two are equally good.
+    variance: f64,
+}
+
+impl Duel {
+    /// The lead that is left when chance has had its share.
+    fn clear_lead(&self) -> f64 {
+        self.lead - LEAD_DEVIATIONS * self.variance.sqrt()
+    }
 }
 
 impl Adapt {
@@ -88,8 +109,7 @@ impl Adapt {
             one_in: one_in as u32,
             epoch_samples: (shadow_items / EPOCHS_PER_CAPACITY).max(EPOCH_MIN),
             samples: 0,
-            hits: [0; ARMS.len()],
-            scores: [0.0; ARMS.len()],
+            duels: [Duel::default(); ARMS.len()],
             weight: 0.0,
             chosen: 0,
             changes: 0,
@@ -135,43 +155,48 @@ impl Adapt {
 
     /// One sampled access; whether another arm is chosen now.
     pub fn access(&mut self, sample: &Sample, judge: &Judge) -> bool {
-        let gain = match judge.goal {
-            Goal::Objects => 1,
-            Goal::Bytes => sample.units as u64,
-        } * sample.weight as u64;
-        for ((shadow, arm), hits) in self.shadows.iter_mut().zip(&ARMS).zip(&mut self.hits) {
-            let hit = shadow.access(sample, &Judge { rule: arm.rule, ..*judge });
-            *hits += if hit { gain } else { 0 };
+        let mut hits = [false; ARMS.len()];
+        for ((shadow, arm), hit) in self.shadows.iter_mut().zip(&ARMS).zip(&mut hits) {
+            *hit = shadow.access(sample, &Judge { rule: arm.rule, ..*judge });
         }
         // Hits are counted in bytes if they are the goal, and so are the samples that they are a share of.
+        let size = if judge.goal == Goal::Bytes { sample.units } else { 1 };
+        let gain = size as f64 * sample.weight as f64;
+        let of_used = hits[self.chosen];
+        for (duel, _) in self.duels.iter_mut().zip(hits).filter(|&(_, hit)| hit != of_used) {
+            duel.lead += if of_used { -gain } else { gain };
+            duel.variance += gain * gain;
+        }
         self.samples += 1;
-        self.weight += gain as f64;
+        self.weight += gain;
         self.samples >= self.epoch_samples && self.end_epoch()
     }
 
     fn end_epoch(&mut self) -> bool {
-        for (score, hits) in self.scores.iter_mut().zip(&mut self.hits) {
-            *score = *score * DECAY + std::mem::take(hits) as f64;
-        }
         self.samples = 0;
-        let leader = (0..ARMS.len()).fold(self.chosen, |best, i| match self.scores[i] > self.scores[best] {
-            true => i,
-            false => best,
-        });
-        let ratio = self.scores[leader] / self.weight;
-        let deviation = (self.weight * ratio * (1.0 - ratio).max(0.0)).sqrt();
-        let lead = LEAD_RATIO * self.weight + LEAD_DEVIATIONS * deviation;
-        let clear = self.scores[leader] - self.scores[self.chosen] > lead;
-        self.weight *= DECAY;
-        if clear {
+        let lead = |arm: usize| self.duels[arm].clear_lead();
+        let leader =
+            (0..ARMS.len()).fold(self.chosen, |best, arm| if lead(arm) > lead(best) { arm } else { best });
+        let is_clear = leader != self.chosen && lead(leader) > LEAD_RATIO * self.weight;
+        if is_clear {
             self.take_up(leader);
         }
-        clear
+        for duel in &mut self.duels {
+            duel.lead *= DECAY;
+            duel.variance *= DECAY;
+        }
+        self.weight *= DECAY;
+        is_clear
     }
 
     fn take_up(&mut self, leader: usize) {
-        self.shadows[leader] = self.shadows[self.chosen].clone();
-        self.shadows[leader].set_arm(&ARMS[leader]);
+        let real = self.shadows[self.chosen].clone();
+        for (shadow, arm) in self.shadows.iter_mut().zip(&ARMS) {
+            shadow.clone_from(&real);
+            shadow.set_arm(arm);
+        }
+        self.duels = [Duel::default(); ARMS.len()];
+        self.weight = 0.0;
         self.chosen = leader;
         self.changes += 1;
     }

@@ -12,6 +12,7 @@
 use super::list::List;
 use super::node::{NONE, Segment, Space};
 use super::nodes::Nodes;
+use super::shadow::Sample;
 use super::wheel::Wheel;
 use super::{CommandBuffer, HIT_WEIGHT_MAX, Policy, PolicyConfig, PolicyStats};
 use crate::item_ref::ItemRef;
@@ -19,15 +20,18 @@ use crate::ring::{Command, Event, Hit, Verdict};
 
 /// A command is sent again when it was not followed by a `Delete` for this long, in ms.
 pub const RETRY_MS: u64 = 1000;
-/// Hits whose memory is touched together.
-const TOUCH_BATCH: usize = 32;
 
 /// Which item goes first. The keeper calls it; nodes are on its lists between `insert` and `remove` or `victim`.
 pub trait Order: Send {
     /// The budget changed.
     fn resize(&mut self, budget_units: u64);
-    /// A key was asked for: by a hit, or by a store after a miss. Comes before `hit` and `insert`.
-    fn access(&mut self, access: &Access);
+    /// A key was asked for `weight` times: by a hit, or by a store after a miss. Comes before `hit` and `insert`. Whether
+    /// the order wants to know more of it, by `sample`. `now` is in ms since the server epoch, its low 32 bits.
+    fn access(&mut self, _hash: u32, _weight: u32, _now: u32) -> bool {
+        false
+    }
+    /// More of the key that `access` was told of last.
+    fn sample(&mut self, _sample: &Sample) {}
     /// A free node got an item.
     fn insert(&mut self, nodes: &mut Nodes, n: u32);
     /// The item was read or overwritten.
@@ -38,29 +42,14 @@ pub trait Order: Send {
     fn transfer(&mut self, nodes: &mut Nodes, from: u32, to: u32);
     /// Chooses the item to evict and frees its node; `None` when it has none.
     fn victim(&mut self, nodes: &mut Nodes) -> Option<u32>;
-    /// Touches what `access` will need.
-    fn touch(&self, _hash: u32) -> u32 {
-        0
-    }
+    /// Asks for the memory that `access` will need.
+    fn prefetch(&self, _hash: u32) {}
     /// Adds its own figures.
     fn report(&self, stats: &mut PolicyStats);
     /// Counts the nodes on its lists, and their units.
     fn count(&self) -> (usize, u64);
-}
-
-/// One access, as an order sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct Access {
-    /// Upper 32 bits of the key hash.
-    pub hash: u32,
-    /// Size of the slot, in units of 16 bytes; of a hit on an unknown item 1.
-    pub units: u32,
-    /// Low 32 bits of the deadline in ms; 0 = none.
-    pub deadline: u32,
-    /// Milliseconds since the server epoch, low 32 bits.
-    pub now: u32,
-    /// Accesses that it stands for.
-    pub weight: u32,
+    /// The nodes that its lists lead through, one list after the other; for checks.
+    fn walk(&self, nodes: &Nodes) -> Vec<u32>;
 }
 
 /// An order with everything around it: a [`Policy`].
@@ -117,7 +106,10 @@ impl<O: Order> Keeper<O> {
         let old = old.filter(|&old| self.nodes.node(old).segment() != Segment::Free);
         self.stats.stores += 1;
         let deadline = if deadline_ms == 0 { 0 } else { (deadline_ms as u32).max(1) };
-        self.order.access(&Access { hash, units, deadline, now: self.now_ms as u32, weight: 1 });
+        let now = self.now_ms as u32;
+        if self.order.access(hash, 1, now) {
+            self.order.sample(&Sample { hash, units, deadline, now, weight: 1 });
+        }
         match old {
             Some(old) if old == n => self.revive(n),
             Some(old) if self.is_condemned(old) => {
@@ -204,40 +196,27 @@ impl<O: Order> Keeper<O> {
         matches!(self.nodes.node(n).segment(), Segment::CondemnedEven | Segment::CondemnedOdd)
     }
 
-    /// The nodes of a batch of hits, [`NONE`] for the unknown. It touches what the hits will need in two rounds of
-    /// independent loads, so that the processor overlaps their misses: nodes and counters, then the neighbours.
-    fn find_all(&self, batch: &[Hit]) -> [u32; TOUCH_BATCH] {
-        let mut found = [NONE; TOUCH_BATCH];
-        let mut touched = 0;
-        for (n, hit) in found.iter_mut().zip(batch) {
-            *n = self.nodes.find(hit.item).unwrap_or(NONE);
-            touched ^= self.order.touch(hit.hash);
-        }
-        for &n in found.iter().filter(|&&n| n != NONE) {
-            let node = self.nodes.node(n);
-            for neighbour in [node.prev(), node.next()] {
-                if neighbour != NONE {
-                    touched ^= self.nodes.node(neighbour).hash;
-                }
-            }
-        }
-        std::hint::black_box(touched);
-        found
-    }
-
     #[inline]
     fn apply(&mut self, hit: &Hit, n: u32) {
         self.stats.hits += 1;
         self.stats.reads += hit.weight as u64;
         let (now, weight) = (self.now_ms as u32, hit.weight.clamp(1, HIT_WEIGHT_MAX));
-        if n == NONE || self.nodes.node(n).hash != hit.hash || !self.nodes.node(n).segment().is_ordered() {
-            // Gone, replaced or condemned; its key was asked for all the same.
-            self.stats.stale += 1;
-            return self.order.access(&Access { hash: hit.hash, units: 1, deadline: 0, now, weight });
+        // Gone, replaced or condemned; its key was asked for all the same.
+        let stale = n == NONE || {
+            let node = self.nodes.node(n);
+            node.hash != hit.hash || !node.segment().is_ordered()
+        };
+        if self.order.access(hit.hash, weight, now) {
+            let (units, deadline) = match stale {
+                true => (1, 0),
+                false => (self.nodes.units(n), self.nodes.deadline(n)),
+            };
+            self.order.sample(&Sample { hash: hit.hash, units, deadline, now, weight });
         }
-        let (units, deadline) = (self.nodes.units(n), self.nodes.deadline(n));
-        self.order.access(&Access { hash: hit.hash, units, deadline, now, weight });
-        self.order.hit(&mut self.nodes, n);
+        match stale {
+            true => self.stats.stale += 1,
+            false => self.order.hit(&mut self.nodes, n),
+        }
     }
 
     /// Takes a node off whatever list it is on.
@@ -330,13 +309,12 @@ impl<O: Order> Policy for Keeper<O> {
         }
     }
 
+    fn events(&mut self, events: &[Event], now_ms: u64) {
+        self.take_events(events, now_ms);
+    }
+
     fn hits(&mut self, hits: &[Hit]) {
-        for batch in hits.chunks(TOUCH_BATCH) {
-            let nodes = self.find_all(batch);
-            for (hit, &n) in batch.iter().zip(&nodes) {
-                self.apply(hit, n);
-            }
-        }
+        self.take_hits(hits);
     }
 
     fn advance(&mut self, now_ms: u64, work_max: usize, commands: &mut CommandBuffer) -> usize {
@@ -382,10 +360,14 @@ impl<O: Order> Policy for Keeper<O> {
         }
         assert_eq!((items, units), self.order.count(), "items and units on the lists of the order");
         assert_eq!(condemned, self.condemned_count(), "items on the lists of the condemned");
-        let walked: usize = self.condemned.iter().map(|list| list.iter(&self.nodes).count()).sum();
-        assert_eq!(condemned, walked, "the lists of the condemned lead through all of them");
+        let mut walked = self.order.walk(&self.nodes);
+        assert_eq!(items, walked.len(), "the lists of the order lead through all its items");
+        walked.extend(self.condemned.iter().flat_map(|list| list.iter(&self.nodes)));
+        walked.sort_unstable();
+        assert!(walked.iter().copied().eq(self.nodes.all_live()), "every item is on one list, once");
     }
 }
 
+mod ahead;
 #[cfg(test)]
 mod tests;

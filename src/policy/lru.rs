@@ -1,7 +1,7 @@
 //! Least recently used goes first. One list.
 
 use super::PolicyStats;
-use super::keeper::{Access, Order};
+use super::keeper::Order;
 use super::list::List;
 use super::node::Segment;
 use super::nodes::Nodes;
@@ -28,8 +28,6 @@ impl Default for Lru {
 impl Order for Lru {
     fn resize(&mut self, _budget_units: u64) {}
 
-    fn access(&mut self, _access: &Access) {}
-
     fn insert(&mut self, nodes: &mut Nodes, n: u32) {
         self.list.push_front(nodes, n);
     }
@@ -53,6 +51,10 @@ impl Order for Lru {
 
     fn report(&self, stats: &mut PolicyStats) {
         stats.window_permille = 1000;
+    }
+
+    fn walk(&self, nodes: &Nodes) -> Vec<u32> {
+        self.list.iter(nodes).collect()
     }
 
     fn count(&self) -> (usize, u64) {

@@ -53,12 +53,15 @@ pub trait Policy: Send {
     /// Takes in what an owner did. Stale and repeated events are ignored and counted.
     fn event(&mut self, event: &Event, now_ms: u64);
 
+    /// Takes in several, in this order.
+    fn events(&mut self, events: &[Event], now_ms: u64);
+
     /// Takes in one read.
     fn hit(&mut self, hit: &Hit) {
         self.hits(std::slice::from_ref(hit));
     }
 
-    /// Takes in a batch of reads; the memory they need is touched first, so that its misses overlap.
+    /// Takes in a batch of reads.
     fn hits(&mut self, hits: &[Hit]);
 
     /// Fires the wheel and brings the owner under its budget, in at most `work_max` steps and as many commands as

@@ -10,13 +10,18 @@
 //! enough to go both ways. A slot longer than a page (a run of pages) is one node on its first page.
 //!
 //! Cost: 12 bytes a slot of every page in use, 4 more for the deadline once any item has one, and half a byte of
-//! blocks; blocks come in slabs of 4096 nodes, so growing never copies. Time O(1).
+//! blocks. Time O(1). Nodes lie in slabs of 48 MiB of address space that fill from the front, so growing never copies and
+//! costs what is used. From the third slab on the kernel is asked for huge pages: with millions of nodes most of the time of
+//! a hit is spent on finding the page.
 
-use super::node::{NODES_MAX, Node, Segment, Space};
+use super::node::{NODES_MAX, NONE, Node, Segment, Space};
 use crate::item_ref::ItemRef;
+use crate::table::prefetch;
 
 const BLOCK_NODES: u32 = 32;
-const SLAB_NODES: u32 = 1 << 12;
+const SLAB_NODES: u32 = 1 << 22;
+/// Slabs in ordinary pages: until there are as many nodes, a huge page that is used in part would count.
+const PLAIN_SLABS: usize = 2;
 
 /// Nodes by page and index.
 #[derive(Debug)]
@@ -25,8 +30,8 @@ pub struct Nodes {
     pages: Vec<Page>,
     blocks: Vec<Block>,
     blocks_free: Vec<u32>,
-    slabs: Vec<Box<[Node]>>,
-    deadlines: Vec<Box<[u32]>>,
+    slabs: Vec<Vec<Node>>,
+    deadlines: Vec<Vec<u32>>,
     has_deadlines: bool,
 }
 
@@ -72,6 +77,24 @@ impl Nodes {
         let block = *page.blocks.get((index / BLOCK_NODES) as usize)?;
         // A reference between two slots was never stored.
         (rest % page.slot_units == page.origin).then_some(block * BLOCK_NODES + index % BLOCK_NODES)
+    }
+
+    /// Asks for the memory of a node; [`NONE`] is none.
+    #[inline]
+    pub fn prefetch(&self, n: u32) {
+        if n != NONE {
+            prefetch::read(self.node(n));
+        }
+    }
+
+    /// Asks for the memory of a node's neighbours on its list.
+    #[inline]
+    pub fn prefetch_neighbours(&self, n: u32) {
+        if n != NONE {
+            let node = self.node(n);
+            self.prefetch(node.prev());
+            self.prefetch(node.next());
+        }
     }
 
     /// Whether the page of `item` is laid out in slots as `item` of `slot_units` needs it.
@@ -151,18 +174,22 @@ impl Nodes {
         }
         if !self.has_deadlines {
             self.has_deadlines = true;
-            self.deadlines = self.slabs.iter().map(|_| no_deadlines()).collect();
+            self.deadlines = (0..self.slabs.len()).map(slab).collect();
+            for (deadlines, nodes) in self.deadlines.iter_mut().zip(&self.slabs) {
+                deadlines.resize(nodes.len(), 0);
+            }
         }
         self.deadlines[(n / SLAB_NODES) as usize][(n % SLAB_NODES) as usize] = deadline;
     }
 
     /// Bytes held: nodes, pages and blocks; deadlines apart.
     pub fn bytes(&self) -> (usize, usize) {
-        let nodes = self.slabs.len() * SLAB_NODES as usize * size_of::<Node>();
+        let nodes: usize = self.slabs.iter().map(|slab| size_of_val(slab.as_slice())).sum();
+        let deadlines: usize = self.deadlines.iter().map(|slab| size_of_val(slab.as_slice())).sum();
         let pages = self.pages.capacity() * size_of::<Page>();
         let page_blocks: usize = self.pages.iter().map(|page| size_of_val(&*page.blocks)).sum();
         let blocks = self.blocks.capacity() * size_of::<Block>() + self.blocks_free.capacity() * 4;
-        (nodes + pages + page_blocks + blocks, self.deadlines.len() * SLAB_NODES as usize * 4)
+        (nodes + pages + page_blocks + blocks, deadlines)
     }
 
     /// Page of a reference, and where in it.
@@ -200,18 +227,30 @@ impl Nodes {
             return None;
         }
         self.blocks.push(block);
-        if id * BLOCK_NODES / SLAB_NODES >= self.slabs.len() as u32 {
-            self.slabs.push(vec![Node::default(); SLAB_NODES as usize].into());
-            if self.has_deadlines {
-                self.deadlines.push(no_deadlines());
+        // Blocks are handed out in order, so the last slab is the one that has room.
+        let number = (id * BLOCK_NODES / SLAB_NODES) as usize;
+        if number == self.slabs.len() {
+            self.slabs.push(slab(number));
+        }
+        let filled = (id * BLOCK_NODES % SLAB_NODES + BLOCK_NODES) as usize;
+        self.slabs[number].resize(filled, Node::default());
+        if self.has_deadlines {
+            if number == self.deadlines.len() {
+                self.deadlines.push(slab(number));
             }
+            self.deadlines[number].resize(filled, 0);
         }
         Some(id)
     }
 }
 
-fn no_deadlines() -> Box<[u32]> {
-    vec![0; SLAB_NODES as usize].into()
+/// Room for what a slab holds, untouched.
+fn slab<T>(number: usize) -> Vec<T> {
+    let mut slab = Vec::with_capacity(SLAB_NODES as usize);
+    if number >= PLAIN_SLABS {
+        numa::prefer_huge_pages(slab.spare_capacity_mut());
+    }
+    slab
 }
 
 impl Space for Nodes {

@@ -13,6 +13,8 @@ pub struct NoPolicy;
 impl Policy for NoPolicy {
     fn event(&mut self, _event: &Event, _now_ms: u64) {}
 
+    fn events(&mut self, _events: &[Event], _now_ms: u64) {}
+
     fn hits(&mut self, _hits: &[Hit]) {}
 
     fn advance(&mut self, _now_ms: u64, _work_max: usize, _commands: &mut CommandBuffer) -> usize {

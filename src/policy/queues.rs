@@ -81,9 +81,22 @@ impl Queues {
         self.window.units() + self.probation.units() + self.protected.units()
     }
 
+    /// Candidate and victim of the next contest, as far as order tells.
+    pub fn tails(&self) -> [Option<u32>; 2] {
+        [self.window.tail(), self.probation.tail()]
+    }
+
     /// Nodes on all lists.
     pub fn count(&self) -> usize {
         self.window.count() + self.probation.count() + self.protected.count()
+    }
+
+    /// The nodes of window, probation and protected; for checks.
+    pub fn walk<S: Space>(&self, space: &S) -> Vec<u32> {
+        [&self.window, &self.probation, &self.protected]
+            .into_iter()
+            .flat_map(|list| list.iter(space))
+            .collect()
     }
 
     /// Whether more is held than may stay.

@@ -12,7 +12,7 @@
 //! the main queue. Source: Yang, Zhang, Qiu, Yue, Vinayak, "FIFO queues are all you need for cache eviction"
 //! (SOSP 2023).
 
-use super::keeper::{Access, Order};
+use super::keeper::Order;
 use super::list::List;
 use super::node::{Segment, Space};
 use super::nodes::Nodes;
@@ -104,8 +104,6 @@ impl Order for S3Fifo {
         self.budget_units = budget_units;
     }
 
-    fn access(&mut self, _access: &Access) {}
-
     fn insert(&mut self, nodes: &mut Nodes, n: u32) {
         *self.reads(n) = 0;
         match self.recall(nodes.node(n).hash) {
@@ -161,6 +159,10 @@ impl Order for S3Fifo {
         stats.rejected = self.rejected;
         stats.window_permille = SMALL_TENTHS * 100;
         stats.memory_bytes += (self.reads.capacity() + size_of_val(&*self.ghost)) as u64;
+    }
+
+    fn walk(&self, nodes: &Nodes) -> Vec<u32> {
+        self.small.iter(nodes).chain(self.main.iter(nodes)).collect()
     }
 
     fn count(&self) -> (usize, u64) {

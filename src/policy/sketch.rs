@@ -17,6 +17,8 @@
 //! - Sources: Cormode and Muthukrishnan, "An improved data stream summary: the count-min sketch" (2005); Einziger,
 //!   Friedman, Manes, "TinyLFU" (ACM ToS 2017); the block layout is Caffeine's `FrequencySketch`.
 
+use crate::table::prefetch;
+
 /// The largest count.
 pub const COUNT_MAX: u32 = 15;
 /// Up to this size the sketch takes 16 counters an entry; it is part of the policy's fixed memory.
@@ -53,7 +55,7 @@ impl Sketch {
         let lean = (entries * COUNTERS_PER_ENTRY).div_ceil(BLOCK_COUNTERS);
         let blocks = generous.min(FIXED_BYTES / size_of::<Block>()).max(lean);
         let mut sketch = Sketch {
-            blocks: vec![Block::default(); blocks].into(),
+            blocks: in_huge_pages(blocks, std::iter::repeat_n(Block::default(), blocks)),
             multiplier: (seed | 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             period: 0,
             increments: 0,
@@ -68,7 +70,8 @@ impl Sketch {
     /// A key keeps its counts: block i of the old sketch becomes blocks 2i and 2i + 1.
     pub fn set_entries(&mut self, entries: usize) {
         while self.blocks.len() * BLOCK_COUNTERS * 2 < entries * COUNTERS_PER_ENTRY {
-            self.blocks = self.blocks.iter().flat_map(|&block| [block, block]).collect();
+            let doubled = self.blocks.iter().flat_map(|&block| [block, block]);
+            self.blocks = in_huge_pages(2 * self.blocks.len(), doubled);
             self.hand *= 2;
         }
         self.period = 10 * entries.max(1) as u64;
@@ -105,10 +108,10 @@ impl Sketch {
         least as u32
     }
 
-    /// Loads the line that an increment or estimate of this key will need.
+    /// Asks for the line that an increment or estimate of this key will need.
     #[inline]
-    pub fn touch(&self, hash: u32) -> u32 {
-        self.blocks[self.place(hash).0].0[0] as u32
+    pub fn prefetch(&self, hash: u32) {
+        prefetch::read(&self.blocks[self.place(hash).0]);
     }
 
     /// Bytes held.
@@ -141,6 +144,14 @@ impl Sketch {
             self.hand = end;
         }
     }
+}
+
+/// So many blocks, in huge pages where they fill some.
+fn in_huge_pages(count: usize, blocks: impl Iterator<Item = Block>) -> Box<[Block]> {
+    let mut memory = Vec::with_capacity(count);
+    numa::prefer_huge_pages(memory.spare_capacity_mut());
+    memory.extend(blocks);
+    memory.into()
 }
 
 /// Word and bit of the counter of `row`; each row has two words of the block to itself.

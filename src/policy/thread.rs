@@ -86,13 +86,14 @@ pub struct Round {
     owner_of_page: Box<[u16]>,
     page_units: u64,
     buffer: CommandBuffer,
+    events: Vec<Event>,
     batches: Vec<Vec<Hit>>,
     popularity: Popularity,
 }
 
 const NOBODY: u16 = u16::MAX;
-/// Hits collected for one owner before they are handed over.
-const BATCH_HITS: usize = 256;
+/// Records collected for one owner before they are handed over.
+const BATCH_RECORDS: usize = 256;
 
 impl Round {
     /// A round over `links` (one an owner) and `hits` (one a worker), in a region of `pages` pages of `page_units`.
@@ -105,12 +106,13 @@ impl Round {
     ) -> Round {
         assert!(links.len() < NOBODY as usize);
         Round {
-            batches: links.iter().map(|_| Vec::with_capacity(BATCH_HITS)).collect(),
+            batches: links.iter().map(|_| Vec::with_capacity(BATCH_RECORDS)).collect(),
             links,
             hits,
             owner_of_page: vec![NOBODY; pages].into(),
             page_units,
             buffer: CommandBuffer::with_capacity(COMMAND_RING_RECORDS),
+            events: Vec::with_capacity(BATCH_RECORDS),
             popularity,
         }
     }
@@ -136,8 +138,8 @@ impl Round {
     fn take_events(&mut self, owner: usize, now_ms: u64, max: usize) -> usize {
         let Link { events, policy, .. } = &mut self.links[owner];
         let (pages, page_units) = (&mut self.owner_of_page, self.page_units);
-        let popularity = &mut self.popularity;
-        events.drain(max, |event| {
+        let (popularity, batch) = (&mut self.popularity, &mut self.events);
+        let taken = events.drain(max, |event| {
             let item = match event {
                 Event::Store { item, .. } | Event::Move { to: item, .. } => Some(item),
                 _ => None,
@@ -149,8 +151,15 @@ impl Round {
             if let Event::Store { hash, .. } = event {
                 popularity.key(hash);
             }
-            policy.event(&event, now_ms);
-        })
+            batch.push(event);
+            if batch.len() == BATCH_RECORDS {
+                policy.events(batch, now_ms);
+                batch.clear();
+            }
+        });
+        policy.events(batch, now_ms);
+        batch.clear();
+        taken
     }
 
     fn take_hits(&mut self, worker: usize, max: usize) -> usize {
@@ -163,7 +172,7 @@ impl Round {
                 return; // Its Store has not come yet.
             };
             batch.push(hit);
-            if batch.len() == BATCH_HITS {
+            if batch.len() == BATCH_RECORDS {
                 links[owner_of_page[page] as usize].policy.hits(batch);
                 batch.clear();
             }

@@ -5,7 +5,7 @@
 
 use super::adapt::Adapt;
 use super::contest::Judge;
-use super::keeper::{Access, Order};
+use super::keeper::Order;
 use super::node::Space;
 use super::nodes::Nodes;
 use super::queues::{Loser, Queues};
@@ -93,17 +93,17 @@ impl Order for TinyLfu {
     }
 
     #[inline]
-    fn access(&mut self, access: &Access) {
-        for _ in 0..access.weight {
-            self.sketch.increment(access.hash);
+    fn access(&mut self, hash: u32, weight: u32, now: u32) -> bool {
+        self.turnover.now = now;
+        for _ in 0..weight {
+            self.sketch.increment(hash);
         }
-        self.turnover.now = access.now;
-        if !self.adapt.samples(access.hash) {
-            return;
-        }
-        let Access { hash, units, deadline, now, weight } = *access;
+        self.adapt.samples(hash)
+    }
+
+    fn sample(&mut self, sample: &Sample) {
         let judge = judge(&self.sketch, &self.adapt, self.goal, &self.turnover);
-        if self.adapt.access(&Sample { hash, units, deadline, now, weight }, &judge) {
+        if self.adapt.access(sample, &judge) {
             let arm = self.adapt.arm();
             self.queues.set_shares(arm.window_permille, arm.protected_permille);
         }
@@ -133,6 +133,12 @@ impl Order for TinyLfu {
     fn victim(&mut self, nodes: &mut Nodes) -> Option<u32> {
         let judge = judge(&self.sketch, &self.adapt, self.goal, &self.turnover);
         let loser = self.queues.evict(nodes, &judge)?;
+        // Whoever stands at the ends now comes next: its counters, and its neighbour as the one after.
+        for n in self.queues.tails().into_iter().flatten() {
+            let node = nodes.node(n);
+            self.sketch.prefetch(node.hash);
+            nodes.prefetch(node.prev());
+        }
         match loser {
             Loser::Candidate(_) => self.rejected += 1,
             Loser::Victim(_) => self.admitted += 1,
@@ -142,8 +148,8 @@ impl Order for TinyLfu {
     }
 
     #[inline]
-    fn touch(&self, hash: u32) -> u32 {
-        self.sketch.touch(hash)
+    fn prefetch(&self, hash: u32) {
+        self.sketch.prefetch(hash);
     }
 
     fn report(&self, stats: &mut PolicyStats) {
@@ -154,6 +160,10 @@ impl Order for TinyLfu {
         stats.window_permille = self.adapt.arm().window_permille;
         stats.sampled_one_in = self.adapt.one_in() as u64;
         stats.memory_bytes += (self.sketch.bytes() + self.adapt.bytes()) as u64;
+    }
+
+    fn walk(&self, nodes: &Nodes) -> Vec<u32> {
+        self.queues.walk(nodes)
     }
 
     fn count(&self) -> (usize, u64) {

@@ -1,13 +1,43 @@
 //! The libraries, each as "read, and insert on a miss", single-threaded, one shard where that can be asked for.
+//!
+//! stretto hands every insert to a thread of its own, and a run that does not wait for that thread measures how many inserts
+//! it dropped. Waiting costs a round trip between two threads a miss, and now and then never ends; so every library has a
+//! time limit for a cell, and a cell that it did not finish has no figure of it.
 
 use foyer_memory::{Cache, CacheBuilder, EvictionConfig, LfuConfig, LruConfig, S3FifoConfig};
+use sherwood::load::trace::Record;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Reads between two looks at the clock.
+const READS_A_LOOK: usize = 1024;
 
 /// Names that [`hits_of`] knows.
 pub const LIBRARIES: [&str; 8] =
     ["moka", "mini-moka", "quick_cache", "foyer-lfu", "foyer-s3fifo", "foyer-lru", "stretto", "lru"];
 
-/// Hits of a library over `keys`, holding `items` items.
-pub fn hits_of(name: &str, items: usize, keys: impl Iterator<Item = u64>) -> u64 {
+/// Hits of a library over `records`, holding `items` items; `None` where it takes longer than `limit`. A library that does not
+/// come back at all keeps its thread until the process ends.
+pub fn hits_within(limit: Duration, name: &'static str, items: usize, records: &Arc<Vec<Record>>) -> Option<u64> {
+    let (tell, answer) = sync_channel(1);
+    let records = Arc::clone(records);
+    let end = Instant::now() + limit;
+    thread::spawn(move || {
+        let mut cut = false;
+        let keys = records.iter().enumerate().map_while(|(i, record)| {
+            cut |= i % READS_A_LOOK == 0 && Instant::now() >= end;
+            (!cut).then_some(record.key)
+        });
+        let hits = hits_of(name, items, keys);
+        // Nobody listens any more if it was cut.
+        let _ = tell.send((!cut).then_some(hits));
+    });
+    answer.recv_timeout(limit + Duration::from_secs(1)).ok().flatten()
+}
+
+fn hits_of(name: &str, items: usize, keys: impl Iterator<Item = u64>) -> u64 {
     match name {
         "moka" => moka(items, keys),
         "mini-moka" => mini_moka(items, keys),

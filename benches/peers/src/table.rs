@@ -37,15 +37,15 @@ impl Anchor {
     }
 }
 
-/// What was measured in a cell, in percent; the first figure is ours.
+/// What was measured in a cell, in percent; the first figure is ours. `None` where there was not enough time.
 pub struct Row {
     pub anchor: Anchor,
-    pub figures: Vec<(&'static str, f64)>,
+    pub figures: Vec<(&'static str, Option<f64>)>,
 }
 
 impl Row {
     fn gaps(&self) -> (f64, f64) {
-        let ours = self.figures[0].1;
+        let ours = self.figures[0].1.expect("ours is always measured");
         (ours - self.anchor.best_library, ours - self.anchor.best_peer)
     }
 
@@ -53,7 +53,10 @@ impl Row {
         let (library, peer) = self.gaps();
         print!("{:>10} {:>7}  library {library:+6.2}  peer {peer:+6.2} ", self.anchor.trace, self.anchor.size);
         for (name, percent) in &self.figures {
-            print!(" | {name} {percent:.2}");
+            match percent {
+                Some(percent) => print!(" | {name} {percent:.2}"),
+                None => print!(" | {name} -"),
+            }
         }
         println!();
     }
@@ -74,7 +77,7 @@ impl Table {
         let near = gaps.iter().filter(|gap| gap.0 >= -0.5).count() as f64 / cells * 100.0;
         println!("against the best library: mean {:+.2}, worst cell {worst:+.2}, {near:.0} % of cells within 0.5 or better", mean(|gap| gap.0));
         println!("against the best of 24 peers: mean {:+.2}", mean(|gap| gap.1));
-        let loss: f64 = self.rows.iter().map(|row| row.figures[1].1 - row.figures[0].1).sum::<f64>() / cells;
+        let loss: f64 = self.rows.iter().filter_map(|row| Some(row.figures[1].1? - row.figures[0].1?)).sum::<f64>() / cells;
         println!("half of the hit records lost: mean {loss:+.2}");
     }
 
@@ -89,7 +92,8 @@ impl Table {
             let Anchor { trace, size, best_peer, best_library } = &row.anchor;
             write!(csv, "{trace},{size},{best_library},{best_peer},{library:.2},{peer:.2}").expect("a String takes all");
             for (_, percent) in &row.figures {
-                write!(csv, ",{percent:.2}").expect("a String takes all");
+                let percent = percent.map(|percent| format!("{percent:.2}")).unwrap_or_default();
+                write!(csv, ",{percent}").expect("a String takes all");
             }
             csv.push('\n');
         }

@@ -183,6 +183,8 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::trace::Op;
+    use crate::policy::{Goal, PolicyKind};
 
     #[test]
     fn sizes_end_at_the_one_asked_for() {
@@ -211,6 +213,38 @@ mod tests {
             assert_eq!(COLORS.iter().filter(|&&color| drawn(color) > 1_000).count(), lines);
         }
         assert!(draw("one size", &points[..1], Capacity::Items(1_000)).is_ok());
+    }
+
+    #[test]
+    fn a_curve_by_bytes_knows_how_large_the_misses_are() {
+        // Of 100 keys asked for in turn at random every tenth is twenty times as large; a cache of objects keeps the small.
+        let key = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let records: Vec<Record> = (0..20_000)
+            .map(|i| key(i) % 100)
+            .map(|key| Record {
+                key,
+                t_ms: 0,
+                size: if key % 10 == 0 { 3200 } else { 160 },
+                ttl_s: 0,
+                op: Op::Get,
+            })
+            .collect();
+        let whole = 10 * 3200 + 90 * 160;
+        let setup = Setup {
+            kind: PolicyKind::Wtinylfu,
+            goal: Goal::Objects,
+            capacity: Capacity::Bytes(whole),
+            loss_percent: 0.0,
+            value_bytes: 1,
+            seed: 1,
+        };
+        let points = compute(&records, &setup, 9);
+        assert_eq!(points.last().map(|point| point.size), Some(whole));
+        let [.., half, all] = points.as_slice() else { panic!("nine sizes") };
+        assert_eq!((all.miss_ratio * 20_000.0).round(), 100.0, "what fits is missed once");
+        assert!(half.miss_ratio < 0.2 && half.byte_miss_ratio > 2.0 * half.miss_ratio, "{half:?}");
+        assert!(points.is_sorted_by(|a, b| a.miss_ratio + 0.02 > b.miss_ratio), "{points:?}");
+        assert!(to_csv(&points).lines().last().is_some_and(|line| line.starts_with("46400,0.005000,0.00")));
     }
 
     #[test]

@@ -322,10 +322,17 @@ fn rough_life(kind: PolicyKind, steps: u64, seed: u64) -> PolicyStats {
     stats
 }
 
+/// Operations of each policy's rough life; `scripts/policy-life` asks for more.
+fn operations() -> u64 {
+    std::env::var("SHERWOOD_POLICY_OPERATIONS")
+        .map_or(350_000, |n| n.parse().expect("a number of operations"))
+}
+
 #[test]
 fn a_rough_life_leaves_no_leak() {
     for kind in KINDS {
-        let stats = rough_life(kind, 350_000, 42);
+        let stats = rough_life(kind, operations(), 42);
+        println!("{kind:?}: {stats:?}");
         assert!(
             stats.evicted > 1000 && stats.expired > 1000 && stats.repeated > 10,
             "it was rough: {stats:?}"
