@@ -74,9 +74,9 @@ pub const GROW_LOAD_PERCENT: u64 = 85;
 /// Load of a table below which it halves when memory is full, in percent: twice that is far from growing again.
 pub const SHRINK_LOAD_PERCENT: u64 = 30;
 /// Home lines that a growing table moves in one tick.
-pub const TICK_GROW_LINES: u64 = 64;
-/// Items that the mover copies in one tick while there are free pages; without any it takes eight times more.
-pub const TICK_MOVE_ITEMS: usize = 64;
+pub const TICK_GROW_LINES: u64 = 256;
+/// Items that the mover copies in one tick while there are free pages; without any it takes twice as many.
+pub const TICK_MOVE_ITEMS: usize = 256;
 /// Items that the mover evicts in one tick, of a page that stores wait for: 0.3 ms where their table lines are cold.
 pub const TICK_EVICT_ITEMS: usize = 512;
 /// Bytes that the mover copies in one tick; at least one item.

@@ -13,7 +13,7 @@
 //! free, so there is room to copy to. When it lags, and pressure wants a page of a class with colder items, that
 //! class's coldest page is emptied by evicting what is in it.
 //!
-//! Cost: an item is a hash, a probe and a copy, some 200 ns; a tick does [`TICK_MOVE_ITEMS`] (eight times as many when no page
+//! Cost: an item is a hash, a probe and a copy, some 200 ns; a tick does [`TICK_MOVE_ITEMS`] (twice as many when no page
 //! is free at all) or [`TICK_MOVE_BYTES`]. Of a page that is emptied by evicting, [`TICK_EVICT_ITEMS`], up to 600 ns each, their table lines being cold: stores wait
 //! for that page, and evict what is newer meanwhile. Slab rebalancing by emptying pages is memcached's `slab_automove`; copying
 //! instead of evicting is what log-structured memory does (Rumble, Kejriwal & Ousterhout 2014).
@@ -83,7 +83,7 @@ impl Owner {
             return true;
         }
         let is_short = self.slab.pool().free_pages() == 0;
-        let items_max = if is_short { 8 * TICK_MOVE_ITEMS } else { TICK_MOVE_ITEMS };
+        let items_max = if is_short { 2 * TICK_MOVE_ITEMS } else { TICK_MOVE_ITEMS };
         let mut bytes = 0;
         for _ in 0..items_max {
             if self.slab.limbo().is_full() || bytes >= TICK_MOVE_BYTES {
