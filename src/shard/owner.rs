@@ -135,7 +135,7 @@ impl Owner {
     }
 
     /// The first thing of a tick: free memory, obey the policy, tidy up, send again what the policy did not hear. Says
-    /// whether there is more to tidy up, so that the next tick should come soon. `done` is told when a stage is over.
+    /// whether there is more of that, so that the next tick should come soon. `done` is told when a stage is over.
     pub fn tick(&mut self, now: Now, mut done: impl FnMut(Stage)) -> bool {
         self.slab.reclaim(self.member.grace(), TICK_RECLAIM_MAX);
         done(Stage::Reclaim);
@@ -149,7 +149,7 @@ impl Owner {
         done(Stage::Rearrange);
         self.catch_up_events();
         self.publish();
-        has_more
+        has_more || self.events.can_catch_up()
     }
 
     /// The item of a key, if it may still be served.

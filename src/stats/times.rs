@@ -64,6 +64,10 @@ measures! {
     Obey "obey_ns",
     /// The part of a tick in which the table grows, and the mover empties pages.
     Rearrange "rearrange_ns",
+    /// Processor time of the three stages before together.
+    OwnerCpu "owner_cpu_ns",
+    /// Processor time of a tick but for its way through the kernel.
+    WorkCpu "work_cpu_ns",
     /// From sending a command to its owner until its answer is taken up.
     Forward "forward_ns",
     /// Datagrams received together.
