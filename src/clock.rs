@@ -3,6 +3,8 @@
 //! A tick reads the clock once and passes [`Now`] down; nothing below a worker asks the system for time.
 
 use crate::sync::{Arc, AtomicU64, Ordering};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One reading of the clock.
@@ -65,6 +67,18 @@ impl Clock {
                 let ns = ns.load(Ordering::Relaxed);
                 Now { ns, unix_s: Self::MANUAL_EPOCH_UNIX_S + ns / 1_000_000_000 }
             }
+        }
+    }
+
+    /// Processor time of this thread, in ns: what passes here while another thread has the processor is not in it. A call of the
+    /// kernel, some 200 ns.
+    pub fn thread_cpu_ns(&self) -> u64 {
+        match self {
+            Clock::System { .. } => {
+                let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap_or(TimeSpec::new(0, 0));
+                Duration::from(time).as_nanos() as u64
+            }
+            Clock::Manual(_) => self.ns(),
         }
     }
 

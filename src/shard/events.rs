@@ -47,6 +47,11 @@ impl Events {
         self.marked_count > 0 || self.resync.is_some() || self.budget.is_some()
     }
 
+    /// Whether something of that can be sent now.
+    pub fn can_catch_up(&self) -> bool {
+        self.is_behind() && self.ring.room() > EVENT_RESYNC_ROOM
+    }
+
     /// Once a tick: sends marked pages again while there is room, a bounded piece of them. `next(page, slot)` looks at the
     /// next used slot of a page at or behind a slot: its number, and the `Store` of the item that the owner holds there, if
     /// it does.
@@ -56,7 +61,7 @@ impl Events {
         mut next: impl FnMut(usize, usize) -> Option<(usize, Option<Event>)>,
     ) {
         for _ in 0..TICK_RESYNC_MAX {
-            if !self.is_behind() || self.ring.room() <= EVENT_RESYNC_ROOM {
+            if !self.can_catch_up() {
                 return;
             }
             if let Some(bytes) = self.budget.take() {

@@ -153,7 +153,7 @@ impl Owner {
         done(Stage::Rearrange);
         self.catch_up_events();
         self.publish();
-        has_more
+        has_more || self.events.can_catch_up()
     }
 
     /// The item of a key, if it may still be served.

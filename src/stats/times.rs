@@ -66,6 +66,10 @@ measures! {
     Rearrange "rearrange_ns",
     /// The part of a tick that the policy takes where it has no core of its own.
     Policy "policy_ns",
+    /// Processor time of the three stages before together.
+    OwnerCpu "owner_cpu_ns",
+    /// Processor time of a tick but for its way through the kernel.
+    WorkCpu "work_cpu_ns",
     /// From sending a command to its owner until its answer is taken up.
     Forward "forward_ns",
     /// Datagrams received together.

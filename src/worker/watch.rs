@@ -28,6 +28,9 @@ pub struct Watch {
     /// How long the stages of the owner's tick took, and the policy.
     stages_ns: [u64; STAGES.len()],
     policy_ns: u64,
+    /// Processor time when the tick began, and what the owner's stages took of it.
+    began_cpu_ns: u64,
+    owner_cpu_ns: u64,
 }
 
 const STAGES: [Measure; 3] = [Measure::Reclaim, Measure::Obey, Measure::Rearrange];
@@ -46,6 +49,8 @@ impl Watch {
             mark_ns: 0,
             stages_ns: [0; STAGES.len()],
             policy_ns: 0,
+            began_cpu_ns: 0,
+            owner_cpu_ns: 0,
         }
     }
 
@@ -54,6 +59,9 @@ impl Watch {
     pub(super) fn begin_tick(&mut self, now: Now) {
         self.is_on = self.busy_ticks_left == 0 && self.one_in > 0;
         (self.began_ns, self.mark_ns) = (now.ns, now.ns);
+        if self.is_on {
+            self.began_cpu_ns = self.clock.thread_cpu_ns();
+        }
     }
 
     /// A stage of the owner's tick is over.
@@ -63,6 +71,9 @@ impl Watch {
             let now_ns = self.clock.ns();
             self.stages_ns[stage as usize] = now_ns.saturating_sub(self.mark_ns);
             self.mark_ns = now_ns;
+            if stage == Stage::Rearrange {
+                self.owner_cpu_ns = self.work_cpu_ns();
+            }
         }
     }
 
@@ -113,6 +124,8 @@ impl Watch {
         self.is_on &= busy;
         if self.is_on {
             self.times.record(Measure::TickDatagrams, datagrams as u64, (datagrams > 0) as u64);
+            self.times.record(Measure::OwnerCpu, self.owner_cpu_ns, 1);
+            self.times.record(Measure::WorkCpu, self.work_cpu_ns(), 1);
             STAGES.iter().zip(self.stages_ns).for_each(|(&stage, ns)| self.times.record(stage, ns, 1));
             self.times.record(Measure::Policy, self.policy_ns, (self.policy_ns > 0) as u64);
             self.mark();
@@ -129,6 +142,10 @@ impl Watch {
             self.busy_ticks_left = self.gap();
             self.is_on = false;
         }
+    }
+
+    fn work_cpu_ns(&self) -> u64 {
+        self.clock.thread_cpu_ns().saturating_sub(self.began_cpu_ns)
     }
 
     fn lap_shared(&mut self, measure: Measure, count: u64, shared_by: u64) {
@@ -204,6 +221,7 @@ mod tests {
         assert_eq!((of(Measure::Set), of(Measure::TickDatagrams)), ((1, 25), (1, 3)));
         assert_eq!((of(Measure::Turn), of(Measure::Tick)), ((1, 30), (1, 150)));
         assert_eq!((STAGES.map(of), of(Measure::Policy)), ([(1, 2), (1, 3), (1, 4)], (1, 5)));
+        assert_eq!((of(Measure::OwnerCpu), of(Measure::WorkCpu)), ((1, 9), (1, 120)));
     }
 
     #[test]
