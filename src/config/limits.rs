@@ -22,7 +22,7 @@ pub const MEMORY_BYTES_MIN: usize = 16 << 20;
 /// Socket buffers that we ask for, in bytes.
 pub const SOCKET_BUFFER_BYTES: usize = 16 << 20;
 /// Load for which the index is sized, in percent.
-pub const LOAD_PERCENT: u64 = 80;
+pub const LOAD_PERCENT: u64 = 78;
 /// Share of the slab that the policy leaves free, in percent, beside [`FREE_RESERVE_PAGES`]: free slots of sizes that nobody
 /// stores just now.
 pub const FREE_RESERVE_PERCENT: usize = 1;

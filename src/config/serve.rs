@@ -39,7 +39,7 @@ pub struct Options {
     /// Keep the memory out of swap
     #[arg(long)]
     pub mlock: bool,
-    /// Bytes that an item is expected to take with its header, to size the index [default: 160]
+    /// Bytes that an item is expected to take with its header, to size the index [default: 128]
     #[arg(long, value_name = "SIZE")]
     pub mean_item: Option<String>,
     /// Way to the network; auto takes io_uring where it works [default: auto]
@@ -228,7 +228,7 @@ impl Options {
             workers: text(self.workers, "auto"),
             memory: text(self.memory, "1GiB"),
             huge: text(self.huge, "auto"),
-            mean_item: text(self.mean_item, "160"),
+            mean_item: text(self.mean_item, "128"),
             io: self.io.or(Some(Io::Auto)),
             poll: self.poll.or(Some(PollMode::Adaptive)),
             policy: text(self.policy, "wtinylfu"),
