@@ -101,6 +101,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn huge_pages_are_asked_for_where_one_fits_and_change_nothing_else() {
+        let mut small: Vec<u8> = Vec::with_capacity(HUGE_BYTES / 2);
+        assert!(!prefer_huge_pages(small.spare_capacity_mut()));
+        let mut large: Vec<u32> = Vec::with_capacity(HUGE_BYTES);
+        // A kernel without them says no; the memory is as good.
+        let asked = prefer_huge_pages(large.spare_capacity_mut());
+        println!("asked: {asked}");
+        large.resize(HUGE_BYTES, 7);
+        assert!(large.iter().all(|&word| word == 7));
+    }
+
+    #[test]
     fn a_mask_names_one_node() {
         assert_eq!(mask_of(0).unwrap()[0], 1);
         assert_eq!(mask_of(65).unwrap()[..2], [0, 2]);
