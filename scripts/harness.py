@@ -2,7 +2,7 @@
 
 Servers listen on a free port of loopback; their figures are read as any memcached client reads them, over UDP.
 """
-import bisect, json, os, socket, statistics, subprocess, sys, tempfile, threading
+import bisect, json, os, re, socket, statistics, subprocess, sys, tempfile, threading, time
 
 ROOT = os.path.dirname(os.path.abspath(__file__)) + "/.."
 
@@ -17,20 +17,53 @@ def program():
 
 def size_bytes(text):
     """`64MiB` and its kin, in bytes."""
+    if not re.fullmatch(r"[0-9.]+([KMG]iB)?", text):
+        sys.exit(f"{text} is no size: write 10GiB or 512MiB")
     for unit, factor in [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)]:
         if text.endswith(unit):
             return int(float(text.removesuffix(unit)) * factor)
     return int(text)
 
 
+def stats(address, word=""):
+    """The figures of `stats WORD` of a server, ours or memcached, as text by name."""
+    host, port = address.rsplit(":", 1)
+    for request_id in range(5):  # loopback loses a datagram when a buffer is full
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.settimeout(2)
+            udp.connect((host, int(port)))
+            udp.send(request_id.to_bytes(2) + b"\0\0\0\1\0\0" + f"stats {word}".strip().encode() + b"\r\n")
+            pieces, total = {}, None
+            try:
+                while total is None or len(pieces) < total:
+                    datagram = udp.recv(65536)
+                    total = int.from_bytes(datagram[4:6])
+                    pieces[int.from_bytes(datagram[2:4])] = datagram[8:]
+            except TimeoutError:
+                continue
+        text = b"".join(pieces[i] for i in sorted(pieces)).decode()
+        return dict(line[5:].split(" ", 1) for line in text.splitlines() if line.startswith("STAT "))
+    sys.exit(f"{address} does not answer stats")
+
+
+def free_port():
+    """A port that is free for UDP and TCP."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+        udp.bind(("127.0.0.1", 0))
+        tcp.bind(udp.getsockname())
+        return udp.getsockname()[1]
+
+
 class Server:
-    """`sherwood serve` on a free port."""
+    """`sherwood serve` on a free port, and how long it took to be ready."""
 
     def __init__(self, sherwood, *options):
         self.said = tempfile.TemporaryFile()
+        began = time.monotonic()
         self.process = subprocess.Popen(
             [sherwood, "serve", "--listen", "127.0.0.1:0", *options], stdout=subprocess.PIPE, stderr=self.said, text=True)
         self.ready = self.process.stdout.readline()
+        self.start_s = time.monotonic() - began
         if not self.ready.startswith("sherwood ready on "):
             self.said.seek(0)
             sys.exit(f"the server did not start: {self.ready}{self.said.read().decode(errors='replace')}")
@@ -45,23 +78,7 @@ class Server:
 
     def stats(self, word=""):
         """The figures of `stats WORD`, as text by name."""
-        host, port = self.address.rsplit(":", 1)
-        for request_id in range(5):  # loopback loses a datagram when a buffer is full
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-                udp.settimeout(2)
-                udp.connect((host, int(port)))
-                udp.send(request_id.to_bytes(2) + b"\0\0\0\1\0\0" + f"stats {word}".strip().encode() + b"\r\n")
-                pieces, total = {}, None
-                try:
-                    while total is None or len(pieces) < total:
-                        datagram = udp.recv(65536)
-                        total = int.from_bytes(datagram[4:6])
-                        pieces[int.from_bytes(datagram[2:4])] = datagram[8:]
-                except TimeoutError:
-                    continue
-            text = b"".join(pieces[i] for i in sorted(pieces)).decode()
-            return dict(line[5:].split(" ", 1) for line in text.splitlines() if line.startswith("STAT "))
-        sys.exit("the server does not answer stats")
+        return stats(self.address, word)
 
     def stat(self, name):
         return int(self.stats()[name])
@@ -116,8 +133,9 @@ class Times:
 
 
 def load(sherwood, server, *options, cpu="1"):
-    """One run of the load generator; its report."""
-    command = [sherwood, "load", "--target", server.address, "--cpus", cpu, "--json", "-", *options]
+    """One run of the load generator against a server, or an address; its report."""
+    target = server if isinstance(server, str) else server.address
+    command = [sherwood, "load", "--target", target, *(["--cpus", cpu] if cpu else []), "--json", "-", *options]
     done = subprocess.run(command, capture_output=True, text=True)
     if not done.stdout.startswith("{"):
         sys.exit(f"{' '.join(command)}: {done.stderr}")

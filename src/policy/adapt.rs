@@ -13,7 +13,7 @@
 //!   least `EPOCH_MIN`; duels decay by `DECAY` an epoch, a memory of about ten capacities.
 //! - A duel counts only the accesses that one of the two hits and the other does not: its lead is the difference, and the
 //!   square root of their number is the lead's standard deviation if the arms are equally good (McNemar's test, 1947).
-//! - A lead is clear beyond [`LEAD_DEVIATIONS`] of those and 0.2 points of hit ratio. Six deviations, because accesses are
+//! - A lead is clear beyond `LEAD_DEVIATIONS` of those and 0.2 points of hit ratio. Six deviations, because accesses are
 //!   not independent: a loop or a scan gives an arm hundreds of hits in a row. With two, small caches changed their arm
 //!   dozens of times on a trace of 16,000 requests and lost 4 points by it (figures: docs/policy.md).
 //! - When an arm is chosen all shadows start from what the real cache holds, as the shadow of the arm in use knows it, and
