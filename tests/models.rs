@@ -10,7 +10,7 @@
 use sherwood::item_ref::ItemRef;
 use sherwood::memory::grace::Grace;
 use sherwood::ring::{Doorbell, Full, mesh, ring};
-use sherwood::sync::{Arc, AtomicBool, AtomicU64, Ordering};
+use sherwood::sync::{Arc, AtomicU64, Ordering};
 use sherwood::table::{Found, Growth, Keys, Table, Upsert};
 
 #[cfg(loom)]
