@@ -123,6 +123,15 @@ fn a_replaced_key_is_old_or_new() {
     });
 }
 
+/// A reader of a key that stays, and of one that is not there.
+fn read_beside(table: &Arc<Table>) -> thread::JoinHandle<()> {
+    let table = Arc::clone(table);
+    thread::spawn(move || {
+        assert_ne!(find(&table, 2), Found::Miss, "key 2 is there all the time");
+        assert!(!matches!(find(&table, 9), Found::Hit(_)), "key 9 is not there");
+    })
+}
+
 /// A table of one line doubles while a reader looks for a key that stays, and for one that is not there.
 #[test]
 fn growth_hides_no_key() {
@@ -133,13 +142,7 @@ fn growth_hides_no_key() {
         writer.begin_growth(Table::first_word_after(1, 1));
         // The first call sets the new array to zero, which no reader looks at.
         assert_eq!(writer.grow(64, |_| ()), Growth::UnderWay);
-        let reader = {
-            let table = Arc::clone(&table);
-            thread::spawn(move || {
-                assert_ne!(find(&table, 2), Found::Miss, "key 2 is there all the time");
-                assert!(!matches!(find(&table, 9), Found::Hit(_)), "key 9 is not there");
-            })
-        };
+        let reader = read_beside(&table);
         assert!(matches!(writer.grow(1, |_| ()), Growth::Done { .. }));
         assert!(writer.remove(&Numbers, hash(1), &1u64.to_le_bytes()).is_some());
         reader.join().unwrap();
@@ -163,13 +166,7 @@ fn shrinking_hides_no_key() {
         writer.begin_shrinking(next);
         // The first call sets the new array to zero, which no reader looks at.
         assert_eq!(writer.grow(64, |_| ()), Growth::UnderWay);
-        let reader = {
-            let table = Arc::clone(&table);
-            thread::spawn(move || {
-                assert_ne!(find(&table, 2), Found::Miss, "key 2 is there all the time");
-                assert!(!matches!(find(&table, 9), Found::Hit(_)), "key 9 is not there");
-            })
-        };
+        let reader = read_beside(&table);
         assert_eq!(writer.grow(1, |_| ()), Growth::UnderWay);
         assert!(matches!(writer.grow(1, |_| ()), Growth::Done { .. }));
         assert!(writer.remove(&Numbers, hash(1), &1u64.to_le_bytes()).is_some());

@@ -275,6 +275,20 @@ impl Table {
     }
 }
 
+/// Reads keys `1..=statics`, which stay, and others, which never were, until `stop`; 100,000 of each at least.
+fn read_until(stop: &AtomicBool, table: &Table, statics: u64) {
+    let mut reads = 0u64;
+    while !stop.load(Ordering::Relaxed) || reads < 100_000 {
+        let key = 1 + reads % statics;
+        let found = table.find(&Numbers, hash(key, 0), &key.to_le_bytes());
+        assert_ne!(found, Found::Miss, "static key {key} missed after {reads} reads");
+        let key = statics * 100 + reads;
+        let found = table.find(&Numbers, hash(key, 0), &key.to_le_bytes());
+        assert!(!matches!(found, Found::Hit(_)), "key {key} was never there");
+        reads += 1;
+    }
+}
+
 /// A table doubles three times under a full-speed reader and between writes: nothing is lost, nothing is missed.
 #[test]
 fn growth_hides_no_key() {
@@ -286,18 +300,7 @@ fn growth_hides_no_key() {
     }
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            let mut reads = 0u64;
-            while !stop.load(Ordering::Relaxed) || reads < 100_000 {
-                let key = 1 + reads % statics;
-                let found = table.find(&Numbers, hash(key, 0), &key.to_le_bytes());
-                assert_ne!(found, Found::Miss, "static key {key} missed after {reads} reads");
-                let key = statics * 100 + reads;
-                let found = table.find(&Numbers, hash(key, 0), &key.to_le_bytes());
-                assert!(!matches!(found, Found::Hit(_)), "key {key} was never there");
-                reads += 1;
-            }
-        });
+        let reader = scope.spawn(|| read_until(&stop, &table, statics));
         let mut key = statics;
         while table.state().doublings() < 3 {
             grow(&mut writer, 1, |_| panic!("no key is lost at half the load"));
@@ -330,15 +333,7 @@ fn shrinking_hides_no_key() {
     }
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            let mut reads = 0u64;
-            while !stop.load(Ordering::Relaxed) || reads < 100_000 {
-                let key = 1 + reads % statics;
-                let found = table.find(&Numbers, hash(key, 0), &key.to_le_bytes());
-                assert_ne!(found, Found::Miss, "static key {key} missed after {reads} reads");
-                reads += 1;
-            }
-        });
+        let reader = scope.spawn(|| read_until(&stop, &table, statics));
         while table.state().doublings() > 0 {
             shrink(&mut writer, 1, |_| panic!("no key is lost at this load"));
             let key = statics + 1;
