@@ -1,7 +1,7 @@
 //! Memory: items in slab pages, owned by one worker each, read by all.
 //!
 //! ```text
-//! region (numa) ─▶ pages of 2 MiB ─▶ pool of free pages (crossbeam ArrayQueue, all owners)
+//! region (numa) ─▶ pages of 2 MiB at most ─▶ pool of free pages (crossbeam ArrayQueue, all owners)
 //!                                     │ take / give back
 //!                      owner's slab ──┴─ class 48 B: page page     one owner writes, no atomics but the page's own words
 //!                                        class 160 B: page page page
