@@ -3,7 +3,7 @@
 //! ```text
 //! Store ─▶ on a list of the order ─ victim or due ─▶ condemned ─ Delete ─▶ free
 //!                 ▲                                      │
-//!                 └──────── Touch, Move, Store ──────────┘      the owner did not obey, or not yet
+//!                 └───── Spare, Touch, Move, Store ───────┘      the owner did not obey, or not yet
 //! ```
 //!
 //! Live bytes are those on the order's lists. A condemned item has been told to its owner; if no `Delete` comes
@@ -40,8 +40,12 @@ pub trait Order: Send {
     fn remove(&mut self, nodes: &mut Nodes, n: u32);
     /// `to`, a free node, takes the place of `from`, which becomes free.
     fn transfer(&mut self, nodes: &mut Nodes, from: u32, to: u32);
-    /// Chooses the item to evict and frees its node; `None` when it has none.
-    fn victim(&mut self, nodes: &mut Nodes) -> Option<u32>;
+    /// Chooses the item to evict and frees its node, and says why; `None` when it has none.
+    fn victim(&mut self, nodes: &mut Nodes) -> Option<(u32, Verdict)>;
+    /// An item comes back on a free node that lost its place for `verdict`: it had been read, and no record told so.
+    fn restore(&mut self, nodes: &mut Nodes, n: u32, _verdict: Verdict) {
+        self.insert(nodes, n);
+    }
     /// Asks for the memory that `access` will need.
     fn prefetch(&self, _hash: u32) {}
     /// Adds its own figures.
@@ -177,6 +181,18 @@ impl<O: Order> Keeper<O> {
         self.wheel.set(&mut self.nodes, n, deadline_ms);
     }
 
+    /// The owner kept an item that it was told to evict.
+    fn spared(&mut self, item: ItemRef, deadline_ms: u64, verdict: Verdict) {
+        let Some(n) = self.live(item).filter(|&n| self.is_condemned(n)) else {
+            self.stats.stale += 1;
+            return;
+        };
+        self.stats.spared += 1;
+        self.forget(n);
+        self.order.restore(&mut self.nodes, n, verdict);
+        self.wheel.set(&mut self.nodes, n, deadline_ms);
+    }
+
     /// The item was used after all: back from the condemned, or up in its order.
     fn revive(&mut self, n: u32) {
         if self.is_condemned(n) {
@@ -254,9 +270,9 @@ impl<O: Order> Keeper<O> {
         let mut work = 0;
         while work < work_max && commands.room() > 0 && self.order.count().1 > self.budget_units {
             work += 1;
-            let Some(n) = self.order.victim(&mut self.nodes) else { break };
+            let Some((n, verdict)) = self.order.victim(&mut self.nodes) else { break };
             self.stats.evicted += 1;
-            self.condemn(n, Verdict::Evict, commands);
+            self.condemn(n, verdict, commands);
         }
         work
     }
@@ -295,6 +311,7 @@ impl<O: Order> Policy for Keeper<O> {
                 None => self.stats.stale += 1,
             },
             Event::Touch { item, deadline } => self.touch(item, deadline.ms()),
+            Event::Spare { item, deadline, verdict } => self.spared(item, deadline.ms(), verdict),
             Event::Move { from, to, units } => self.moved(from, to, units),
             Event::Reset { first, units } => {
                 let mut found = std::mem::take(&mut self.found);

@@ -5,6 +5,7 @@ use super::keeper::Order;
 use super::list::List;
 use super::node::Segment;
 use super::nodes::Nodes;
+use crate::ring::Verdict;
 
 /// The order.
 #[derive(Debug)]
@@ -45,8 +46,8 @@ impl Order for Lru {
         self.list.push_front(nodes, to);
     }
 
-    fn victim(&mut self, nodes: &mut Nodes) -> Option<u32> {
-        self.list.pop_back(nodes)
+    fn victim(&mut self, nodes: &mut Nodes) -> Option<(u32, Verdict)> {
+        self.list.pop_back(nodes).map(|n| (n, Verdict::Evict))
     }
 
     fn report(&self, stats: &mut PolicyStats) {

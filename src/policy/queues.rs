@@ -14,6 +14,7 @@
 use super::contest::Judge;
 use super::list::List;
 use super::node::{Segment, Space};
+use crate::ring::Verdict;
 
 /// Items that leave the window for free room in main, in one go, at most.
 const SETTLE_MAX: usize = 4;
@@ -38,7 +39,9 @@ pub enum Loser {
     Candidate(u32),
     /// The victim: it lost its place in main to a candidate.
     Victim(u32),
-    /// The tail of a region that is over its share; there was no contest.
+    /// The tail of the window; there was no contest.
+    Newcomer(u32),
+    /// The tail of the main region; there was no contest.
     Surplus(u32),
 }
 
@@ -46,7 +49,15 @@ impl Loser {
     /// Its node, which is free now.
     pub fn node(self) -> u32 {
         match self {
-            Loser::Candidate(n) | Loser::Victim(n) | Loser::Surplus(n) => n,
+            Loser::Candidate(n) | Loser::Victim(n) | Loser::Newcomer(n) | Loser::Surplus(n) => n,
+        }
+    }
+
+    /// What its owner is told.
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Loser::Candidate(_) | Loser::Newcomer(_) => Verdict::Reject,
+            Loser::Victim(_) | Loser::Surplus(_) => Verdict::Evict,
         }
     }
 }
@@ -125,6 +136,17 @@ impl Queues {
         }
     }
 
+    /// A free node comes back that had lost its place: it was used, unknown to us. Back to where it would be if we had known.
+    pub fn restore<S: Space>(&mut self, space: &mut S, n: u32, verdict: Verdict) {
+        match verdict {
+            Verdict::Reject => self.window.push_front(space, n),
+            Verdict::Evict | Verdict::Expire => {
+                self.probation.push_front(space, n);
+                self.protect(space, n);
+            }
+        }
+    }
+
     /// Frees a node.
     pub fn remove<S: Space>(&mut self, space: &mut S, n: u32) {
         self.list_of(space, n).remove(space, n);
@@ -146,7 +168,7 @@ impl Queues {
             (Some(candidate), Some(_)) if self.has_room(space, candidate) => {
                 // Main is short of its share: the window is too large by far and pays itself.
                 self.window.remove(space, candidate);
-                Some(Loser::Surplus(candidate))
+                Some(Loser::Newcomer(candidate))
             }
             (Some(candidate), Some(victim)) => {
                 if judge.rule.wins(judge.worth(space, candidate), judge.worth(space, victim)) {
@@ -162,7 +184,7 @@ impl Queues {
                 self.remove(space, victim);
                 Some(Loser::Surplus(victim))
             }
-            (_, None) => self.window.pop_back(space).map(Loser::Surplus),
+            (_, None) => self.window.pop_back(space).map(Loser::Newcomer),
         }
     }
 

@@ -17,6 +17,7 @@ use super::list::List;
 use super::node::{Segment, Space};
 use super::nodes::Nodes;
 use super::{PolicyConfig, PolicyStats};
+use crate::ring::Verdict;
 
 /// Share of the budget that the small queue may take, in 1/10.
 const SMALL_TENTHS: u64 = 1;
@@ -112,6 +113,12 @@ impl Order for S3Fifo {
         }
     }
 
+    /// To main, as a read in either queue would have had it.
+    fn restore(&mut self, nodes: &mut Nodes, n: u32, _verdict: Verdict) {
+        *self.reads(n) = 0;
+        self.main.push_front(nodes, n);
+    }
+
     fn hit(&mut self, _nodes: &mut Nodes, n: u32) {
         let reads = self.reads(n);
         *reads = READS_MAX.min(*reads + 1);
@@ -129,7 +136,7 @@ impl Order for S3Fifo {
         list.push_front(nodes, to);
     }
 
-    fn victim(&mut self, nodes: &mut Nodes) -> Option<u32> {
+    fn victim(&mut self, nodes: &mut Nodes) -> Option<(u32, Verdict)> {
         loop {
             let small_max = (self.budget_units * SMALL_TENTHS / 10).max(1);
             if self.small.units() > small_max || self.main.count() == 0 {
@@ -137,7 +144,7 @@ impl Order for S3Fifo {
                 if *self.reads(n) < READS_TO_MAIN {
                     self.rejected += 1;
                     self.haunt(nodes.node(n).hash);
-                    return Some(n);
+                    return Some((n, Verdict::Reject));
                 }
                 self.admitted += 1;
                 *self.reads(n) = 0;
@@ -145,7 +152,7 @@ impl Order for S3Fifo {
             } else {
                 let n = self.main.pop_back(nodes)?;
                 if *self.reads(n) == 0 {
-                    return Some(n);
+                    return Some((n, Verdict::Evict));
                 }
                 // Each round trip costs a read that was counted, so the loop is short on average.
                 *self.reads(n) -= 1;

@@ -37,6 +37,8 @@ figures! {
     rejected,
     /// Items evicted to stay under the budget, `rejected` among them.
     evicted,
+    /// Those of them that their owner kept, because they had been read and no record had told so.
+    spared,
     /// Items told to be expired.
     expired,
     /// Commands that were sent again because no `Delete` had come.

@@ -13,6 +13,7 @@ use super::shadow::Sample;
 use super::sketch::Sketch;
 use super::{Goal, PolicyConfig, PolicyStats};
 use crate::item_ref::ItemRef;
+use crate::ring::Verdict;
 
 /// The order.
 #[derive(Debug)]
@@ -126,11 +127,15 @@ impl Order for TinyLfu {
         self.queues.remove(nodes, n);
     }
 
+    fn restore(&mut self, nodes: &mut Nodes, n: u32, verdict: Verdict) {
+        self.queues.restore(nodes, n, verdict);
+    }
+
     fn transfer(&mut self, nodes: &mut Nodes, from: u32, to: u32) {
         self.queues.transfer(nodes, from, to);
     }
 
-    fn victim(&mut self, nodes: &mut Nodes) -> Option<u32> {
+    fn victim(&mut self, nodes: &mut Nodes) -> Option<(u32, Verdict)> {
         let judge = judge(&self.sketch, &self.adapt, self.goal, &self.turnover);
         let loser = self.queues.evict(nodes, &judge)?;
         // Whoever stands at the ends now comes next: its counters, and its neighbour as the one after.
@@ -142,9 +147,9 @@ impl Order for TinyLfu {
         match loser {
             Loser::Candidate(_) => self.rejected += 1,
             Loser::Victim(_) => self.admitted += 1,
-            Loser::Surplus(_) => {}
+            Loser::Newcomer(_) | Loser::Surplus(_) => {}
         }
-        Some(loser.node())
+        Some((loser.node(), loser.verdict()))
     }
 
     #[inline]

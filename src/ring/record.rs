@@ -66,6 +66,15 @@ pub enum Event {
         /// The new deadline.
         deadline: Deadline,
     },
+    /// An item was told to go, and stays: it was read, and no record had told so (see [`crate::memory::item::Access`]).
+    Spare {
+        /// Where it lives.
+        item: ItemRef,
+        /// Its deadline and the size of its slab slot.
+        deadline: Deadline,
+        /// Why it was told to go.
+        verdict: Verdict,
+    },
     /// The mover copied an item; same key, same value, new place.
     Move {
         /// Where it was.
@@ -105,6 +114,8 @@ pub struct Command {
 /// Why an item should go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// It was not worth a place in the main region.
+    Reject,
     /// It lost its place.
     Evict,
     /// Its deadline has passed; the owner checks that again.

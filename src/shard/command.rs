@@ -14,8 +14,9 @@
 
 use crate::clock::Now;
 use crate::config::limits::{COMMAND_BATCH, COMMAND_NS, COMMANDS_SHARE, TICK_COMMANDS_MAX};
-use crate::ring::{Command, Verdict};
-use crate::shard::owner::Owner;
+use crate::item_ref::ItemRef;
+use crate::ring::{Command, Event, Verdict};
+use crate::shard::owner::{Owner, deadline};
 use arrayvec::ArrayVec;
 
 impl Owner {
@@ -48,7 +49,8 @@ impl Owner {
 
     fn obey_one(&mut self, Command { item, hash, verdict }: Command, now: Now) {
         let done = match verdict {
-            Verdict::Evict => self.evict_hashed(hash, item),
+            Verdict::Reject | Verdict::Evict if self.spares(item, hash, verdict, now) => return,
+            Verdict::Reject | Verdict::Evict => self.evict_hashed(hash, item),
             Verdict::Expire => {
                 // The deadline is checked again: a touch may have moved it.
                 self.writer.holds(hash, item)
@@ -57,10 +59,29 @@ impl Owner {
             }
         };
         match (done, verdict) {
-            (true, Verdict::Evict) => self.counters.evicted_by_policy.add(1),
+            (true, Verdict::Reject | Verdict::Evict) => {
+                self.mercy.evicted();
+                self.counters.evicted_by_policy.add(1);
+            }
             (true, Verdict::Expire) => self.counters.expired.add(1),
             (false, _) => self.counters.stale_commands.add(1),
         }
+    }
+
+    /// Keeps an item that was read without the policy's knowledge, once, and tells the policy of it.
+    fn spares(&mut self, at: ItemRef, hash: u32, verdict: Verdict, now: Now) -> bool {
+        if !self.mercy.is_left() || !self.writer.holds(hash, at) {
+            return false;
+        }
+        let item = self.slab.items().get(at);
+        if !self.shard().is_live(&item, now) || !item.take_untold() {
+            return false;
+        }
+        let deadline = deadline(item.state().deadline_ms(), self.slab.slot_bytes(at));
+        self.mercy.spared();
+        self.counters.spared.add(1);
+        self.events.send(Event::Spare { item: at, deadline, verdict });
+        true
     }
 }
 

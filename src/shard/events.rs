@@ -107,7 +107,9 @@ impl Events {
                 self.mark(self.layout.page_of(item));
                 replaced.into_iter().for_each(|item| self.mark(self.layout.page_of(item)));
             }
-            Event::Delete { item } | Event::Touch { item, .. } => self.mark(self.layout.page_of(item)),
+            Event::Delete { item } | Event::Touch { item, .. } | Event::Spare { item, .. } => {
+                self.mark(self.layout.page_of(item));
+            }
             Event::Move { from, to, .. } => {
                 self.mark(self.layout.page_of(from));
                 self.mark(self.layout.page_of(to));

@@ -130,7 +130,7 @@ impl Owner {
         if let Some((_, item)) = self.find(hash, key.bytes(), now) {
             let cas = get.with_cas.then(|| item.cas());
             put_value(reply, key.bytes(), &item, cas);
-            item.note_access(now.s());
+            item.note_access(now.s(), get.touch.is_some());
         }
         if let Some(expiry) = get.touch {
             // Behind the read: a time in the past still answers with the value, once.
@@ -324,7 +324,7 @@ impl Owner {
             let item = items.get(slot.at);
             item.set_state(item.state().with_stale(marks.stale()).with_win_sent(marks.win_sent()));
             if fetched {
-                item.note_access(now.s());
+                item.note_access(now.s(), true);
             }
         }
         Ok(Some((counted.number, slot.at)))
@@ -352,7 +352,7 @@ impl Owner {
         self.counters.cmd_touch.add(1);
         let hash = self.shards().hash(key.bytes());
         if let Some((_, item)) = self.find(hash, key.bytes(), now) {
-            item.note_access(now.s());
+            item.note_access(now.s(), true);
         }
         let found = self.touch_item(hash, key.bytes(), deadline_ms(expiry, now), now);
         say(reply, quiet, if found { b"TOUCHED\r\n" } else { b"NOT_FOUND\r\n" })

@@ -95,7 +95,7 @@ impl Owner {
             item.set_state(item.state().with_win_sent(true));
         }
         if !form.unseen {
-            item.note_access(now.s());
+            item.note_access(now.s(), created || terms.ttl.is_some());
         }
         Ok(())
     }
@@ -224,7 +224,7 @@ impl Owner {
         let copy = items.get(slot.at);
         copy.set_state(copy.state().with_stale(becomes_stale));
         if fetched && !emptied {
-            copy.note_access(now.s());
+            copy.note_access(now.s(), true);
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ pub mod command;
 pub mod events;
 pub mod execute;
 pub mod growth;
+pub mod mercy;
 pub mod meta;
 pub mod mover;
 pub mod namespace;

@@ -46,7 +46,7 @@ impl Owner {
         match self.find(self.shards().hash(key), key, now) {
             Some((_, item)) => {
                 put_item(reply, &item);
-                item.note_access(now.s());
+                item.note_access(now.s(), operation.code == Code::GetAndTouch);
             }
             None => put_done(reply, Status::Missing),
         }
@@ -57,7 +57,7 @@ impl Owner {
         let hash = self.shards().hash(key);
         self.counters.cmd_touch.add(1);
         if let Some((_, item)) = self.find(hash, key, now) {
-            item.note_access(now.s());
+            item.note_access(now.s(), true);
         }
         self.touch_item(hash, key, deadline_ms(operation.expiry(), now), now)
     }

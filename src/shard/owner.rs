@@ -10,6 +10,7 @@ use crate::protocol::request::Expiry;
 use crate::ring::{Command, Consumer, Deadline, Event};
 use crate::shard::events::Events;
 use crate::shard::growth::Growth;
+use crate::shard::mercy::Mercy;
 use crate::shard::mover::Mover;
 use crate::shard::namespace::Scrub;
 use crate::shard::pressure::Pressure;
@@ -83,6 +84,7 @@ pub struct Owner {
     last_cas: u64,
     /// When the last tick began, in ns.
     pub(super) last_tick_ns: u64,
+    pub(super) mercy: Mercy,
     /// When a delayed flush_all is due, in ms since the server epoch.
     flush_at_ms: Option<u64>,
 }
@@ -113,6 +115,7 @@ impl Owner {
             value_bytes_max,
             last_cas: 0,
             last_tick_ns: 0,
+            mercy: Mercy::default(),
             flush_at_ms: None,
         }
     }

@@ -81,7 +81,13 @@ impl Read<'_> {
         matches!(self.form, Form::Meta(_)) && state.stale() && !state.win_sent()
     }
 
-    /// Writes the answer to a hit and notes the access.
+    /// Whether a hit leaves a trace: in the item, and with the policy.
+    #[inline]
+    pub fn leaves_trace(&self) -> bool {
+        !matches!(self.form, Form::Meta(MetaForm { unseen: true, .. }))
+    }
+
+    /// Writes the answer to a hit.
     #[inline]
     pub fn answer_hit(&self, item: &Item<'_>, now: Now, reply: &mut Reply<'_>) {
         match &self.form {
@@ -98,12 +104,8 @@ impl Read<'_> {
                 }
                 put_marks(reply, Marks { won: false, stale: state.stale(), win_sent: state.win_sent() });
                 put_tail(reply, value);
-                if form.unseen {
-                    return self.put_after(reply);
-                }
             }
         }
-        item.note_access(now.s());
         self.put_after(reply);
     }
 

@@ -8,9 +8,9 @@ use crate::hash::KeyHash;
 use crate::memory::grace::Grace;
 use crate::memory::{Census, Items, Layout, PagePool, Slab};
 use crate::protocol::request::{Expiry, Mode};
-use crate::ring::{Consumer, Event, ring};
+use crate::ring::{Command, Consumer, Event, Producer, Verdict, ring};
 use crate::shard::events::Events;
-use crate::shard::owner::OwnerConfig;
+use crate::shard::owner::{OwnerConfig, upper};
 use crate::stats::counters::OwnerCounters;
 use crate::sync::Arc;
 use crate::table::Table;
@@ -25,6 +25,7 @@ struct Lone {
     owner: Owner,
     pool: Arc<PagePool>,
     events: Consumer<Event>,
+    commands: Producer<Command>,
     counters: Arc<OwnerCounters>,
     now: Now,
 }
@@ -37,7 +38,7 @@ impl Lone {
         let lines = Table::lines_for((memory_bytes / mean_item_bytes) as u64, INDEX_LOAD_PERCENT);
         let (shards, pool) = Shards::lay_out(items, layout, (1, lines), KeyHash::new(1), None);
         let (events, consumer) = ring(EVENT_RING_RECORDS);
-        let (_, commands) = ring(1);
+        let (commander, commands) = ring(16);
         let grace = Grace::new(1);
         let member = grace.member(0);
         member.online();
@@ -52,7 +53,14 @@ impl Lone {
             counters: Arc::clone(&counters),
             value_bytes_max: 2 << 20,
         });
-        Lone { owner, pool, events: consumer, counters, now: Now { ns: 1_000_000_000, unix_s: 1 } }
+        Lone {
+            owner,
+            pool,
+            events: consumer,
+            commands: commander,
+            counters,
+            now: Now { ns: 1_000_000_000, unix_s: 1 },
+        }
     }
 
     fn tick(&mut self) -> bool {
@@ -212,6 +220,33 @@ fn pressure_takes_expired_items_first() {
     assert!(lost <= evicted, "{lost} of the items that live are gone, {evicted} before any had expired");
 }
 
+/// The policy wants three items evicted: one that it knows all reads of, one that was read without its knowledge, and one
+/// of which such a read was followed by a record.
+#[test]
+fn an_item_that_was_read_untold_is_spared_once() {
+    let mut lone = Lone::new(16 << 20, 64);
+    (0..3).for_each(|key| lone.set(key, &[1; 64]));
+    let mut at = Vec::new();
+    for (key, reads) in [(0u64, &[true][..]), (1, &[true, false]), (2, &[false, true])] {
+        let (key, start) = (key.to_le_bytes(), lone.now);
+        let hash = lone.owner.shards().hash(&key);
+        for (second, &told) in reads.iter().enumerate() {
+            let found = lone.owner.find(hash, &key, lone.now).expect("stored");
+            found.1.note_access(start.s() + second as u64, told);
+            at.push(found.0);
+        }
+        let item = *at.last().unwrap();
+        lone.commands.push(Command { item, hash: upper(hash), verdict: Verdict::Evict }).unwrap();
+    }
+    lone.tick();
+    assert_eq!((lone.counters.spared.get(), lone.counters.evicted_by_policy.get()), (1, 2));
+    assert!(lone.value_of(1).is_some() && lone.value_of(0).is_none() && lone.value_of(2).is_none());
+    let hash = upper(lone.owner.shards().hash(&1u64.to_le_bytes()));
+    lone.commands.push(Command { item: at[1], hash, verdict: Verdict::Reject }).unwrap();
+    lone.tick();
+    assert_eq!((lone.counters.spared.get(), lone.counters.evicted_by_policy.get()), (1, 3));
+}
+
 /// Every size in turn, so that most classes have hardly anything: rare sizes keep their items.
 #[test]
 fn a_rare_size_is_not_the_movers_prey() {
@@ -228,7 +263,7 @@ fn a_rare_size_is_not_the_movers_prey() {
             for key in &rare {
                 let key = key.to_le_bytes();
                 let found = lone.owner.find(lone.owner.shards().hash(&key), &key, lone.now);
-                found.inspect(|(_, item)| item.note_access(lone.now.s()));
+                found.inspect(|(_, item)| item.note_access(lone.now.s(), true));
             }
         }
     }

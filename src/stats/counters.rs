@@ -99,6 +99,8 @@ counters! {
         limbo_items,
         /// Items evicted by command of the policy.
         evicted_by_policy,
+        /// Items that the policy wanted evicted and that stayed: they had been read without its knowledge.
+        spared,
         /// Items evicted because no memory was free.
         evicted_by_pressure,
         /// Items evicted because their lines were crowded.

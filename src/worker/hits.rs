@@ -1,7 +1,8 @@
 //! Hit records to the policy: lossy, sampled when the policy lags, never waited for.
 //!
 //! A record says how many reads it stands for: itself and those that were left out since the last one, by sampling or
-//! because the ring was full. So the policy knows how often items are read although it hears of a part of it.
+//! because the ring was full. So the policy knows how often items are read although it hears of a part of it. An item
+//! whose read was left out says so itself, when it is to be evicted (`memory::item::Access`).
 
 use crate::config::limits::HIT_RING_RECORDS;
 use crate::item_ref::ItemRef;
@@ -41,22 +42,26 @@ impl Hits {
         };
     }
 
-    /// Records a hit, or not.
+    /// Records a hit, or not; says whether the policy knows all that it wants to know.
     #[inline]
-    pub fn note(&mut self, item: ItemRef, hash: u64, counters: &WorkerCounters) {
-        let Some(ring) = &mut self.ring else { return };
+    pub fn note(&mut self, item: ItemRef, hash: u64, counters: &WorkerCounters) -> bool {
+        let Some(ring) = &mut self.ring else { return true };
         self.skipped += 1;
         self.weight = self.weight.saturating_add(1);
         if self.skipped < self.one_in {
-            return;
+            return false;
         }
         self.skipped = 0;
         match ring.push(Hit { item, hash: (hash >> 32) as u32, weight: self.weight }) {
             Ok(()) => {
                 counters.hit_records_sent.add(1);
                 self.weight = 0;
+                true
             }
-            Err(_) => counters.hit_records_dropped.add(1),
+            Err(_) => {
+                counters.hit_records_dropped.add(1);
+                false
+            }
         }
     }
 }

@@ -386,7 +386,10 @@ impl Core {
             return false;
         }
         read.answer_hit(&item, now, reply);
-        self.hits.note(at, hash, &self.counters);
+        if read.leaves_trace() {
+            let told = self.hits.note(at, hash, &self.counters);
+            item.note_access(now.s(), told);
+        }
         true
     }
 }

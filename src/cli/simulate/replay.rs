@@ -12,8 +12,10 @@
 use crate::hash::KeyHash;
 use crate::item_ref::ItemRef;
 use crate::load::trace::{Op, Record};
+use crate::memory::item::Access;
 use crate::policy::{CommandBuffer, Goal, Policy, PolicyConfig, PolicyKind, PolicyStats, build};
-use crate::ring::record::{Deadline, Event, Hit};
+use crate::ring::record::{Command, Deadline, Event, Hit, Verdict};
+use crate::shard::mercy::Mercy;
 use std::collections::HashMap;
 
 /// Length of a page, in units: small, because every size has pages of its own.
@@ -111,6 +113,7 @@ struct Replay {
     index: HashMap<u64, u32, foldhash::fast::FixedState>,
     slots: Slots,
     loss: Loss,
+    mercy: Mercy,
     outcome: Outcome,
 }
 
@@ -136,6 +139,7 @@ impl Replay {
             index: HashMap::default(),
             slots: Slots::default(),
             loss: Loss { state: setup.seed | 1, percent: setup.loss_percent },
+            mercy: Mercy::default(),
             outcome: Outcome::default(),
         }
     }
@@ -164,7 +168,10 @@ impl Replay {
             Some(&slot) => {
                 self.outcome.hits += 1;
                 self.outcome.bytes_hit += bytes as u64;
-                if !self.loss.drops() {
+                let told = !self.loss.drops();
+                let access = &mut self.slots.all[slot as usize].access;
+                *access = access.read(now_ms / 1000, told);
+                if told {
                     let hash = self.hash_of(key);
                     self.policy.hit(&Hit { item: self.slots.item(slot), hash, weight: self.hit_weight });
                 }
@@ -174,7 +181,8 @@ impl Replay {
     }
 
     fn store(&mut self, key: u64, units: u32, deadline_ms: u64, now_ms: u64) {
-        let slot = self.slots.take(units, key);
+        let slot = self.slots.take(units, key, now_ms);
+        self.slots.all[slot as usize].deadline_ms = deadline_ms;
         let replaced = self.index.insert(key, slot).map(|old| self.slots.free(old));
         let (item, hash) = (self.slots.item(slot), self.hash_of(key));
         let deadline = Deadline::new(deadline_ms, units);
@@ -186,12 +194,23 @@ impl Replay {
         loop {
             self.commands.reset(COMMANDS);
             self.policy.advance(now_ms, usize::MAX, &mut self.commands);
-            for command in self.commands.as_slice() {
-                let slot = self.slots.slot_of(command.item);
-                self.index.remove(&self.slots.all[slot as usize].key);
-                self.policy.event(&Event::Delete { item: self.slots.free(slot) }, now_ms);
+            let mut spared = 0;
+            for &command in self.commands.as_slice() {
+                let at = self.slots.slot_of(command.item);
+                let slot = &mut self.slots.all[at as usize];
+                if command.verdict != Verdict::Expire && slot.access.untold() && self.mercy.is_left() {
+                    (slot.access, spared) = (slot.access.spared(), spared + 1);
+                    self.mercy.spared();
+                    self.policy.event(&slot.spare(command), now_ms);
+                    continue;
+                }
+                if command.verdict != Verdict::Expire {
+                    self.mercy.evicted();
+                }
+                self.index.remove(&slot.key);
+                self.policy.event(&Event::Delete { item: self.slots.free(at) }, now_ms);
             }
-            if self.commands.room() > 0 {
+            if self.commands.room() > 0 && spared == 0 {
                 return;
             }
         }
@@ -215,15 +234,24 @@ struct Slot {
     units_at: u64,
     units: u32,
     key: u64,
+    deadline_ms: u64,
+    access: Access,
+}
+
+impl Slot {
+    fn spare(&self, Command { item, verdict, .. }: Command) -> Event {
+        Event::Spare { item, deadline: Deadline::new(self.deadline_ms, self.units), verdict }
+    }
 }
 
 impl Slots {
-    fn take(&mut self, units: u32, key: u64) -> u32 {
+    fn take(&mut self, units: u32, key: u64, now_ms: u64) -> u32 {
         if self.free.get(&units).is_none_or(Vec::is_empty) {
             self.add_page(units);
         }
         let slot = self.free.get_mut(&units).and_then(Vec::pop).expect("a page has slots");
-        self.all[slot as usize].key = key;
+        let Slot { key: of, access, .. } = &mut self.all[slot as usize];
+        (*of, *access) = (key, Access::new(now_ms / 1000));
         slot
     }
 
@@ -240,7 +268,8 @@ impl Slots {
         let free = self.free.entry(units).or_default();
         for i in 0..slots {
             free.push(base + i as u32);
-            self.all.push(Slot { units_at: first + i * units as u64, units, key: 0 });
+            let units_at = first + i * units as u64;
+            self.all.push(Slot { units_at, units, key: 0, deadline_ms: 0, access: Access::new(0) });
         }
     }
 

@@ -7,7 +7,7 @@
 //!      └────────┴─────────┴───────────┴───────────┴─────┴─────────────┴───────┘
 //!        u64      atomic    24 + 8 b    atomic
 //! state:   deadline 44 bits (ms since the server epoch, 0 = never) · stale · win sent · has flags · generation 17 bits
-//! access:  seconds since the epoch of the last access (31 bits) · fetched
+//! access:  seconds since the epoch of the last access (30 bits) · untold · fetched
 //! ```
 //!
 //! Key, value, flags and cas never change after [`Items::write`]; the state word is written by the owner only, the
@@ -18,10 +18,12 @@
 
 #![allow(unsafe_code)]
 
+mod access;
 mod state;
 mod value;
 mod view;
 
+pub use access::Access;
 pub use state::State;
 pub use value::{Chunks, Shape, Size, Value};
 pub use view::Item;
@@ -149,14 +151,7 @@ impl Items {
                 && at.offset_bytes() + slot_bytes <= self.bytes
         );
         let state = State::new(parts.deadline_ms, parts.generation, parts.flags != 0);
-        self.write_header(
-            at,
-            parts.cas,
-            state,
-            key.len(),
-            size.value_bytes(),
-            access_word(parts.now_s, false),
-        );
+        self.write_header(at, parts.cas, state, key.len(), size.value_bytes(), Access::new(parts.now_s).0);
         let mut cursor = at.offset_bytes() + HEADER_BYTES;
         let flags = parts.flags.to_ne_bytes();
         for piece in [key, if parts.flags == 0 { &[] } else { &flags[..] }] {
@@ -265,10 +260,6 @@ impl Items {
     }
 }
 
-fn access_word(now_s: u64, fetched: bool) -> u32 {
-    (now_s as u32) << 1 | fetched as u32
-}
-
 impl std::fmt::Debug for Items {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Items")
@@ -302,7 +293,7 @@ mod tests {
         let (from, to) = (ItemRef::new(1).unwrap(), ItemRef::new(100).unwrap());
         items.write(from, 80, &[], &parts(b"key", b"some value", 9));
         items.get(from).set_state(items.get(from).state().with_deadline_ms(77));
-        items.get(from).note_access(12);
+        items.get(from).note_access(12, true);
         items.copy(from, to, 80);
         let copy = items.get(to);
         assert_eq!(
@@ -326,7 +317,7 @@ mod tests {
             assert_eq!(item.value().whole(), Some(&b"some value and more"[..]));
             assert_eq!((item.flags(), item.cas(), item.last_access_s()), (flags, 7, 3));
             assert!(!item.fetched());
-            item.note_access(9);
+            item.note_access(9, true);
             assert!(item.fetched());
             assert_eq!(item.last_access_s(), 9);
         }

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use super::{FLAGS_BYTES, HEADER_BYTES, Items, Shape, State, Value, access_word};
+use super::{Access, FLAGS_BYTES, HEADER_BYTES, Items, Shape, State, Value};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A published item, borrowed within a tick.
@@ -94,24 +94,39 @@ impl<'a> Item<'a> {
 
     /// Seconds since the server epoch of the last access.
     pub fn last_access_s(&self) -> u64 {
-        // Relaxed: a hint for people and for pressure; it publishes nothing.
-        (self.access_word().load(Ordering::Relaxed) >> 1) as u64
+        self.access().last_s()
     }
 
     /// Whether anybody has read the item since it was stored.
     pub fn fetched(&self) -> bool {
-        // Relaxed: as in `last_access_s`.
-        self.access_word().load(Ordering::Relaxed) & 1 == 1
+        self.access().fetched()
     }
 
-    /// Notes an access; writes only when the word changes, at most once a second.
-    #[inline]
-    pub fn note_access(&self, now_s: u64) {
-        let word = access_word(now_s, true);
-        // Relaxed: as in `last_access_s`; racing readers store equal or neighbouring seconds.
-        if self.access_word().load(Ordering::Relaxed) != word {
-            self.access_word().store(word, Ordering::Relaxed);
+    /// Whether it was read and the policy does not know; forgets that, so that it says so once.
+    pub fn take_untold(&self) -> bool {
+        let access = self.access();
+        if access.untold() {
+            // Relaxed: as in `access`; a read at this moment may lose its mark.
+            self.access_word().store(access.spared().0, Ordering::Relaxed);
         }
+        access.untold()
+    }
+
+    /// Notes an access, of which the policy learns or not. Writes only when the word changes: at most twice a second.
+    #[inline]
+    pub fn note_access(&self, now_s: u64, told: bool) {
+        let old = self.access();
+        let new = old.read(now_s, told);
+        if old != new {
+            // Relaxed: as in `access`; racing readers store equal or neighbouring seconds.
+            self.access_word().store(new.0, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn access(&self) -> Access {
+        // Relaxed: a hint for people, for pressure and for the policy; it publishes nothing.
+        Access(self.access_word().load(Ordering::Relaxed))
     }
 
     #[inline]

@@ -56,7 +56,9 @@ impl<O: Order> Keeper<O> {
                         self.nodes.prefetch(self.nodes.find(to).unwrap_or(NONE));
                         Some(from)
                     }
-                    Event::Delete { item } | Event::Touch { item, .. } => Some(item),
+                    Event::Delete { item } | Event::Touch { item, .. } | Event::Spare { item, .. } => {
+                        Some(item)
+                    }
                     Event::Reset { .. } | Event::Budget { .. } => None,
                 };
                 *n = leaves.and_then(|item| self.nodes.find(item)).unwrap_or(NONE);

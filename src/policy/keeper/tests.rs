@@ -51,7 +51,7 @@ fn a_budget_is_kept_and_commands_name_live_items() {
             live.insert(at, i as u32 * 77);
             for command in drain(&mut *policy, 1) {
                 assert_eq!(live.remove(&command.item), Some(command.hash), "{kind:?}");
-                assert_eq!(command.verdict, Verdict::Evict);
+                assert_ne!(command.verdict, Verdict::Expire);
                 policy.event(&Event::Delete { item: command.item }, 1);
             }
             assert!(policy.stats().live_bytes <= 1600);
@@ -91,6 +91,30 @@ fn a_touched_item_lives_on() {
     assert_eq!(policy.stats().items, 1);
     assert_eq!(drain(&mut *policy, 11_999), []);
     assert_eq!(drain(&mut *policy, 12_000).len(), 1);
+}
+
+#[test]
+fn a_spared_item_is_as_one_that_was_read() {
+    for kind in KINDS {
+        let mut policy = build(kind, Goal::Objects, &config(16 * 100));
+        (0..101).for_each(|i| policy.event(&store(item(PAGE_UNITS + i), 1, i as u32 * 77, 90_000), 1));
+        let [told] = drain(&mut *policy, 1)[..] else { panic!("one has to go") };
+        let (item, verdict) = (told.item, told.verdict);
+        policy.event(&Event::Spare { item, deadline: Deadline::new(50_000, 1), verdict }, 1);
+        policy.check();
+        let stats = policy.stats();
+        assert_eq!((stats.spared, stats.items, stats.condemned), (1, 101, 0), "{kind:?}");
+        let [other] = drain(&mut *policy, 1)[..] else { panic!("another has to go") };
+        assert_ne!(other.item, item, "{kind:?}");
+        // Its deadline is known.
+        let due = drain(&mut *policy, 50_000);
+        assert!(due.iter().any(|c| (c.item, c.verdict) == (item, Verdict::Expire)), "{kind:?}: {due:?}");
+        // Of what is not told to go nothing changes.
+        policy.event(&Event::Spare { item, deadline: Deadline::new(0, 1), verdict }, 50_000);
+        policy.event(&Event::Spare { item, deadline: Deadline::new(0, 1), verdict }, 50_000);
+        policy.check();
+        assert_eq!(policy.stats().spared, 2, "{kind:?}");
+    }
 }
 
 #[test]
@@ -284,10 +308,16 @@ fn rough_life(kind: PolicyKind, steps: u64, seed: u64) -> PolicyStats {
                 let at = command.item.units();
                 let Some(&(hash, _, deadline_ms)) = owner.live.get(&at) else { continue };
                 let past = deadline_ms != 0 && deadline_ms <= now_ms;
+                if hash == command.hash && command.verdict != Verdict::Expire && owner.random.below(10) == 0 {
+                    let (item, verdict) = (command.item, command.verdict);
+                    let deadline = Deadline::new(deadline_ms, owner.live[&at].1);
+                    policy.event(&Event::Spare { item, deadline, verdict }, now_ms);
+                    continue;
+                }
                 // One command in fifty is lost; the owner checks deadlines itself.
                 if hash == command.hash
                     && owner.random.below(50) > 0
-                    && (command.verdict == Verdict::Evict || past)
+                    && (command.verdict != Verdict::Expire || past)
                 {
                     owner.take(at);
                     policy.event(&Event::Delete { item: command.item }, now_ms);
@@ -334,7 +364,7 @@ fn a_rough_life_leaves_no_leak() {
         let stats = rough_life(kind, operations(), 42);
         println!("{kind:?}: {stats:?}");
         assert!(
-            stats.evicted > 1000 && stats.expired > 1000 && stats.repeated > 10,
+            stats.evicted > 1000 && stats.spared > 100 && stats.expired > 1000 && stats.repeated > 10,
             "it was rough: {stats:?}"
         );
     }
