@@ -54,7 +54,7 @@ impl Limits {
     /// For a round between two ticks of a worker: well under 1 ms. Of hits it takes fewer, since each is a node in memory
     /// that nobody has asked for: 512 took a third of the core that serves them. What is not taken is sampled
     /// (`worker::hits`).
-    pub const COOPERATIVE: Limits = Limits { events_max: 768, hits_max: 128, work_max: 768 };
+    pub const COOPERATIVE: Limits = Limits { events_max: 768, hits_max: 32, work_max: 768 };
 }
 
 /// What a round did.
@@ -68,6 +68,8 @@ pub struct Progress {
     pub commands: usize,
     /// More waits: a limit was reached.
     pub more: bool,
+    /// Of events or decisions, that is: memory waits for it. Hits that wait are only a little late.
+    pub urgent: bool,
     /// When there will be work though nothing happens, in ms since the server epoch.
     pub next_ms: Option<u64>,
 }
@@ -204,7 +206,7 @@ pub fn run_once(round: &mut Round, now_ms: u64, limits: &Limits) -> Progress {
     for owner in 0..round.links.len() {
         let events = round.take_events(owner, now_ms, limits.events_max);
         progress.events += events;
-        progress.more |= events == limits.events_max;
+        progress.urgent |= events == limits.events_max;
     }
     for worker in 0..round.hits.len() {
         let hits = round.take_hits(worker, limits.hits_max);
@@ -215,10 +217,11 @@ pub fn run_once(round: &mut Round, now_ms: u64, limits: &Limits) -> Progress {
         let (commands, more) = round.decide(owner, now_ms, limits.work_max);
         progress.commands += commands;
         // With a full command ring there is nothing to do before its owner has drained it.
-        progress.more |= more && commands > 0;
+        progress.urgent |= more && commands > 0;
         let next = round.links[owner].policy.next_ms();
         progress.next_ms = progress.next_ms.into_iter().chain(next).min();
     }
+    progress.more |= progress.urgent;
     progress
 }
 
