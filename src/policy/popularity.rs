@@ -12,6 +12,7 @@ use crate::policy::board::{Board, Popular};
 use crate::policy::distinct::Distinct;
 use crate::policy::hot::HotKeys;
 use crate::ring::Hit;
+use crate::ring::gaps::Gaps;
 use crate::sync::Arc;
 
 /// The sketches of a process.
@@ -20,7 +21,7 @@ pub struct Popularity {
     /// Records until the next that goes into `hot`, and the reads that it will stand for.
     hot_gap: u32,
     hot_weight: u32,
-    random: u64,
+    gaps: Gaps,
     /// Up to the last full minute.
     since_start: Distinct,
     this_minute: Distinct,
@@ -32,7 +33,7 @@ pub struct Popularity {
 }
 
 /// One record in so many goes into the sketch of hot keys, on average.
-pub const HOT_ONE_IN: u64 = 4;
+pub const HOT_ONE_IN: u32 = 4;
 const PUBLISH_MS: u64 = 1_000;
 const MINUTE_MS: u64 = 60_000;
 
@@ -43,7 +44,7 @@ impl Popularity {
             hot: HotKeys::new(seed),
             hot_gap: 0,
             hot_weight: 0,
-            random: seed | 1,
+            gaps: Gaps::new(seed),
             since_start: Distinct::default(),
             this_minute: Distinct::default(),
             last_minute: 0,
@@ -62,7 +63,7 @@ impl Popularity {
         match self.hot_gap {
             0 => {
                 self.hot.note(hit.hash, self.hot_weight);
-                (self.hot_weight, self.hot_gap) = (0, self.gap());
+                (self.hot_weight, self.hot_gap) = (0, self.gaps.draw(HOT_ONE_IN));
             }
             _ => self.hot_gap -= 1,
         }
@@ -102,14 +103,6 @@ impl Popularity {
             distinct: all.estimate(),
             distinct_minute: self.last_minute,
         });
-    }
-
-    /// Records that are left out before the next: 0 to twice the mean, drawn by xorshift (Marsaglia 2003).
-    fn gap(&mut self) -> u32 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (((self.random >> 32) * (2 * HOT_ONE_IN - 1)) >> 32) as u32
     }
 }
 

@@ -9,6 +9,7 @@
 
 pub mod doorbell;
 pub mod end;
+pub mod gaps;
 pub mod mesh;
 #[cfg(any(loom, shuttle))]
 mod model;

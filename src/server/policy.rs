@@ -68,7 +68,8 @@ pub fn cooperative(mut round: Round) -> Aside {
         if now.ns >= next_ns {
             next_ns = now.ns + COOPERATIVE_NS;
             let progress = run_once(&mut round, now.ms(), &Limits::COOPERATIVE);
-            let wheel = progress.next_ms.map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now.ms()).max(1)));
+            let wheel =
+                progress.next_ms.map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now.ms()).max(1)));
             let records = match progress {
                 Progress { urgent: true, .. } => Some(Duration::from_nanos(COOPERATIVE_NS)),
                 _ if !progress.is_idle() => Some(RECORDS_WAIT),

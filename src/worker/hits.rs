@@ -6,6 +6,7 @@
 
 use crate::config::limits::HIT_RING_RECORDS;
 use crate::item_ref::ItemRef;
+use crate::ring::gaps::Gaps;
 use crate::ring::{Hit, Producer};
 use crate::stats::counters::WorkerCounters;
 
@@ -13,9 +14,11 @@ use crate::stats::counters::WorkerCounters;
 pub struct Hits {
     /// `None`: nobody wants to know.
     ring: Option<Producer<Hit>>,
-    /// One hit in so many is recorded.
+    /// One hit in so many is recorded, on average.
     one_in: u32,
-    skipped: u32,
+    /// Hits that are left out before the next record.
+    gap: u32,
+    gaps: Gaps,
     /// Hits that the next record stands for.
     weight: u32,
 }
@@ -23,12 +26,12 @@ pub struct Hits {
 impl Hits {
     /// Hits of one worker.
     pub fn new(ring: Producer<Hit>) -> Hits {
-        Hits { ring: Some(ring), one_in: 1, skipped: 0, weight: 0 }
+        Hits { ring: Some(ring), ..Hits::untold() }
     }
 
     /// Hits that nobody wants to know of.
     pub fn untold() -> Hits {
-        Hits { ring: None, one_in: 1, skipped: 0, weight: 0 }
+        Hits { ring: None, one_in: 1, gap: 0, gaps: Gaps::new(1), weight: 0 }
     }
 
     /// Once a tick: how much room there is decides how many hits are recorded. All while the ring is at most half
@@ -46,12 +49,12 @@ impl Hits {
     #[inline]
     pub fn note(&mut self, item: ItemRef, hash: u64, counters: &WorkerCounters) -> bool {
         let Some(ring) = &mut self.ring else { return true };
-        self.skipped += 1;
         self.weight = self.weight.saturating_add(1);
-        if self.skipped < self.one_in {
+        if self.gap > 0 && self.one_in > 1 {
+            self.gap -= 1;
             return false;
         }
-        self.skipped = 0;
+        self.gap = self.gaps.draw(self.one_in);
         match ring.push(Hit { item, hash: (hash >> 32) as u32, weight: self.weight }) {
             Ok(()) => {
                 counters.hit_records_sent.add(1);
