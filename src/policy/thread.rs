@@ -8,7 +8,8 @@
 //! A round is bounded: so many events and hits a ring, so many steps and commands a policy. Hits name items of any
 //! owner; the page of a reference says whose, because every `Store` tells who holds its page.
 //! The same round runs on the thread, on a worker's core between ticks (`--workers` takes all cores), and in tests.
-//! The thread never spins: a round that found nothing is followed by a wait, which is a parameter.
+//! The thread never spins: a round that found little is followed by a wait, which is a parameter. Records are taken by
+//! the hundred then, and the line in which a worker says how many there are does not travel with each of them.
 
 use super::popularity::Popularity;
 use super::{CommandBuffer, Counters, Policy};
@@ -78,6 +79,11 @@ impl Progress {
     /// Whether the round found nothing to do.
     pub fn is_idle(&self) -> bool {
         self.events + self.hits + self.commands == 0 && !self.more
+    }
+
+    /// Whether the next round is not worth its while yet.
+    pub fn was_little(&self) -> bool {
+        self.events + self.hits < ROUND_RECORDS_MIN && !self.more
     }
 }
 
@@ -227,10 +233,12 @@ pub fn run_once(round: &mut Round, now_ms: u64, limits: &Limits) -> Progress {
 
 /// How long an idle thread waits at most: the base of the wheel. Rings hold far more than comes in this time.
 pub const IDLE_WAIT: Duration = Duration::from_millis(1);
+/// A round of fewer records is followed by a wait. At the rate at which a wait gathers more, the thread waits no more.
+const ROUND_RECORDS_MIN: usize = 1024;
 /// Figures are published once in so many ms.
 const PUBLISH_MS: u64 = 100;
 
-/// Repeats the round until `stop`. `wait` is called after an idle round with the longest time to wait; the product
+/// Repeats the round until `stop`. `wait` is called after a round that found little, with the longest time to wait; the product
 /// passes `std::thread::park_timeout`.
 pub fn run(
     round: &mut Round,
@@ -248,7 +256,7 @@ pub fn run(
             publish_at_ms = now_ms + PUBLISH_MS;
             round.publish(now_ms);
         }
-        if progress.is_idle() {
+        if progress.was_little() {
             wait(IDLE_WAIT);
         }
     }
