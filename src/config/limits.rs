@@ -56,8 +56,8 @@ pub const SPARES_PER_EVICTION: u32 = 4;
 pub const SPARES_MAX: u32 = 256;
 /// Commands whose memory is asked for together; an owner applies so many in any tick.
 pub const COMMAND_BATCH: usize = 16;
-/// What a command costs about, in ns; with the share below it says how many a tick of some length may have.
-pub const COMMAND_NS: u64 = 200;
+/// What a command costs about, its item to be freed later included, in ns; with the share below it says how many a tick of some length may have.
+pub const COMMAND_NS: u64 = 250;
 /// One part in so many of a tick is for commands.
 pub const COMMANDS_SHARE: u64 = 4;
 

@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn commands_take_a_quarter_of_a_tick_at_most() {
         for (tick_us, want) in
-            [(0, COMMAND_BATCH), (10, 16), (40, 50), (200, 250), (100_000, TICK_COMMANDS_MAX)]
+            [(0, COMMAND_BATCH), (10, 16), (40, 40), (200, 200), (100_000, TICK_COMMANDS_MAX)]
         {
             assert_eq!(commands_max(tick_us * 1000), want, "after a tick of {tick_us} µs");
         }
