@@ -10,6 +10,7 @@
 pub mod doorbell;
 pub mod end;
 pub mod gaps;
+pub mod mercy;
 pub mod mesh;
 #[cfg(any(loom, shuttle))]
 mod model;

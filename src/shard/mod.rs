@@ -13,7 +13,6 @@ pub mod command;
 pub mod events;
 pub mod execute;
 pub mod growth;
-pub mod mercy;
 pub mod meta;
 pub mod mover;
 pub mod namespace;

@@ -14,8 +14,8 @@ use crate::item_ref::ItemRef;
 use crate::load::trace::{Op, Record};
 use crate::memory::item::Access;
 use crate::policy::{CommandBuffer, Goal, Policy, PolicyConfig, PolicyKind, PolicyStats, build};
+use crate::ring::mercy::Mercy;
 use crate::ring::record::{Command, Deadline, Event, Hit, Verdict};
-use crate::shard::mercy::Mercy;
 use std::collections::HashMap;
 
 /// Length of a page, in units: small, because every size has pages of its own.

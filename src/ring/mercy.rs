@@ -1,4 +1,4 @@
-//! How many items may be spared that the policy wants evicted.
+//! How many items an owner may spare that the policy wants evicted.
 //!
 //! An item that was read without a record is spared once ([`crate::memory::item::Access`]). Where nearly all reads go without,
 //! nearly every item has been read, and to spare them all would evict nothing: so at most [`SPARES_PER_EVICTION`] go with each
