@@ -50,16 +50,17 @@ pub const TICK_READS_MAX: usize = 128;
 pub const READ_BATCH_MAX: usize = 32;
 /// Commands of the policy that an owner applies in one tick: well under 1 ms.
 pub const TICK_COMMANDS_MAX: usize = 1_024;
+/// Commands whose memory is asked for together; an owner applies so many in any tick.
+pub const COMMAND_BATCH: usize = 16;
+/// What a command costs about, in ns, with the freeing of its item later; with the share below it says how many a tick of
+/// some length may have.
+pub const COMMAND_NS: u64 = 250;
+/// One part in so many of a tick is for commands.
+pub const COMMANDS_SHARE: u64 = 4;
 /// Items that an owner may spare for each that it evicts by command: those that were read and the policy not told.
 pub const SPARES_PER_EVICTION: u32 = 4;
 /// Items that it may spare in a row at most.
 pub const SPARES_MAX: u32 = 256;
-/// Commands whose memory is asked for together; an owner applies so many in any tick.
-pub const COMMAND_BATCH: usize = 16;
-/// What a command costs about, its item to be freed later included, in ns; with the share below it says how many a tick of some length may have.
-pub const COMMAND_NS: u64 = 250;
-/// One part in so many of a tick is for commands.
-pub const COMMANDS_SHARE: u64 = 4;
 
 /// Lines that a key may stand from its home, home included; also the spare lines at the end of a table.
 pub const PROBE_LINES_MAX: usize = 16;

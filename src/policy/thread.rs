@@ -238,8 +238,8 @@ const ROUND_RECORDS_MIN: usize = 1024;
 /// Figures are published once in so many ms.
 const PUBLISH_MS: u64 = 100;
 
-/// Repeats the round until `stop`. `wait` is called after a round that found little, with the longest time to wait; the product
-/// passes `std::thread::park_timeout`.
+/// Repeats the round until `stop`. `wait` is called after a round that found little, with the longest time to wait; the
+/// product passes `std::thread::park_timeout`.
 pub fn run(
     round: &mut Round,
     clock: &Clock,

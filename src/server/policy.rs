@@ -60,8 +60,9 @@ pub fn run_thread(mut round: Round, clock: &Clock, stop: &AtomicBool) {
 }
 
 /// The round in small pieces, for a worker to run between its ticks: at most once in `COOPERATIVE_NS`. It says how long it
-/// may be left alone: until the wheel has something to do, if nothing happens. Where only hits wait it is in no hurry: a
-/// worker under load wakes anyway, and to arm a short timer at each of its sleeps took 15 % of its time in a virtual machine.
+/// may be left alone: until the wheel has something to do, if nothing happens. Where a round took in all events and
+/// decided all it is in no hurry: a worker under load wakes anyway, and to arm a short timer at each of its sleeps took 15 %
+/// of its time in a virtual machine.
 pub fn cooperative(mut round: Round) -> Aside {
     let (mut next_ns, mut publish_ns, mut rest) = (0, 0, Duration::ZERO);
     Box::new(move |now| {

@@ -181,8 +181,9 @@ impl Replay {
     }
 
     fn store(&mut self, key: u64, units: u32, deadline_ms: u64, now_ms: u64) {
-        let slot = self.slots.take(units, key, now_ms);
-        self.slots.all[slot as usize].deadline_ms = deadline_ms;
+        let slot = self.slots.take(units);
+        let fresh = &mut self.slots.all[slot as usize];
+        (fresh.key, fresh.deadline_ms, fresh.access) = (key, deadline_ms, Access::new(now_ms / 1000));
         let replaced = self.index.insert(key, slot).map(|old| self.slots.free(old));
         let (item, hash) = (self.slots.item(slot), self.hash_of(key));
         let deadline = Deadline::new(deadline_ms, units);
@@ -194,23 +195,23 @@ impl Replay {
         loop {
             self.commands.reset(COMMANDS);
             self.policy.advance(now_ms, usize::MAX, &mut self.commands);
-            let mut spared = 0;
+            let mut spared = false;
             for &command in self.commands.as_slice() {
                 let at = self.slots.slot_of(command.item);
                 let slot = &mut self.slots.all[at as usize];
-                if command.verdict != Verdict::Expire && slot.access.untold() && self.mercy.is_left() {
-                    (slot.access, spared) = (slot.access.spared(), spared + 1);
-                    self.mercy.spared();
-                    self.policy.event(&slot.spare(command), now_ms);
-                    continue;
-                }
                 if command.verdict != Verdict::Expire {
+                    if slot.access.untold() && self.mercy.is_left() {
+                        (slot.access, spared) = (slot.access.spared(), true);
+                        self.mercy.spared();
+                        self.policy.event(&slot.spare(command), now_ms);
+                        continue;
+                    }
                     self.mercy.evicted();
                 }
                 self.index.remove(&slot.key);
                 self.policy.event(&Event::Delete { item: self.slots.free(at) }, now_ms);
             }
-            if self.commands.room() > 0 && spared == 0 {
+            if self.commands.room() > 0 && !spared {
                 return;
             }
         }
@@ -245,14 +246,11 @@ impl Slot {
 }
 
 impl Slots {
-    fn take(&mut self, units: u32, key: u64, now_ms: u64) -> u32 {
+    fn take(&mut self, units: u32) -> u32 {
         if self.free.get(&units).is_none_or(Vec::is_empty) {
             self.add_page(units);
         }
-        let slot = self.free.get_mut(&units).and_then(Vec::pop).expect("a page has slots");
-        let Slot { key: of, access, .. } = &mut self.all[slot as usize];
-        (*of, *access) = (key, Access::new(now_ms / 1000));
-        slot
+        self.free.get_mut(&units).and_then(Vec::pop).expect("a page has slots")
     }
 
     fn add_page(&mut self, units: u32) {
