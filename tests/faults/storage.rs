@@ -1,0 +1,1 @@
+//! Memory, policy and index: what is kept, and for whom room is made.

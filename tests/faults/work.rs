@@ -1,0 +1,1 @@
+//! Bounded work: no datagram keeps a worker from its other clients.
