@@ -121,8 +121,26 @@ pub const SMALL_PARCELS: usize = 1_024;
 pub const LONE_SMALL_PARCELS: usize = 64;
 /// Suspended datagrams of a worker of any size. Their buffers are address space until they are used.
 pub const LARGE_PARCELS: usize = 16;
-/// Bytes of a small request, and of a small reply.
+/// Large parcels that only a datagram which has begun, and has no other way on, may take.
+pub const LARGE_PARCELS_SPARED: usize = 8;
+/// Bytes of a small request.
 pub const SMALL_PARCEL_BYTES: usize = 2_048;
+/// Bytes of a small reply, the answer to the next command included.
+pub const SMALL_PARCEL_REPLY_BYTES: usize = 4_096;
+/// Longest answer without a value, in bytes: a line with a key in base64 and every flag.
+pub const ANSWER_LINE_BYTES_MAX: usize = 1_024;
+/// Keys of a small parcel whose order is kept one by one; with more, that of all keys of its client is.
+pub const SMALL_PARCEL_KEYS: usize = 128;
+/// The same of a large parcel.
+pub const LARGE_PARCEL_KEYS: usize = 1_024;
+/// Keys changed behind a batch whose order is kept one by one.
+pub const BATCH_KEYS_NOTED_MAX: usize = 4_096;
+/// Entries of the filter that says which keys are under way.
+pub const ORDER_ENTRIES: usize = 8_192;
+/// Work of one datagram at a stretch, in units of 100 to 200 ns; what is left is done in the next tick.
+pub const TURN_WORK_UNITS: u32 = 512;
+/// How long a datagram for which no parcel is free may hold up those behind it, in ms; then it is told to come again.
+pub const PARCEL_WAIT_MS: u64 = 10;
 /// Commands of other workers, and answers of theirs, that a worker takes in one tick.
 pub const TICK_MAIL_MAX: usize = 512;
 /// How long a store may wait for memory that others may still read, in ms.
@@ -163,5 +181,7 @@ const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(READ_BATCH_MAX <= TICK_DATAGRAMS_MAX);
 const _: () = assert!(REPLY_DATAGRAM_BYTES_MAX * 46 <= DATAGRAM_BYTES_MAX);
 const _: () = assert!(PROBE_LINES_MAX < 1 << 5, "a fragment keeps five bits of the home");
+const _: () = assert!(LARGE_PARCELS_SPARED < LARGE_PARCELS);
+const _: () = assert!(2 * ANSWER_LINE_BYTES_MAX <= SMALL_PARCEL_REPLY_BYTES);
 const _: () = assert!(SHRINK_LOAD_PERCENT * 2 < GROW_LOAD_PERCENT);
 const _: () = assert!(TICK_COMMANDS_MAX <= COMMAND_RING_RECORDS && COMMAND_BATCH <= TICK_COMMANDS_MAX);

@@ -58,10 +58,10 @@ impl<'b> Reply<'b> {
         Reply { buffer, at, datagram_end, framing, dialect, limit, overflown: false }
     }
 
-    /// Reply bytes without frames, to be put into a framed reply later.
-    pub fn plain(buffer: &'b mut [u8], dialect: Dialect) -> Reply<'b> {
+    /// Reply bytes without frames, to be put into a framed reply later: `buffer` holds `at` of them already.
+    pub fn plain(buffer: &'b mut [u8], at: usize, dialect: Dialect) -> Reply<'b> {
         let (datagram_end, limit) = (buffer.len(), buffer.len().saturating_sub(ERROR_ROOM_BYTES));
-        Reply { buffer, at: 0, datagram_end, framing: None, dialect, limit, overflown: false }
+        Reply { buffer, at, datagram_end, framing: None, dialect, limit, overflown: false }
     }
 
     /// Appends bytes.
@@ -134,6 +134,27 @@ impl<'b> Reply<'b> {
         Mark { at: self.at, datagram_end: self.datagram_end, datagrams }
     }
 
+    /// Bytes so far, without frame headers.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.at - self.framing.map_or(0, |framing| framing.datagrams as usize * FRAME_HEADER_BYTES)
+    }
+
+    /// Bytes before `mark`, without frame headers.
+    pub fn bytes_at(&self, mark: Mark) -> usize {
+        mark.at - mark.datagrams as usize * FRAME_HEADER_BYTES
+    }
+
+    /// The place behind the first `bytes`, without frame headers.
+    pub fn mark_at(&self, bytes: usize) -> Mark {
+        if self.framing.is_none() {
+            return Mark { at: bytes, datagram_end: self.datagram_end, datagrams: 0 };
+        }
+        let datagrams = bytes.div_ceil(REPLY_DATAGRAM_BYTES_MAX - FRAME_HEADER_BYTES).max(1);
+        let datagram_end = (datagrams * REPLY_DATAGRAM_BYTES_MAX).min(self.buffer.len());
+        Mark { at: bytes + datagrams * FRAME_HEADER_BYTES, datagram_end, datagrams: datagrams as u16 }
+    }
+
     /// Forgets what was written since `mark`.
     pub fn rewind(&mut self, mark: Mark) {
         (self.at, self.datagram_end) = (mark.at, mark.datagram_end);
@@ -158,11 +179,16 @@ impl<'b> Reply<'b> {
     #[inline]
     pub fn settle(&mut self, mark: Mark) {
         if self.overflown {
-            self.rewind(mark);
-            self.limit += ERROR_ROOM_BYTES;
-            self.put_error(Error::TooLargeForUdp);
-            self.limit -= ERROR_ROOM_BYTES;
+            self.give_up(mark, Error::TooLargeForUdp);
         }
+    }
+
+    /// Replaces what was written since `mark` by an error, for which there is always room.
+    pub fn give_up(&mut self, mark: Mark, error: Error) {
+        self.rewind(mark);
+        self.limit += ERROR_ROOM_BYTES;
+        self.put_error(error);
+        self.limit -= ERROR_ROOM_BYTES;
     }
 
     /// Fills in the frame headers; returns the bytes of the whole message, 0 for an empty one.

@@ -171,6 +171,13 @@ impl<'a> Get<'a> {
     pub fn keys(&self) -> impl Iterator<Item = Key<'a>> + use<'a> {
         self.keys.map(Key)
     }
+
+    /// The first key, and the same read of the others; `None` when no key is left.
+    #[inline]
+    pub fn split_first(mut self) -> Option<(Key<'a>, Get<'a>)> {
+        let key = Key(self.keys.next()?);
+        Some((key, self))
+    }
 }
 
 /// When a store stores.

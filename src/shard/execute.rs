@@ -77,37 +77,23 @@ impl StoreTerms<'_> {
 }
 
 impl Owner {
-    /// Executes one command and writes its answer. Of `get` and its kin only the key number `part`, without the end;
-    /// of `flush_all` and of the deletion of a namespace only this shard's part, without an answer: the worker puts the
-    /// parts together.
+    /// Executes one command and writes its answer. Classic reads go key by key through [`Owner::get`]. Of `flush_all` and
+    /// of the deletion of a namespace this is only this shard's part, without an answer: the worker puts the parts together.
     ///
     /// # Errors
     /// [`Wait`]; nothing has changed then.
-    pub fn execute(
-        &mut self,
-        command: &Command<'_>,
-        part: usize,
-        now: Now,
-        reply: &mut Reply<'_>,
-    ) -> Result<(), Wait> {
-        match self.dispatch(command, part, now, reply) {
+    pub fn execute(&mut self, command: &Command<'_>, now: Now, reply: &mut Reply<'_>) -> Result<(), Wait> {
+        match self.dispatch(command, now, reply) {
             Err(Wait::Never(_)) if command.wants_no_reply() => Err(Wait::Never(Error::Unsaid)),
             done => done,
         }
     }
 
-    fn dispatch(
-        &mut self,
-        command: &Command<'_>,
-        part: usize,
-        now: Now,
-        reply: &mut Reply<'_>,
-    ) -> Result<(), Wait> {
+    fn dispatch(&mut self, command: &Command<'_>, now: Now, reply: &mut Reply<'_>) -> Result<(), Wait> {
         if let Some(namespace) = self.shards().namespace_invalidated_by(command) {
             return self.invalidate_namespace(namespace);
         }
         match command {
-            Command::Get(get) => self.get(get, part, now, reply),
             Command::Store(store) => self.store(store, now, reply),
             Command::Delete { key, quiet } => self.delete(*key, *quiet, now, reply),
             Command::Arithmetic { key, up, delta, quiet } => {
@@ -116,7 +102,8 @@ impl Owner {
             Command::Touch { key, expiry, quiet } => self.touch(*key, *expiry, *quiet, now, reply),
             Command::Meta(meta) => self.meta(meta, now, reply),
             Command::FlushAll { delay_s, .. } => self.flush(*delay_s, now),
-            Command::Version
+            Command::Get(_)
+            | Command::Version
             | Command::Verbosity { .. }
             | Command::MemoryLimit { .. }
             | Command::Stats { .. }
@@ -124,12 +111,18 @@ impl Owner {
         }
     }
 
-    fn get(&mut self, get: &Get<'_>, part: usize, now: Now, reply: &mut Reply<'_>) -> Result<(), Wait> {
-        let Some(key) = get.keys().nth(part) else { return Ok(()) };
+    /// Answers one key of `get` and its kin, without the end, and touches it if the command does.
+    ///
+    /// # Errors
+    /// [`Wait::ForRoom`]; nothing has changed then.
+    pub fn get(&mut self, get: &Get<'_>, key: Key<'_>, now: Now, reply: &mut Reply<'_>) -> Result<(), Wait> {
         let hash = self.shards().hash(key.bytes());
         if let Some((_, item)) = self.find(hash, key.bytes(), now) {
             let cas = get.with_cas.then(|| item.cas());
             put_value(reply, key.bytes(), &item, cas);
+            if reply.overflown() {
+                return Err(Wait::ForRoom);
+            }
             item.note_access(now.s(), get.touch.is_some());
         }
         if let Some(expiry) = get.touch {

@@ -88,6 +88,9 @@ impl Owner {
         won |= before.stale() && !before.win_sent();
         put_marks(reply, Marks { won, stale: before.stale(), win_sent: before.win_sent() });
         put_tail(reply, value);
+        if reply.overflown() {
+            return Err(Wait::ForRoom);
+        }
         if terms.ttl.is_some() {
             self.touch_item(hash, key, due_ms, now);
         }

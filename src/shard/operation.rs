@@ -20,9 +20,9 @@ impl Owner {
         reply: &mut Reply<'_>,
     ) -> Result<(), Wait> {
         match operation.code {
-            Code::Get => self.read_for_frame(operation, now, reply),
+            Code::Get => self.read_for_frame(operation, now, reply)?,
             Code::GetAndTouch => {
-                self.read_for_frame(operation, now, reply);
+                self.read_for_frame(operation, now, reply)?;
                 self.touch_for_frame(operation, now);
             }
             Code::Touch => {
@@ -41,15 +41,24 @@ impl Owner {
         Ok(())
     }
 
-    fn read_for_frame(&mut self, operation: &Operation<'_>, now: Now, reply: &mut Reply<'_>) {
+    fn read_for_frame(
+        &mut self,
+        operation: &Operation<'_>,
+        now: Now,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Wait> {
         let key = operation.key.bytes();
         match self.find(self.shards().hash(key), key, now) {
             Some((_, item)) => {
                 put_item(reply, &item);
+                if reply.overflown() {
+                    return Err(Wait::ForRoom);
+                }
                 item.note_access(now.s(), operation.code == Code::GetAndTouch);
             }
             None => put_done(reply, Status::Missing),
         }
+        Ok(())
     }
 
     fn touch_for_frame(&mut self, operation: &Operation<'_>, now: Now) -> bool {

@@ -24,6 +24,8 @@ use crate::table::{Upsert, Writer};
 pub enum Wait {
     /// Memory was evicted, but other workers may still read it: try again in the next tick.
     ForGrace,
+    /// The answer does not fit the reply; nothing has changed.
+    ForRoom,
     /// It will not work: tell the client.
     Never(Error),
 }
@@ -80,6 +82,8 @@ pub struct Owner {
     pub(super) scrub: Scrub,
     pub(super) counters: Arc<OwnerCounters>,
     item_bytes: usize,
+    /// Bytes of items written since they were last asked for.
+    written_bytes: usize,
     pub(super) value_bytes_max: usize,
     last_cas: u64,
     /// When the last tick began, in ns.
@@ -112,6 +116,7 @@ impl Owner {
             scrub: Scrub::default(),
             counters,
             item_bytes: 0,
+            written_bytes: 0,
             value_bytes_max,
             last_cas: 0,
             last_tick_ns: 0,
@@ -175,6 +180,7 @@ impl Owner {
             Upsert::Evicted(victim) => (None, Some(victim)),
         };
         self.item_bytes += parts.size().bytes();
+        self.written_bytes += parts.size().bytes();
         self.counters.total_items.add(1);
         self.events.send(Event::Store {
             item: slot.at,
@@ -270,6 +276,12 @@ impl Owner {
         self.counters.pages.set(self.slab.pages_held() as u64);
         self.counters.table_slots.set(self.writer.table().capacity());
         self.counters.limbo_items.set(self.slab.limbo().len() as u64);
+    }
+
+    /// Bytes of items written since the last call: what commands cost beside looking up their keys.
+    #[inline]
+    pub fn take_written_bytes(&mut self) -> usize {
+        std::mem::take(&mut self.written_bytes)
     }
 
     /// The memory.

@@ -81,6 +81,12 @@ impl Read<'_> {
         matches!(self.form, Form::Meta(_)) && state.stale() && !state.win_sent()
     }
 
+    /// Whether its command asks for no key behind this one.
+    #[inline]
+    pub fn ends_command(&self) -> bool {
+        !matches!(self.form, Form::Classic { .. }) || self.after == After::End
+    }
+
     /// Whether a hit leaves a trace: in the item, and with the policy.
     #[inline]
     pub fn leaves_trace(&self) -> bool {

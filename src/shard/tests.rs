@@ -99,6 +99,7 @@ impl Lone {
             match self.owner.store_terms(&terms, self.now) {
                 Ok((outcome, _)) => return outcome,
                 Err(Wait::ForGrace) => drop(self.tick()),
+                Err(Wait::ForRoom) => panic!("a store answers a line"),
                 Err(Wait::Never(error)) => panic!("a store of {} bytes failed: {error:?}", value.len()),
             }
         }

@@ -199,9 +199,15 @@ counters! {
         forwarded,
         /// Commands executed for another worker; of a batch frame, runs of operations.
         executed_for_others,
-        /// Commands refused because a ring or a pool was full.
+        /// Commands and datagrams refused because the buffers to suspend them were not free in time.
         busy,
         /// Datagrams suspended.
         suspended,
+        /// Datagrams that waited for others of their client on the same key.
+        held,
+        /// Times that a datagram with much work left the rest of it to the next tick.
+        yielded,
+        /// Times that a datagram waited for the next tick because no buffer to suspend it was free.
+        deferred,
     }
 }

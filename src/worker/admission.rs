@@ -11,6 +11,8 @@ use crate::protocol::{Dialect, Reply};
 use crate::worker::Core;
 use crate::worker::access::Right;
 use crate::worker::cookie;
+use crate::worker::hold::Served;
+use crate::worker::post::Fresh;
 use crate::worker::replay::Freshness;
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
@@ -107,23 +109,24 @@ impl Core {
         self.errors.charge(peer.ip(), 1);
     }
 
-    /// Serves a datagram; beyond a bound per second the errors of its source are not answered.
+    /// Serves a datagram in its turn; beyond a bound per second the errors of its source are not answered.
     pub(super) fn serve_counting_errors(
         &mut self,
-        peer: &PeerAddr,
-        request: (u16, Dialect),
-        body: &[u8],
+        fresh: Fresh<'_>,
+        is_patient: bool,
         outbox: &mut Outbox,
         now: Now,
-    ) {
+    ) -> Served {
+        let peer = fresh.peer;
         if self.access.right(peer) == Right::Admin {
-            return self.serve_fresh(peer, request, body, outbox, now);
+            return self.serve_in_turn(fresh, is_patient, outbox, now);
         }
         let before = self.counters.protocol_errors.get();
         self.errors_muted = self.errors.is_spent(peer.ip(), now);
-        self.serve_fresh(peer, request, body, outbox, now);
+        let served = self.serve_in_turn(fresh, is_patient, outbox, now);
         self.errors_muted = false;
         self.errors.charge(peer.ip(), self.counters.protocol_errors.get() - before);
+        served
     }
 
     #[cold]

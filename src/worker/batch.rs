@@ -1,35 +1,63 @@
 //! The fast way: plain reads of many datagrams, looked up together, across datagrams.
 //!
 //! A datagram that holds nothing but plain reads (`get gets`, `mg` without a flag that writes, `mn` behind them; a batch
-//! frame of GETs) joins the batch; any other one is served alone, behind it (`serial`). Datagrams of one tick may be answered in any order,
-//! as UDP may deliver them in any; commands within a datagram keep theirs.
+//! frame of GETs) joins the batch; any other one is served alone, behind it (`serial`), and so is a read of a key that its
+//! client changes in a datagram before it (`order`). Datagrams of one tick may be answered in any order, as UDP may deliver
+//! them in any; commands within a datagram keep theirs.
 
 use crate::clock::Now;
 use crate::config::limits::{TICK_DATAGRAMS_MAX, TICK_READS_MAX};
-use crate::io::{Datagram, Inbox, Outbox, PeerAddr, Port};
-use crate::protocol::batch::{Code, Frame, Operation};
+use crate::io::{Datagram, Inbox, Outbox, PeerAddr};
+use crate::protocol::batch::{Code, Frame, Operation, Operations};
 use crate::protocol::meta::Kind;
-use crate::protocol::request::{Command, Commands};
-use crate::protocol::{Dialect, Key, Reply};
+use crate::protocol::request::{Command, Commands, Get};
+use crate::protocol::{Dialect, Error, Reply};
 use crate::shard::read::{Form, MetaForm, classic, of_frame};
 use crate::shard::{After, Read};
 use crate::table::{Found, Lookup};
+use crate::worker::Core;
 use crate::worker::admission::Admission;
-use crate::worker::{Core, Worker};
+use crate::worker::footprint::{self, Touch};
+use crate::worker::order::Origin;
 use arrayvec::ArrayVec;
 
 /// Datagrams that are served one by one: as many as a batch has, and those of the batch that only an owner can settle.
-type Alone = ArrayVec<u16, { 2 * TICK_READS_MAX }>;
+pub(super) type Alone = ArrayVec<u16, { 2 * TICK_READS_MAX }>;
 
 /// Reads of several datagrams.
-struct Batch<'a> {
-    reads: ArrayVec<Read<'a>, TICK_READS_MAX>,
+pub(super) struct Batch<'a> {
+    pub(super) reads: ArrayVec<Read<'a>, TICK_READS_MAX>,
     lookups: ArrayVec<Lookup<'a>, TICK_READS_MAX>,
     owners: ArrayVec<u8, TICK_READS_MAX>,
     groups: ArrayVec<Group, TICK_READS_MAX>,
-    /// Keys of datagrams that will be served alone, the first store's of text, all of a frame: their lines and items can
-    /// be on the way meanwhile.
+    /// Keys of our own shard that datagrams store which will be served alone: their lines and items can be on the way
+    /// meanwhile.
     stores: ArrayVec<Lookup<'a>, TICK_READS_MAX>,
+}
+
+/// Whose datagram joins.
+#[derive(Clone, Copy)]
+struct Client<'p> {
+    peer: &'p PeerAddr,
+    /// Set if reads have to be compared with what the client has under way.
+    with_something_under_way: Option<Origin>,
+}
+
+impl<'p> Client<'p> {
+    #[inline]
+    fn of(core: &Core, peer: &'p PeerAddr) -> Client<'p> {
+        let mut with_something_under_way = None;
+        if !core.order.is_idle() {
+            let origin = core.order.origin(peer);
+            with_something_under_way = core.order.has_any_of(origin).then_some(origin);
+        }
+        Client { peer, with_something_under_way }
+    }
+
+    #[inline]
+    fn origin(&self, core: &Core) -> Origin {
+        core.order.origin(self.peer)
+    }
 }
 
 /// The reads of one datagram.
@@ -44,7 +72,7 @@ struct Group {
 }
 
 /// What became of a datagram.
-enum Joined {
+pub(super) enum Joined {
     /// It is in the batch.
     Batch,
     /// It has to be served alone.
@@ -55,81 +83,8 @@ enum Joined {
     Full,
 }
 
-impl<P: Port> Worker<P> {
-    /// Serves the datagrams of the inbox; says whether there were any.
-    pub(super) fn serve_datagrams(&mut self, now: Now) -> std::io::Result<bool> {
-        let count = self.inbox.datagrams().len();
-        if count == 0 {
-            return Ok(false);
-        }
-        self.core.hits.begin_tick();
-        self.core.sealed.begin_tick();
-        self.core.counters.datagrams_received.add(count as u64);
-        let (mut next, mut noted) = (0, 0);
-        while next < count {
-            let mut alone = ArrayVec::new();
-            next = self.serve_batch(next, &mut noted, &mut alone, now);
-            for datagram in alone {
-                self.serve_alone(datagram as usize, now)?;
-            }
-            if next < count && !self.outbox.has_room() {
-                self.flush()?;
-            }
-        }
-        Ok(true)
-    }
-
-    /// Answers the plain reads of as many datagrams as fit a batch, from `first` on; the others are put into `alone`.
-    /// Returns the first datagram that is neither. Datagrams before `noted` were looked at in this tick, and counted.
-    fn serve_batch(&mut self, first: usize, noted: &mut usize, alone: &mut Alone, now: Now) -> usize {
-        let Worker { port, inbox, outbox, core, .. } = self;
-        core.watch.mark();
-        let mut batch = Batch::new();
-        let mut next = first;
-        while next < inbox.datagrams().len() && alone.len() < TICK_READS_MAX {
-            let datagram = inbox.datagrams()[next];
-            let note = next >= *noted;
-            *noted = (*noted).max(next + 1);
-            match batch.join(core, inbox.peer(&datagram), port.bytes(&datagram), next, note, now) {
-                Joined::Batch | Joined::Refused => {}
-                Joined::Serial => alone.push(next as u16),
-                // More reads than any batch holds.
-                Joined::Full if next == first => alone.push(next as u16),
-                Joined::Full => break,
-            }
-            next += 1;
-        }
-        let parsed_in_vain = alone.len();
-        let unanswered = batch.answer(core, inbox, outbox, alone, now);
-        core.watch.lap_batch(batch.reads.len(), parsed_in_vain);
-        let Some(unanswered) = unanswered else { return next };
-        // No room for more replies: these datagrams are looked at again after a flush.
-        alone.retain(|&mut datagram| (datagram as usize) < unanswered);
-        unanswered
-    }
-
-    fn serve_alone(&mut self, datagram: usize, now: Now) -> std::io::Result<()> {
-        if !self.outbox.has_room() {
-            self.flush()?;
-        }
-        let Worker { port, inbox, outbox, core, .. } = self;
-        let (number, datagram) = (datagram, inbox.datagrams()[datagram]);
-        let peer = inbox.peer(&datagram);
-        match core.admit(peer, port.bytes(&datagram), number, now, false) {
-            Admission::Refused => {}
-            Admission::Challenge { request_id, dialect } => {
-                core.challenge(peer, (request_id, dialect), outbox, now);
-            }
-            Admission::Serve { request_id, dialect, body } => {
-                core.serve_counting_errors(peer, (request_id, dialect), body, outbox, now);
-            }
-        }
-        Ok(())
-    }
-}
-
 impl<'a> Batch<'a> {
-    fn new() -> Batch<'a> {
+    pub(super) fn new() -> Batch<'a> {
         Batch {
             reads: ArrayVec::new(),
             lookups: ArrayVec::new(),
@@ -141,7 +96,7 @@ impl<'a> Batch<'a> {
 
     /// Takes a datagram in, if it is made of plain reads.
     #[inline]
-    fn join(
+    pub(super) fn join(
         &mut self,
         core: &mut Core,
         peer: &PeerAddr,
@@ -157,9 +112,10 @@ impl<'a> Batch<'a> {
             Admission::Refused => return Joined::Refused,
         };
         let first = self.reads.len();
+        let client = Client::of(core, peer);
         let joined = match dialect {
-            Dialect::Text => self.join_commands(core, body, first),
-            Dialect::Batch { .. } => self.join_operations(core, body),
+            Dialect::Text => self.join_commands(core, client, body, first),
+            Dialect::Batch { .. } => self.join_operations(core, client, body),
         };
         if let (Joined::Batch, end) = (&joined, self.reads.len()) {
             self.groups.push(Group { datagram, request_id, dialect, first, end });
@@ -172,88 +128,139 @@ impl<'a> Batch<'a> {
     }
 
     #[inline]
-    fn join_commands(&mut self, core: &Core, body: &'a [u8], first: usize) -> Joined {
-        for command in Commands::new(body, core.value_bytes_max) {
-            match command {
-                Ok(Command::Get(get)) if get.touch.is_none() => {
-                    let mut keys = get.keys().peekable();
-                    while let Some(key) = keys.next() {
-                        let read = classic(key, get.with_cas, keys.peek().is_none());
-                        if !self.push(core, read) {
-                            return Joined::Full;
-                        }
-                    }
-                }
+    fn join_commands(&mut self, core: &mut Core, client: Client<'_>, body: &'a [u8], first: usize) -> Joined {
+        let mut commands = Commands::new(body, core.value_bytes_max);
+        while let Some(command) = commands.next() {
+            let joined = match &command {
+                Ok(Command::Get(get)) if get.touch.is_none() => self.join_get(core, client, get),
                 Ok(Command::Meta(meta)) if meta.is_plain_read() => {
-                    let form = Form::Meta(MetaForm::of(&meta));
-                    if !self.push(core, Read { key: meta.key_word, form, after: After::Nothing }) {
-                        return Joined::Full;
-                    }
+                    let form = Form::Meta(MetaForm::of(meta));
+                    self.push(core, client, Read { key: meta.key_word, form, after: After::Nothing })
                 }
                 Ok(Command::Meta(meta)) if meta.kind == Kind::Noop && self.reads.len() > first => {
-                    let after = &mut self.reads.last_mut().expect("a read of this datagram").after;
-                    match *after {
-                        After::Nothing => *after = After::Noop(1),
-                        After::Noop(count) => *after = After::Noop(count + 1),
-                        After::End => return Joined::Serial,
-                    }
+                    self.join_noop()
                 }
-                Ok(Command::Store(store)) => {
-                    self.expect_store(core, store.key);
-                    return Joined::Serial;
-                }
-                _ => return Joined::Serial,
+                _ => Joined::Serial,
+            };
+            if !matches!(joined, Joined::Batch) {
+                self.expect_commands(core, client, command, commands);
+                return joined;
             }
         }
         if self.reads.len() == first { Joined::Serial } else { Joined::Batch }
     }
 
     #[inline]
-    fn join_operations(&mut self, core: &Core, body: &'a [u8]) -> Joined {
-        let Some(frame) = Frame::open(body) else { return Joined::Serial };
-        if self.reads.len() + frame.count as usize > TICK_READS_MAX {
-            return Joined::Full;
-        }
-        let mut operations = frame.operations(body);
-        while let Some(operation) = operations.next() {
-            match operation {
-                Some(Operation { code: Code::Get, key, .. }) => {
-                    // There is room: it was looked at above.
-                    self.push(core, of_frame(key));
-                }
-                Some(operation) => {
-                    self.expect_store(core, operation.key);
-                    operations.flatten().for_each(|operation| self.expect_store(core, operation.key));
-                    return Joined::Serial;
-                }
-                None => return Joined::Serial,
+    fn join_get(&mut self, core: &Core, client: Client<'_>, get: &Get<'a>) -> Joined {
+        let mut keys = get.keys().peekable();
+        while let Some(key) = keys.next() {
+            let read = classic(key, get.with_cas, keys.peek().is_none());
+            match self.push(core, client, read) {
+                Joined::Batch => {}
+                other => return other,
             }
         }
         Joined::Batch
     }
 
-    /// Notes a store of our own shard, to bring what it will touch into the cache.
-    #[inline]
-    fn expect_store(&mut self, core: &Core, key: Key<'a>) {
-        if !self.stores.is_full() && core.shards.owner_of(key.bytes()) == core.owner.index() {
-            self.stores.push(Lookup { key: key.bytes(), hash: core.shards.hash(key.bytes()) });
+    fn join_noop(&mut self) -> Joined {
+        let after = &mut self.reads.last_mut().expect("a read of this datagram").after;
+        match *after {
+            After::Nothing => *after = After::Noop(1),
+            After::Noop(count) => *after = After::Noop(count + 1),
+            After::End => return Joined::Serial,
         }
+        Joined::Batch
     }
 
     #[inline]
-    fn push(&mut self, core: &Core, read: Read<'a>) -> bool {
-        if self.reads.is_full() {
-            return false;
+    fn join_operations(&mut self, core: &mut Core, client: Client<'_>, body: &'a [u8]) -> Joined {
+        let Some(frame) = Frame::open(body) else { return Joined::Serial };
+        if self.reads.len() + frame.count as usize > TICK_READS_MAX {
+            // It may be one that changes something.
+            self.expect_operations(core, client, frame.operations(body));
+            return Joined::Full;
         }
-        self.lookups.push(Lookup { key: read.key, hash: core.shards.hash(read.key) });
+        let all = frame.operations(body);
+        let mut operations = all;
+        while let Some(operation) = operations.next() {
+            let joined = match operation {
+                Some(Operation { code: Code::Get, key, .. }) => self.push(core, client, of_frame(key)),
+                _ => Joined::Serial,
+            };
+            if let Joined::Serial = joined {
+                self.expect_operations(core, client, all);
+                return Joined::Serial;
+            }
+        }
+        Joined::Batch
+    }
+
+    /// Notes what a datagram changes that is served behind the batch, from `command` on: reads behind it must not be
+    /// answered before it. What it stores in our own shard can be on its way into the cache.
+    #[inline]
+    fn expect_commands(
+        &mut self,
+        core: &mut Core,
+        client: Client<'_>,
+        command: Result<Command<'a>, Error>,
+        rest: Commands<'a>,
+    ) {
+        let origin = client.origin(core);
+        for command in std::iter::once(command).chain(rest).flatten() {
+            if let Command::Store(store) = command {
+                self.expect_write(core, origin, store.key.bytes());
+                continue;
+            }
+            let Core { shards, order, .. } = core;
+            footprint::touches(shards, &command, |touch| match touch {
+                Touch::Read(_) | Touch::Fence => {}
+                Touch::Write(key) => order.expect(origin, shards.hash(key)),
+                Touch::All => order.expect_all(origin),
+            });
+        }
+    }
+
+    fn expect_operations(&mut self, core: &mut Core, client: Client<'_>, operations: Operations<'a>) {
+        let origin = client.origin(core);
+        for operation in operations.flatten() {
+            if let Touch::Write(key) = footprint::touch_of(&operation) {
+                self.expect_write(core, origin, key);
+            }
+        }
+    }
+
+    /// Notes a change of a key, and a store of our own shard, to bring what it will touch into the cache.
+    #[inline]
+    fn expect_write(&mut self, core: &mut Core, origin: Origin, key: &'a [u8]) {
+        let hash = core.shards.hash(key);
+        core.order.expect(origin, hash);
+        if !self.stores.is_full() && core.shards.owner_of(key) == core.owner.index() {
+            self.stores.push(Lookup { key, hash });
+        }
+    }
+
+    /// Takes a read in, unless it has to wait for something that its client sent before.
+    #[inline]
+    fn push(&mut self, core: &Core, client: Client<'_>, read: Read<'a>) -> Joined {
+        if self.reads.is_full() {
+            return Joined::Full;
+        }
+        let hash = core.shards.hash(read.key);
+        if let Some(origin) = client.with_something_under_way
+            && core.order.concerns(origin, hash)
+        {
+            return Joined::Serial;
+        }
+        self.lookups.push(Lookup { key: read.key, hash });
         self.owners.push(core.shards.owner_of(read.key) as u8);
         self.reads.push(read);
-        true
+        Joined::Batch
     }
 
     /// Looks everything up and writes the replies. Datagrams with a key that only its owner can settle join `alone`.
     /// Returns the first datagram for whose reply there was no room.
-    fn answer(
+    pub(super) fn answer(
         &self,
         core: &mut Core,
         inbox: &Inbox,
@@ -278,8 +285,15 @@ impl<'a> Batch<'a> {
             }
             let datagram: &Datagram = &inbox.datagrams()[group.datagram];
             let mut reply = Reply::framed(outbox.room(), group.request_id, group.dialect);
+            let mut mark = reply.mark();
+            let mut given_up = false;
             for i in reads {
-                let mark = reply.mark();
+                let ends_command = self.reads[i].ends_command();
+                if given_up {
+                    // The command has its answer; its other keys have none.
+                    given_up = !ends_command;
+                    continue;
+                }
                 let hit = match found[i] {
                     Found::Hit(item) => core.answer_hit(
                         &self.reads[i],
@@ -292,13 +306,19 @@ impl<'a> Batch<'a> {
                     Found::Miss => false,
                     Found::Unsettled => unreachable!("its datagram is served alone"),
                 };
-                if hit {
-                    hits += 1;
-                } else {
-                    misses += 1;
+                if !hit {
                     self.reads[i].answer_miss(&mut reply);
                 }
-                reply.settle(mark);
+                if reply.overflown() {
+                    reply.settle(mark);
+                    given_up = !ends_command;
+                } else {
+                    hits += hit as u64;
+                    misses += !hit as u64;
+                }
+                if ends_command | given_up {
+                    mark = reply.mark();
+                }
             }
             let bytes = reply.finish();
             outbox.commit(inbox.peer(datagram), bytes);

@@ -13,30 +13,44 @@ mod admission;
 pub mod batch;
 pub mod bells;
 pub mod cookie;
+mod datagrams;
+pub mod footprint;
+mod for_all;
 pub mod hits;
+mod hold;
 mod operations;
+mod order;
 pub mod parcel;
+pub mod position;
 pub mod post;
+mod reads;
 mod replay;
 pub mod serial;
+mod stalled;
 pub mod watch;
+mod work;
 
 pub use access::Access;
 pub use bells::Bells;
 
 use crate::clock::{Clock, Now};
-use crate::config::limits::IDLE_WAIT_MS;
+use crate::config::limits::{IDLE_WAIT_MS, LARGE_PARCEL_KEYS, LARGE_PARCELS, SMALL_PARCELS};
 use crate::io::{Inbox, Outbox, Patience, Port};
 use crate::ring::MeshEnd;
 use crate::shard::{Owner, Shards};
 use crate::stats::counters::WorkerCounters;
 use crate::sync::{Arc, AtomicBool, Ordering};
 use admission::{ErrorBudget, Sealed};
+use datagrams::Unserved;
+use footprint::Footprint;
 use hits::Hits;
+use order::Order;
 use parcel::{Parcel, Parcels};
 use replay::Replays;
+use stalled::Stalled;
 use std::time::Duration;
 use watch::Watch;
+use work::Work;
 
 /// How a worker waits for datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +105,8 @@ pub struct WorkerConfig<P> {
 pub struct Worker<P> {
     port: P,
     inbox: Inbox,
+    /// What of the inbox is left for the next tick.
+    unserved: Unserved,
     outbox: Outbox,
     core: Core,
     aside: Option<Aside>,
@@ -117,6 +133,16 @@ pub(crate) struct Core {
     sealed: Sealed,
     /// Whether the errors of the datagram that is being served are kept to ourselves.
     errors_muted: bool,
+    /// Which keys of which clients are under way.
+    order: Order,
+    /// Commands of others that wait for our memory.
+    stalled: Stalled,
+    /// What is left of the work that may be done at a stretch.
+    work: Work,
+    /// What the datagram touches that is about to be served.
+    traced: Footprint,
+    /// Whether something was finished since held requests were looked at.
+    has_finished: bool,
 }
 
 impl<P: Port> Worker<P> {
@@ -128,6 +154,7 @@ impl<P: Port> Worker<P> {
         Worker {
             port: config.port,
             inbox: Inbox::default(),
+            unserved: Unserved::default(),
             outbox: Outbox::default(),
             core: Core {
                 shards: Arc::clone(config.owner.shards()),
@@ -145,6 +172,12 @@ impl<P: Port> Worker<P> {
                 replays: Replays::new(config.clock.now().unix_s),
                 sealed: Sealed::new(),
                 errors_muted: false,
+                order: Order::new(),
+                // Any number of them may be here at a time.
+                stalled: Stalled::new((workers - 1) * (SMALL_PARCELS + LARGE_PARCELS)),
+                work: Work::default(),
+                traced: Footprint::with_capacity(LARGE_PARCEL_KEYS),
+                has_finished: false,
             },
             aside: config.aside,
             clock: config.clock,
@@ -163,7 +196,7 @@ impl<P: Port> Worker<P> {
         self.core.owner.member().quiescent();
         let Core { owner, watch, .. } = &mut self.core;
         let has_more = owner.tick(now, |stage| watch.owner_stage(stage));
-        let busy = self.read_mail(now)? | self.serve_datagrams(now)?;
+        let busy = self.read_mail(now)? | self.serve_datagrams(now);
         self.core.counters.ticks.add((busy || has_more) as u64);
         let mut rest = Duration::MAX;
         if let Some(aside) = &mut self.aside {
@@ -201,7 +234,7 @@ impl<P: Port> Worker<P> {
     const SPIN_NS: u64 = 50_000;
 
     fn patience(&mut self, busy: bool, rest: Duration, now: Now) -> Patience {
-        if busy || !self.outbox.is_empty() || self.core.parcels.has_stalled() {
+        if busy || !self.outbox.is_empty() || self.core.has_stalled() {
             self.idle_since_ns = None;
             return Patience::None;
         }
@@ -216,6 +249,10 @@ impl<P: Port> Worker<P> {
     /// Sends the outbox and fills the inbox; a worker that blocks says so to all who may need it.
     fn turn(&mut self, patience: Patience) -> std::io::Result<()> {
         self.core.bells.ring_due(&mut self.port, &self.core.counters)?;
+        if self.unserved.is_pending() {
+            // The inbox keeps its datagrams.
+            return self.flush();
+        }
         if patience == Patience::None {
             return self.port.turn(&mut self.outbox, &mut self.inbox, patience, &self.core.counters);
         }

@@ -10,10 +10,10 @@
 use crate::clock::Now;
 use crate::protocol::batch::{Code, Frame, Operation, Operations, Place as At, RESULT_BYTES};
 use crate::protocol::{Error, Reply};
-use crate::shard::Wait;
 use crate::shard::read::of_frame;
+use crate::shard::{Owner, Wait};
 use crate::worker::Core;
-use crate::worker::serial::{Place, Position, Request, Step, conclude};
+use crate::worker::serial::{Executed, Halt, Position, Request, Step, conclude};
 
 impl Core {
     /// Runs the operations of a frame from `from` on, until it is done or must be suspended.
@@ -29,22 +29,22 @@ impl Core {
             return Step::Done;
         }
         loop {
-            let At { at, index: part } = operations.place();
+            let position = position_of(&operations, reply);
+            if request.may_yield && self.work.is_spent() {
+                return Halt::Turn.at(position);
+            }
             let Some(Some(operation)) = operations.next() else { return Step::Done };
             let mark = reply.mark();
-            let position = Position { at, part };
-            match self.run_operation(&operation, request.now, reply) {
-                Place::Done => reply.settle(mark),
-                Place::Later => return Step::Wait { position },
-                Place::Elsewhere(owner) => {
-                    return Step::Forward { owner, position, answer_is_value: operation.yields_value() };
-                }
+            match self.run_operation(&operation, request, reply) {
+                Ok(()) => reply.settle(mark),
+                Err(Halt::Room) if !request.may_grow => reply.give_up(mark, Error::TooLargeForUdp),
+                Err(halt) => return halt.at(position),
             }
         }
     }
 
     /// Executes the operation at `position` and those behind it that are ours and have a small result, as their owner.
-    /// Returns where the next begins; `None` if the first waits for memory and is to be tried again.
+    /// If the first is patient it waits for memory.
     pub(super) fn execute_run(
         &mut self,
         body: &[u8],
@@ -52,31 +52,35 @@ impl Core {
         is_patient: bool,
         now: Now,
         reply: &mut Reply<'_>,
-    ) -> Option<Position> {
+    ) -> Executed {
         let mut operations = resumed(body, position);
         let first = operations.place();
-        let mut reached = first;
+        let mut reached = position;
         while let Some(Some(operation)) = operations.next() {
-            let is_first = reached == first;
+            let is_first = reached == position;
             // The first was sent to us; the others travel on if they are not ours, or need more room.
             let stays = is_first || self.is_small(&operation, reply) && self.owns(&operation);
             if !stays {
                 break;
             }
             let mark = reply.mark();
-            let done = self.operate(&operation, now, reply);
-            if done == Err(Wait::ForGrace) && !is_first {
+            let done = operate(&mut self.owner, &operation, self.value_bytes_max, now, reply);
+            if done.is_err_and(|wait| matches!(wait, Wait::ForGrace | Wait::ForRoom)) && !is_first {
                 // Its home worker sends it again, and then it may wait.
                 reply.rewind(mark);
                 break;
             }
-            conclude(done, is_patient, mark, reply)?;
-            reached = operations.place();
+            if let Some(halted) = conclude(done, is_patient, mark, reply) {
+                return halted;
+            }
+            reached = position_of(&operations, reply);
         }
-        Some(Position { at: reached.at, part: reached.index })
+        debug_assert!(operations.place() != first, "the first operation is executed");
+        self.work.spend(self.owner.take_written_bytes());
+        Executed::Done(reached)
     }
 
-    /// Whether the answer of a parcel has room for the result of an operation.
+    /// Whether the reply has room for the result of an operation.
     fn is_small(&self, operation: &Operation<'_>, reply: &Reply<'_>) -> bool {
         reply.room() >= 2 * RESULT_BYTES && !operation.yields_value()
     }
@@ -85,29 +89,27 @@ impl Core {
         self.shards.owner_of(operation.key.bytes()) == self.owner.index()
     }
 
-    fn run_operation(&mut self, operation: &Operation<'_>, now: Now, reply: &mut Reply<'_>) -> Place {
-        let key = operation.key.bytes();
-        let owner = self.shards.owner_of(key);
-        if operation.code == Code::Get
-            && let Some(()) = self.read_shared(&of_frame(operation.key), now, reply)
-        {
-            return Place::Done;
+    fn run_operation(
+        &mut self,
+        operation: &Operation<'_>,
+        request: Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Halt> {
+        let owner = self.shards.owner_of(operation.key.bytes());
+        if operation.code == Code::Get {
+            match self.read(&of_frame(operation.key), request, reply) {
+                Err(Halt::Elsewhere(owner)) if owner == self.owner.index() => {}
+                done => return done,
+            }
         }
+        request.expects_room(reply)?;
         if owner != self.owner.index() {
-            return Place::Elsewhere(owner);
+            return Err(Halt::Elsewhere(owner));
         }
-        let mark = reply.mark();
-        match conclude(self.operate(operation, now, reply), true, mark, reply) {
-            Some(()) => Place::Done,
-            None => Place::Later,
-        }
-    }
-
-    fn operate(&mut self, operation: &Operation<'_>, now: Now, reply: &mut Reply<'_>) -> Result<(), Wait> {
-        if operation.value.len() > self.value_bytes_max {
-            return Err(Wait::Never(Error::TooLargeForCache));
-        }
-        self.owner.operate(operation, now, reply)
+        let value_bytes_max = self.value_bytes_max;
+        self.execute_here(reply, |owner, reply| {
+            operate(owner, operation, value_bytes_max, request.now, reply)
+        })
     }
 
     /// One result that says that nothing of the frame was done.
@@ -122,17 +124,35 @@ impl Core {
     }
 }
 
+fn operate(
+    owner: &mut Owner,
+    operation: &Operation<'_>,
+    value_bytes_max: usize,
+    now: Now,
+    reply: &mut Reply<'_>,
+) -> Result<(), Wait> {
+    if operation.value.len() > value_bytes_max {
+        return Err(Wait::Never(Error::TooLargeForCache));
+    }
+    owner.operate(operation, now, reply)
+}
+
 /// Where the next operation begins, after the one at `position` was given up.
 pub(super) fn behind(body: &[u8], position: Position) -> Position {
     let mut operations = resumed(body, position);
     operations.next();
     let At { at, index: part } = operations.place();
-    Position { at, part }
+    Position { at, part, ..Position::default() }
+}
+
+fn position_of(operations: &Operations<'_>, reply: &Reply<'_>) -> Position {
+    let At { at, index: part } = operations.place();
+    Position { at, part, keys: None, reply_bytes: reply.bytes() }
 }
 
 /// The operations of a frame from `position` on; from the first for the beginning of a request.
 fn resumed(body: &[u8], position: Position) -> Operations<'_> {
     let operations = Frame::open(body).expect("a frame that was admitted").operations(body);
-    let Position { at, part: index } = position;
+    let Position { at, part: index, .. } = position;
     if index == 0 { operations } else { operations.from(At { at, index }) }
 }

@@ -1,17 +1,25 @@
-//! Parcels: datagrams that are suspended, on their way to another owner or waiting for memory.
+//! Parcels: datagrams that are suspended or held, on their way to another owner or waiting for something.
 //!
-//! A bounded number of buffers, made at start. A parcel holds a copy of the request, the reply so far and room for
-//! the answer to one command; it holds no reference to an item. It travels to the owner and back by pointer.
+//! A bounded number of buffers, made at start. A parcel holds a copy of the request and the reply so far, which grows in
+//! place: whoever executes a command of it, its home worker or the owner of a key, writes the answer behind what is
+//! there. It holds no reference to an item. It travels to the owner and back by pointer.
 
 use crate::config::limits::{
-    DATAGRAM_BYTES_MAX, LARGE_PARCELS, LONE_SMALL_PARCELS, REPLY_BYTES_MAX, SMALL_PARCEL_BYTES, SMALL_PARCELS,
+    DATAGRAM_BYTES_MAX, FRAME_HEADER_BYTES, LARGE_PARCEL_KEYS, LARGE_PARCELS, LONE_SMALL_PARCELS,
+    REPLY_BYTES_MAX, REPLY_DATAGRAM_BYTES_MAX, SMALL_PARCEL_BYTES, SMALL_PARCEL_KEYS,
+    SMALL_PARCEL_REPLY_BYTES, SMALL_PARCELS,
 };
 use crate::io::PeerAddr;
-use crate::protocol::Dialect;
+use crate::protocol::{Dialect, Error, Reply};
+use crate::worker::footprint::Footprint;
 use crate::worker::serial::Position;
 use std::collections::VecDeque;
 
-/// A suspended datagram.
+/// Bytes of a reply without frames that just fits a reply with them.
+const LARGE_PARCEL_REPLY_BYTES: usize =
+    REPLY_BYTES_MAX - FRAME_HEADER_BYTES * (1 + REPLY_BYTES_MAX / REPLY_DATAGRAM_BYTES_MAX);
+
+/// A suspended or held datagram.
 #[derive(Debug)]
 pub struct Parcel {
     is_large: bool,
@@ -23,41 +31,48 @@ pub struct Parcel {
     pub dialect: Dialect,
     /// Whether the peer may administrate.
     pub is_admin: bool,
+    /// Whether its errors are not answered.
+    pub is_muted: bool,
     /// The body of the request.
     pub request: Vec<u8>,
     /// Where it stands.
     pub position: Position,
-    /// The reply so far, without frame headers.
-    pub reply: Vec<u8>,
-    /// What the owner answered to the command before `position`.
-    pub answer: Box<[u8]>,
-    /// Bytes of the answer.
-    pub answer_bytes: usize,
-    /// When it began to wait for memory, in ns since the server epoch; 0 = it does not.
+    /// What it waits for with its home worker.
+    pub waits_for: WaitsFor,
+    /// Since when it waits for memory, in ns since the server epoch; 0 = it does not.
     pub waits_since_ns: u64,
+    /// To which owner its command was sent last.
+    pub owner: usize,
     /// When its command was sent to the owner, in ns since the server epoch.
     pub asked_ns: u64,
+    /// What its commands touch.
+    pub footprint: Footprint,
+    /// Its only command was sent to the owner of its only key, where others may follow it.
+    pub is_lone: bool,
+    /// The owner did nothing, because the answer did not fit; it keeps the place in the line of the key.
+    pub needs_room: bool,
+    reply: Box<[u8]>,
+    reply_bytes: usize,
 }
 
-/// Boxed, because parcels travel through rings by pointer.
-type Shelf = Vec<Box<Parcel>>;
-
-/// A worker's own parcels, and the ones that wait with it.
-pub struct Parcels {
-    small: Shelf,
-    large: Shelf,
-    /// Ours that wait for memory of our own shard.
-    pub(super) waiting: VecDeque<Box<Parcel>>,
-    /// Others' that wait for memory of our shard, and whose they are.
-    pub(super) stalled: VecDeque<(usize, Box<Parcel>)>,
+/// What a parcel waits for with its home worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// Its next turn.
+    #[default]
+    Turn,
+    /// Memory of our own shard.
+    Memory,
+    /// A larger parcel.
+    Room,
 }
 
 impl Parcel {
     fn new(is_large: bool) -> Box<Parcel> {
-        let (request, reply, answer) = if is_large {
-            (DATAGRAM_BYTES_MAX, REPLY_BYTES_MAX, 2 * DATAGRAM_BYTES_MAX)
+        let (request, reply, keys) = if is_large {
+            (DATAGRAM_BYTES_MAX, LARGE_PARCEL_REPLY_BYTES, LARGE_PARCEL_KEYS)
         } else {
-            (SMALL_PARCEL_BYTES, SMALL_PARCEL_BYTES, SMALL_PARCEL_BYTES)
+            (SMALL_PARCEL_BYTES, SMALL_PARCEL_REPLY_BYTES, SMALL_PARCEL_KEYS)
         };
         Box::new(Parcel {
             is_large,
@@ -65,27 +80,82 @@ impl Parcel {
             request_id: 0,
             dialect: Dialect::Text,
             is_admin: false,
+            is_muted: false,
             request: Vec::with_capacity(request),
             position: Position::default(),
-            reply: Vec::with_capacity(reply),
-            answer: vec![0; answer].into_boxed_slice(),
-            answer_bytes: 0,
+            waits_for: WaitsFor::Turn,
             waits_since_ns: 0,
+            owner: 0,
             asked_ns: 0,
+            footprint: Footprint::with_capacity(keys),
+            is_lone: false,
+            needs_room: false,
+            reply: vec![0; reply].into_boxed_slice(),
+            reply_bytes: 0,
         })
     }
 
-    /// Replaces the reply so far; says whether it fits.
-    pub fn keep_reply<'p>(&mut self, pieces: impl Iterator<Item = &'p [u8]>) -> bool {
-        self.reply.clear();
-        for piece in pieces {
-            if self.reply.len() + piece.len() > self.reply.capacity() {
-                return false;
-            }
-            self.reply.extend_from_slice(piece);
-        }
-        true
+    /// Whether its reply cannot get more room than it has.
+    pub fn is_large(&self) -> bool {
+        self.is_large
     }
+
+    /// Becomes the request with this body, at its beginning, with the reply so far in pieces. It has room for both.
+    pub fn fill<'p>(&mut self, body: &[u8], reply: impl Iterator<Item = &'p [u8]>) {
+        self.request.extend_from_slice(body);
+        for piece in reply {
+            self.reply[self.reply_bytes..][..piece.len()].copy_from_slice(piece);
+            self.reply_bytes += piece.len();
+        }
+    }
+
+    /// Takes the reply out, to write on in it; the request stays here. [`Parcel::put_reply`] puts it back.
+    pub fn take_reply(&mut self) -> (Box<[u8]>, usize) {
+        (std::mem::take(&mut self.reply), self.reply_bytes)
+    }
+
+    /// Puts the reply back, which has so many bytes now.
+    pub fn put_reply(&mut self, reply: Box<[u8]>, bytes: usize) {
+        (self.reply, self.reply_bytes) = (reply, bytes);
+    }
+
+    /// The reply so far, without frame headers.
+    pub fn reply(&self) -> &[u8] {
+        &self.reply[..self.reply_bytes]
+    }
+
+    /// Replaces the answer to the command at its position by an error.
+    pub fn refuse(&mut self, error: Error) {
+        let mut reply = Reply::plain(&mut self.reply, self.reply_bytes, self.dialect);
+        reply.give_up(reply.mark_at(self.position.reply_bytes), error);
+        self.reply_bytes = reply.finish();
+    }
+
+    /// Moves all that `from` holds into this empty, larger parcel.
+    fn take_over(&mut self, from: &Parcel) {
+        (self.peer, self.request_id, self.dialect) = (from.peer, from.request_id, from.dialect);
+        (self.is_admin, self.is_muted, self.position) = (from.is_admin, from.is_muted, from.position);
+        (self.is_lone, self.needs_room, self.owner) = (from.is_lone, from.needs_room, from.owner);
+        self.footprint.copy_from(&from.footprint);
+        self.fill(&from.request, [from.reply()].into_iter());
+    }
+
+    fn clear(&mut self) {
+        self.request.clear();
+        (self.reply_bytes, self.waits_since_ns, self.position) = (0, 0, Position::default());
+        (self.waits_for, self.is_lone, self.needs_room) = (WaitsFor::Turn, false, false);
+    }
+}
+
+/// A worker's own parcels, and the ones that wait with it.
+pub struct Parcels {
+    /// Boxed, because parcels travel through rings by pointer.
+    small: Vec<Box<Parcel>>,
+    large: Vec<Box<Parcel>>,
+    /// Ours that were begun, and wait here.
+    pub(super) waiting: VecDeque<Box<Parcel>>,
+    /// Ours that have not begun, behind others of their clients on the same keys, in the order in which they came.
+    pub(super) held: VecDeque<Box<Parcel>>,
 }
 
 impl Parcels {
@@ -97,49 +167,40 @@ impl Parcels {
             small: (0..small).map(|_| Parcel::new(false)).collect(),
             large: (0..LARGE_PARCELS).map(|_| Parcel::new(true)).collect(),
             waiting: VecDeque::with_capacity(SMALL_PARCELS + LARGE_PARCELS),
-            stalled: VecDeque::with_capacity(SMALL_PARCELS + LARGE_PARCELS),
+            held: VecDeque::with_capacity(SMALL_PARCELS + LARGE_PARCELS),
         }
     }
 
-    /// A free parcel for a request and a reply so far of so many bytes, whose answer may be as large as a value.
-    pub fn take(
-        &mut self,
-        request_bytes: usize,
-        reply_bytes: usize,
-        answer_is_value: bool,
-    ) -> Option<Box<Parcel>> {
-        let small = !answer_is_value && request_bytes.max(reply_bytes) <= SMALL_PARCEL_BYTES;
-        if small { self.small.pop().or_else(|| self.large.pop()) } else { self.large.pop() }
+    /// Whether [`Parcels::take`] finds a parcel.
+    pub fn has(&self, request_bytes: usize, reply_bytes: usize, spared: usize) -> bool {
+        self.large.len() > spared || fits_small(request_bytes, reply_bytes) && !self.small.is_empty()
     }
 
-    /// Makes sure that a parcel takes a reply so far of so many bytes, and an answer that may be as large as a value: a
-    /// larger one takes its place if it has to. Says whether it does.
-    pub fn enlarge(&mut self, parcel: &mut Box<Parcel>, reply_bytes: usize, answer_is_value: bool) -> bool {
-        if reply_bytes <= parcel.reply.capacity() && (parcel.is_large || !answer_is_value) {
-            return true;
+    /// A free parcel for a request and a reply so far of so many bytes; so many large ones are left to others.
+    pub fn take(&mut self, request_bytes: usize, reply_bytes: usize, spared: usize) -> Option<Box<Parcel>> {
+        if fits_small(request_bytes, reply_bytes)
+            && let Some(small) = self.small.pop()
+        {
+            return Some(small);
         }
-        if parcel.is_large {
-            return false;
-        }
+        if self.large.len() > spared { self.large.pop() } else { None }
+    }
+
+    /// Puts a large parcel in the place of a small one; says whether there was one.
+    pub fn enlarge(&mut self, parcel: &mut Box<Parcel>) -> bool {
         let Some(mut large) = self.large.pop() else { return false };
-        (large.peer, large.is_admin) = (parcel.peer, parcel.is_admin);
-        (large.request_id, large.dialect, large.position) =
-            (parcel.request_id, parcel.dialect, parcel.position);
-        large.request.extend_from_slice(&parcel.request);
+        large.take_over(parcel);
         self.put_back(std::mem::replace(parcel, large));
         true
     }
 
     /// Takes a parcel back.
     pub fn put_back(&mut self, mut parcel: Box<Parcel>) {
-        parcel.request.clear();
-        parcel.reply.clear();
-        parcel.waits_since_ns = 0;
+        parcel.clear();
         if parcel.is_large { self.large.push(parcel) } else { self.small.push(parcel) }
     }
+}
 
-    /// Whether something waits for memory here.
-    pub fn has_stalled(&self) -> bool {
-        !self.stalled.is_empty() || !self.waiting.is_empty()
-    }
+fn fits_small(request_bytes: usize, reply_bytes: usize) -> bool {
+    request_bytes <= SMALL_PARCEL_BYTES && reply_bytes <= SMALL_PARCEL_REPLY_BYTES / 2
 }

@@ -2,38 +2,40 @@
 //!
 //! ```text
 //! ours    fresh ─run─▶ Forward ─ parcel ─▶ owner … answer ─▶ run on ─▶ reply
-//!                  └─▶ Wait ─ parcel ─ next tick ─▶ run on
+//!                  ├─▶ Wait, Yield, Enlarge ─ parcel ─ next tick ─▶ run on
+//!         behind others of its client on a key ─ held ─▶ run, when they are done          (`hold`)
 //! theirs  request ─▶ execute, answer into the parcel ─▶ back          (or stalled until its memory is free)
 //! ```
-//! No parcel free: `SERVER_ERROR busy` for that command, counted; the commands behind it go on. Waiting for memory
-//! ends after [`GRACE_WAIT_MS`]: then the client is told.
+//! Waiting for memory ends after [`GRACE_WAIT_MS`]: then the client is told.
 
 use crate::clock::Now;
-use crate::config::limits::{GRACE_WAIT_MS, TICK_MAIL_MAX};
+use crate::config::limits::{ANSWER_LINE_BYTES_MAX, GRACE_WAIT_MS, LARGE_PARCELS_SPARED, TICK_MAIL_MAX};
 use crate::io::{Outbox, PeerAddr, Port};
 use crate::protocol::{Dialect, Error, Reply};
 use crate::worker::access::Right;
-use crate::worker::parcel::Parcel;
-use crate::worker::serial::{Position, Request, Step};
+use crate::worker::parcel::{Parcel, WaitsFor};
+use crate::worker::serial::{Executed, Position, Request, Step};
 use crate::worker::{Core, Worker};
+
+/// A datagram that begins to be served.
+#[derive(Clone, Copy)]
+pub(super) struct Fresh<'a> {
+    pub(super) peer: &'a PeerAddr,
+    pub(super) request_id: u16,
+    pub(super) dialect: Dialect,
+    pub(super) body: &'a [u8],
+    /// Whether its reads go to the owner of their key, behind what was sent to it.
+    pub(super) follows: bool,
+}
 
 impl<P: Port> Worker<P> {
     /// Executes for others, goes on with answers and with what waited; says whether there was anything.
     pub(super) fn read_mail(&mut self, now: Now) -> std::io::Result<bool> {
-        if !self.core.mesh.has_mail() && !self.core.parcels.has_stalled() {
+        if !self.core.mesh.has_mail() && !self.core.has_stalled() && self.core.parcels.held.is_empty() {
             return Ok(false);
         }
-        let stalled = self.core.parcels.stalled.len();
-        for _ in 0..stalled {
-            let Some((from, parcel)) = self.core.parcels.stalled.pop_front() else { break };
-            self.core.execute_for(from, parcel, now);
-        }
-        for _ in 0..TICK_MAIL_MAX {
-            let Some((from, parcel)) = self.core.mesh.next_request() else { break };
-            self.core.execute_for(from, parcel, now);
-        }
-        let waiting = self.core.parcels.waiting.len();
-        for _ in 0..waiting {
+        self.core.execute_for_others(now);
+        for _ in 0..self.core.parcels.waiting.len() {
             self.make_room()?;
             let Some(parcel) = self.core.parcels.waiting.pop_front() else { break };
             self.core.retry(parcel, &mut self.outbox, now);
@@ -44,110 +46,202 @@ impl<P: Port> Worker<P> {
             self.core.watch.answered(parcel.asked_ns);
             self.core.resume(parcel, &mut self.outbox, now);
         }
+        self.release_held(now)?;
         Ok(true)
     }
 
-    fn make_room(&mut self) -> std::io::Result<()> {
+    pub(super) fn make_room(&mut self) -> std::io::Result<()> {
         if self.outbox.has_room() { Ok(()) } else { self.flush() }
     }
 }
 
 impl Core {
+    /// Whether something waits here for what time or other workers bring.
+    pub(super) fn has_stalled(&self) -> bool {
+        self.stalled.len() > 0 || !self.parcels.waiting.is_empty()
+    }
+
     /// Serves a datagram from its beginning. The outbox has room.
-    pub(super) fn serve_fresh(
-        &mut self,
-        peer: &PeerAddr,
-        (request_id, dialect): (u16, Dialect),
-        body: &[u8],
-        outbox: &mut Outbox,
-        now: Now,
-    ) {
+    pub(super) fn serve_fresh(&mut self, fresh: Fresh<'_>, outbox: &mut Outbox, now: Now) {
+        let Fresh { peer, request_id, dialect, body, follows } = fresh;
         let is_admin = self.access.right(peer) == Right::Admin;
         let mut reply = Reply::framed(outbox.room(), request_id, dialect);
-        let request = Request { body, dialect, is_admin, now };
+        let mut request = Request { body, dialect, is_admin, now, may_grow: false, may_yield: true, follows };
         let mut position = Position::default();
+        self.work.begin_turn();
         loop {
             let step = self.run(request, position, &mut reply);
-            let (at, answer_is_value) = match step {
+            let (at, spared) = match step {
                 Step::Done => break,
-                Step::Forward { position, answer_is_value, .. } => (position, answer_is_value),
-                Step::Wait { position } => (position, false),
+                Step::Enlarge { .. } => unreachable!("the outbox has all the room there is"),
+                Step::Yield { position } => (position, LARGE_PARCELS_SPARED),
+                Step::Forward { position, .. } | Step::Wait { position } => (position, 0),
             };
-            let reply_bytes = reply.pieces().map(<[u8]>::len).sum();
-            if let Some(mut parcel) = self.parcels.take(body.len(), reply_bytes, answer_is_value) {
-                (parcel.peer, parcel.is_admin) = (*peer, is_admin);
+            if let Some(mut parcel) = self.parcels.take(body.len(), reply.bytes(), spared) {
+                (parcel.peer, parcel.is_admin, parcel.is_muted) = (*peer, is_admin, self.errors_muted);
                 (parcel.request_id, parcel.dialect) = (request_id, dialect);
-                parcel.request.extend_from_slice(body);
-                let fits = parcel.keep_reply(reply.pieces());
-                assert!(fits, "the parcel was chosen for this reply");
-                return self.suspend(parcel, step, now);
+                parcel.fill(body, reply.pieces());
+                parcel.footprint.begin(self.order.origin(peer));
+                parcel.footprint.trace(&self.shards, dialect, body, self.value_bytes_max);
+                return self.begin(parcel, step, now);
             }
-            self.refuse(&mut reply);
-            position = self.position_behind(dialect, body, at);
+            if let Step::Yield { .. } = step {
+                // All work is bounded by the length of the datagram.
+                (request.may_yield, position) = (false, at);
+            } else {
+                self.counters.busy.add(1);
+                reply.give_up(reply.mark_at(at.reply_bytes), Error::Busy);
+                position = self.position_behind(dialect, body, at, reply.bytes());
+            }
         }
         let bytes = reply.finish();
         outbox.commit(peer, bytes);
     }
 
-    /// Tries again what waited for memory.
-    fn retry(&mut self, mut parcel: Box<Parcel>, outbox: &mut Outbox, now: Now) {
-        parcel.answer_bytes = 0;
-        if waited_too_long(&parcel, now) {
-            let mut answer = Reply::plain(&mut parcel.answer, parcel.dialect);
-            answer.put_error(Error::OutOfMemory);
-            parcel.answer_bytes = answer.finish();
-            parcel.position = self.position_behind(parcel.dialect, &parcel.request, parcel.position);
-            parcel.waits_since_ns = 0;
+    /// Runs a parcel from its position, with its reply as far as it goes. The outbox has room.
+    pub(super) fn resume(&mut self, mut parcel: Box<Parcel>, outbox: &mut Outbox, now: Now) {
+        if parcel.needs_room {
+            return self.enlarge(parcel, now);
         }
-        self.resume(parcel, outbox, now);
+        let step = self.run_parcel(&mut parcel, now);
+        match step {
+            Step::Done => {
+                self.order.end(&parcel.footprint, parcel.is_lone);
+                self.finish(parcel, outbox);
+            }
+            step => self.suspend(parcel, step, now),
+        }
     }
 
-    /// Puts the owner's answer, if there is one, behind the reply so far, and runs on from the parcel's position.
-    fn resume(&mut self, mut parcel: Box<Parcel>, outbox: &mut Outbox, now: Now) {
-        let mut reply = Reply::framed(outbox.room(), parcel.request_id, parcel.dialect);
-        reply.put(&parcel.reply);
-        reply.put(&parcel.answer[..parcel.answer_bytes]);
-        parcel.answer_bytes = 0;
-        loop {
-            let (dialect, is_admin) = (parcel.dialect, parcel.is_admin);
-            let request = Request { body: &parcel.request, dialect, is_admin, now };
-            let step = self.run(request, parcel.position, &mut reply);
-            let (at, answer_is_value) = match step {
-                Step::Done => break,
-                Step::Forward { position, answer_is_value, .. } => (position, answer_is_value),
-                Step::Wait { position } => (position, false),
-            };
-            let reply_bytes = reply.pieces().map(<[u8]>::len).sum();
-            if self.parcels.enlarge(&mut parcel, reply_bytes, answer_is_value) {
-                let fits = parcel.keep_reply(reply.pieces());
-                assert!(fits, "the parcel is as large as the reply needs");
-                return self.suspend(parcel, step, now);
-            }
-            self.refuse(&mut reply);
-            parcel.position = self.position_behind(dialect, &parcel.request, at);
+    /// Runs the commands of a parcel, with what they come to behind its reply so far.
+    pub(super) fn run_parcel(&mut self, parcel: &mut Parcel, now: Now) -> Step {
+        let (mut buffer, bytes) = parcel.take_reply();
+        let mut reply = Reply::plain(&mut buffer, bytes, parcel.dialect);
+        let request = Request {
+            body: &parcel.request,
+            dialect: parcel.dialect,
+            is_admin: parcel.is_admin,
+            now,
+            may_grow: !parcel.is_large(),
+            may_yield: true,
+            follows: false,
+        };
+        self.work.begin_turn();
+        let errors = self.counters.protocol_errors.get();
+        self.errors_muted = parcel.is_muted;
+        let step = self.run(request, parcel.position, &mut reply);
+        self.errors_muted = false;
+        if !parcel.is_admin {
+            self.errors.charge(parcel.peer.ip(), self.counters.protocol_errors.get() - errors);
         }
+        let bytes = reply.finish();
+        parcel.put_reply(buffer, bytes);
+        step
+    }
+
+    /// Sends the reply of a parcel.
+    pub(super) fn finish(&mut self, parcel: Box<Parcel>, outbox: &mut Outbox) {
+        let mut reply = Reply::framed(outbox.room(), parcel.request_id, parcel.dialect);
+        reply.put(parcel.reply());
         let bytes = reply.finish();
         outbox.commit(&parcel.peer, bytes);
         self.parcels.put_back(parcel);
+        self.has_finished = true;
+    }
+
+    /// Suspends a datagram that has begun.
+    pub(super) fn begin(&mut self, mut parcel: Box<Parcel>, step: Step, now: Now) {
+        let is_forwarded = matches!(step, Step::Forward { .. });
+        parcel.is_lone = is_forwarded && parcel.footprint.lone_key().is_some();
+        self.order.begin(&parcel.footprint, parcel.is_lone);
+        self.suspend(parcel, step, now);
     }
 
     fn suspend(&mut self, mut parcel: Box<Parcel>, step: Step, now: Now) {
         self.counters.suspended.add(1);
-        match step {
+        let (position, waits_for) = match step {
             Step::Done => unreachable!("nothing is left to suspend"),
-            Step::Wait { position } => {
-                // The clock starts with the first wait for this position.
-                if parcel.waits_since_ns == 0 || parcel.position != position {
-                    parcel.waits_since_ns = now.ns.max(1);
-                }
+            Step::Forward { owner, position } => {
                 parcel.position = position;
-                self.parcels.waiting.push_back(parcel);
+                return self.forward(parcel, owner, now);
             }
-            Step::Forward { owner, position, .. } => {
-                (parcel.position, parcel.waits_since_ns, parcel.asked_ns) = (position, 0, now.ns);
-                self.counters.forwarded.add(1);
-                self.mesh.ask(owner, parcel).expect("the ring holds all parcels of a worker");
-                self.bells.after_push(owner);
+            Step::Enlarge { position } => {
+                parcel.position = position;
+                return self.enlarge(parcel, now);
+            }
+            Step::Wait { position } => (position, WaitsFor::Memory),
+            Step::Yield { position } => {
+                self.counters.yielded.add(1);
+                (position, WaitsFor::Turn)
+            }
+        };
+        // The clock starts with the first wait for this position.
+        if waits_for == WaitsFor::Memory && (parcel.waits_since_ns == 0 || parcel.position != position) {
+            parcel.waits_since_ns = now.ns.max(1);
+        }
+        (parcel.position, parcel.waits_for) = (position, waits_for);
+        self.parcels.waiting.push_back(parcel);
+    }
+
+    fn forward(&mut self, mut parcel: Box<Parcel>, owner: usize, now: Now) {
+        (parcel.owner, parcel.waits_since_ns, parcel.asked_ns) = (owner, 0, now.ns);
+        self.counters.forwarded.add(1);
+        self.mesh.ask(owner, parcel).expect("the ring holds all parcels of a worker");
+        self.bells.after_push(owner);
+    }
+
+    /// Goes on with a larger parcel, or waits for one.
+    fn enlarge(&mut self, mut parcel: Box<Parcel>, now: Now) {
+        if !parcel.is_large() && !self.parcels.enlarge(&mut parcel) {
+            parcel.waits_for = WaitsFor::Room;
+        } else if parcel.needs_room {
+            let owner = parcel.owner;
+            return self.forward(parcel, owner, now);
+        } else {
+            parcel.waits_for = WaitsFor::Turn;
+        }
+        self.parcels.waiting.push_back(parcel);
+    }
+
+    /// Tries again what waited.
+    fn retry(&mut self, mut parcel: Box<Parcel>, outbox: &mut Outbox, now: Now) {
+        if parcel.waits_for == WaitsFor::Room {
+            return self.enlarge(parcel, now);
+        }
+        if parcel.waits_for == WaitsFor::Memory && waited_too_long(&parcel, now) {
+            self.refuse(&mut parcel, Error::OutOfMemory);
+        }
+        self.resume(parcel, outbox, now);
+    }
+
+    /// Answers the command at a parcel's position with an error, and goes on behind it.
+    fn refuse(&mut self, parcel: &mut Parcel, error: Error) {
+        parcel.refuse(error);
+        let (position, bytes) = (parcel.position, parcel.reply().len());
+        parcel.position = self.position_behind(parcel.dialect, &parcel.request, position, bytes);
+        parcel.waits_since_ns = 0;
+    }
+
+    fn execute_for_others(&mut self, now: Now) {
+        self.work.begin_turn();
+        for _ in 0..self.stalled.begin_walk() {
+            let Some((from, parcel, stays)) = self.stalled.next() else { break };
+            if stays && !waited_too_long(&parcel, now) {
+                self.stalled.push(from, parcel);
+            } else {
+                self.execute_for(from, parcel, now);
+            }
+        }
+        for _ in 0..TICK_MAIL_MAX {
+            if self.work.is_spent() {
+                break;
+            }
+            let Some((from, mut parcel)) = self.mesh.next_request() else { break };
+            if self.stalled.is_behind(from, &mut parcel) {
+                parcel.waits_since_ns = now.ns.max(1);
+                self.stalled.push(from, parcel);
+            } else {
+                self.execute_for(from, parcel, now);
             }
         }
     }
@@ -155,35 +249,34 @@ impl Core {
     /// Executes a command for another worker, and sends the parcel back; of a batch frame, all operations from there on
     /// that are ours.
     fn execute_for(&mut self, from: usize, mut parcel: Box<Parcel>, now: Now) {
-        let mut answer = std::mem::take(&mut parcel.answer);
-        let mut reply = Reply::plain(&mut answer, parcel.dialect);
         let is_patient = !waited_too_long(&parcel, now);
-        let reached = match parcel.dialect {
-            Dialect::Text => self.execute_part(&parcel.request, parcel.position, is_patient, now, &mut reply),
-            Dialect::Batch { .. } => {
-                self.execute_run(&parcel.request, parcel.position, is_patient, now, &mut reply)
-            }
+        let (mut buffer, bytes) = parcel.take_reply();
+        let mut reply = Reply::plain(&mut buffer, bytes, parcel.dialect);
+        let (body, position) = (&parcel.request, parcel.position);
+        let executed = match parcel.dialect {
+            _ if !parcel.is_large() && reply.room() < ANSWER_LINE_BYTES_MAX => Executed::NeedsRoom,
+            Dialect::Text => self.execute_part(body, position, is_patient, now, &mut reply),
+            Dialect::Batch { .. } => self.execute_run(body, position, is_patient, now, &mut reply),
         };
-        parcel.answer_bytes = reply.finish();
-        parcel.answer = answer;
-        let Some(position) = reached else {
-            if parcel.waits_since_ns == 0 {
-                parcel.waits_since_ns = now.ns.max(1);
+        let bytes = reply.finish();
+        parcel.put_reply(buffer, bytes);
+        match executed {
+            Executed::Waits => {
+                if parcel.waits_since_ns == 0 {
+                    parcel.waits_since_ns = now.ns.max(1);
+                }
+                return self.stalled.push(from, parcel);
             }
-            self.parcels.stalled.push_back((from, parcel));
-            return;
-        };
-        (parcel.position, parcel.waits_since_ns) = (position, 0);
-        self.counters.executed_for_others.add(1);
+            Executed::NeedsRoom if parcel.is_large() => self.refuse(&mut parcel, Error::TooLargeForUdp),
+            Executed::NeedsRoom => self.stalled.goes_for_room(from, &mut parcel),
+            Executed::Done(position) => {
+                parcel.position = position;
+                self.counters.executed_for_others.add(1);
+            }
+        }
+        parcel.waits_since_ns = 0;
         self.mesh.answer(from, parcel).expect("the ring holds all parcels of a worker");
         self.bells.after_push(from);
-    }
-
-    fn refuse(&mut self, reply: &mut Reply<'_>) {
-        self.counters.busy.add(1);
-        let mark = reply.mark();
-        reply.put_error(Error::Busy);
-        reply.settle(mark);
     }
 }
 

@@ -2,32 +2,24 @@
 //!
 //! ```text
 //! run ─▶ Done
-//!     ─▶ Forward   the command at this position belongs to another shard      ┐ the datagram becomes a parcel
-//!     ─▶ Wait      its memory is still under grace                            ┘ and goes on from there (`post`)
+//!     ─▶ Forward   the command at this position belongs to another shard      ┐
+//!     ─▶ Wait      its memory is still under grace                            │ the datagram becomes a parcel
+//!     ─▶ Yield     it has had its turn of work                                │ and goes on from there (`post`)
+//!     ─▶ Enlarge   its reply needs a larger parcel                            ┘
 //! ```
 
 use crate::clock::Now;
-use crate::config::limits::KEY_BYTES_MAX;
-use crate::item_ref::ItemRef;
+use crate::config::limits::{ANSWER_LINE_BYTES_MAX, KEY_BYTES_MAX};
 use crate::protocol::meta::{Kind, Meta};
-use crate::protocol::reply::Mark;
-use crate::protocol::request::{Command, Commands, Key};
+use crate::protocol::request::{Command, Commands, Get, Key};
 use crate::protocol::{Dialect, Error, Reply};
-use crate::shard::read::{Form, MetaForm, classic, put_result};
-use crate::shard::{After, Read, Wait};
-use crate::table::Found;
+use crate::shard::read::{Form, MetaForm, classic};
+use crate::shard::{After, Owner, Read, Wait};
+use crate::worker::position::KeysLeft;
 use crate::worker::watch::measure_of;
 use crate::worker::{Core, operations};
 
-/// Where in a request: byte of the command, and which part of it (a key of `gat`, a shard of `flush_all`); in a batch
-/// frame, byte and number of the operation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Position {
-    /// Byte of the body where the command begins.
-    pub at: usize,
-    /// Parts of it that are done.
-    pub part: usize,
-}
+pub use crate::worker::position::Position;
 
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,19 +27,45 @@ pub(super) enum Step {
     /// All commands are done.
     Done,
     /// The part at the position belongs to this shard's owner.
-    Forward { owner: usize, position: Position, answer_is_value: bool },
+    Forward { owner: usize, position: Position },
     /// The part at the position waits for memory of our own shard.
     Wait { position: Position },
+    /// The turn is over; the rest begins at the position.
+    Yield { position: Position },
+    /// The reply has no room for the answer to the part at the position.
+    Enlarge { position: Position },
 }
 
-/// Where one part of a command has to run.
-pub(super) enum Place {
-    /// Here: it is done.
-    Done,
-    /// Here, but later.
-    Later,
-    /// There.
+/// Why a command stopped before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Halt {
+    /// The part belongs to this shard's owner.
     Elsewhere(usize),
+    /// Its memory is under grace.
+    Memory,
+    /// Its answer does not fit the reply.
+    Room,
+    /// The turn is over.
+    Turn,
+}
+
+/// A command that stopped, and where.
+pub(super) struct Halted<'a> {
+    pub(super) why: Halt,
+    /// Shards that are done, of a command for all of them.
+    pub(super) part: usize,
+    /// The keys that are left, of a classic read.
+    pub(super) keys: Option<Get<'a>>,
+}
+
+/// What came of a part that was executed for another worker.
+pub(super) enum Executed {
+    /// It is done; the next part begins here.
+    Done(Position),
+    /// It waits for memory.
+    Waits,
+    /// It did nothing: its answer does not fit.
+    NeedsRoom,
 }
 
 /// A request as the commands see it.
@@ -57,6 +75,36 @@ pub(super) struct Request<'a> {
     pub(super) dialect: Dialect,
     pub(super) is_admin: bool,
     pub(super) now: Now,
+    /// Whether there may be a larger reply than this.
+    pub(super) may_grow: bool,
+    /// Whether the rest of it can be left for the next tick.
+    pub(super) may_yield: bool,
+    /// Whether its reads go to the owner of their key, behind what was sent to it.
+    pub(super) follows: bool,
+}
+
+impl Halt {
+    pub(super) fn at(self, position: Position) -> Step {
+        match self {
+            Halt::Elsewhere(owner) => Step::Forward { owner, position },
+            Halt::Memory => Step::Wait { position },
+            Halt::Room => Step::Enlarge { position },
+            Halt::Turn => Step::Yield { position },
+        }
+    }
+}
+
+impl From<Halt> for Halted<'_> {
+    fn from(why: Halt) -> Self {
+        Halted { why, part: 0, keys: None }
+    }
+}
+
+impl Request<'_> {
+    /// Whether there is room for any answer but a value; where the reply can grow it is looked for before anything is done.
+    pub(super) fn expects_room(&self, reply: &Reply<'_>) -> Result<(), Halt> {
+        if self.may_grow && reply.room() < ANSWER_LINE_BYTES_MAX { Err(Halt::Room) } else { Ok(()) }
+    }
 }
 
 impl Core {
@@ -69,44 +117,57 @@ impl Core {
     }
 
     fn run_commands(&mut self, request: Request<'_>, from: Position, reply: &mut Reply<'_>) -> Step {
-        let mut part = from.part;
-        let mut commands = Commands::resume(request.body, from.at, self.value_bytes_max);
+        let (body, mut part, mut keys) = (request.body, from.part, from.keys);
+        let next = keys.map_or(from.at, |keys| keys.behind);
+        let mut commands = Commands::resume(body, next, self.value_bytes_max);
+        let (mut at, mut mark) = (from.at, reply.mark_at(from.reply_bytes));
         self.watch.mark();
         loop {
-            let at = commands.at();
-            let Some(command) = commands.next() else { return Step::Done };
-            let mark = reply.mark();
-            match command {
-                Err(error) => {
-                    self.counters.protocol_errors.add(1);
-                    if self.errors_muted {
-                        self.counters.errors_muted.add(1);
-                    } else {
-                        reply.put_error(error);
-                    }
+            let command = match keys.take() {
+                Some(left) => Ok(Command::Get(left.get(body))),
+                None => {
+                    at = commands.at();
+                    let Some(command) = commands.next() else { return Step::Done };
+                    command
                 }
+            };
+            match command {
+                Err(error) => self.refuse_command(error, reply),
                 Ok(command) => {
-                    let step = self.run_command(&command, part, request, reply);
-                    if let Err((part, place)) = step {
-                        let position = Position { at, part };
-                        let answer_is_value = match command {
-                            Command::Get(_) => true,
-                            Command::Meta(meta) => meta.kind == Kind::Get && meta.has(b'v'),
-                            _ => false,
-                        };
-                        match place {
-                            Place::Elsewhere(owner) => {
-                                return Step::Forward { owner, position, answer_is_value };
-                            }
-                            Place::Later => return Step::Wait { position },
-                            Place::Done => unreachable!("a part that is done suspends nothing"),
+                    let halted = self.run_command(&command, part, request, reply);
+                    self.work.spend_on(&command);
+                    self.watch.lap(measure_of(&command));
+                    match halted {
+                        Ok(()) => {}
+                        Err(Halted { why: Halt::Room, .. }) if !request.may_grow => {
+                            reply.give_up(mark, Error::TooLargeForUdp);
+                        }
+                        Err(Halted { why, part, keys }) => {
+                            let keys = keys.map(|get| KeysLeft::of(&get, body, commands.at()));
+                            return why.at(Position { at, part, keys, reply_bytes: reply.bytes_at(mark) });
                         }
                     }
-                    self.watch.lap(measure_of(&command));
                 }
             }
             reply.settle(mark);
-            part = 0;
+            (mark, part) = (reply.mark(), 0);
+            if request.may_yield && self.work.is_spent() {
+                return Halt::Turn.at(Position {
+                    at: commands.at(),
+                    part,
+                    keys: None,
+                    reply_bytes: reply.bytes(),
+                });
+            }
+        }
+    }
+
+    fn refuse_command(&mut self, error: Error, reply: &mut Reply<'_>) {
+        self.counters.protocol_errors.add(1);
+        if self.errors_muted {
+            self.counters.errors_muted.add(1);
+        } else {
+            reply.put_error(error);
         }
     }
 
@@ -115,17 +176,26 @@ impl Core {
     }
 
     /// Where the next command or operation begins, after the one at `position` was given up.
-    pub(super) fn position_behind(&self, dialect: Dialect, body: &[u8], position: Position) -> Position {
-        if dialect != Dialect::Text {
-            return operations::behind(body, position);
-        }
-        let mut commands = Commands::resume(body, position.at, self.value_bytes_max);
-        commands.next();
-        Position { at: commands.at(), part: 0 }
+    pub(super) fn position_behind(
+        &self,
+        dialect: Dialect,
+        body: &[u8],
+        position: Position,
+        reply_bytes: usize,
+    ) -> Position {
+        let Position { at, part, .. } = match (dialect, position.keys) {
+            (Dialect::Batch { .. }, _) => operations::behind(body, position),
+            (Dialect::Text, Some(keys)) => Position { at: keys.behind, ..Position::default() },
+            (Dialect::Text, None) => {
+                let mut commands = Commands::resume(body, position.at, self.value_bytes_max);
+                commands.next();
+                Position { at: commands.at(), ..Position::default() }
+            }
+        };
+        Position { at, part, keys: None, reply_bytes }
     }
 
-    /// Executes the part of the command at `position`, as its owner. Returns where the next part begins; `None` if it
-    /// waits for memory and is to be tried again, which only one who `is_patient` wants.
+    /// Executes the part of the command at `position`, as its owner. One that `is_patient` waits for memory.
     pub(super) fn execute_part(
         &mut self,
         body: &[u8],
@@ -133,59 +203,69 @@ impl Core {
         is_patient: bool,
         now: Now,
         reply: &mut Reply<'_>,
-    ) -> Option<Position> {
+    ) -> Executed {
         let mut commands = Commands::resume(body, position.at, self.value_bytes_max);
-        let Some(Ok(command)) = commands.next() else { return Some(Position { at: commands.at(), part: 0 }) };
+        let (command, behind) = match position.keys {
+            Some(left) => (Command::Get(left.get(body)), left.behind),
+            None => {
+                let command = commands.next();
+                let Some(Ok(command)) = command else { return Executed::Done(self.behind(&commands, reply)) };
+                (command, commands.at())
+            }
+        };
         let mark = reply.mark();
         self.watch.mark();
-        let done = self.owner.execute(&command, position.part, now, reply);
-        self.watch.lap(measure_of(&command));
-        conclude(done, is_patient, mark, reply)?;
-        let has_more_parts = match command {
-            Command::Get(_) => true,
-            // A part of a command that goes to every shard answers nothing but an error, and that ends the command.
-            command => reply.mark() == mark && self.is_for_all_shards(&command),
+        let (done, keys) = match command {
+            Command::Get(get) => match get.split_first() {
+                Some((key, rest)) => {
+                    (self.owner.get(&get, key, now, reply), Some(KeysLeft::of(&rest, body, behind)))
+                }
+                None => (Ok(()), None),
+            },
+            _ => (self.owner.execute(&command, now, reply), None),
         };
-        Some(if has_more_parts {
-            Position { at: position.at, part: position.part + 1 }
+        self.work.spend(self.owner.take_written_bytes());
+        self.watch.lap(measure_of(&command));
+        if let Some(halted) = conclude(done, is_patient, mark, reply) {
+            return halted;
+        }
+        // A part of a command that goes to every shard answers nothing but an error, and that ends the command.
+        let has_more_parts = reply.mark() == mark && self.is_for_all_shards(&command);
+        Executed::Done(if keys.is_some() {
+            Position { keys, ..position }
+        } else if has_more_parts {
+            Position { part: position.part + 1, ..position }
         } else {
-            Position { at: commands.at(), part: 0 }
+            Position { at: behind, part: 0, keys: None, reply_bytes: reply.bytes() }
         })
     }
 
-    /// Runs one command from `part` on; an error says at which part it stopped, and where that has to run.
-    fn run_command(
+    fn behind(&self, commands: &Commands<'_>, reply: &Reply<'_>) -> Position {
+        Position { at: commands.at(), part: 0, keys: None, reply_bytes: reply.bytes() }
+    }
+
+    /// Runs one command from `part` on; an error says why it stopped, and where.
+    fn run_command<'a>(
         &mut self,
-        command: &Command<'_>,
+        command: &Command<'a>,
         part: usize,
         request: Request<'_>,
         reply: &mut Reply<'_>,
-    ) -> Result<(), (usize, Place)> {
+    ) -> Result<(), Halted<'a>> {
+        if let Command::Get(get) = command {
+            return self.run_get(*get, request, reply);
+        }
+        request.expects_room(reply).map_err(|why| Halted { why, part, keys: None })?;
         if self.shards.namespace_invalidated_by(command).is_some() {
             return self.invalidate(command, part, request, reply);
         }
         match command {
-            Command::Get(get) => {
-                for (part, key) in get.keys().enumerate().skip(part) {
-                    let place = match get.touch {
-                        Some(_) => self.write(command, part, key.bytes(), request, reply),
-                        None => {
-                            let read = classic(key, get.with_cas, false);
-                            self.read(command, part, &read, request, reply)
-                        }
-                    };
-                    stop_unless_done(part, place)?;
-                }
-                reply.put(b"END\r\n");
-                Ok(())
-            }
-            Command::Store(store) => {
-                stop_unless_done(0, self.write(command, 0, store.key.bytes(), request, reply))
-            }
+            Command::Get(_) => unreachable!("run above"),
+            Command::Store(store) => Ok(self.write(command, store.key.bytes(), request, reply)?),
             Command::Delete { key, .. } | Command::Arithmetic { key, .. } | Command::Touch { key, .. } => {
-                stop_unless_done(0, self.write(command, 0, key.bytes(), request, reply))
+                Ok(self.write(command, key.bytes(), request, reply)?)
             }
-            Command::Meta(meta) => self.run_meta(command, meta, request, reply),
+            Command::Meta(meta) => Ok(self.run_meta(command, meta, request, reply)?),
             Command::Quit => Ok(()),
             Command::Version => {
                 reply.put(concat!("VERSION ", env!("CARGO_PKG_VERSION"), "\r\n").as_bytes());
@@ -198,13 +278,42 @@ impl Core {
         }
     }
 
+    /// The keys of a classic read, one by one.
+    fn run_get<'a>(
+        &mut self,
+        mut get: Get<'a>,
+        request: Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Halted<'a>> {
+        let halted = |why, get| Halted { why, part: 0, keys: Some(get) };
+        while let Some((key, rest)) = get.split_first() {
+            if request.may_yield && self.work.is_spent() {
+                return Err(halted(Halt::Turn, get));
+            }
+            let done = match get.touch {
+                Some(_) => self.get_as_owner(&get, key, request, reply),
+                None => match self.read(&classic(key, get.with_cas, false), request, reply) {
+                    Err(Halt::Elsewhere(owner)) if owner == self.owner.index() => {
+                        self.get_as_owner(&get, key, request, reply)
+                    }
+                    done => done,
+                },
+            };
+            done.map_err(|why| halted(why, get))?;
+            get = rest;
+        }
+        request.expects_room(reply).map_err(|why| halted(why, get))?;
+        reply.put(b"END\r\n");
+        Ok(())
+    }
+
     fn run_meta(
         &mut self,
         command: &Command<'_>,
         meta: &Meta<'_>,
         request: Request<'_>,
         reply: &mut Reply<'_>,
-    ) -> Result<(), (usize, Place)> {
+    ) -> Result<(), Halt> {
         if meta.kind == Kind::Noop {
             reply.put(b"MN\r\n");
             return Ok(());
@@ -212,11 +321,16 @@ impl Core {
         if meta.is_plain_read() {
             let form = Form::Meta(MetaForm::of(meta));
             let read = Read { key: meta.key_word, form, after: After::Nothing };
-            return stop_unless_done(0, self.read(command, 0, &read, request, reply));
+            return match self.read(&read, request, reply) {
+                Err(Halt::Elsewhere(owner)) if owner == self.owner.index() => {
+                    self.write(command, read.key, request, reply)
+                }
+                done => done,
+            };
         }
         let mut buffer = [0; KEY_BYTES_MAX + 2];
         match meta.key(&mut buffer).map(Key::bytes) {
-            Ok(key) => stop_unless_done(0, self.write(command, 0, key, request, reply)),
+            Ok(key) => self.write(command, key, request, reply),
             Err(error) => {
                 reply.put_error(error);
                 Ok(())
@@ -224,198 +338,60 @@ impl Core {
         }
     }
 
-    fn administrate(
-        &mut self,
-        command: &Command<'_>,
-        part: usize,
-        request: Request<'_>,
-        reply: &mut Reply<'_>,
-    ) -> Result<(), (usize, Place)> {
-        if !request.is_admin {
-            reply.put_error(Error::NotAllowed);
-            return Ok(());
-        }
-        match command {
-            Command::FlushAll { quiet, .. } => {
-                let done = self.in_all_shards(command, part, request, reply)?;
-                reply.put(if *quiet || !done { b"" } else { b"OK\r\n" });
-            }
-            Command::Stats { what } => match (self.teller)(what, &self.shards) {
-                Some(text) => reply.put(&text),
-                None => reply.put_error(Error::UnknownCommand),
-            },
-            // Memory is fixed at start, so a limit can only hold already.
-            Command::MemoryLimit { quiet: true, .. } => {}
-            Command::MemoryLimit { mib, .. } => reply.put(match self.owner.items().bytes() >> 20 {
-                used_mib if used_mib <= *mib as usize => b"OK\r\n",
-                _ => b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust\r\n",
-            }),
-            Command::Verbosity { quiet } => reply.put(if *quiet { b"" } else { b"OK\r\n" }),
-            _ => unreachable!("only these are for administrators"),
-        }
-        Ok(())
-    }
-
-    /// A new generation of a namespace, answered as the delete that it was asked for with.
-    fn invalidate(
-        &mut self,
-        command: &Command<'_>,
-        part: usize,
-        request: Request<'_>,
-        reply: &mut Reply<'_>,
-    ) -> Result<(), (usize, Place)> {
-        if !self.in_all_shards(command, part, request, reply)? {
-            return Ok(());
-        }
-        match command {
-            Command::Meta(meta) if !meta.quiet() => {
-                let mut buffer = [0; KEY_BYTES_MAX + 2];
-                let key = meta.key(&mut buffer).expect("a namespace was found by it").bytes();
-                put_result(reply, b"HD", &MetaForm::of(meta), key);
-            }
-            Command::Delete { quiet: false, .. } => reply.put(b"DELETED\r\n"),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Runs the parts of a command that goes to every shard, from `part` on; says whether all are done without an error.
-    fn in_all_shards(
-        &mut self,
-        command: &Command<'_>,
-        part: usize,
-        request: Request<'_>,
-        reply: &mut Reply<'_>,
-    ) -> Result<bool, (usize, Place)> {
-        for shard in part..self.shards.count() {
-            if shard != self.owner.index() {
-                return Err((shard, Place::Elsewhere(shard)));
-            }
-            let mark = reply.mark();
-            stop_unless_done(shard, self.execute_here(command, shard, request.now, reply))?;
-            if reply.mark() != mark {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// A plain read, outside the batch.
-    fn read(
-        &mut self,
-        command: &Command<'_>,
-        part: usize,
-        read: &Read<'_>,
-        request: Request<'_>,
-        reply: &mut Reply<'_>,
-    ) -> Place {
-        match self.read_shared(read, request.now, reply) {
-            Some(()) => Place::Done,
-            None => self.write(command, part, read.key, request, reply),
-        }
-    }
-
-    /// Answers a read from the table that its key belongs to, whosever that is; `None` if only the owner can settle it.
-    pub(super) fn read_shared(&mut self, read: &Read<'_>, now: Now, reply: &mut Reply<'_>) -> Option<()> {
-        let owner = self.shards.owner_of(read.key);
-        let hash = self.shards.hash(read.key);
-        let hit = match self.shards.shard(owner).table.find(self.shards.items(), hash, read.key) {
-            Found::Hit(at) if !read.needs_owner(&self.shards.items().get(at)) => {
-                self.answer_hit(read, owner as u8, hash, at, now, reply)
-            }
-            Found::Miss => false,
-            Found::Hit(_) | Found::Unsettled => {
-                self.counters.unsettled_misses.add(1);
-                return None;
-            }
-        };
-        self.counters.cmd_get.add(1);
-        if hit {
-            self.counters.get_hits.add(1);
-        } else {
-            self.counters.get_misses.add(1);
-            read.answer_miss(reply);
-        }
-        Some(())
-    }
-
-    /// A part that only the owner of its key may execute.
+    /// A command that only the owner of its key may execute.
     fn write(
         &mut self,
         command: &Command<'_>,
-        part: usize,
         key: &[u8],
         request: Request<'_>,
         reply: &mut Reply<'_>,
-    ) -> Place {
-        let owner = self.shards.owner_of(key);
-        if owner != self.owner.index() {
-            return Place::Elsewhere(owner);
-        }
-        self.execute_here(command, part, request.now, reply)
-    }
-
-    fn execute_here(&mut self, command: &Command<'_>, part: usize, now: Now, reply: &mut Reply<'_>) -> Place {
-        let mark = reply.mark();
-        match self.owner.execute(command, part, now, reply) {
-            Ok(()) => Place::Done,
-            Err(Wait::ForGrace) => {
-                reply.rewind(mark);
-                Place::Later
-            }
-            Err(Wait::Never(error)) => {
-                reply.put_error(error);
-                Place::Done
-            }
+    ) -> Result<(), Halt> {
+        match self.shards.owner_of(key) {
+            owner if owner != self.owner.index() => Err(Halt::Elsewhere(owner)),
+            _ => self.execute_here(reply, |owner, reply| owner.execute(command, request.now, reply)),
         }
     }
 
-    /// Answers a hit, unless the item's time is over; notes it for the policy.
-    #[inline]
-    pub(super) fn answer_hit(
+    /// Executes something with our own shard; what has to wait leaves no trace in the reply.
+    pub(super) fn execute_here(
         &mut self,
-        read: &Read<'_>,
-        owner: u8,
-        hash: u64,
-        at: ItemRef,
-        now: Now,
         reply: &mut Reply<'_>,
-    ) -> bool {
-        let item = self.shards.items().get(at);
-        if !self.shards.shard(owner as usize).is_live(&item, now) {
-            return false;
+        execute: impl FnOnce(&mut Owner, &mut Reply<'_>) -> Result<(), Wait>,
+    ) -> Result<(), Halt> {
+        let mark = reply.mark();
+        let done = execute(&mut self.owner, reply);
+        self.work.spend(self.owner.take_written_bytes());
+        let Err(wait) = done else { return Ok(()) };
+        reply.rewind(mark);
+        match wait {
+            Wait::ForGrace => Err(Halt::Memory),
+            Wait::ForRoom => Err(Halt::Room),
+            Wait::Never(error) => {
+                reply.put_error(error);
+                Ok(())
+            }
         }
-        read.answer_hit(&item, now, reply);
-        if read.leaves_trace() {
-            let told = self.hits.note(at, hash, &self.counters);
-            item.note_access(now.s(), told);
-        }
-        true
     }
 }
 
-/// Ends what was written since `mark` as it came out; `None` if it is to be tried again.
+/// Ends what was written since `mark` as it came out; says what has to happen first if it is not done. One that is not
+/// patient is told that there is no memory.
 pub(super) fn conclude(
     done: Result<(), Wait>,
     is_patient: bool,
-    mark: Mark,
+    mark: crate::protocol::reply::Mark,
     reply: &mut Reply<'_>,
-) -> Option<()> {
-    if let Err(wait) = done {
-        reply.rewind(mark);
-        match wait {
-            Wait::ForGrace if is_patient => return None,
-            Wait::ForGrace => reply.put_error(Error::OutOfMemory),
-            Wait::Never(error) => reply.put_error(error),
-        }
+) -> Option<Executed> {
+    let Err(wait) = done else {
+        reply.settle(mark);
+        return None;
+    };
+    reply.rewind(mark);
+    match wait {
+        Wait::ForRoom => return Some(Executed::NeedsRoom),
+        Wait::ForGrace if is_patient => return Some(Executed::Waits),
+        Wait::ForGrace => reply.put_error(Error::OutOfMemory),
+        Wait::Never(error) => reply.put_error(error),
     }
-    reply.settle(mark);
-    Some(())
-}
-
-fn stop_unless_done(part: usize, place: Place) -> Result<(), (usize, Place)> {
-    match place {
-        Place::Done => Ok(()),
-        elsewhere => Err((part, elsewhere)),
-    }
+    None
 }

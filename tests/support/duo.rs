@@ -20,8 +20,10 @@ use sherwood::worker::{Access, Bells, Poll, Worker, WorkerConfig};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Two workers, and the wire to each.
+/// Two workers, or one, and the wire to each.
 pub struct Duo {
+    /// The time, which stands still unless the test moves it.
+    pub clock: Clock,
     workers: Vec<Worker<SimPort>>,
     wires: Vec<Wire>,
     client: PeerAddr,
@@ -37,15 +39,20 @@ impl Duo {
 
     /// The same under other rules.
     pub fn with_access(access: Access) -> Duo {
+        Duo::of(2, access)
+    }
+
+    /// So many workers with 8 MiB of memory between them.
+    pub fn of(workers: usize, access: Access) -> Duo {
         const BYTES: usize = 8 << 20;
-        const WORKERS: usize = 2;
+        let count = workers;
         let clock = Clock::manual(1_000_000_000);
-        let layout = Layout::of(BYTES, WORKERS);
+        let layout = Layout::of(BYTES, count);
         let (shards, pool) =
-            Shards::lay_out(Items::on_heap(BYTES), layout, (WORKERS, 1024), KeyHash::new(1), None);
-        let grace = Grace::new(WORKERS);
+            Shards::lay_out(Items::on_heap(BYTES), layout, (count, 1024), KeyHash::new(1), None);
+        let grace = Grace::new(count);
         let (mut workers, mut wires, mut policy) = (Vec::new(), Vec::new(), Vec::new());
-        let ends = mesh(WORKERS, SMALL_PARCELS + LARGE_PARCELS).into_iter().zip(Bells::for_workers(WORKERS));
+        let ends = mesh(count, SMALL_PARCELS + LARGE_PARCELS).into_iter().zip(Bells::for_workers(count));
         for (index, (mesh, bells)) in ends.enumerate() {
             let (events, events_end) = ring(EVENT_RING_RECORDS);
             let (commands_end, commands) = ring(COMMAND_RING_RECORDS);
@@ -79,12 +86,17 @@ impl Duo {
             }));
         }
         let client = PeerAddr::from(SocketAddr::from(([127, 0, 0, 1], 9999)));
-        Duo { workers, wires, client, _policy: policy }
+        Duo { clock, workers, wires, client, _policy: policy }
     }
 
     /// Puts a datagram on its way to a worker.
     pub fn send(&self, worker: usize, datagram: &[u8]) {
         self.wires[worker].send(self.client, datagram);
+    }
+
+    /// Puts the datagram of a client with this port on its way to a worker.
+    pub fn send_from(&self, port: u16, worker: usize, datagram: &[u8]) {
+        self.wires[worker].send(PeerAddr::from(SocketAddr::from(([127, 0, 0, 1], port))), datagram);
     }
 
     /// Lets a worker tick once.
@@ -100,6 +112,16 @@ impl Duo {
     /// The next datagram that a worker sent.
     pub fn receive(&self, worker: usize) -> Option<Vec<u8>> {
         self.wires[worker].receive().map(|(_, datagram)| datagram)
+    }
+
+    /// The next datagram that a worker sent, and the port that it goes to.
+    pub fn receive_with_port(&self, worker: usize) -> Option<(u16, Vec<u8>)> {
+        self.wires[worker].receive().map(|(peer, datagram)| (peer.port(), datagram))
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
     }
 
     /// A worker.

@@ -26,6 +26,12 @@ impl Peer {
         Peer { socket, last_id: 0, preface: Vec::new() }
     }
 
+    /// Asks for a socket buffer that holds a reply of many datagrams; says whether it is there.
+    pub fn wants_room_for(&self, bytes: usize) -> bool {
+        use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
+        setsockopt(&self.socket, RcvBufForce, &bytes).is_ok()
+    }
+
     /// Sends bytes as they are, frame or not.
     pub fn send_raw(&self, datagram: &[u8]) {
         self.socket.send(datagram).unwrap();
@@ -86,6 +92,21 @@ impl Peer {
                 return parts.into_values().flatten().collect();
             }
         }
+    }
+
+    /// The bodies of the replies to so many requests, in whichever order they come, by their ids.
+    pub fn replies(&mut self, requests: usize) -> BTreeMap<u16, Vec<u8>> {
+        let (mut parts, mut whole) = (BTreeMap::<u16, BTreeMap<u16, Vec<u8>>>::new(), BTreeMap::new());
+        while whole.len() < requests {
+            let (header, body, _) = self.receive();
+            let of_request = parts.entry(header.request_id).or_default();
+            assert!(of_request.insert(header.sequence, body).is_none(), "a datagram came twice");
+            if of_request.len() == header.total as usize {
+                let body = parts.remove(&header.request_id).unwrap().into_values().flatten().collect();
+                assert!(whole.insert(header.request_id, body).is_none(), "a reply came twice");
+            }
+        }
+        whole
     }
 
     /// The body of a reply of one datagram, to whichever request.

@@ -1,0 +1,206 @@
+//! Footprints: which keys the commands of a request touch, so that they keep their order.
+
+use crate::config::limits::KEY_BYTES_MAX;
+use crate::protocol::batch::Frame;
+use crate::protocol::meta::Kind;
+use crate::protocol::request::{Command, Commands};
+use crate::protocol::{Dialect, batch};
+use crate::shard::Shards;
+use crate::worker::order::Origin;
+
+/// The entries of a request in the filter of what is under way.
+#[derive(Debug, Default)]
+pub struct Footprint {
+    /// Whose request it is.
+    pub(super) origin: Origin,
+    keys: Vec<u16>,
+    is_wide: bool,
+    commands: usize,
+}
+
+/// What a command touches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Touch<'k> {
+    /// A key, which it only reads.
+    Read(&'k [u8]),
+    /// A key.
+    Write(&'k [u8]),
+    /// All keys, or all of a namespace.
+    All,
+    /// Nothing; alone in a datagram it says that all that its client sent before is done.
+    Fence,
+}
+
+impl Footprint {
+    /// An empty one with room for so many keys; a request with more has all keys of its client.
+    pub(super) fn with_capacity(keys: usize) -> Footprint {
+        Footprint { keys: Vec::with_capacity(keys), ..Footprint::default() }
+    }
+
+    /// Begins again, for a request of `origin`.
+    pub(super) fn begin(&mut self, origin: Origin) {
+        self.keys.clear();
+        (self.origin, self.is_wide, self.commands) = (origin, false, 0);
+    }
+
+    /// Notes the hash of a key; `None` for all keys.
+    pub(super) fn note(&mut self, hash: Option<u64>) {
+        match hash {
+            Some(hash) if self.keys.len() < self.keys.capacity() => self.keys.push(self.origin.key(hash)),
+            _ => self.is_wide = true,
+        }
+    }
+
+    /// Becomes a copy of `other`, as far as there is room.
+    pub(super) fn copy_from(&mut self, other: &Footprint) {
+        self.keys.clear();
+        let has_room = other.keys.len() <= self.keys.capacity();
+        self.keys.extend_from_slice(if has_room { &other.keys } else { &[] });
+        (self.origin, self.is_wide) = (other.origin, other.is_wide || !has_room);
+        self.commands = other.commands;
+    }
+
+    /// Finds out what the commands of `body` touch.
+    pub(super) fn trace(&mut self, shards: &Shards, dialect: Dialect, body: &[u8], value_bytes_max: usize) {
+        let (mut commands, mut is_fence) = (0, false);
+        each_touch(shards, dialect, body, value_bytes_max, &mut commands, |touch| match touch {
+            Touch::Read(key) | Touch::Write(key) => self.note(Some(shards.hash(key))),
+            Touch::All => self.note(None),
+            Touch::Fence => is_fence = true,
+        });
+        self.commands = commands;
+        self.is_wide |= is_fence && self.keys.is_empty();
+    }
+
+    /// The entries of its keys.
+    #[inline]
+    pub(super) fn keys(&self) -> &[u16] {
+        &self.keys
+    }
+
+    /// Whether it may touch any key of its client.
+    #[inline]
+    pub(super) fn is_wide(&self) -> bool {
+        self.is_wide
+    }
+
+    /// The entry of its only key, if it is one command with one key.
+    pub(super) fn lone_key(&self) -> Option<u16> {
+        match self.keys[..] {
+            [key] if !self.is_wide && self.commands <= 1 => Some(key),
+            _ => None,
+        }
+    }
+}
+
+/// Calls `note` with what each command of a request touches, and counts the commands.
+fn each_touch(
+    shards: &Shards,
+    dialect: Dialect,
+    body: &[u8],
+    value_bytes_max: usize,
+    commands: &mut usize,
+    mut note: impl FnMut(Touch<'_>),
+) {
+    match dialect {
+        Dialect::Text => {
+            for command in Commands::new(body, value_bytes_max) {
+                *commands += 1;
+                command.iter().for_each(|command| touches(shards, command, &mut note));
+            }
+        }
+        Dialect::Batch { .. } => {
+            let frame = Frame::open(body);
+            for operation in frame.iter().flat_map(|frame| frame.operations(body)).flatten() {
+                *commands += 1;
+                note(touch_of(&operation));
+            }
+        }
+    }
+}
+
+/// What an operation touches.
+#[inline]
+pub(super) fn touch_of<'k>(operation: &batch::Operation<'k>) -> Touch<'k> {
+    let key = operation.key.bytes();
+    if operation.code == batch::Code::Get { Touch::Read(key) } else { Touch::Write(key) }
+}
+
+/// Calls `note` with what a command touches.
+#[inline]
+pub(super) fn touches(shards: &Shards, command: &Command<'_>, mut note: impl FnMut(Touch<'_>)) {
+    if shards.namespace_invalidated_by(command).is_some() {
+        return note(Touch::All);
+    }
+    match command {
+        Command::Get(get) if get.touch.is_none() => get.keys().for_each(|key| note(Touch::Read(key.bytes()))),
+        Command::Get(get) => get.keys().for_each(|key| note(Touch::Write(key.bytes()))),
+        Command::Store(store) => note(Touch::Write(store.key.bytes())),
+        Command::Delete { key, .. } | Command::Arithmetic { key, .. } | Command::Touch { key, .. } => {
+            note(Touch::Write(key.bytes()));
+        }
+        Command::Meta(meta) if meta.kind == Kind::Noop => note(Touch::Fence),
+        Command::Meta(meta) => {
+            let mut buffer = [0; KEY_BYTES_MAX + 2];
+            match meta.key(&mut buffer) {
+                Ok(key) if meta.is_plain_read() => note(Touch::Read(key.bytes())),
+                Ok(key) => note(Touch::Write(key.bytes())),
+                Err(_) => {}
+            }
+        }
+        Command::FlushAll { .. } => note(Touch::All),
+        Command::Version
+        | Command::Verbosity { .. }
+        | Command::MemoryLimit { .. }
+        | Command::Stats { .. }
+        | Command::Quit => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::KeyHash;
+    use crate::memory::{Items, Layout};
+
+    fn traced(body: &[u8]) -> Footprint {
+        let layout = Layout::of(4 << 20, 1);
+        let items = Items::on_heap(4 << 20);
+        let (shards, _) = Shards::lay_out(items, layout, (1, 1024), KeyHash::new(1), Some(b':'));
+        let mut footprint = Footprint::with_capacity(3);
+        footprint.begin(Origin::default());
+        footprint.trace(&shards, Dialect::Text, body, 1 << 20);
+        footprint
+    }
+
+    #[test]
+    fn every_command_leaves_its_keys() {
+        let one: [&[u8]; 11] = [
+            b"get a\r\n",
+            b"gat 0 a\r\n",
+            b"set a 0 0 1\r\nx\r\n",
+            b"delete a noreply\r\n",
+            b"incr a 1\r\n",
+            b"touch a 1\r\n",
+            b"mg a v\r\n",
+            b"mg YQ== b v N30\r\n",
+            b"md a\r\n",
+            b"ma a\r\n",
+            b"me a\r\n",
+        ];
+        let lone = traced(one[0]).lone_key().unwrap();
+        for body in one {
+            assert_eq!(traced(body).lone_key(), Some(lone), "{}", body.escape_ascii());
+        }
+        for body in [&b"version\r\n"[..], b"stats\r\n", b"nonsense\r\n", b"quit\r\n"] {
+            let footprint = traced(body);
+            assert!(footprint.keys().is_empty() && !footprint.is_wide(), "{}", body.escape_ascii());
+        }
+        for body in [&b"flush_all\r\n"[..], b"delete a:\r\n", b"md a: q\r\n", b"mn\r\n", b"get a b c d\r\n"] {
+            assert!(traced(body).is_wide(), "{}", body.escape_ascii());
+        }
+        for body in [&b"get a b\r\n"[..], b"get a\r\nmn\r\n", b"get a\r\nget a\r\n"] {
+            assert!(traced(body).lone_key().is_none() && !traced(body).is_wide(), "{}", body.escape_ascii());
+        }
+    }
+}

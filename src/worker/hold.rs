@@ -1,0 +1,113 @@
+//! Datagrams that stand behind others of their client on the same keys.
+
+use crate::clock::Now;
+use crate::config::limits::LARGE_PARCELS_SPARED;
+use crate::io::{Outbox, Port};
+use crate::protocol::{Error, Reply};
+use crate::worker::access::Right;
+use crate::worker::order::Standing;
+use crate::worker::post::Fresh;
+use crate::worker::serial::Step;
+use crate::worker::{Core, Worker};
+
+/// Whether a datagram could be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Served {
+    /// It is answered, or suspended, or held.
+    Yes,
+    /// No parcel is free for it: try again in the next tick.
+    NotYet,
+}
+
+impl<P: Port> Worker<P> {
+    /// Runs what is held and no longer behind anything.
+    pub(super) fn release_held(&mut self, now: Now) -> std::io::Result<()> {
+        if !std::mem::take(&mut self.core.has_finished) {
+            return Ok(());
+        }
+        self.core.order.begin_walk();
+        for _ in 0..self.core.parcels.held.len() {
+            self.make_room()?;
+            self.core.release_next(&mut self.outbox, now);
+        }
+        Ok(())
+    }
+}
+
+impl Core {
+    /// Serves a datagram in its turn: now, or behind others of its client on the same keys. The outbox has room.
+    pub(super) fn serve_in_turn(
+        &mut self,
+        fresh: Fresh<'_>,
+        is_patient: bool,
+        outbox: &mut Outbox,
+        now: Now,
+    ) -> Served {
+        let origin = self.order.origin(fresh.peer);
+        let standing = if self.order.has_any_of(origin) {
+            self.traced.begin(origin);
+            self.traced.trace(&self.shards, fresh.dialect, fresh.body, self.value_bytes_max);
+            self.order.standing(&self.traced)
+        } else {
+            Standing::Free
+        };
+        if standing == Standing::Behind {
+            return self.hold(fresh, is_patient, outbox);
+        }
+        if is_patient && !self.can_suspend(&fresh) {
+            self.counters.deferred.add(1);
+            return Served::NotYet;
+        }
+        self.serve_fresh(Fresh { follows: standing == Standing::Follows, ..fresh }, outbox, now);
+        Served::Yes
+    }
+
+    /// Whether a datagram that is begun now can be suspended wherever it has to be.
+    fn can_suspend(&self, fresh: &Fresh<'_>) -> bool {
+        // A worker without others has nobody to wait for but its own memory.
+        self.shards.count() == 1 || self.parcels.has(fresh.body.len(), 0, 0)
+    }
+
+    /// Keeps a copy of a datagram until what is before it is done.
+    fn hold(&mut self, fresh: Fresh<'_>, is_patient: bool, outbox: &mut Outbox) -> Served {
+        let Fresh { peer, request_id, dialect, body, .. } = fresh;
+        match self.parcels.take(body.len(), 0, LARGE_PARCELS_SPARED) {
+            Some(mut parcel) => {
+                (parcel.peer, parcel.is_admin) = (*peer, self.access.right(peer) == Right::Admin);
+                (parcel.request_id, parcel.dialect, parcel.is_muted) =
+                    (request_id, dialect, self.errors_muted);
+                parcel.fill(body, std::iter::empty());
+                parcel.footprint.copy_from(&self.traced);
+                self.order.hold(&parcel.footprint);
+                self.counters.held.add(1);
+                self.parcels.held.push_back(parcel);
+            }
+            None if is_patient => {
+                self.counters.deferred.add(1);
+                return Served::NotYet;
+            }
+            None => {
+                self.counters.busy.add(1);
+                let mut reply = Reply::framed(outbox.room(), request_id, dialect);
+                reply.put_error(Error::Busy);
+                let bytes = reply.finish();
+                outbox.commit(peer, bytes);
+            }
+        }
+        Served::Yes
+    }
+
+    /// Runs the next that is held, or puts it back behind those that were not yet looked at.
+    fn release_next(&mut self, outbox: &mut Outbox, now: Now) {
+        let Some(mut parcel) = self.parcels.held.pop_front() else { return };
+        if self.order.must_stay(&parcel.footprint) {
+            self.order.stays(&parcel.footprint);
+            return self.parcels.held.push_back(parcel);
+        }
+        self.order.release(&parcel.footprint);
+        match self.run_parcel(&mut parcel, now) {
+            Step::Done => self.finish(parcel, outbox),
+            step => self.begin(parcel, step, now),
+        }
+    }
+}

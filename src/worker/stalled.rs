@@ -1,0 +1,91 @@
+//! Commands of other workers that wait for memory of our shard, and those that came behind them.
+//!
+//! Requests of one client for one key arrive in the order in which they were sent. Where one of them has to wait, what
+//! comes behind it on that key waits, too. A request that went back for more room keeps its place in the line.
+
+use crate::config::limits::ORDER_ENTRIES;
+use crate::worker::parcel::Parcel;
+use std::collections::VecDeque;
+
+/// Parcels of others, whose they are, and the lines that they stand in.
+pub(super) struct Stalled {
+    queue: VecDeque<(usize, Box<Parcel>)>,
+    lines: Box<[Line]>,
+    walk: u32,
+}
+
+/// Requests of one client for one key; clients and keys may share one.
+#[derive(Clone, Copy, Default)]
+struct Line {
+    /// In the queue.
+    waiting: u32,
+    /// Gone back for more room.
+    returning: u32,
+    /// The last walk in which one of them stayed.
+    walk: u32,
+}
+
+impl Stalled {
+    pub(super) fn new(parcels: usize) -> Stalled {
+        Stalled {
+            queue: VecDeque::with_capacity(parcels),
+            lines: vec![Line::default(); ORDER_ENTRIES].into_boxed_slice(),
+            walk: 0,
+        }
+    }
+
+    /// Parcels that wait.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether a parcel that has just come has to wait behind others. One that comes back with more room does not.
+    pub(super) fn is_behind(&mut self, from: usize, parcel: &mut Parcel) -> bool {
+        let comes_back = std::mem::take(&mut parcel.needs_room);
+        let Some(line) = line_of(from, parcel) else { return false };
+        let line = &mut self.lines[line];
+        line.returning -= comes_back as u32;
+        !comes_back && line.waiting + line.returning > 0
+    }
+
+    /// A parcel goes back for more room, and keeps its place.
+    pub(super) fn goes_for_room(&mut self, from: usize, parcel: &mut Parcel) {
+        parcel.needs_room = true;
+        if let Some(line) = line_of(from, parcel) {
+            self.lines[line].returning += 1;
+        }
+    }
+
+    /// A parcel waits, behind all that do.
+    pub(super) fn push(&mut self, from: usize, parcel: Box<Parcel>) {
+        if let Some(line) = line_of(from, &parcel) {
+            let line = &mut self.lines[line];
+            line.waiting += 1;
+            line.walk = self.walk;
+        }
+        self.queue.push_back((from, parcel));
+    }
+
+    /// Begins a walk over all that wait now; says how many.
+    pub(super) fn begin_walk(&mut self) -> usize {
+        self.walk = self.walk.wrapping_add(1);
+        self.queue.len()
+    }
+
+    /// The next parcel of the walk, and whether it has to stay behind one that the walk left.
+    pub(super) fn next(&mut self) -> Option<(usize, Box<Parcel>, bool)> {
+        let (from, parcel) = self.queue.pop_front()?;
+        let stays = line_of(from, &parcel).is_some_and(|line| {
+            let line = &mut self.lines[line];
+            line.waiting -= 1;
+            line.returning > 0 || line.walk == self.walk
+        });
+        Some((from, parcel, stays))
+    }
+}
+
+fn line_of(from: usize, parcel: &Parcel) -> Option<usize> {
+    // Only requests of one key follow each other; of all others one is under way at a time.
+    let key = if parcel.is_lone { parcel.footprint.lone_key() } else { None };
+    key.map(|key| (key as usize ^ from.wrapping_mul(0x9e5)) % ORDER_ENTRIES)
+}
