@@ -182,8 +182,7 @@ impl<'a> Batch<'a> {
             return Joined::Full;
         }
         let all = frame.operations(body);
-        let mut operations = all;
-        while let Some(operation) = operations.next() {
+        for operation in all {
             let joined = match operation {
                 Some(Operation { code: Code::Get, key, .. }) => self.push(core, client, of_frame(key)),
                 _ => Joined::Serial,

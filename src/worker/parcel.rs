@@ -147,11 +147,13 @@ impl Parcel {
     }
 }
 
+/// Boxed, because parcels travel through rings by pointer.
+type FreeList = Vec<Box<Parcel>>;
+
 /// A worker's own parcels, and the ones that wait with it.
 pub struct Parcels {
-    /// Boxed, because parcels travel through rings by pointer.
-    small: Vec<Box<Parcel>>,
-    large: Vec<Box<Parcel>>,
+    small: FreeList,
+    large: FreeList,
     /// Ours that were begun, and wait here.
     pub(super) waiting: VecDeque<Box<Parcel>>,
     /// Ours that have not begun, behind others of their clients on the same keys, in the order in which they came.

@@ -208,7 +208,7 @@ fn no_older_value_comes_back_under_memory_pressure() {
     for workers in [1, 2] {
         let mut duo = Duo::of(workers, Access::default());
         let (mut random, mut id, mut waited) = (Random::new(5), 0u16, 0);
-        let mut last = vec![0u32; 40];
+        let mut last = [0u32; 40];
         for round in 1..3_000u32 {
             let key = random.below(last.len() as u64) as usize;
             let length = [100, 700, 5_000, 30_000][random.below(4) as usize];
