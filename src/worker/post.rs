@@ -185,7 +185,8 @@ impl Core {
 
     fn forward(&mut self, mut parcel: Box<Parcel>, owner: usize, now: Now) {
         (parcel.owner, parcel.waits_since_ns, parcel.asked_ns) = (owner, 0, now.ns);
-        self.counters.forwarded.add(1);
+        // One that had no room is sent twice, and executed once.
+        self.counters.forwarded.add(!parcel.needs_room as u64);
         self.mesh.ask(owner, parcel).expect("the ring holds all parcels of a worker");
         self.bells.after_push(owner);
     }
@@ -255,7 +256,7 @@ impl Core {
         let (body, position) = (&parcel.request, parcel.position);
         let executed = match parcel.dialect {
             _ if !parcel.is_large() && reply.room() < ANSWER_LINE_BYTES_MAX => Executed::NeedsRoom,
-            Dialect::Text => self.execute_part(body, position, is_patient, now, &mut reply),
+            Dialect::Text => self.execute_parts(body, position, is_patient, now, &mut reply),
             Dialect::Batch { .. } => self.execute_run(body, position, is_patient, now, &mut reply),
         };
         let bytes = reply.finish();
@@ -269,11 +270,9 @@ impl Core {
             }
             Executed::NeedsRoom if parcel.is_large() => self.refuse(&mut parcel, Error::TooLargeForUdp),
             Executed::NeedsRoom => self.stalled.goes_for_room(from, &mut parcel),
-            Executed::Done(position) => {
-                parcel.position = position;
-                self.counters.executed_for_others.add(1);
-            }
+            Executed::Done(position) => parcel.position = position,
         }
+        self.counters.executed_for_others.add(!parcel.needs_room as u64);
         parcel.waits_since_ns = 0;
         self.mesh.answer(from, parcel).expect("the ring holds all parcels of a worker");
         self.bells.after_push(from);

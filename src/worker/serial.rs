@@ -195,8 +195,9 @@ impl Core {
         Position { at, part, keys: None, reply_bytes }
     }
 
-    /// Executes the part of the command at `position`, as its owner. One that `is_patient` waits for memory.
-    pub(super) fn execute_part(
+    /// Executes the part of the command at `position`, as its owner, and what follows it and is ours: so a datagram over two
+    /// owners travels once a run of keys and commands. If the first is patient it waits for memory.
+    pub(super) fn execute_parts(
         &mut self,
         body: &[u8],
         position: Position,
@@ -204,33 +205,89 @@ impl Core {
         now: Now,
         reply: &mut Reply<'_>,
     ) -> Executed {
-        let mut commands = Commands::resume(body, position.at, self.value_bytes_max);
-        let (command, behind) = match position.keys {
-            Some(left) => (Command::Get(left.get(body)), left.behind),
-            None => {
-                let command = commands.next();
-                let Some(Ok(command)) = command else { return Executed::Done(self.behind(&commands, reply)) };
-                (command, commands.at())
+        let mut reached = position;
+        loop {
+            let is_first = reached == position;
+            let Some((command, behind)) = self.command_at(body, reached) else {
+                // Only what is no command of an owner's gets here: its home worker answers it.
+                return Executed::Done(reached);
+            };
+            if !is_first && !self.goes_on_with(&command, reply) {
+                return Executed::Done(reached);
             }
-        };
+            match self.execute_part(&command, (body, behind), reached, is_patient, now, reply) {
+                Executed::Done(next) if next == reached => return Executed::Done(next),
+                Executed::Done(next) => reached = next,
+                // Its home worker sends it again, and then it may wait.
+                _ if !is_first => return Executed::Done(reached),
+                halted => return halted,
+            }
+        }
+    }
+
+    /// The command at `position`, or what is left of it, and where the next one begins; `None` for what is none.
+    fn command_at<'a>(&self, body: &'a [u8], position: Position) -> Option<(Command<'a>, usize)> {
+        if let Some(left) = position.keys {
+            return Some((Command::Get(left.get(body)), left.behind));
+        }
+        let mut commands = Commands::resume(body, position.at, self.value_bytes_max);
+        let command = commands.next()?.ok()?;
+        Some((command, commands.at()))
+    }
+
+    /// Whether a command that follows one which was sent to us is ours as well, and has room for its answer.
+    fn goes_on_with(&self, command: &Command<'_>, reply: &Reply<'_>) -> bool {
+        if self.work.is_spent() || reply.room() < ANSWER_LINE_BYTES_MAX {
+            return false;
+        }
+        let is_ours = |key: &[u8]| self.shards.owner_of(key) == self.owner.index();
+        match command {
+            // Reads that need no owner, and the end of one that does, are for the home worker.
+            Command::Get(Get { touch: None, .. }) => false,
+            Command::Get(get) => get.split_first().is_some_and(|(key, _)| is_ours(key.bytes())),
+            _ if self.is_for_all_shards(command) => false,
+            Command::Store(store) => is_ours(store.key.bytes()),
+            Command::Delete { key, .. } | Command::Arithmetic { key, .. } | Command::Touch { key, .. } => {
+                is_ours(key.bytes())
+            }
+            Command::Meta(meta) if meta.kind == Kind::Noop || meta.is_plain_read() => false,
+            Command::Meta(meta) => {
+                meta.key(&mut [0; KEY_BYTES_MAX + 2]).is_ok_and(|key| is_ours(key.bytes()))
+            }
+            _ => false,
+        }
+    }
+
+    /// Executes the part of a command, which was read from `body`, and behind which the next one begins.
+    fn execute_part(
+        &mut self,
+        command: &Command<'_>,
+        (body, behind): (&[u8], usize),
+        position: Position,
+        is_patient: bool,
+        now: Now,
+        reply: &mut Reply<'_>,
+    ) -> Executed {
         let mark = reply.mark();
         self.watch.mark();
-        let (done, keys) = match command {
+        let mut keys = None;
+        let done = match command {
             Command::Get(get) => match get.split_first() {
                 Some((key, rest)) => {
-                    (self.owner.get(&get, key, now, reply), Some(KeysLeft::of(&rest, body, behind)))
+                    keys = Some(KeysLeft::of(&rest, body, behind));
+                    self.owner.get(get, key, now, reply)
                 }
-                None => (Ok(()), None),
+                None => return Executed::Done(position),
             },
-            _ => (self.owner.execute(&command, now, reply), None),
+            _ => self.owner.execute(command, now, reply),
         };
         self.work.spend(self.owner.take_written_bytes());
-        self.watch.lap(measure_of(&command));
+        self.watch.lap(measure_of(command));
         if let Some(halted) = conclude(done, is_patient, mark, reply) {
             return halted;
         }
         // A part of a command that goes to every shard answers nothing but an error, and that ends the command.
-        let has_more_parts = reply.mark() == mark && self.is_for_all_shards(&command);
+        let has_more_parts = reply.mark() == mark && self.is_for_all_shards(command);
         Executed::Done(if keys.is_some() {
             Position { keys, ..position }
         } else if has_more_parts {
@@ -238,10 +295,6 @@ impl Core {
         } else {
             Position { at: behind, part: 0, keys: None, reply_bytes: reply.bytes() }
         })
-    }
-
-    fn behind(&self, commands: &Commands<'_>, reply: &Reply<'_>) -> Position {
-        Position { at: commands.at(), part: 0, keys: None, reply_bytes: reply.bytes() }
     }
 
     /// Runs one command from `part` on; an error says why it stopped, and where.

@@ -32,7 +32,7 @@ pub struct Size {
     pub memory_bytes: usize,
     /// Keys that it should have room for in its indexes.
     pub keys: u64,
-    /// Indexes that are too small all the same, so that inserts and deletes move keys, and that grow.
+    /// Indexes that are too small all the same, so that inserts and deletes move keys, and that grow; small rings.
     pub is_cramped: bool,
 }
 
@@ -87,7 +87,9 @@ impl Parts {
         let bells = Bells::for_workers(count);
         let (mut ends, mut hit_ends, mut owners) = (Vec::new(), Vec::new(), Vec::new());
         for (index, bell) in bells.iter().enumerate() {
-            let (events, events_end) = ring(limits::EVENT_RING_RECORDS);
+            // A ring that is often full: what the policy did not hear it is told again, page by page.
+            let records = if size.is_cramped { 256 } else { limits::EVENT_RING_RECORDS };
+            let (events, events_end) = ring(records);
             let (commands_end, commands) = ring(limits::COMMAND_RING_RECORDS);
             let (hits, hit_end) = ring(limits::HIT_RING_RECORDS);
             let wake = bell.alarm();

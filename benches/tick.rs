@@ -1,0 +1,181 @@
+//! What a request costs a worker without a kernel: ticks over datagrams that lie ready, replies that go nowhere.
+//!
+//! One worker, 100,000 keys that fit, values of 100 bytes, trains of 256 datagrams a tick from one peer; the policy runs on the same core. Processor
+//! time of the thread by request, median and least of the rounds. To compare two versions, run both in turn.
+//!
+//! `cargo bench --bench tick [-- --smoke]`
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+#[path = "../tests/support/whole.rs"]
+mod whole;
+
+use nix::time::{ClockId, clock_gettime};
+use sherwood::clock::Clock;
+use sherwood::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Waker};
+use sherwood::load::random::Random;
+use sherwood::server::policy::cooperative;
+use sherwood::stats::counters::WorkerCounters;
+use sherwood::worker::Worker;
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+use whole::{Parts, Size};
+
+const KEYS: u64 = 100_000;
+const DATAGRAMS: usize = 256;
+
+/// The datagrams of the ticks to come, over and over.
+#[derive(Default)]
+struct Script {
+    ticks: Vec<Vec<Vec<u8>>>,
+    next: usize,
+}
+
+/// A port that receives what is in the script, and sends to nobody.
+struct ScriptPort {
+    script: Rc<RefCell<Script>>,
+    now: Vec<Vec<u8>>,
+    peer: PeerAddr,
+    waker: Waker,
+}
+
+impl Port for ScriptPort {
+    fn turn(
+        &mut self,
+        outbox: &mut Outbox,
+        inbox: &mut Inbox,
+        _patience: Patience,
+        _counters: &WorkerCounters,
+    ) -> std::io::Result<()> {
+        outbox.clear();
+        inbox.clear();
+        let mut script = self.script.borrow_mut();
+        if script.ticks.is_empty() {
+            return Ok(());
+        }
+        let at = script.next % script.ticks.len();
+        script.next += 1;
+        // The bytes move here and back: nothing is copied.
+        let before = (at + script.ticks.len() - 1) % script.ticks.len();
+        if !self.now.is_empty() {
+            script.ticks[before] = std::mem::take(&mut self.now);
+        }
+        self.now = std::mem::take(&mut script.ticks[at]);
+        for (i, datagram) in self.now.iter().enumerate() {
+            inbox.push_train(self.peer, i as u16, 0, datagram.len(), 0);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, outbox: &mut Outbox, _counters: &WorkerCounters) -> std::io::Result<()> {
+        outbox.clear();
+        Ok(())
+    }
+
+    fn bytes(&self, datagram: &Datagram) -> &[u8] {
+        &self.now[datagram.buffer as usize][datagram.start as usize..][..datagram.length as usize]
+    }
+
+    fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+}
+
+struct Bench {
+    worker: Worker<ScriptPort>,
+    script: Rc<RefCell<Script>>,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let clock = Clock::system();
+        let size = Size { workers: 1, memory_bytes: 128 << 20, keys: 2 * KEYS, is_cramped: false };
+        let Parts { seats, round } = Parts::new(1, size, &clock, |_| true);
+        let script = Rc::new(RefCell::new(Script::default()));
+        let port = ScriptPort {
+            script: Rc::clone(&script),
+            now: Vec::new(),
+            peer: PeerAddr::from(SocketAddr::from(([127, 0, 0, 1], 9_999))),
+            waker: Waker::new().unwrap(),
+        };
+        let (mut workers, _) = seats.seat(vec![port], Some(cooperative(round)));
+        Bench { worker: workers.remove(0), script }
+    }
+
+    /// Runs ticks over these datagrams for at least so much processor time; ns by datagram.
+    fn run(&mut self, ticks: Vec<Vec<Vec<u8>>>, least: Duration) -> f64 {
+        let count = ticks.len();
+        *self.script.borrow_mut() = Script { ticks, next: 0 };
+        (0..count).for_each(|_| drop(self.worker.tick().unwrap()));
+        let (began, mut ran) = (cpu_time(), 0);
+        while cpu_time() - began < least {
+            (0..count).for_each(|_| drop(self.worker.tick().unwrap()));
+            ran += count;
+        }
+        let took = cpu_time() - began;
+        *self.script.borrow_mut() = Script::default();
+        self.worker.tick().unwrap();
+        took.as_nanos() as f64 / (ran * DATAGRAMS) as f64
+    }
+}
+
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
+}
+
+fn text(body: &str) -> Vec<u8> {
+    [&[0, 1, 0, 0, 0, 1, 0, 0], body.as_bytes()].concat()
+}
+
+fn get(key: u64) -> String {
+    format!("get {key:016x}\r\n")
+}
+
+fn set(key: u64) -> String {
+    format!("set {key:016x} 0 0 100\r\n{}\r\n", "x".repeat(100))
+}
+
+type Draw = fn(&mut Random) -> String;
+
+fn main() {
+    let smoke = std::env::args().any(|argument| argument == "--smoke");
+    let (rounds, least) = if smoke { (1, 5) } else { (9, 200) };
+    let rows: [(&str, Draw); 6] = [
+        ("get", |random| get(random.below(KEYS))),
+        ("get of 20 keys", |random| {
+            let keys: Vec<String> = (0..20).map(|_| format!("{:016x}", random.below(KEYS))).collect();
+            format!("get {}\r\n", keys.join(" "))
+        }),
+        ("95 gets, 5 sets", |random| {
+            let key = random.below(KEYS);
+            if random.below(100) < 5 { set(key) } else { get(key) }
+        }),
+        ("50 gets, 50 sets", |random| {
+            let key = random.below(KEYS);
+            if random.below(2) == 0 { set(key) } else { get(key) }
+        }),
+        ("set", |random| set(random.below(KEYS))),
+        ("10 sets", |random| (0..10).map(|_| set(random.below(KEYS))).collect()),
+    ];
+    let mut bench = Bench::new();
+    let fill = (0..KEYS).collect::<Vec<_>>();
+    let fill: Vec<Vec<Vec<u8>>> =
+        fill.chunks(DATAGRAMS).map(|keys| keys.iter().map(|&key| text(&set(key))).collect()).collect();
+    bench.run(fill, Duration::ZERO);
+    let mut random = Random::new(1);
+    let mut figures = vec![Vec::new(); rows.len()];
+    for _ in 0..rounds {
+        for ((_, draw), figures) in rows.iter().zip(&mut figures) {
+            let tick = |random: &mut Random| (0..DATAGRAMS).map(|_| text(&draw(random))).collect();
+            let ticks = (0..if smoke { 4 } else { 64 }).map(|_| tick(&mut random)).collect();
+            figures.push(bench.run(ticks, Duration::from_millis(least)));
+        }
+    }
+    println!("{:<20}{:>10}{:>10}", "ns by datagram", "median", "least");
+    for ((name, _), mut figures) in rows.iter().zip(figures) {
+        figures.sort_by(f64::total_cmp);
+        println!("{name:<20}{:>10.0}{:>10.0}", figures[figures.len() / 2], figures[0]);
+    }
+}
