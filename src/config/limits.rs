@@ -130,10 +130,11 @@ pub const GRACE_WAIT_MS: u64 = 10;
 /// How long an idle worker sleeps at most, in ms.
 pub const IDLE_WAIT_MS: u64 = 20;
 
-/// Counts of errors by source address that a worker keeps.
-pub const ERROR_SOURCES: usize = 4_096;
-/// Errors of one source address that a worker answers in a second; loopback and administrators have no bound.
-pub const SOURCE_ERRORS_PER_S: u8 = 100;
+/// Counts by source address that a worker keeps, of errors and of challenges.
+pub const BUDGET_SOURCES: usize = 4_096;
+/// Errors of one source address that a worker answers in a second, and as many challenges; loopback and administrators have no
+/// bound.
+pub const SOURCE_BUDGET_PER_S: u8 = 100;
 
 /// One busy tick in so many is timed, on average, unless `--watch-one-in` says otherwise.
 pub const WATCH_ONE_IN_DEFAULT: u32 = 16;

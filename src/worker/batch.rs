@@ -117,11 +117,11 @@ impl<P: Port> Worker<P> {
         let peer = inbox.peer(&datagram);
         match core.admit(peer, port.bytes(&datagram), number, now, false) {
             Admission::Refused => {}
-            Admission::Challenge { request_id, dialect } => {
-                core.challenge(peer, (request_id, dialect), outbox, now);
+            Admission::Challenge { request_id, dialect, is_renewal } => {
+                core.challenge(peer, (request_id, dialect), is_renewal, outbox, now);
             }
             Admission::Serve { request_id, dialect, body } => {
-                core.serve_counting_errors(peer, (request_id, dialect), body, outbox, now);
+                core.serve_fresh(peer, (request_id, dialect), body, outbox, now);
             }
         }
         Ok(())

@@ -31,7 +31,7 @@ use crate::ring::MeshEnd;
 use crate::shard::{Owner, Shards};
 use crate::stats::counters::WorkerCounters;
 use crate::sync::{Arc, AtomicBool, Ordering};
-use admission::{ErrorBudget, Sealed};
+use admission::{Sealed, SourceBudget};
 use hits::Hits;
 use parcel::{Parcel, Parcels};
 use replay::Replays;
@@ -112,11 +112,10 @@ pub(crate) struct Core {
     pub(crate) value_bytes_max: usize,
     pub(crate) access: Access,
     pub(crate) teller: Teller,
-    errors: ErrorBudget,
+    errors: SourceBudget,
+    challenges: SourceBudget,
     replays: Replays,
     sealed: Sealed,
-    /// Whether the errors of the datagram that is being served are kept to ourselves.
-    errors_muted: bool,
 }
 
 impl<P: Port> Worker<P> {
@@ -141,10 +140,10 @@ impl<P: Port> Worker<P> {
                 value_bytes_max: config.value_bytes_max,
                 access: config.access,
                 teller: config.teller,
-                errors: ErrorBudget::new(),
+                errors: SourceBudget::new(),
+                challenges: SourceBudget::new(),
                 replays: Replays::new(config.clock.now().unix_s),
                 sealed: Sealed::new(),
-                errors_muted: false,
             },
             aside: config.aside,
             clock: config.clock,

@@ -64,7 +64,7 @@ impl Core {
     ) {
         let is_admin = self.access.right(peer) == Right::Admin;
         let mut reply = Reply::framed(outbox.room(), request_id, dialect);
-        let request = Request { body, dialect, is_admin, now };
+        let request = Request { body, dialect, peer, is_admin, now };
         let mut position = Position::default();
         loop {
             let step = self.run(request, position, &mut reply);
@@ -110,7 +110,7 @@ impl Core {
         parcel.answer_bytes = 0;
         loop {
             let (dialect, is_admin) = (parcel.dialect, parcel.is_admin);
-            let request = Request { body: &parcel.request, dialect, is_admin, now };
+            let request = Request { body: &parcel.request, dialect, peer: &parcel.peer, is_admin, now };
             let step = self.run(request, parcel.position, &mut reply);
             let (at, answer_is_value) = match step {
                 Step::Done => break,

@@ -8,6 +8,7 @@
 
 use crate::clock::Now;
 use crate::config::limits::KEY_BYTES_MAX;
+use crate::io::PeerAddr;
 use crate::item_ref::ItemRef;
 use crate::protocol::meta::{Kind, Meta};
 use crate::protocol::reply::Mark;
@@ -16,6 +17,7 @@ use crate::protocol::{Dialect, Error, Reply};
 use crate::shard::read::{Form, MetaForm, classic, put_result};
 use crate::shard::{After, Read, Wait};
 use crate::table::Found;
+use crate::worker::admission::permitted;
 use crate::worker::watch::measure_of;
 use crate::worker::{Core, operations};
 
@@ -55,6 +57,8 @@ pub(super) enum Place {
 pub(super) struct Request<'a> {
     pub(super) body: &'a [u8],
     pub(super) dialect: Dialect,
+    /// Who asks.
+    pub(super) peer: &'a PeerAddr,
     pub(super) is_admin: bool,
     pub(super) now: Now,
 }
@@ -76,13 +80,10 @@ impl Core {
             let at = commands.at();
             let Some(command) = commands.next() else { return Step::Done };
             let mark = reply.mark();
-            match command {
+            match command.and_then(|command| permitted(command, &request)) {
                 Err(error) => {
-                    self.counters.protocol_errors.add(1);
-                    if self.errors_muted {
-                        self.counters.errors_muted.add(1);
-                    } else {
-                        reply.put_error(error);
+                    if !self.answer_fault(&request, error, reply) {
+                        return Step::Done;
                     }
                 }
                 Ok(command) => {
@@ -231,10 +232,6 @@ impl Core {
         request: Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<(), (usize, Place)> {
-        if !request.is_admin {
-            reply.put_error(Error::NotAllowed);
-            return Ok(());
-        }
         match command {
             Command::FlushAll { quiet, .. } => {
                 let done = self.in_all_shards(command, part, request, reply)?;

@@ -19,12 +19,14 @@ use sherwood::worker::watch::Watch;
 use sherwood::worker::{Access, Bells, Poll, Worker, WorkerConfig};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Two workers, and the wire to each.
 pub struct Duo {
     workers: Vec<Worker<SimPort>>,
     wires: Vec<Wire>,
     client: PeerAddr,
+    clock: Clock,
     /// The policy's ends: they are never read, and full rings are no trouble.
     _policy: Vec<(Consumer<Event>, Producer<Command>, Consumer<Hit>)>,
 }
@@ -79,12 +81,22 @@ impl Duo {
             }));
         }
         let client = PeerAddr::from(SocketAddr::from(([127, 0, 0, 1], 9999)));
-        Duo { workers, wires, client, _policy: policy }
+        Duo { workers, wires, client, clock, _policy: policy }
     }
 
     /// Puts a datagram on its way to a worker.
     pub fn send(&self, worker: usize, datagram: &[u8]) {
         self.wires[worker].send(self.client, datagram);
+    }
+
+    /// Puts a datagram of somebody else on its way to a worker.
+    pub fn send_from(&self, worker: usize, peer: PeerAddr, datagram: &[u8]) {
+        self.wires[worker].send(peer, datagram);
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, by: Duration) {
+        self.clock.advance(by);
     }
 
     /// Lets a worker tick once.
