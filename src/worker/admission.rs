@@ -205,7 +205,7 @@ impl Core {
             self.counters.seals_wrong.add(note as u64);
             return false;
         }
-        let counter = match self.replays.judge(seal, now.unix_s) {
+        let counter = match self.replays.judge(seal, now) {
             Freshness::Fresh => {
                 self.sealed.insert(number);
                 return true;

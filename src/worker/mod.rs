@@ -142,7 +142,7 @@ impl<P: Port> Worker<P> {
                 teller: config.teller,
                 errors: SourceBudget::new(),
                 challenges: SourceBudget::new(),
-                replays: Replays::new(config.clock.now().unix_s),
+                replays: Replays::new(config.clock.now()),
                 sealed: Sealed::new(),
             },
             aside: config.aside,

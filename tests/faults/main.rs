@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod edge;
+mod instants;
 mod loops;
 mod network;
 mod order;

@@ -99,6 +99,16 @@ impl Duo {
         self.clock.advance(by);
     }
 
+    /// Sets the wall time, and nothing else.
+    pub fn set_wall(&self, by_s: i64) {
+        self.clock.set_wall(by_s);
+    }
+
+    /// The wall time, in seconds since 1970.
+    pub fn unix_s(&self) -> u64 {
+        self.clock.now().unix_s
+    }
+
     /// Lets a worker tick once.
     pub fn tick(&mut self, worker: usize) {
         self.workers[worker].tick().unwrap();
