@@ -138,6 +138,14 @@ pub const SOURCE_BUDGET_PER_S: u8 = 100;
 
 /// One busy tick in so many is timed, on average, unless `--watch-one-in` says otherwise.
 pub const WATCH_ONE_IN_DEFAULT: u32 = 16;
+/// Open connections of the metrics endpoint; the oldest that is idle makes room for a newer one.
+pub const METRICS_CONNECTIONS_MAX: usize = 64;
+/// Time that a connection of the metrics endpoint has as a whole, request and answer, in ms.
+pub const METRICS_REQUEST_MS: u64 = 5_000;
+/// Bytes of a request to the metrics endpoint at most.
+pub const METRICS_REQUEST_BYTES_MAX: usize = 4_096;
+/// Pause after a connection could not be accepted, in ms.
+pub const METRICS_ACCEPT_PAUSE_MS: u64 = 100;
 /// Time between two intervals of `--hist-log`, in s.
 pub const HIST_LOG_INTERVAL_S: u64 = 1;
 

@@ -40,6 +40,7 @@ pub struct Server {
     wakers: Vec<Waker>,
     workers: Vec<JoinHandle<std::io::Result<()>>>,
     policy: Option<JoinHandle<()>>,
+    metrics_addr: Option<SocketAddr>,
     metrics: Option<Endpoint>,
     histlog: Option<HistLog>,
 }
@@ -82,6 +83,9 @@ impl Server {
         let sockets =
             bind_group(config.listen, count, config.socket).map_err(|e| bind_error(config.listen, &e))?;
         let (addr, steering) = (sockets[0].addr, sockets[0].granted.steering);
+        // And whatever else an operator can have got wrong.
+        let listener = config.metrics.map(metrics::listen).transpose()?;
+        let log = config.hist_log.as_deref().map(histlog::open).transpose()?;
         let Memory { shards, pool, reports } = map::memory(&config, &plan, progress)?;
         let clock = config.clock.clone();
         let grace = Grace::new(count);
@@ -113,6 +117,8 @@ impl Server {
             workers: (0..count).map(|_| Arc::default()).collect(),
             times: (0..count).map(|_| Arc::default()).collect(),
             owners: owners.iter().map(|owner| Arc::clone(&owner.counters)).collect(),
+            scrapes: Arc::default(),
+            histlog: Arc::default(),
             policies,
             board,
             hot_key_names: config.hot_keys,
@@ -145,6 +151,7 @@ impl Server {
             wakers: Vec::new(),
             workers: Vec::new(),
             policy: None,
+            metrics_addr: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
             metrics: None,
             histlog: None,
             plan,
@@ -152,8 +159,12 @@ impl Server {
         let parts = sockets.into_iter().zip(owners).zip(ends).zip(hits).zip(bells);
         for (index, ((((socket, owner), mesh), hits), bells)) in parts.enumerate() {
             let memory = match io {
-                "uring" => Some(map::receive_buffers(&server.plan, config.huge).map_err(|e| e.to_string())?),
-                _ => None,
+                "uring" => map::receive_buffers(&server.plan, config.huge).map(Some),
+                _ => Ok(None),
+            };
+            let memory = match memory {
+                Ok(memory) => memory,
+                Err(error) => return Err(server.abandon(error.to_string())),
             };
             let seat = Seat {
                 index,
@@ -171,7 +182,10 @@ impl Server {
                     index as u64,
                 ),
             };
-            server.workers.push(spawn_worker(seat, socket, memory, common.clone(), ready.clone())?);
+            match spawn_worker(seat, socket, memory, common.clone(), ready.clone()) {
+                Ok(worker) => server.workers.push(worker),
+                Err(error) => return Err(server.abandon(error)),
+            }
         }
         drop(ready);
         for _ in 0..count {
@@ -182,19 +196,21 @@ impl Server {
             }
         }
         if let (Some(cpu), Some(round)) = (policy_cpu, thread_round.take()) {
-            server.policy = Some(spawn_policy(round, cpu, clock, stop)?);
+            match spawn_policy(round, cpu, clock, stop) {
+                Ok(policy) => server.policy = Some(policy),
+                Err(error) => return Err(server.abandon(error)),
+            }
         }
-        if let Some(path) = &config.hist_log {
-            match histlog::start(path, Arc::clone(&figures)) {
+        if let Some(log) = log {
+            match histlog::start(log, Arc::clone(&figures)) {
                 Ok(log) => server.histlog = Some(log),
                 Err(error) => return Err(server.abandon(error)),
             }
         }
-        if let Some(addr) = config.metrics {
-            let endpoint = metrics::serve(addr, figures, Arc::clone(&server.stop));
-            match endpoint {
+        if let Some(listener) = listener {
+            match metrics::serve(listener, figures, config.access) {
                 Ok(endpoint) => server.metrics = Some(endpoint),
-                Err(error) => return Err(server.abandon(format!("cannot serve metrics on {addr}: {error}"))),
+                Err(error) => return Err(server.abandon(error)),
             }
         }
         Ok(server)
@@ -203,6 +219,11 @@ impl Server {
     /// Where it listens, the port filled in.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where metrics are served, the port filled in.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_addr
     }
 
     /// What runs where.
@@ -248,7 +269,9 @@ impl Server {
                 result = Err("the policy thread panicked".into());
             }
         }
-        self.metrics.into_iter().for_each(Endpoint::join);
+        if let Some(Err(error)) = self.metrics.map(Endpoint::join) {
+            result = Err(error);
+        }
         if let Some(Err(error)) = self.histlog.map(HistLog::join) {
             result = Err(error);
         }

@@ -207,3 +207,25 @@ counters! {
         suspended,
     }
 }
+
+counters! {
+    /// What the metrics endpoint counts. Written by its thread only.
+    MetricsCounters {
+        /// Requests to the metrics endpoint that were answered.
+        metrics_answered,
+        /// Connections to the metrics endpoint from addresses that may not read it.
+        metrics_refused,
+        /// Connections to the metrics endpoint that were closed because they took too long, or for newer ones.
+        metrics_closed,
+        /// Times that the metrics endpoint could not accept a connection.
+        metrics_accept_failures,
+    }
+}
+
+counters! {
+    /// What the log of histograms counts. Written by its thread only.
+    HistLogCounters {
+        /// Intervals that could not be written to the log of --hist-log in their time; their events are in a later one.
+        hist_log_failures,
+    }
+}

@@ -4,10 +4,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod edge;
+mod endings;
 mod instants;
 mod loops;
+mod metrics;
 mod network;
 mod order;
+mod program;
+mod starting;
 mod storage;
 #[path = "../support/mod.rs"]
 mod support;
