@@ -165,6 +165,10 @@ pub const SEAL_SESSIONS: usize = 1_024;
 /// Sequences of a session that a worker remembers; what is older is refused.
 pub const SEAL_WINDOW: usize = 1_024;
 
+/// Bytes of the program, its libraries and what no worker has alone, to reckon with at the start.
+pub const PROGRAM_BYTES: usize = 8 << 20;
+/// Bytes of a worker beside its buffers, parcels and rings: stack, histograms, retired items, what it remembers of seals.
+pub const WORKER_BYTES: usize = 2 << 20;
 /// Workers of one process at most.
 pub const WORKERS_MAX: usize = 64;
 

@@ -17,6 +17,7 @@ use crate::server::histlog::{self, HistLog};
 use crate::server::map::{self, Memory};
 use crate::server::metrics::{self, Endpoint};
 use crate::server::policy::{self, OwnerEnds};
+use crate::server::reckon::Reckoning;
 use crate::shard::Owner;
 use crate::shard::events::Events;
 use crate::shard::owner::OwnerConfig;
@@ -26,7 +27,8 @@ use crate::worker::hits::Hits;
 use crate::worker::parcel::Parcel;
 use crate::worker::watch::Watch;
 use crate::worker::{Aside, Bells, Teller, Worker, WorkerConfig};
-use numa::{Plan, RegionReport};
+use numa::pool::Kernel;
+use numa::{PageKind, Plan, RegionReport};
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -76,7 +78,7 @@ impl Server {
     /// # Errors
     /// One line with the remedy.
     pub fn start(config: Config, progress: &(dyn Fn(usize) + Sync)) -> Result<Server, String> {
-        let plan = crate::server::plan(&config)?;
+        let mut plan = crate::server::plan(&config)?;
         let count = plan.workers.len();
         let io = choose_io(config.io)?;
         // Sockets before memory: a busy port is found out before minutes of prefaulting.
@@ -86,6 +88,10 @@ impl Server {
         // And whatever else an operator can have got wrong.
         let listener = config.metrics.map(metrics::listen).transpose()?;
         let log = config.hist_log.as_deref().map(histlog::open).transpose()?;
+        if let Some(available) = Kernel::this().bytes_available(None) {
+            let kind = plan.memory.kind.unwrap_or(PageKind::Small);
+            plan.reasons.extend(Reckoning::of(&config, &plan).check(&config, kind, available)?);
+        }
         let Memory { shards, pool, reports } = map::memory(&config, &plan, progress)?;
         let clock = config.clock.clone();
         let grace = Grace::new(count);

@@ -6,6 +6,7 @@ mod common;
 mod edge;
 mod endings;
 mod instants;
+mod limits;
 mod loops;
 mod metrics;
 mod network;

@@ -73,10 +73,14 @@ impl Program {
 
     /// Waits for the ready line; where it serves.
     pub fn ready(&self) -> SocketAddr {
-        let line =
-            self.out.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no ready line: {:?}", self.said()));
+        self.ready_or_refused().unwrap_or_else(|| panic!("no ready line: {:?}", self.said()))
+    }
+
+    /// Waits for the ready line; `None` if it ends without one.
+    pub fn ready_or_refused(&self) -> Option<SocketAddr> {
+        let line = self.out.recv_timeout(PATIENCE).ok()?;
         let addr = line.strip_prefix("sherwood ready on ").and_then(|rest| rest.split(' ').next());
-        addr.unwrap_or_else(|| panic!("{line}")).parse().unwrap()
+        Some(addr.unwrap_or_else(|| panic!("{line}")).parse().unwrap())
     }
 
     /// Waits for a line of stderr that has this in it.
