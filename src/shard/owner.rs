@@ -272,6 +272,11 @@ impl Owner {
         self.counters.limbo_items.set(self.slab.limbo().len() as u64);
     }
 
+    /// Counts a store that begins to wait for memory which others may still read.
+    pub fn note_grace_wait(&self) {
+        self.counters.grace_waits.add(1);
+    }
+
     /// The memory.
     pub fn items(&self) -> &Items {
         self.slab.items()

@@ -6,6 +6,7 @@ use crate::clock::Now;
 use crate::config::limits::{
     BUDGET_SOURCES, FRAME_HEADER_BYTES, KEY_BYTES_MAX, SOURCE_BUDGET_PER_S, TICK_DATAGRAMS_MAX,
 };
+use crate::hash::KeyHash;
 use crate::io::{Outbox, PeerAddr};
 use crate::protocol::batch::{Frame, PREAMBLE_BYTES, RESULT_BYTES, Status};
 use crate::protocol::frame::{self, Refused};
@@ -17,7 +18,6 @@ use crate::worker::access::Right;
 use crate::worker::cookie;
 use crate::worker::replay::Freshness;
 use crate::worker::serial::Request;
-use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 
 /// What becomes of a datagram.
@@ -289,7 +289,7 @@ pub(super) fn permitted<'a>(command: Command<'a>, request: &Request<'_>) -> Resu
 /// A table of [`BUDGET_SOURCES`] counts, by a seeded hash of the address; two sources may share a count, and then share
 /// its bound. No memory grows with the number of sources.
 pub(super) struct SourceBudget {
-    hasher: foldhash::fast::RandomState,
+    hash: KeyHash,
     second: u64,
     counts: Box<[u8; BUDGET_SOURCES]>,
 }
@@ -297,7 +297,7 @@ pub(super) struct SourceBudget {
 impl SourceBudget {
     pub(super) fn new() -> SourceBudget {
         SourceBudget {
-            hasher: foldhash::fast::RandomState::default(),
+            hash: KeyHash::new(KeyHash::random_seed()),
             second: 0,
             counts: Box::new([0; BUDGET_SOURCES]),
         }
@@ -317,12 +317,11 @@ impl SourceBudget {
     }
 
     fn index(&self, ip: IpAddr) -> usize {
-        let mut hasher = self.hasher.build_hasher();
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => hasher.write(&ip.octets()),
-            IpAddr::V6(ip) => hasher.write(&ip.octets()),
-        }
-        hasher.finish() as usize % BUDGET_SOURCES
+        let hash = match ip.to_canonical() {
+            IpAddr::V4(ip) => self.hash.hash(&ip.octets()),
+            IpAddr::V6(ip) => self.hash.hash(&ip.octets()),
+        };
+        hash as usize % BUDGET_SOURCES
     }
 }
 

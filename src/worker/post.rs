@@ -139,6 +139,7 @@ impl Core {
                 // The clock starts with the first wait for this position.
                 if parcel.waits_since_ns == 0 || parcel.position != position {
                     parcel.waits_since_ns = now.ns.max(1);
+                    self.owner.note_grace_wait();
                 }
                 parcel.position = position;
                 self.parcels.waiting.push_back(parcel);
@@ -169,6 +170,7 @@ impl Core {
         let Some(position) = reached else {
             if parcel.waits_since_ns == 0 {
                 parcel.waits_since_ns = now.ns.max(1);
+                self.owner.note_grace_wait();
             }
             self.parcels.stalled.push_back((from, parcel));
             return;

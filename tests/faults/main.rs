@@ -5,6 +5,7 @@
 mod common;
 mod edge;
 mod endings;
+mod figures;
 mod instants;
 mod limits;
 mod loops;
