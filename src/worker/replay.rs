@@ -65,8 +65,9 @@ impl Replays {
     /// Judges a frame whose tag is right, and remembers it if it is fresh.
     pub fn judge(&mut self, seal: &Seal, now: Now) -> Freshness {
         let now_ms = now.unix_s * 1000;
-        // The start on the present wall clock: a clock that was wrong at the start and is right now refuses nothing.
-        let not_before_ms = now_ms.saturating_sub((now.ns - self.began_ns) / 1_000_000);
+        // The start on the present wall clock, so that a clock which was wrong at the start and is right now refuses nothing; in
+        // whole seconds, as some clients stamp.
+        let not_before_ms = now_ms.saturating_sub((now.ns - self.began_ns) / 1_000_000) / 1000 * 1000;
         if seal.unix_ms.abs_diff(now_ms) > SEAL_SKEW_MS || seal.unix_ms < not_before_ms {
             return Freshness::Stale;
         }
@@ -191,6 +192,16 @@ mod tests {
         for &session in &taken {
             assert_eq!(replays.judge(&seal(NOW_S * 1000, session, 1), now(later_s)), Freshness::Stale);
         }
+    }
+
+    #[test]
+    fn a_client_that_stamps_whole_seconds_is_taken_from_the_start_on() {
+        // The server starts 50 ms before a second ends, the frame is stamped before it ends and comes after.
+        let began = Now { ns: 950_000_000, unix_s: NOW_S };
+        let mut replays = Replays::new(began);
+        let comes = Now { ns: 1_001_000_000, unix_s: NOW_S + 1 };
+        assert_eq!(replays.judge(&seal(NOW_S * 1000, 1, 1), comes), Freshness::Fresh);
+        assert_eq!(replays.judge(&seal(NOW_S * 1000 - 1, 1, 2), comes), Freshness::Stale);
     }
 
     #[test]
