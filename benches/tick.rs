@@ -108,10 +108,10 @@ impl Bench {
     fn run(&mut self, ticks: Vec<Vec<Vec<u8>>>, least: Duration) -> f64 {
         let count = ticks.len();
         *self.script.borrow_mut() = Script { ticks, next: 0 };
-        (0..count).for_each(|_| drop(self.worker.tick().unwrap()));
+        (0..count).for_each(|_| _ = self.worker.tick().unwrap());
         let (began, mut ran) = (cpu_time(), 0);
         while cpu_time() - began < least {
-            (0..count).for_each(|_| drop(self.worker.tick().unwrap()));
+            (0..count).for_each(|_| _ = self.worker.tick().unwrap());
             ran += count;
         }
         let took = cpu_time() - began;

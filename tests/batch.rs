@@ -248,7 +248,7 @@ fn when_no_parcel_is_free_in_time_an_operation_is_busy_and_the_others_are_done()
     }
     for _ in 0..5 {
         duo.tick(0);
-        duo.clock.advance(Duration::from_millis(PARCEL_WAIT_MS + 1));
+        duo.advance(Duration::from_millis(PARCEL_WAIT_MS + 1));
     }
     let mut busy = 0;
     while let Some(reply) = duo.receive(0) {

@@ -110,6 +110,12 @@ pub enum Error {
         /// Why.
         errno: Errno,
     },
+    /// The kernel starts no more threads.
+    #[error("cannot start a thread: {errno}; raise ulimit -u, or pids.max of the control group")]
+    Thread {
+        /// Why.
+        errno: Errno,
+    },
     /// A range that does not lie within the region.
     #[error("{region}: bytes {start}..{end} asked of a region of {bytes}")]
     Range {
@@ -161,7 +167,10 @@ pub enum Error {
         allowed: String,
     },
     /// The kernel does not tell where this process may run.
-    #[error("reading the CPU affinity failed: {errno}; machines of more than 1024 CPUs are not supported")]
+    #[error(
+        "reading the CPU affinity failed: {errno}; allow sched_getaffinity (seccomp); machines of more than 1024 CPUs are not \
+         supported"
+    )]
     Affinity {
         /// Why.
         errno: Errno,

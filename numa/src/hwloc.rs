@@ -22,8 +22,11 @@ impl Topology {
     /// The machine we run on: the part that our cpuset allows.
     ///
     /// # Errors
-    /// hwloc cannot read it (is /sys mounted?), or its environment variables name another machine.
+    /// hwloc cannot read it (is /sys mounted?), its environment variables name another machine, or the kernel does not tell
+    /// where this process may run.
     pub fn this_system() -> Result<Topology, Error> {
+        // hwloc asks for the affinity again and again, with a larger mask each time, until it is told.
+        crate::allowed_cpus()?;
         let hwloc = Hwloc::new().map_err(|error| unreadable("this machine", &error))?;
         let mut topology = read(&hwloc);
         if !topology.is_this_system {

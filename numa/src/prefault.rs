@@ -47,16 +47,20 @@ impl Region {
                 .zip(cpus)
                 .map(|(part, cpu)| {
                     let failed = &failed;
-                    scope.spawn(move || {
+                    let populate = move || {
                         let done = pin_current_thread(*cpu)
                             .and_then(|()| self.prefault_until(part, &progress, failed));
                         // Relaxed: a hint to stop early; the errors travel through join.
                         failed.fetch_or(done.is_err(), Ordering::Relaxed);
                         done
-                    })
+                    };
+                    let thread = thread::Builder::new().name(format!("prefault-{cpu}"));
+                    let thread = thread.spawn_scoped(scope, populate);
+                    failed.fetch_or(thread.is_err(), Ordering::Relaxed);
+                    thread.map_err(|error| Error::Thread { errno: errno_of(&error) })
                 })
                 .collect();
-            threads.into_iter().try_for_each(|thread| thread.join().expect("prefault does not panic"))
+            threads.into_iter().try_for_each(|thread| thread?.join().expect("prefault does not panic"))
         })
     }
 

@@ -2,6 +2,7 @@
 
 pub mod hist;
 pub mod load;
+pub mod panics;
 pub mod serve;
 pub mod simulate;
 pub mod top;

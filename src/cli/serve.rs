@@ -1,17 +1,19 @@
 //! `sherwood serve`.
 
 use super::Outcome;
+use crate::cli::panics;
 use crate::config::serve::{Options, effective};
 use crate::server::Server;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use numa::report::Bytes;
 use std::io::{IsTerminal, Write};
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 /// Arguments of `sherwood serve`.
 #[derive(clap::Args, Debug)]
@@ -31,28 +33,68 @@ pub struct Args {
 /// # Errors
 /// One line for people, with the remedy.
 pub fn run(args: &Args) -> Outcome {
+    panics::end_the_process();
+    let serving = Arc::new(AtomicBool::new(false));
+    let signals = watch_signals(Arc::clone(&serving))?;
     let options = effective(args.options.clone(), args.config.as_ref())?;
     if args.print_config {
         print!("{}", options.to_toml());
         return Ok(ExitCode::SUCCESS);
     }
     let config = options.check()?;
-    // Blocked before any thread starts, so that all inherit it and only the descriptor below sees them.
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
-    signals.thread_block()?;
-    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)?;
-
     let server = Server::start(config.clone(), &progress(config.memory_bytes))?;
-    for report in server.reports() {
-        eprintln!("{report}");
-    }
-    for reason in &server.plan().reasons {
-        eprintln!("{reason}");
+    // Release: pairs with the Acquire load of the thread that reads signals.
+    serving.store(true, Ordering::Release);
+    server.reports().iter().for_each(say);
+    server.plan().reasons.iter().for_each(say);
+    if let Some(addr) = server.metrics_addr() {
+        say(format_args!("metrics on http://{addr}/metrics"));
     }
     announce(&server)?;
-    wait(&server, &signals)?;
+    wait(&server, &signals);
     server.stop()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells a person something; that nobody listens ends no server.
+fn say(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Starts the thread that reads signals: SIGINT and SIGTERM end a server that is still starting at once, tell one that serves to
+/// drain, and end one that is draining at once.
+fn watch_signals(serving: Arc<AtomicBool>) -> Result<Receiver<()>, Box<dyn std::error::Error>> {
+    let asked = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+    // Blocked before any thread starts, so that all inherit it and only the descriptor below sees them. SIGXFSZ is blocked for
+    // good: a log that may not grow is an error of its write, and nothing to die of.
+    SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGXFSZ]).thread_block()?;
+    let signals = SignalFd::with_flags(&asked, SfdFlags::SFD_CLOEXEC)?;
+    let (told, signalled) = mpsc::channel();
+    let watch = move || {
+        let mut is_draining = false;
+        loop {
+            match signals.read_signal() {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(nix::errno::Errno::EINTR) => continue,
+                Err(error) => panic!("signals cannot be read: {error}"),
+            }
+            // Acquire: pairs with the Release store of `run`.
+            if !serving.load(Ordering::Acquire) {
+                say("sherwood: stopped before it served");
+                std::process::exit(0);
+            }
+            // The receiver is gone when draining has ended; so has the process, nearly.
+            if is_draining || told.send(()).is_err() {
+                say("sherwood: stopped before it had drained");
+                std::process::exit(1);
+            }
+            is_draining = true;
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(watch).map_err(|e| {
+        format!("cannot start a thread: {e}; see ulimit -u and the pids limit of the control group")
+    })?;
+    Ok(signalled)
 }
 
 /// One line, when everything is there.
@@ -82,17 +124,9 @@ fn announce(server: &Server) -> std::io::Result<()> {
 }
 
 /// Until a signal comes, or a thread ends that should not.
-fn wait(server: &Server, signals: &SignalFd) -> std::io::Result<()> {
-    const WATCH_MS: u16 = 500;
-    loop {
-        let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::from(WATCH_MS)) {
-            Ok(1..) => return Ok(()),
-            Ok(_) if server.has_failed() => return Ok(()),
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+fn wait(server: &Server, signals: &Receiver<()>) {
+    const WATCH: Duration = Duration::from_millis(500);
+    while signals.recv_timeout(WATCH) == Err(RecvTimeoutError::Timeout) && !server.has_failed() {}
 }
 
 /// Tells a person how much memory is there already; nothing when nobody looks.
@@ -104,7 +138,7 @@ fn progress(total_bytes: usize) -> impl Fn(usize) + Sync {
         // Relaxed: a figure for people.
         let before = done.fetch_add(bytes, Ordering::Relaxed);
         if someone_looks && before / STEP_BYTES != (before + bytes) / STEP_BYTES {
-            eprintln!("memory: {} of {}", Bytes((before + bytes) as u64), Bytes(total_bytes as u64));
+            say(format_args!("memory: {} of {}", Bytes((before + bytes) as u64), Bytes(total_bytes as u64)));
         }
     }
 }

@@ -148,13 +148,22 @@ pub const GRACE_WAIT_MS: u64 = 10;
 /// How long an idle worker sleeps at most, in ms.
 pub const IDLE_WAIT_MS: u64 = 20;
 
-/// Counts of errors by source address that a worker keeps.
-pub const ERROR_SOURCES: usize = 4_096;
-/// Errors of one source address that a worker answers in a second; loopback and administrators have no bound.
-pub const SOURCE_ERRORS_PER_S: u8 = 100;
+/// Counts by source address that a worker keeps, of errors and of challenges.
+pub const BUDGET_SOURCES: usize = 4_096;
+/// Errors of one source address that a worker answers in a second, and as many challenges; loopback and administrators have no
+/// bound.
+pub const SOURCE_BUDGET_PER_S: u8 = 100;
 
 /// One busy tick in so many is timed, on average, unless `--watch-one-in` says otherwise.
 pub const WATCH_ONE_IN_DEFAULT: u32 = 16;
+/// Open connections of the metrics endpoint; the oldest that is idle makes room for a newer one.
+pub const METRICS_CONNECTIONS_MAX: usize = 64;
+/// Time that a connection of the metrics endpoint has as a whole, request and answer, in ms.
+pub const METRICS_REQUEST_MS: u64 = 5_000;
+/// Bytes of a request to the metrics endpoint at most.
+pub const METRICS_REQUEST_BYTES_MAX: usize = 4_096;
+/// Pause after a connection could not be accepted, in ms.
+pub const METRICS_ACCEPT_PAUSE_MS: u64 = 100;
 /// Time between two intervals of `--hist-log`, in s.
 pub const HIST_LOG_INTERVAL_S: u64 = 1;
 
@@ -174,6 +183,10 @@ pub const SEAL_SESSIONS: usize = 1_024;
 /// Sequences of a session that a worker remembers; what is older is refused.
 pub const SEAL_WINDOW: usize = 1_024;
 
+/// Bytes of the program, its libraries and what no worker has alone, to reckon with at the start.
+pub const PROGRAM_BYTES: usize = 8 << 20;
+/// Bytes of a worker beside its buffers, parcels and rings: stack, histograms, retired items, what it remembers of seals.
+pub const WORKER_BYTES: usize = 2 << 20;
 /// Workers of one process at most.
 pub const WORKERS_MAX: usize = 64;
 

@@ -164,6 +164,15 @@ impl<'b> Reply<'b> {
         self.overflown = false;
     }
 
+    /// Forgets everything: an empty reply is not sent.
+    pub fn discard(&mut self) {
+        let (at, datagram_end) = match self.framing {
+            Some(_) => (FRAME_HEADER_BYTES, REPLY_DATAGRAM_BYTES_MAX),
+            None => (0, self.buffer.len()),
+        };
+        self.rewind(Mark { at, datagram_end, datagrams: 1 });
+    }
+
     /// Whether nothing was written.
     pub fn is_empty(&self) -> bool {
         self.at == if self.framing.is_some() { FRAME_HEADER_BYTES } else { 0 }

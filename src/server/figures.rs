@@ -7,7 +7,7 @@ use crate::policy::Counters;
 use crate::policy::board::Board;
 use crate::server::{hotkeys, latency, memory};
 use crate::shard::Shards;
-use crate::stats::counters::{Counter, OwnerCounters, WorkerCounters};
+use crate::stats::counters::{Counter, HistLogCounters, MetricsCounters, OwnerCounters, WorkerCounters};
 use crate::stats::times::{Measure, WorkerTimes};
 use crate::sync::Arc;
 use numa::RegionReport;
@@ -21,6 +21,10 @@ pub struct Figures {
     pub times: Vec<Arc<WorkerTimes>>,
     /// Of every owner.
     pub owners: Vec<Arc<OwnerCounters>>,
+    /// Of the metrics endpoint.
+    pub scrapes: Arc<MetricsCounters>,
+    /// Of the log of histograms.
+    pub histlog: Arc<HistLogCounters>,
     /// Of every owner's policy.
     pub policies: Vec<Arc<Counters>>,
     /// What the policy says of keys.
@@ -80,6 +84,10 @@ impl Figures {
                 let _ = writeln!(text, "sherwood_policy_{name}{{shard=\"{i}\"}} {value}");
             }
         }
+        for (name, help, counter) in self.scrapes.list().into_iter().chain(self.histlog.list()) {
+            let _ =
+                writeln!(text, "# HELP sherwood_{name} {}\nsherwood_{name} {}", help.trim(), counter.get());
+        }
         latency::metrics(&self.times, &mut text);
         hotkeys::metrics(&self.board.read(), &mut text);
         memory::metrics(self, &mut text);
@@ -112,6 +120,9 @@ impl Figures {
         }
         for (i, (name, ..)) in WorkerCounters::default().list().into_iter().enumerate() {
             stat(text, name, sum(self.workers.iter().map(|worker| worker.list()[i].2.get())));
+        }
+        for (name, _, counter) in self.scrapes.list().into_iter().chain(self.histlog.list()) {
+            stat(text, name, counter.get());
         }
     }
 

@@ -13,6 +13,7 @@ pub mod map;
 mod memory;
 pub mod metrics;
 pub mod policy;
+pub mod reckon;
 pub mod spawn;
 
 pub use spawn::Server;

@@ -17,6 +17,7 @@ use crate::server::histlog::{self, HistLog};
 use crate::server::map::{self, Memory};
 use crate::server::metrics::{self, Endpoint};
 use crate::server::policy::{self, OwnerEnds};
+use crate::server::reckon::Reckoning;
 use crate::shard::Owner;
 use crate::shard::events::Events;
 use crate::shard::owner::OwnerConfig;
@@ -26,7 +27,8 @@ use crate::worker::hits::Hits;
 use crate::worker::parcel::Parcel;
 use crate::worker::watch::Watch;
 use crate::worker::{Aside, Bells, Teller, Worker, WorkerConfig};
-use numa::{Plan, RegionReport};
+use numa::pool::Kernel;
+use numa::{PageKind, Plan, RegionReport};
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -40,6 +42,7 @@ pub struct Server {
     wakers: Vec<Waker>,
     workers: Vec<JoinHandle<std::io::Result<()>>>,
     policy: Option<JoinHandle<()>>,
+    metrics_addr: Option<SocketAddr>,
     metrics: Option<Endpoint>,
     histlog: Option<HistLog>,
 }
@@ -75,13 +78,20 @@ impl Server {
     /// # Errors
     /// One line with the remedy.
     pub fn start(config: Config, progress: &(dyn Fn(usize) + Sync)) -> Result<Server, String> {
-        let plan = crate::server::plan(&config)?;
+        let mut plan = crate::server::plan(&config)?;
         let count = plan.workers.len();
         let io = choose_io(config.io)?;
         // Sockets before memory: a busy port is found out before minutes of prefaulting.
         let sockets =
             bind_group(config.listen, count, config.socket).map_err(|e| bind_error(config.listen, &e))?;
         let (addr, steering) = (sockets[0].addr, sockets[0].granted.steering);
+        // And whatever else an operator can have got wrong.
+        let listener = config.metrics.map(metrics::listen).transpose()?;
+        let log = config.hist_log.as_deref().map(histlog::open).transpose()?;
+        if let Some(available) = Kernel::this().bytes_available(None) {
+            let kind = plan.memory.kind.unwrap_or(PageKind::Small);
+            plan.reasons.extend(Reckoning::of(&config, &plan).check(&config, kind, available)?);
+        }
         let Memory { shards, pool, reports } = map::memory(&config, &plan, progress)?;
         let clock = config.clock.clone();
         let grace = Grace::new(count);
@@ -113,6 +123,8 @@ impl Server {
             workers: (0..count).map(|_| Arc::default()).collect(),
             times: (0..count).map(|_| Arc::default()).collect(),
             owners: owners.iter().map(|owner| Arc::clone(&owner.counters)).collect(),
+            scrapes: Arc::default(),
+            histlog: Arc::default(),
             policies,
             board,
             hot_key_names: config.hot_keys,
@@ -145,6 +157,7 @@ impl Server {
             wakers: Vec::new(),
             workers: Vec::new(),
             policy: None,
+            metrics_addr: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
             metrics: None,
             histlog: None,
             plan,
@@ -152,8 +165,12 @@ impl Server {
         let parts = sockets.into_iter().zip(owners).zip(ends).zip(hits).zip(bells);
         for (index, ((((socket, owner), mesh), hits), bells)) in parts.enumerate() {
             let memory = match io {
-                "uring" => Some(map::receive_buffers(&server.plan, config.huge).map_err(|e| e.to_string())?),
-                _ => None,
+                "uring" => map::receive_buffers(&server.plan, config.huge).map(Some),
+                _ => Ok(None),
+            };
+            let memory = match memory {
+                Ok(memory) => memory,
+                Err(error) => return Err(server.abandon(error.to_string())),
             };
             let seat = Seat {
                 index,
@@ -171,7 +188,10 @@ impl Server {
                     index as u64,
                 ),
             };
-            server.workers.push(spawn_worker(seat, socket, memory, common.clone(), ready.clone())?);
+            match spawn_worker(seat, socket, memory, common.clone(), ready.clone()) {
+                Ok(worker) => server.workers.push(worker),
+                Err(error) => return Err(server.abandon(error)),
+            }
         }
         drop(ready);
         for _ in 0..count {
@@ -182,19 +202,21 @@ impl Server {
             }
         }
         if let (Some(cpu), Some(round)) = (policy_cpu, thread_round.take()) {
-            server.policy = Some(spawn_policy(round, cpu, clock, stop)?);
+            match spawn_policy(round, cpu, clock, stop) {
+                Ok(policy) => server.policy = Some(policy),
+                Err(error) => return Err(server.abandon(error)),
+            }
         }
-        if let Some(path) = &config.hist_log {
-            match histlog::start(path, Arc::clone(&figures)) {
+        if let Some(log) = log {
+            match histlog::start(log, Arc::clone(&figures)) {
                 Ok(log) => server.histlog = Some(log),
                 Err(error) => return Err(server.abandon(error)),
             }
         }
-        if let Some(addr) = config.metrics {
-            let endpoint = metrics::serve(addr, figures, Arc::clone(&server.stop));
-            match endpoint {
+        if let Some(listener) = listener {
+            match metrics::serve(listener, figures, config.access) {
                 Ok(endpoint) => server.metrics = Some(endpoint),
-                Err(error) => return Err(server.abandon(format!("cannot serve metrics on {addr}: {error}"))),
+                Err(error) => return Err(server.abandon(error)),
             }
         }
         Ok(server)
@@ -203,6 +225,11 @@ impl Server {
     /// Where it listens, the port filled in.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where metrics are served, the port filled in.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_addr
     }
 
     /// What runs where.
@@ -248,7 +275,9 @@ impl Server {
                 result = Err("the policy thread panicked".into());
             }
         }
-        self.metrics.into_iter().for_each(Endpoint::join);
+        if let Some(Err(error)) = self.metrics.map(Endpoint::join) {
+            result = Err(error);
+        }
         if let Some(Err(error)) = self.histlog.map(HistLog::join) {
             result = Err(error);
         }

@@ -278,6 +278,11 @@ impl Owner {
         self.counters.limbo_items.set(self.slab.limbo().len() as u64);
     }
 
+    /// Counts a store that begins to wait for memory which others may still read.
+    pub fn note_grace_wait(&self) {
+        self.counters.grace_waits.add(1);
+    }
+
     /// Bytes of items written since the last call: what commands cost beside looking up their keys.
     #[inline]
     pub fn take_written_bytes(&mut self) -> usize {

@@ -165,12 +165,14 @@ counters! {
         refused_binary,
         /// Batch frames whose preamble was wrong.
         refused_frames,
-        /// Error lines of other servers.
+        /// Replies of other servers, and other text that begins with an upper-case letter or a digit.
         refused_replies,
         /// Datagrams from addresses that we do not answer.
         refused_peers,
         /// Challenges sent to addresses that have to prove themselves.
         challenges,
+        /// Challenges that were not sent because their address had been sent too many in this second.
+        challenges_muted,
         /// Sealed frames with a wrong tag.
         seals_wrong,
         /// Sealed frames that were too old, or from the future.
@@ -179,9 +181,9 @@ counters! {
         seals_replayed,
         /// Sealed frames of a session that there was no room for.
         seals_crowded,
-        /// Errors that were not answered because their source had made too many in this second.
+        /// Datagrams that were not answered because their source had made too many errors in this second.
         errors_muted,
-        /// Commands that were not understood.
+        /// Commands that were not understood, or that their sender may not use.
         protocol_errors,
         /// Keys asked for.
         cmd_get,
@@ -209,5 +211,27 @@ counters! {
         yielded,
         /// Times that a datagram waited for the next tick because no buffer to suspend it was free.
         deferred,
+    }
+}
+
+counters! {
+    /// What the metrics endpoint counts. Written by its thread only.
+    MetricsCounters {
+        /// Requests to the metrics endpoint that were answered.
+        metrics_answered,
+        /// Connections to the metrics endpoint from addresses that may not read it.
+        metrics_refused,
+        /// Connections to the metrics endpoint that were closed because they took too long, or for newer ones.
+        metrics_closed,
+        /// Times that the metrics endpoint could not accept a connection.
+        metrics_accept_failures,
+    }
+}
+
+counters! {
+    /// What the log of histograms counts. Written by its thread only.
+    HistLogCounters {
+        /// Intervals that could not be written to the log of --hist-log in their time; their events are in a later one.
+        hist_log_failures,
     }
 }

@@ -3,18 +3,21 @@
 //! Refused is silence: the sender may be forged, and an answer would hit whoever it names. Each reason has a counter.
 
 use crate::clock::Now;
-use crate::config::limits::{ERROR_SOURCES, FRAME_HEADER_BYTES, SOURCE_ERRORS_PER_S, TICK_DATAGRAMS_MAX};
+use crate::config::limits::{
+    BUDGET_SOURCES, FRAME_HEADER_BYTES, KEY_BYTES_MAX, SOURCE_BUDGET_PER_S, TICK_DATAGRAMS_MAX,
+};
+use crate::hash::KeyHash;
 use crate::io::{Outbox, PeerAddr};
 use crate::protocol::batch::{Frame, PREAMBLE_BYTES, RESULT_BYTES, Status};
 use crate::protocol::frame::{self, Refused};
-use crate::protocol::{Dialect, Reply};
+use crate::protocol::meta::Kind;
+use crate::protocol::request::Command;
+use crate::protocol::{Dialect, Error, Reply};
 use crate::worker::Core;
 use crate::worker::access::Right;
 use crate::worker::cookie;
-use crate::worker::hold::Served;
-use crate::worker::post::Fresh;
 use crate::worker::replay::Freshness;
-use std::hash::{BuildHasher, Hasher};
+use crate::worker::serial::Request;
 use std::net::IpAddr;
 
 /// What becomes of a datagram.
@@ -27,6 +30,8 @@ pub(super) enum Admission<'a> {
         request_id: u16,
         /// What it is written in.
         dialect: Dialect,
+        /// Whether it showed a cookie that is still good: then it may have a newer one at any time.
+        is_renewal: bool,
     },
     /// Its commands are served.
     Serve {
@@ -71,31 +76,38 @@ impl Core {
                     if self.admits_frame(peer, datagram, number, now, note) {
                         Admission::Serve { request_id, dialect, body }
                     } else {
-                        self.counters.challenges.add(note as u64);
-                        Admission::Challenge { request_id, dialect: Dialect::Batch { padded: false } }
+                        let dialect = Dialect::Batch { padded: false };
+                        Admission::Challenge { request_id, dialect, is_renewal: false }
                     }
                 }
             },
             // Who needs no cookie may send one: clients need not know whether they are trusted.
             Right::Data | Right::Admin if dialect == Dialect::Text && body.starts_with(b"cookie ") => {
-                let body = cookie::split(body).map_or(body, |(_, rest)| rest);
-                Admission::Serve { request_id, dialect, body }
+                match self.admit_cookie(peer, request_id, body, now) {
+                    Some(renewal @ Admission::Challenge { .. }) => renewal,
+                    _ => {
+                        let body = cookie::split(body).map_or(body, |(_, rest)| rest);
+                        Admission::Serve { request_id, dialect, body }
+                    }
+                }
             }
             Right::Data | Right::Admin => Admission::Serve { request_id, dialect, body },
         }
     }
 
-    /// Answers with a challenge, unless its source has had enough of them in this second.
+    /// Answers with a challenge, unless its source has had enough of them in this second. Who renews a cookie can be reached,
+    /// so whoever floods in its name does not take that away from it.
     pub(super) fn challenge(
         &mut self,
         peer: &PeerAddr,
         (request_id, dialect): (u16, Dialect),
+        is_renewal: bool,
         outbox: &mut Outbox,
         now: Now,
     ) {
         let Some(secret) = &self.access.secret else { return };
-        if self.errors.is_spent(peer.ip(), now) {
-            return self.counters.errors_muted.add(1);
+        if !is_renewal && !self.challenges.allows(peer.ip(), now) {
+            return self.counters.challenges_muted.add(1);
         }
         let mut reply = Reply::framed(outbox.room(), request_id, dialect);
         match dialect {
@@ -106,27 +118,31 @@ impl Core {
         }
         let bytes = reply.finish();
         outbox.commit(peer, bytes);
-        self.errors.charge(peer.ip(), 1);
+        self.counters.challenges.add(1);
     }
 
-    /// Serves a datagram in its turn; beyond a bound per second the errors of its source are not answered.
-    pub(super) fn serve_counting_errors(
+    /// Answers what is wrong with a request, or what its sender may not do. The only place that does, so that no such error
+    /// escapes the bound of its source. Beyond the bound the datagram ends here and gets no reply at all: the rest of a
+    /// reply could look like something else. What stands before the error has been done, as if the reply had been lost.
+    ///
+    /// Returns whether the datagram goes on. What a correct command comes to (`SERVER_ERROR busy`, a value that is no
+    /// number) is an answer, and has no bound.
+    #[cold]
+    pub(super) fn answer_fault(
         &mut self,
-        fresh: Fresh<'_>,
-        is_patient: bool,
-        outbox: &mut Outbox,
-        now: Now,
-    ) -> Served {
-        let peer = fresh.peer;
-        if self.access.right(peer) == Right::Admin {
-            return self.serve_in_turn(fresh, is_patient, outbox, now);
+        request: &Request<'_>,
+        error: Error,
+        reply: &mut Reply<'_>,
+    ) -> bool {
+        self.counters.protocol_errors.add(1);
+        let is_answered = request.is_admin || self.errors.allows(request.peer.ip(), request.now);
+        if is_answered {
+            reply.put_error(error);
+        } else {
+            self.counters.errors_muted.add(1);
+            reply.discard();
         }
-        let before = self.counters.protocol_errors.get();
-        self.errors_muted = self.errors.is_spent(peer.ip(), now);
-        let served = self.serve_in_turn(fresh, is_patient, outbox, now);
-        self.errors_muted = false;
-        self.errors.charge(peer.ip(), self.counters.protocol_errors.get() - before);
-        served
+        is_answered
     }
 
     #[cold]
@@ -139,19 +155,30 @@ impl Core {
         now: Now,
         note: bool,
     ) -> Admission<'a> {
-        let Some(secret) = &self.access.secret else { return Admission::Refused };
-        if let Some((cookie, rest)) = cookie::split(body)
-            && secret.accepts(cookie, peer.ip(), now.unix_s)
-        {
-            return Admission::Serve { request_id, dialect: Dialect::Text, body: rest };
+        if let Some(admission) = self.admit_cookie(peer, request_id, body, now) {
+            return admission;
         }
-        let challenge_bytes = cookie::Secret::CHALLENGE_BYTES + FRAME_HEADER_BYTES;
-        if bytes < challenge_bytes {
+        if bytes < cookie::Secret::CHALLENGE_BYTES + FRAME_HEADER_BYTES {
             self.counters.refused_peers.add(note as u64);
             return Admission::Refused;
         }
-        self.counters.challenges.add(note as u64);
-        Admission::Challenge { request_id, dialect: Dialect::Text }
+        Admission::Challenge { request_id, dialect: Dialect::Text, is_renewal: false }
+    }
+
+    /// Serves what follows a cookie that is good; the cookie alone asks for a newer one. `None` without a good cookie.
+    fn admit_cookie<'a>(
+        &self,
+        peer: &PeerAddr,
+        request_id: u16,
+        body: &'a [u8],
+        now: Now,
+    ) -> Option<Admission<'a>> {
+        let (secret, (cookie, body)) = (self.access.secret.as_ref()?, cookie::split(body)?);
+        let dialect = Dialect::Text;
+        secret.accepts(cookie, peer.ip(), now.unix_s).then_some(match body {
+            [] => Admission::Challenge { request_id, dialect, is_renewal: true },
+            _ => Admission::Serve { request_id, dialect, body },
+        })
     }
 
     /// Whether the batch frame of a stranger proves something: its address, by a cookie, or that it knows the secret, by
@@ -178,7 +205,7 @@ impl Core {
             self.counters.seals_wrong.add(note as u64);
             return false;
         }
-        let counter = match self.replays.judge(seal, now.unix_s) {
+        let counter = match self.replays.judge(seal, now) {
             Freshness::Fresh => {
                 self.sealed.insert(number);
                 return true;
@@ -233,48 +260,68 @@ impl Sealed {
 
 const _: () = assert!(FRAME_HEADER_BYTES + RESULT_BYTES <= PREAMBLE_BYTES, "a challenge amplifies nothing");
 
-/// Errors per source address and second: a sender that only makes errors is not worth answers, and if it is forged, its
-/// victim is spared.
+/// The command, if whoever asks may use it and its key can be read.
 ///
-/// A table of [`ERROR_SOURCES`] counts, by a seeded hash of the address; two sources may share a count, and then share
-/// its bound. No memory grows with the number of sources.
-pub(super) struct ErrorBudget {
-    hasher: foldhash::fast::RandomState,
-    second: u64,
-    counts: Box<[u8; ERROR_SOURCES]>,
+/// # Errors
+/// [`Error::NotAllowed`], or [`Error::Unsaid`] for a command that wants no reply; the error of a base64 key.
+#[inline]
+pub(super) fn permitted<'a>(command: Command<'a>, request: &Request<'_>) -> Result<Command<'a>, Error> {
+    match command {
+        Command::FlushAll { .. }
+        | Command::Stats { .. }
+        | Command::Verbosity { .. }
+        | Command::MemoryLimit { .. }
+            if !request.is_admin =>
+        {
+            Err(if command.wants_no_reply() { Error::Unsaid } else { Error::NotAllowed })
+        }
+        Command::Meta(meta) if meta.has(b'b') && meta.kind != Kind::Noop => {
+            meta.key(&mut [0; KEY_BYTES_MAX + 2])?;
+            Ok(command)
+        }
+        _ => Ok(command),
+    }
 }
 
-impl ErrorBudget {
-    pub(super) fn new() -> ErrorBudget {
-        ErrorBudget {
-            hasher: foldhash::fast::RandomState::default(),
+/// What a source address may have of us in a second that it did not earn: errors, or challenges. A spoofed source cannot be
+/// flooded with them.
+///
+/// A table of [`BUDGET_SOURCES`] counts, by a seeded hash of the address; two sources may share a count, and then share
+/// its bound. No memory grows with the number of sources.
+pub(super) struct SourceBudget {
+    hash: KeyHash,
+    second: u64,
+    counts: Box<[u8; BUDGET_SOURCES]>,
+}
+
+impl SourceBudget {
+    pub(super) fn new() -> SourceBudget {
+        SourceBudget {
+            hash: KeyHash::new(KeyHash::random_seed()),
             second: 0,
-            counts: Box::new([0; ERROR_SOURCES]),
+            counts: Box::new([0; BUDGET_SOURCES]),
         }
     }
 
-    /// Whether `ip` has used up its errors of this second.
-    pub(super) fn is_spent(&mut self, ip: IpAddr, now: Now) -> bool {
+    /// Whether `ip` may have one more in this second; counts it.
+    pub(super) fn allows(&mut self, ip: IpAddr, now: Now) -> bool {
         if self.second != now.s() {
             self.second = now.s();
             self.counts.fill(0);
         }
-        self.counts[self.index(ip)] >= SOURCE_ERRORS_PER_S
-    }
-
-    /// Notes `errors` of `ip`.
-    pub(super) fn charge(&mut self, ip: IpAddr, errors: u64) {
         let index = self.index(ip);
-        self.counts[index] = self.counts[index].saturating_add(errors.min(255) as u8);
+        let count = &mut self.counts[index];
+        let is_allowed = *count < SOURCE_BUDGET_PER_S;
+        *count += is_allowed as u8;
+        is_allowed
     }
 
     fn index(&self, ip: IpAddr) -> usize {
-        let mut hasher = self.hasher.build_hasher();
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => hasher.write(&ip.octets()),
-            IpAddr::V6(ip) => hasher.write(&ip.octets()),
-        }
-        hasher.finish() as usize % ERROR_SOURCES
+        let hash = match ip.to_canonical() {
+            IpAddr::V4(ip) => self.hash.hash(&ip.octets()),
+            IpAddr::V6(ip) => self.hash.hash(&ip.octets()),
+        };
+        hash as usize % BUDGET_SOURCES
     }
 }
 
@@ -283,17 +330,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_answered_up_to_the_bound_and_again_in_the_next_second() {
-        let mut budget = ErrorBudget::new();
+    fn a_source_has_its_budget_again_in_the_next_second() {
+        let mut budget = SourceBudget::new();
         let (ip, second): (IpAddr, u64) = ("192.0.2.1".parse().unwrap(), 1_000_000_000);
         let now = Now { ns: 5 * second, unix_s: 0 };
-        for _ in 0..SOURCE_ERRORS_PER_S {
-            assert!(!budget.is_spent(ip, now));
-            budget.charge(ip, 1);
+        for _ in 0..SOURCE_BUDGET_PER_S {
+            assert!(budget.allows(ip, now));
         }
-        assert!(budget.is_spent(ip, now));
-        assert!(!budget.is_spent(ip, Now { ns: 6 * second, unix_s: 0 }));
-        budget.charge(ip, 100_000);
-        assert!(budget.is_spent(ip, Now { ns: 6 * second, unix_s: 0 }));
+        for _ in 0..1000 {
+            assert!(!budget.allows(ip, now));
+        }
+        assert!(budget.allows(ip, Now { ns: 6 * second, unix_s: 0 }));
     }
 }

@@ -135,13 +135,13 @@ impl<P: Port> Worker<P> {
         let peer = inbox.peer(&datagram);
         match core.admit(peer, port.bytes(&datagram), number, now, false) {
             Admission::Refused => Served::Yes,
-            Admission::Challenge { request_id, dialect } => {
-                core.challenge(peer, (request_id, dialect), outbox, now);
+            Admission::Challenge { request_id, dialect, is_renewal } => {
+                core.challenge(peer, (request_id, dialect), is_renewal, outbox, now);
                 Served::Yes
             }
             Admission::Serve { request_id, dialect, body } => {
                 let fresh = Fresh { peer, request_id, dialect, body, follows: false };
-                core.serve_counting_errors(fresh, unserved.is_patient(now), outbox, now)
+                core.serve_in_turn(fresh, unserved.is_patient(now), outbox, now)
             }
         }
     }

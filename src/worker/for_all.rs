@@ -15,10 +15,6 @@ impl Core {
         request: Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<(), Halted<'static>> {
-        if !request.is_admin {
-            reply.put_error(Error::NotAllowed);
-            return Ok(());
-        }
         match command {
             Command::FlushAll { quiet, .. } => {
                 let done = self.in_all_shards(command, part, request, reply)?;

@@ -74,8 +74,7 @@ impl Core {
         match self.parcels.take(body.len(), 0, LARGE_PARCELS_SPARED) {
             Some(mut parcel) => {
                 (parcel.peer, parcel.is_admin) = (*peer, self.access.right(peer) == Right::Admin);
-                (parcel.request_id, parcel.dialect, parcel.is_muted) =
-                    (request_id, dialect, self.errors_muted);
+                (parcel.request_id, parcel.dialect) = (request_id, dialect);
                 parcel.fill(body, std::iter::empty());
                 parcel.footprint.copy_from(&self.traced);
                 self.order.hold(&parcel.footprint);

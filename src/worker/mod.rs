@@ -40,7 +40,7 @@ use crate::ring::MeshEnd;
 use crate::shard::{Owner, Shards};
 use crate::stats::counters::WorkerCounters;
 use crate::sync::{Arc, AtomicBool, Ordering};
-use admission::{ErrorBudget, Sealed};
+use admission::{Sealed, SourceBudget};
 use datagrams::Unserved;
 use footprint::Footprint;
 use hits::Hits;
@@ -128,11 +128,10 @@ pub(crate) struct Core {
     pub(crate) value_bytes_max: usize,
     pub(crate) access: Access,
     pub(crate) teller: Teller,
-    errors: ErrorBudget,
+    errors: SourceBudget,
+    challenges: SourceBudget,
     replays: Replays,
     sealed: Sealed,
-    /// Whether the errors of the datagram that is being served are kept to ourselves.
-    errors_muted: bool,
     /// Which keys of which clients are under way.
     order: Order,
     /// Commands of others that wait for our memory.
@@ -168,10 +167,10 @@ impl<P: Port> Worker<P> {
                 value_bytes_max: config.value_bytes_max,
                 access: config.access,
                 teller: config.teller,
-                errors: ErrorBudget::new(),
-                replays: Replays::new(config.clock.now().unix_s),
+                errors: SourceBudget::new(),
+                challenges: SourceBudget::new(),
+                replays: Replays::new(config.clock.now()),
                 sealed: Sealed::new(),
-                errors_muted: false,
                 order: Order::new(),
                 // Any number of them may be here at a time.
                 stalled: Stalled::new((workers - 1) * (SMALL_PARCELS + LARGE_PARCELS)),

@@ -25,7 +25,8 @@ impl Core {
     ) -> Step {
         let mut operations = resumed(request.body, from);
         if from == Position::default() && !operations.are_sound() {
-            self.refuse_frame(reply);
+            // One result that says that nothing of the frame was done.
+            self.answer_fault(&request, Error::BadLine, reply);
             return Step::Done;
         }
         loop {
@@ -110,17 +111,6 @@ impl Core {
         self.execute_here(reply, |owner, reply| {
             operate(owner, operation, value_bytes_max, request.now, reply)
         })
-    }
-
-    /// One result that says that nothing of the frame was done.
-    #[cold]
-    fn refuse_frame(&mut self, reply: &mut Reply<'_>) {
-        self.counters.protocol_errors.add(1);
-        if self.errors_muted {
-            self.counters.errors_muted.add(1);
-        } else {
-            reply.put_error(Error::BadLine);
-        }
     }
 }
 

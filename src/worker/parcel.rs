@@ -31,8 +31,6 @@ pub struct Parcel {
     pub dialect: Dialect,
     /// Whether the peer may administrate.
     pub is_admin: bool,
-    /// Whether its errors are not answered.
-    pub is_muted: bool,
     /// The body of the request.
     pub request: Vec<u8>,
     /// Where it stands.
@@ -80,7 +78,6 @@ impl Parcel {
             request_id: 0,
             dialect: Dialect::Text,
             is_admin: false,
-            is_muted: false,
             request: Vec::with_capacity(request),
             position: Position::default(),
             waits_for: WaitsFor::Turn,
@@ -134,7 +131,7 @@ impl Parcel {
     /// Moves all that `from` holds into this empty, larger parcel.
     fn take_over(&mut self, from: &Parcel) {
         (self.peer, self.request_id, self.dialect) = (from.peer, from.request_id, from.dialect);
-        (self.is_admin, self.is_muted, self.position) = (from.is_admin, from.is_muted, from.position);
+        (self.is_admin, self.position) = (from.is_admin, from.position);
         (self.is_lone, self.needs_room, self.owner) = (from.is_lone, from.needs_room, from.owner);
         self.footprint.copy_from(&from.footprint);
         self.fill(&from.request, [from.reply()].into_iter());

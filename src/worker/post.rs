@@ -66,7 +66,8 @@ impl Core {
         let Fresh { peer, request_id, dialect, body, follows } = fresh;
         let is_admin = self.access.right(peer) == Right::Admin;
         let mut reply = Reply::framed(outbox.room(), request_id, dialect);
-        let mut request = Request { body, dialect, is_admin, now, may_grow: false, may_yield: true, follows };
+        let mut request =
+            Request { body, dialect, peer, is_admin, now, may_grow: false, may_yield: true, follows };
         let mut position = Position::default();
         self.work.begin_turn();
         loop {
@@ -78,7 +79,7 @@ impl Core {
                 Step::Forward { position, .. } | Step::Wait { position } => (position, 0),
             };
             if let Some(mut parcel) = self.parcels.take(body.len(), reply.bytes(), spared) {
-                (parcel.peer, parcel.is_admin, parcel.is_muted) = (*peer, is_admin, self.errors_muted);
+                (parcel.peer, parcel.is_admin) = (*peer, is_admin);
                 (parcel.request_id, parcel.dialect) = (request_id, dialect);
                 parcel.fill(body, reply.pieces());
                 parcel.footprint.begin(self.order.origin(peer));
@@ -120,6 +121,7 @@ impl Core {
         let request = Request {
             body: &parcel.request,
             dialect: parcel.dialect,
+            peer: &parcel.peer,
             is_admin: parcel.is_admin,
             now,
             may_grow: !parcel.is_large(),
@@ -127,13 +129,7 @@ impl Core {
             follows: false,
         };
         self.work.begin_turn();
-        let errors = self.counters.protocol_errors.get();
-        self.errors_muted = parcel.is_muted;
         let step = self.run(request, parcel.position, &mut reply);
-        self.errors_muted = false;
-        if !parcel.is_admin {
-            self.errors.charge(parcel.peer.ip(), self.counters.protocol_errors.get() - errors);
-        }
         let bytes = reply.finish();
         parcel.put_reply(buffer, bytes);
         step
@@ -178,6 +174,7 @@ impl Core {
         // The clock starts with the first wait for this position.
         if waits_for == WaitsFor::Memory && (parcel.waits_since_ns == 0 || parcel.position != position) {
             parcel.waits_since_ns = now.ns.max(1);
+            self.owner.note_grace_wait();
         }
         (parcel.position, parcel.waits_for) = (position, waits_for);
         self.parcels.waiting.push_back(parcel);
@@ -265,6 +262,7 @@ impl Core {
             Executed::Waits => {
                 if parcel.waits_since_ns == 0 {
                     parcel.waits_since_ns = now.ns.max(1);
+                    self.owner.note_grace_wait();
                 }
                 return self.stalled.push(from, parcel);
             }

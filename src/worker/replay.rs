@@ -15,8 +15,10 @@
 //!
 //! # What it does not stop
 //! Another worker, or another server with the same secret, remembers its own frames: a copy may be taken once by each
-//! that gets it. Where the kernel steers frames, a copy comes to the worker that has seen it.
+//! that gets it. Where the kernel steers frames, a copy comes to the worker that has seen it. After the wall clock was set back,
+//! a copy of a frame of the hour that comes again is known only while its session is remembered.
 
+use crate::clock::Now;
 use crate::config::limits::{SEAL_SESSIONS, SEAL_SKEW_MS, SEAL_WINDOW};
 use crate::protocol::batch::Seal;
 
@@ -40,7 +42,8 @@ pub enum Freshness {
 /// The sessions that one worker has seen.
 pub struct Replays {
     sessions: Box<[Session]>,
-    not_before_ms: u64,
+    /// When the server started, on the clock that is never set.
+    began_ns: u64,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -53,22 +56,26 @@ struct Session {
 }
 
 impl Replays {
-    /// For a server that starts at `unix_s`.
-    pub fn new(unix_s: u64) -> Replays {
+    /// For a server that starts now.
+    pub fn new(now: Now) -> Replays {
         let sessions = vec![Session::default(); SEAL_SESSIONS].into_boxed_slice();
-        Replays { sessions, not_before_ms: unix_s * 1000 }
+        Replays { sessions, began_ns: now.ns }
     }
 
     /// Judges a frame whose tag is right, and remembers it if it is fresh.
-    pub fn judge(&mut self, seal: &Seal, unix_s: u64) -> Freshness {
-        let now_ms = unix_s * 1000;
-        if seal.unix_ms.abs_diff(now_ms) > SEAL_SKEW_MS || seal.unix_ms < self.not_before_ms {
+    pub fn judge(&mut self, seal: &Seal, now: Now) -> Freshness {
+        let now_ms = now.unix_s * 1000;
+        // The start on the present wall clock, so that a clock which was wrong at the start and is right now refuses nothing; in
+        // whole seconds, as some clients stamp.
+        let not_before_ms = now_ms.saturating_sub((now.ns - self.began_ns) / 1_000_000) / 1000 * 1000;
+        if seal.unix_ms.abs_diff(now_ms) > SEAL_SKEW_MS || seal.unix_ms < not_before_ms {
             return Freshness::Stale;
         }
         let set = (seal.session.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % SETS;
         let ways = &mut self.sessions[set * WAYS..][..WAYS];
         let known = ways.iter().position(|way| way.id == seal.session && way.newest_ms != 0);
-        let is_free = |way: &Session| way.newest_ms == 0 || way.newest_ms + SEAL_SKEW_MS < now_ms;
+        // Too new is what was noted before the clock was set back.
+        let is_free = |way: &Session| way.newest_ms.abs_diff(now_ms) > SEAL_SKEW_MS;
         let Some(at) = known.or_else(|| ways.iter().position(is_free)) else { return Freshness::Crowded };
         let session = &mut ways[at];
         if known.is_none() {
@@ -77,7 +84,8 @@ impl Replays {
         if !session.take(seal.sequence) {
             return Freshness::Replayed;
         }
-        session.newest_ms = session.newest_ms.max(seal.unix_ms);
+        let is_of_this_clock = session.newest_ms <= now_ms + SEAL_SKEW_MS;
+        session.newest_ms = if is_of_this_clock { session.newest_ms.max(seal.unix_ms) } else { seal.unix_ms };
         Freshness::Fresh
     }
 }
@@ -116,6 +124,16 @@ mod tests {
 
     const NOW_S: u64 = 1_700_000_000;
 
+    /// A reading of the clock at this wall time, of a machine that has been running for long.
+    fn now(unix_s: u64) -> Now {
+        Now { ns: unix_s * 1_000_000_000, unix_s }
+    }
+
+    /// Of a server that started so many seconds ago.
+    fn started(ago_s: u64) -> Replays {
+        Replays::new(now(NOW_S - ago_s))
+    }
+
     fn seal(unix_ms: u64, session: u64, sequence: u64) -> Seal {
         let mut out = Vec::new();
         let mut writer = FrameWriter::begin(1, &mut out).sealed(unix_ms, session, sequence, &mut out);
@@ -126,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_frame_is_taken_once_and_not_late() {
-        let mut replays = Replays::new(NOW_S - 60);
+        let mut replays = started(60);
         let now_ms = NOW_S * 1000;
         for (at_ms, session, sequence, want) in [
             (now_ms, 1, 5, Freshness::Fresh),
@@ -141,31 +159,71 @@ mod tests {
             (now_ms + SEAL_SKEW_MS + 1, 3, 4, Freshness::Stale),
             (u64::MAX, 3, 5, Freshness::Stale),
         ] {
-            assert_eq!(replays.judge(&seal(at_ms, session, sequence), NOW_S), want, "{session} {sequence}");
+            assert_eq!(
+                replays.judge(&seal(at_ms, session, sequence), now(NOW_S)),
+                want,
+                "{session} {sequence}"
+            );
         }
         // What was sealed before the server started may have been taken by the one before it.
-        assert_eq!(Replays::new(NOW_S).judge(&seal(now_ms - 1, 1, 1), NOW_S), Freshness::Stale);
+        assert_eq!(started(0).judge(&seal(now_ms - 1, 1, 1), now(NOW_S)), Freshness::Stale);
     }
 
     #[test]
     fn a_session_is_forgotten_when_its_frames_are_stale_and_not_before() {
-        let mut replays = Replays::new(NOW_S);
+        let mut replays = started(0);
         let later_s = NOW_S + 2 * SEAL_SKEW_MS / 1000 + 1;
         let crowd: Vec<u64> = (0..4 * SEAL_SESSIONS as u64).collect();
         let mut taken = Vec::new();
         for &session in &crowd {
-            match replays.judge(&seal(NOW_S * 1000, session, 1), NOW_S) {
+            match replays.judge(&seal(NOW_S * 1000, session, 1), now(NOW_S)) {
                 Freshness::Fresh => taken.push(session),
                 other => assert_eq!(other, Freshness::Crowded),
             }
         }
         assert!(taken.len() <= SEAL_SESSIONS && taken.len() > SEAL_SESSIONS / 2);
         for &session in &taken {
-            assert_eq!(replays.judge(&seal(NOW_S * 1000, session, 1), NOW_S), Freshness::Replayed);
+            assert_eq!(replays.judge(&seal(NOW_S * 1000, session, 1), now(NOW_S)), Freshness::Replayed);
         }
-        assert_eq!(replays.judge(&seal(later_s * 1000, crowd[0] + 1_000_000, 1), later_s), Freshness::Fresh);
+        assert_eq!(
+            replays.judge(&seal(later_s * 1000, crowd[0] + 1_000_000, 1), now(later_s)),
+            Freshness::Fresh
+        );
         for &session in &taken {
-            assert_eq!(replays.judge(&seal(NOW_S * 1000, session, 1), later_s), Freshness::Stale);
+            assert_eq!(replays.judge(&seal(NOW_S * 1000, session, 1), now(later_s)), Freshness::Stale);
+        }
+    }
+
+    #[test]
+    fn a_client_that_stamps_whole_seconds_is_taken_from_the_start_on() {
+        // The server starts 50 ms before a second ends, the frame is stamped before it ends and comes after.
+        let began = Now { ns: 950_000_000, unix_s: NOW_S };
+        let mut replays = Replays::new(began);
+        let comes = Now { ns: 1_001_000_000, unix_s: NOW_S + 1 };
+        assert_eq!(replays.judge(&seal(NOW_S * 1000, 1, 1), comes), Freshness::Fresh);
+        assert_eq!(replays.judge(&seal(NOW_S * 1000 - 1, 1, 2), comes), Freshness::Stale);
+    }
+
+    #[test]
+    fn seals_follow_the_wall_clock_wherever_it_is_set() {
+        for by_s in [-3600i64, -31, -1, 0, 1, 31, 3600, 86_400] {
+            let (mut replays, mut clock) = (started(0), now(NOW_S + 100));
+            for session in 0..SEAL_SESSIONS as u64 {
+                replays.judge(&seal(clock.unix_s * 1000, session, 1), clock);
+            }
+            // The clock of the server was wrong by as much, and is right now.
+            clock.unix_s = clock.unix_s.wrapping_add_signed(by_s);
+            let right_ms = clock.unix_s * 1000;
+            let mut fresh = 0;
+            for session in 0..SEAL_SESSIONS as u64 {
+                let verdict = replays.judge(&seal(right_ms, session, 2), clock);
+                fresh += (verdict == Freshness::Fresh) as usize;
+                assert!(matches!(verdict, Freshness::Fresh | Freshness::Crowded), "{by_s} s: {verdict:?}");
+                assert_ne!(replays.judge(&seal(right_ms, session, 2), clock), Freshness::Fresh, "{by_s} s");
+            }
+            assert!(fresh > SEAL_SESSIONS / 2, "{by_s} s: {fresh} sessions");
+            let started_ms = right_ms - 100_000;
+            assert_eq!(replays.judge(&seal(started_ms - 1, 1 << 40, 1), clock), Freshness::Stale, "{by_s} s");
         }
     }
 
@@ -173,12 +231,12 @@ mod tests {
         /// Whatever the order, nothing is taken twice, and what is recent is not refused.
         #[test]
         fn nothing_is_taken_twice(steps in prop::collection::vec((0u64..3, 0u64..1200), 1..2000)) {
-            let mut replays = Replays::new(NOW_S);
+            let mut replays = started(0);
             let (mut base, mut taken, mut newest) = (0, HashSet::new(), 0);
             for (forward, back) in steps {
                 base += forward * 40;
                 let sequence = (base + 1200).saturating_sub(back);
-                let verdict = replays.judge(&seal(NOW_S * 1000, 9, sequence), NOW_S);
+                let verdict = replays.judge(&seal(NOW_S * 1000, 9, sequence), now(NOW_S));
                 let is_recent = newest == 0 || sequence + (SEAL_WINDOW - 64) as u64 >= newest;
                 prop_assert_eq!(verdict == Freshness::Fresh, is_recent && !taken.contains(&sequence));
                 if verdict == Freshness::Fresh {

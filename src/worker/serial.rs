@@ -10,11 +10,13 @@
 
 use crate::clock::Now;
 use crate::config::limits::{ANSWER_LINE_BYTES_MAX, KEY_BYTES_MAX};
+use crate::io::PeerAddr;
 use crate::protocol::meta::{Kind, Meta};
 use crate::protocol::request::{Command, Commands, Get, Key};
 use crate::protocol::{Dialect, Error, Reply};
 use crate::shard::read::{Form, MetaForm, classic};
 use crate::shard::{After, Owner, Read, Wait};
+use crate::worker::admission::permitted;
 use crate::worker::position::KeysLeft;
 use crate::worker::watch::measure_of;
 use crate::worker::{Core, operations};
@@ -73,6 +75,8 @@ pub(super) enum Executed {
 pub(super) struct Request<'a> {
     pub(super) body: &'a [u8],
     pub(super) dialect: Dialect,
+    /// Who asks.
+    pub(super) peer: &'a PeerAddr,
     pub(super) is_admin: bool,
     pub(super) now: Now,
     /// Whether there may be a larger reply than this.
@@ -131,8 +135,12 @@ impl Core {
                     command
                 }
             };
-            match command {
-                Err(error) => self.refuse_command(error, reply),
+            match command.and_then(|command| permitted(command, &request)) {
+                Err(error) => {
+                    if !self.answer_fault(&request, error, reply) {
+                        return Step::Done;
+                    }
+                }
                 Ok(command) => {
                     let halted = self.run_command(&command, part, request, reply);
                     self.work.spend_on(&command);
@@ -159,15 +167,6 @@ impl Core {
                     reply_bytes: reply.bytes(),
                 });
             }
-        }
-    }
-
-    fn refuse_command(&mut self, error: Error, reply: &mut Reply<'_>) {
-        self.counters.protocol_errors.add(1);
-        if self.errors_muted {
-            self.counters.errors_muted.add(1);
-        } else {
-            reply.put_error(error);
         }
     }
 

@@ -1,1 +1,94 @@
-//! The rim of the server: who is answered, what is shown, how it starts and ends.
+//! Who is answered how often: the bounds that keep a forged address from being flooded, and from being cut off.
+
+use crate::support::duo::Duo;
+use sherwood::config::limits::SOURCE_BUDGET_PER_S;
+use sherwood::io::PeerAddr;
+use sherwood::stats::counters::{Counter, WorkerCounters};
+use sherwood::worker::Access;
+use sherwood::worker::cookie::Secret;
+use std::net::SocketAddr;
+
+fn peer() -> PeerAddr {
+    PeerAddr::from(SocketAddr::from(([10, 77, 0, 1], 40_000)))
+}
+
+fn strict() -> Duo {
+    let secret = Some(Secret::new(b"what nobody outside can guess").unwrap());
+    Duo::with_access(Access { secret, ..Access::default() })
+}
+
+fn trusting() -> Duo {
+    Duo::with_access(Access { allow: vec!["10.77.0.0/24".parse().unwrap()], ..Access::default() })
+}
+
+/// Sends a text request and returns the body of its reply; empty for silence.
+fn ask(server: &mut Duo, body: &[u8]) -> Vec<u8> {
+    server.send_from(0, peer(), &[&[0, 7, 0, 0, 0, 1, 0, 0][..], body].concat());
+    server.settle();
+    std::iter::from_fn(|| server.receive(0)).flat_map(|datagram| datagram[8..].to_vec()).collect()
+}
+
+fn count(server: &Duo, pick: fn(&WorkerCounters) -> &Counter) -> u64 {
+    pick(server.worker(0).counters()).get()
+}
+
+#[test]
+fn a_flood_of_challenges_in_its_name_does_not_take_a_client_its_cookie() {
+    let mut server = strict();
+    let challenge = ask(&mut server, b"cookie ????????????????\r\n");
+    let cookie = [b"cookie ", challenge.strip_prefix(b"COOKIE ").expect("a challenge")].concat();
+    for _ in 0..10 * SOURCE_BUDGET_PER_S as usize {
+        ask(&mut server, b"cookie 0123456789abcdef\r\n");
+    }
+    assert_eq!(ask(&mut server, b"cookie ????????????????\r\n"), b"");
+    assert_eq!(count(&server, |w| &w.challenges), SOURCE_BUDGET_PER_S as u64);
+    assert!(count(&server, |w| &w.challenges_muted) > 0);
+    // The cookie alone is answered with the newest one, as often as it is sent.
+    for _ in 0..2 * SOURCE_BUDGET_PER_S as usize {
+        assert_eq!(ask(&mut server, &cookie), challenge);
+    }
+    // Neither its data nor its errors have to do with it.
+    assert_eq!(ask(&mut server, &[&cookie[..], b"get a\r\n"].concat()), b"END\r\n");
+    assert_eq!(ask(&mut server, &[&cookie[..], b"nonsense\r\n"].concat()), b"ERROR\r\n");
+    assert_eq!(count(&server, |w| &w.errors_muted), 0);
+}
+
+#[test]
+fn what_is_not_allowed_is_not_said_to_who_wants_no_reply() {
+    let mut server = trusting();
+    for command in ["flush_all", "flush_all 10", "verbosity 1", "cache_memlimit 100"] {
+        let said = ask(&mut server, format!("{command}\r\nmn\r\n").as_bytes());
+        assert_eq!(said, b"CLIENT_ERROR command not allowed\r\nMN\r\n", "{command}");
+        let unsaid = ask(&mut server, format!("{command} noreply\r\nmn\r\n").as_bytes());
+        assert_eq!(unsaid, b"MN\r\n", "{command} noreply");
+    }
+    assert_eq!(count(&server, |w| &w.protocol_errors), 8);
+}
+
+/// Every way to make an error, each more often than a source may.
+#[test]
+fn every_error_counts_against_its_source() {
+    let others = Duo::key_of(1, 0);
+    for line in [
+        "nonsense".to_owned(),
+        "get".into(),
+        "stats".into(),
+        "flush_all".into(),
+        "verbosity 1".into(),
+        "mg !!! b v".into(),
+        "ms a 2 b\r\nhi".into(),
+        "mg a zz".into(),
+        "set a 0 0 zz".into(),
+        // Behind a command that another worker executes: the datagram goes on when its answer is there.
+        format!("set {others} 0 0 1\r\nx\r\nnonsense"),
+        format!("gat 0 {others}\r\nflush_all"),
+    ] {
+        let mut server = trusting();
+        let request = format!("{line}\r\n");
+        let answered = (0..3 * SOURCE_BUDGET_PER_S as usize)
+            .filter(|_| !ask(&mut server, request.as_bytes()).is_empty())
+            .count();
+        assert_eq!(answered, SOURCE_BUDGET_PER_S as usize, "{line}");
+        assert_eq!(count(&server, |w| &w.errors_muted), 2 * SOURCE_BUDGET_PER_S as u64, "{line}");
+    }
+}

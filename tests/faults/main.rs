@@ -4,9 +4,17 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod edge;
+mod endings;
+mod figures;
 mod forwarded;
+mod instants;
+mod limits;
+mod loops;
+mod metrics;
 mod network;
 mod order;
+mod program;
+mod starting;
 mod storage;
 #[path = "../support/mod.rs"]
 mod support;

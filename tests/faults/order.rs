@@ -221,8 +221,8 @@ fn no_older_value_comes_back_under_memory_pressure() {
             // Others fill the memory.
             let filler = "y".repeat(length);
             duo.send_from(
-                7,
                 0,
+                Duo::client(7),
                 &text(id, format!("set f{round} 0 0 {length} noreply\r\n{filler}\r\n").as_bytes()),
             );
             duo.send(0, &text(id, format!("mg k{key} s v\r\n").as_bytes()));

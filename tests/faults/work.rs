@@ -73,8 +73,8 @@ fn the_worst_datagram_of_each_command_leaves_room_for_others() {
         for (name, datagram) in heavy() {
             let mut duo = duo(workers);
             // Four of them, and behind them somebody who asks for one thing.
-            (0..4).for_each(|i| duo.send_from(HEAVY + i, 0, &datagram));
-            duo.send_from(LIGHT, 0, &text(b"get n\r\n"));
+            (0..4).for_each(|i| duo.send_from(0, Duo::client(HEAVY + i), &datagram));
+            duo.send_from(0, Duo::client(LIGHT), &text(b"get n\r\n"));
             let mut ticks = 0;
             while !std::iter::from_fn(|| duo.receive_with_port(0)).any(|(port, _)| port == LIGHT) {
                 (0..workers).for_each(|worker| duo.tick(worker));
@@ -82,7 +82,7 @@ fn the_worst_datagram_of_each_command_leaves_room_for_others() {
                 assert!(ticks <= 3, "{name}: the other client waits longer than three ticks");
             }
             // What is left is done in the end, and nothing stays suspended.
-            duo.send_from(HEAVY, 0, &text(b"mn\r\n"));
+            duo.send_from(0, Duo::client(HEAVY), &text(b"mn\r\n"));
             let is_fence = |(port, reply): &(u16, Vec<u8>)| *port == HEAVY && reply[8..] == *b"MN\r\n";
             while !std::iter::from_fn(|| duo.receive_with_port(0)).any(|got| is_fence(&got)) {
                 (0..workers).for_each(|worker| duo.tick(worker));
@@ -98,10 +98,10 @@ fn the_worst_datagram_of_each_command_leaves_room_for_others() {
 fn a_long_datagram_takes_many_ticks() {
     let mut duo = duo(1);
     let keys = " a".repeat(32_000);
-    duo.send_from(HEAVY, 0, &text(format!("gat 0{keys}\r\nset late 0 0 1\r\nx\r\n").as_bytes()));
+    duo.send_from(0, Duo::client(HEAVY), &text(format!("gat 0{keys}\r\nset late 0 0 1\r\nx\r\n").as_bytes()));
     let mut answered = 0;
     loop {
-        duo.send_from(LIGHT, 0, &text(b"get n\r\n"));
+        duo.send_from(0, Duo::client(LIGHT), &text(b"get n\r\n"));
         duo.tick(0);
         let ports: Vec<u16> = std::iter::from_fn(|| duo.receive_with_port(0)).map(|(port, _)| port).collect();
         answered += ports.iter().filter(|&&port| port == LIGHT).count();
@@ -119,10 +119,10 @@ fn a_long_datagram_takes_many_ticks() {
 fn what_yields_keeps_its_place() {
     let mut duo = duo(1);
     let keys = " a".repeat(30_000);
-    duo.send_from(HEAVY, 0, &text(format!("gat 0{keys}\r\nset late 0 0 1\r\nx\r\n").as_bytes()));
+    duo.send_from(0, Duo::client(HEAVY), &text(format!("gat 0{keys}\r\nset late 0 0 1\r\nx\r\n").as_bytes()));
     duo.tick(0);
-    duo.send_from(HEAVY, 0, &[&[0, 2, 0, 0, 0, 1, 0, 0][..], b"get late\r\n"].concat());
-    duo.send_from(LIGHT, 0, &text(b"get late\r\n"));
+    duo.send_from(0, Duo::client(HEAVY), &[&[0, 2, 0, 0, 0, 1, 0, 0][..], b"get late\r\n"].concat());
+    duo.send_from(0, Duo::client(LIGHT), &text(b"get late\r\n"));
     duo.tick(0);
     duo.tick(0);
     assert_eq!(duo.receive_with_port(0), Some((LIGHT, text(b"END\r\n"))));
@@ -142,7 +142,7 @@ fn work_grows_with_the_length_of_a_datagram_only() {
             let keys: String = (0..count).map(|i| if i % 2 == 0 { " a" } else { " b" }).collect();
             let datagram = text(format!("gat 0{keys}\r\n").as_bytes());
             let began = cpu_time();
-            duo.send_from(HEAVY, 0, &datagram);
+            duo.send_from(0, Duo::client(HEAVY), &datagram);
             while duo.receive(0).is_none() {
                 (0..workers).for_each(|worker| duo.tick(worker));
             }

@@ -19,11 +19,12 @@ use sherwood::worker::watch::Watch;
 use sherwood::worker::{Access, Bells, Poll, Worker, WorkerConfig};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Two workers, or one, and the wire to each.
 pub struct Duo {
-    /// The time, which stands still unless the test moves it.
-    pub clock: Clock,
+    /// Stands still unless the test moves it.
+    clock: Clock,
     workers: Vec<Worker<SimPort>>,
     wires: Vec<Wire>,
     client: PeerAddr,
@@ -85,7 +86,7 @@ impl Duo {
                 watch: Watch::new(Arc::default(), clock.clone(), 1, index as u64),
             }));
         }
-        let client = PeerAddr::from(SocketAddr::from(([127, 0, 0, 1], 9999)));
+        let client = Duo::client(9999);
         Duo { clock, workers, wires, client, _policy: policy }
     }
 
@@ -94,9 +95,29 @@ impl Duo {
         self.wires[worker].send(self.client, datagram);
     }
 
-    /// Puts the datagram of a client with this port on its way to a worker.
-    pub fn send_from(&self, port: u16, worker: usize, datagram: &[u8]) {
-        self.wires[worker].send(PeerAddr::from(SocketAddr::from(([127, 0, 0, 1], port))), datagram);
+    /// A client on loopback with this port.
+    pub fn client(port: u16) -> PeerAddr {
+        PeerAddr::from(SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    /// Puts a datagram of somebody else on its way to a worker.
+    pub fn send_from(&self, worker: usize, peer: PeerAddr, datagram: &[u8]) {
+        self.wires[worker].send(peer, datagram);
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    /// Sets the wall time, and nothing else.
+    pub fn set_wall(&self, by_s: i64) {
+        self.clock.set_wall(by_s);
+    }
+
+    /// The wall time, in seconds since 1970.
+    pub fn unix_s(&self) -> u64 {
+        self.clock.now().unix_s
     }
 
     /// Lets a worker tick once.

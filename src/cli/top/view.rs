@@ -122,6 +122,7 @@ const TROUBLES: &[&str] = &[
     "refused_peers",
     "refused_fragments",
     "errors_muted",
+    "challenges_muted",
     "event_resyncs",
     "grace_waits",
     "hit_records_dropped",

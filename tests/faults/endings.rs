@@ -1,0 +1,126 @@
+//! How a server ends: by a panic at once and loudly, by a signal in bounded time, and not by a log that cannot be written.
+
+use crate::common::Client;
+use crate::program::{PATIENCE, Program, SMALL, has, limit, limited};
+use clap::Parser;
+use sherwood::cli::{Cli, panics};
+use sherwood::stats::view::{self, Unit};
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Says to the next test that it is the child of the one after it.
+const CHILD: &str = "SHERWOOD_TEST_PANICS";
+
+/// `sherwood serve` as the command line runs it, in this process, and a thread beside it that panics once a worker is there.
+#[test]
+fn a_server_beside_a_thread_that_panics() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    let name_of =
+        |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+    let has_worker = move || {
+        std::fs::read_dir("/proc/self/task").unwrap().flatten().any(|task| name_of(task) == "worker-0\n")
+    };
+    let panicking = std::thread::Builder::new().name("of-a-test".into());
+    panicking
+        .spawn(move || {
+            while !has_worker() {
+                std::thread::yield_now();
+            }
+            panic!("the moon\nis full");
+        })
+        .unwrap();
+    // It serves until the end of the process.
+    let _ = Cli::parse_from([&["sherwood"], SMALL].concat()).run();
+    unreachable!("the server ended by itself");
+}
+
+#[test]
+fn a_panic_in_any_thread_ends_the_server_loudly() {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "endings::a_server_beside_a_thread_that_panics", "--nocapture"]);
+    command.env(CHILD, "1").env_remove("RUST_BACKTRACE");
+    let program = Program::run(command);
+    let line = program.says("panicked");
+    assert!(line.starts_with("sherwood: thread of-a-test panicked at tests/faults/endings.rs:"), "{line}");
+    assert!(line.contains(": the moon is full; the server ends"), "{line}");
+    let (status, rest, took) = program.wait();
+    assert_eq!(status.code(), Some(panics::EXIT_CODE), "{rest}");
+    assert!(rest.is_empty(), "one line, and then {rest}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
+fn every_thread_of_a_server_has_a_name() {
+    let program = Program::serve(&["--metrics", "127.0.0.1:0", "--hist-log", "/dev/null"]);
+    program.ready();
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", program.pid())).unwrap();
+    let mut names: Vec<_> = tasks
+        .map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap().trim().to_owned())
+        .filter(|name| !name.starts_with("iou-")) // the kernel's own
+        .collect();
+    names.sort();
+    // The policy has a thread where there is a CPU for it.
+    names.retain(|name| name != "policy");
+    assert_eq!(names, ["hist-log", "metrics", "sherwood", "signals", "worker-0"]);
+    assert!(program.terminate().0.success());
+}
+
+#[test]
+fn a_log_on_a_full_disk_is_said_at_once_and_the_cache_goes_on() {
+    let program = Program::serve(&["--hist-log", "/dev/full"]);
+    let addr = program.ready();
+    let line = program.says("--hist-log /dev/full");
+    assert!(line.contains("No space left on device") && line.contains("the cache goes on"), "{line}");
+    until_failures(addr, 2);
+    assert!(program.said().iter().all(|line| !line.contains("hist-log")), "it is said once");
+    let (status, rest, _) = program.terminate();
+    assert_eq!(status.code(), Some(1));
+    assert!(rest.contains("the log of --hist-log is incomplete"), "{rest}");
+}
+
+#[test]
+fn a_log_that_may_not_grow_kills_nobody_and_goes_on_when_it_may() {
+    if !has("prlimit") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("serve.hlog");
+    let path = file.display().to_string();
+    let arguments = [SMALL, &["--watch-one-in", "1", "--hist-log", &path]].concat();
+    // Room for the head and a piece of a line; the write that reaches the limit is cut there.
+    let program = Program::run(limited(&["--fsize=300:"], &arguments));
+    let addr = program.ready();
+    let mut client = Client::new(addr);
+    let mut asked = 0;
+    let began = Instant::now();
+    while failures(addr) < 2 {
+        assert!(client.ask(b"get a\r\n").is_some(), "the cache goes on");
+        asked += 1;
+        assert!(began.elapsed() < PATIENCE);
+    }
+    assert!(std::fs::metadata(&file).unwrap().len() <= 300);
+    limit(program.pid(), &["--fsize=unlimited:"]);
+    let (status, rest, _) = program.terminate();
+    assert!(status.success(), "{rest}");
+    // Nothing of the time in between is lost, and no line is cut.
+    let series = view::read(&file, Unit::Ns).unwrap();
+    let get = series.iter().find(|series| series.tag == "get").expect("gets were timed");
+    assert!(get.total.len() >= asked, "{} of {asked} gets", get.total.len());
+}
+
+fn failures(addr: SocketAddr) -> u64 {
+    let stats = Client::new(addr).ask(b"stats\r\n").expect("stats are answered");
+    let stats = String::from_utf8(stats).unwrap();
+    let figure = stats.lines().find_map(|line| line.strip_prefix("STAT hist_log_failures "));
+    figure.unwrap().trim().parse().unwrap()
+}
+
+fn until_failures(addr: SocketAddr, count: u64) {
+    let began = Instant::now();
+    while failures(addr) < count {
+        assert!(began.elapsed() < PATIENCE, "{} failures", failures(addr));
+    }
+}

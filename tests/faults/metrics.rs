@@ -1,0 +1,164 @@
+//! The metrics endpoint among clients that are idle, slow, dripping or not wanted.
+
+use crate::common::Client;
+use crate::program::{PATIENCE, Program, has, limit};
+use crate::support::config;
+use sherwood::config::serve::{Io, Options};
+use sherwood::server::Server;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+const GET: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+const IDLE: usize = 100;
+const DRIPPING: usize = 20;
+
+fn start() -> (Server, SocketAddr) {
+    let mut config = config(Io::Mmsg, 1);
+    config.metrics = Some("127.0.0.1:0".parse().unwrap());
+    let server = Server::start(config, &|_| ()).unwrap();
+    let addr = server.metrics_addr().unwrap();
+    (server, addr)
+}
+
+fn connect(addr: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// The answer to a request; empty when the connection is closed without one.
+fn ask(addr: SocketAddr, request: &[u8]) -> String {
+    let mut stream = connect(addr);
+    stream.write_all(request).unwrap();
+    let mut answer = Vec::new();
+    // Whoever was closed without an answer may see a reset.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8(answer).unwrap()
+}
+
+#[test]
+fn nobody_delays_a_scrape_or_the_end() {
+    let (server, addr) = start();
+    let mut others: Vec<_> = (0..IDLE + DRIPPING).map(|_| connect(addr)).collect();
+    let began = Instant::now();
+    for _ in 0..10 {
+        // Each drips a byte; who made room for others is closed already.
+        others[IDLE..].iter_mut().for_each(|other| drop(other.write_all(b"G")));
+        let answer = ask(addr, GET);
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("\nsherwood_ticks{"),
+            "{answer}"
+        );
+    }
+    // One second each is what every idle connection once took.
+    assert!(began.elapsed() < Duration::from_secs(10), "ten scrapes took {:?}", began.elapsed());
+    let scrapes = &server.figures().scrapes;
+    assert_eq!(scrapes.metrics_answered.get(), 10);
+    assert!(scrapes.metrics_closed.get() >= (IDLE + DRIPPING + 10 - 64) as u64 - 10);
+    let began = Instant::now();
+    server.stop().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(4), "the end took {:?}", began.elapsed());
+}
+
+#[test]
+fn a_request_has_its_time_as_a_whole() {
+    let (server, addr) = start();
+    let (mut idle, mut dripping) = (connect(addr), connect(addr));
+    dripping.write_all(b"GET /metrics HTTP/1.1\r\nX: ").unwrap();
+    dripping.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let began = Instant::now();
+    loop {
+        let is_waiting = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
+        // The wait for an answer is the pause between two drops.
+        match dripping.read(&mut [0; 9]) {
+            Err(error) if is_waiting(&error) => {}
+            Ok(0) | Err(_) => break,
+            Ok(_) => panic!("answered to half a request"),
+        }
+        assert!(began.elapsed() < PATIENCE, "still open");
+        if dripping.write_all(b"a").is_err() {
+            break;
+        }
+    }
+    assert!(!matches!(idle.read(&mut [0; 9]), Ok(1..)), "answered to nothing");
+    assert_eq!(server.figures().scrapes.metrics_closed.get(), 2);
+    server.stop().unwrap();
+}
+
+#[test]
+fn whoever_may_not_read_data_may_not_scrape() {
+    let mut config = config(Io::Mmsg, 1);
+    config.metrics = Some("127.0.0.1:0".parse().unwrap());
+    config.access.distrust_loopback = true;
+    let server = Server::start(config, &|_| ()).unwrap();
+    assert_eq!(ask(server.metrics_addr().unwrap(), GET), "");
+    assert_eq!(server.figures().scrapes.metrics_refused.get(), 1);
+    server.stop().unwrap();
+}
+
+#[test]
+fn an_open_metrics_address_needs_a_network() {
+    let options = |metrics: &str, allow: &[&str], admin: &[&str]| Options {
+        metrics: Some(metrics.parse().unwrap()),
+        allow: allow.iter().map(|network| network.to_string()).collect(),
+        admin: admin.iter().map(|network| network.to_string()).collect(),
+        ..Options::default()
+    };
+    for addr in ["0.0.0.0:9100", "[::]:9100", "192.0.2.1:9100"] {
+        let error = options(addr, &[], &[]).check().unwrap_err();
+        assert!(error.contains(addr) && error.contains("--allow") && error.contains("127.0.0.1"), "{error}");
+        assert!(options(addr, &["192.0.2.0/24"], &[]).check().is_ok());
+        assert!(options(addr, &[], &["192.0.2.0/24"]).check().is_ok());
+    }
+    for addr in ["127.0.0.1:9100", "[::1]:9100", "127.0.0.2:9100"] {
+        assert!(options(addr, &[], &[]).check().is_ok(), "{addr}");
+    }
+}
+
+#[test]
+fn head_tells_the_length_and_others_are_not_found() {
+    let (server, addr) = start();
+    let head = ask(addr, b"HEAD /metrics HTTP/1.1\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+    assert!(!head.contains("content-length: 0"), "{head}");
+    assert!(ask(addr, b"GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404 Not Found\r\n"));
+    assert!(ask(addr, &[b'a'; 5000]).starts_with("HTTP/1.1 404 Not Found\r\n"));
+    server.stop().unwrap();
+}
+
+#[test]
+fn without_descriptors_it_pauses_and_goes_on_when_there_are_some() {
+    if !has("prlimit") {
+        return;
+    }
+    let program = Program::serve(&["--metrics", "127.0.0.1:0"]);
+    let line = program.says("metrics on http://");
+    let addr = line.split(['/', ' ']).find_map(|word| word.parse().ok()).expect("an address");
+    let server = program.ready();
+    // The lowest three are taken, so that no new one is to be had.
+    limit(program.pid(), &["--nofile=3:"]);
+    let _waiting = connect(addr);
+    let failures = || {
+        let stats = Client::new(server).ask(b"stats\r\n").expect("stats are answered");
+        let stats = String::from_utf8(stats).unwrap();
+        let figure = stats.lines().find_map(|line| line.strip_prefix("STAT metrics_accept_failures "));
+        figure.unwrap().trim().parse::<u64>().unwrap()
+    };
+    let until_failures = |count: u64| {
+        let began = Instant::now();
+        while failures() < count {
+            assert!(began.elapsed() < PATIENCE, "{} failures", failures());
+        }
+    };
+    until_failures(1);
+    let (first, began) = (failures(), Instant::now());
+    until_failures(first + 5);
+    let (more, took) = (failures() - first, began.elapsed());
+    // A pause of 100 ms each; the first may have been nearly over.
+    assert!(took >= Duration::from_millis(80) * (more as u32 - 1), "{more} failures in {took:?}");
+    limit(program.pid(), &["--nofile=1024:"]);
+    assert!(ask(addr, GET).starts_with("HTTP/1.1 200 OK\r\n"));
+    let (status, ..) = program.terminate();
+    assert!(status.success());
+}
