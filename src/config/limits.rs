@@ -32,6 +32,13 @@ pub const FREE_RESERVE_PAGES: usize = 4;
 
 /// Segments of one GSO or GRO train (`UDP_MAX_SEGMENTS` of the kernel's include/linux/udp.h before 6.9).
 pub const TRAIN_SEGMENTS_MAX: usize = 64;
+/// How long an address to which the kernel refused a train gets single datagrams, in s: each minute one call fails. The
+/// kernel itself forgets what it learned of a path after 600 s.
+pub const TRAIN_RETRY_S: u64 = 60;
+/// Addresses that a worker remembers to send no trains to.
+pub const TRAIN_PEERS: usize = 1_024;
+/// Trains that may be refused in a row, for other reasons than their length, before no peer gets trains for a while.
+pub const TRAIN_REFUSALS_MAX: u32 = 16;
 /// Receive buffers of a worker, each as large as the largest train.
 pub const RECEIVE_BUFFERS: usize = 64;
 /// Bytes of one receive buffer: io_uring's header, the peer's address and control data, then the payload.

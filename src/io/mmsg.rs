@@ -5,9 +5,11 @@
 
 #![allow(unsafe_code)]
 
-use crate::config::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, TRAIN_SEGMENTS_MAX};
+use crate::clock::Clock;
+use crate::config::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
 use crate::io::socket::Socket;
 use crate::io::socket::headers::{Ancillary, CONTROL_BYTES, Envelopes};
+use crate::io::trains::Trains;
 use crate::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Waker};
 use crate::stats::counters::WorkerCounters;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -23,7 +25,7 @@ pub struct MmsgPort {
     controls: Box<[[u8; CONTROL_BYTES]]>,
     envelopes: Envelopes,
     waker: Waker,
-    segments_max: usize,
+    trains: Trains,
     drops: u32,
 }
 
@@ -35,25 +37,25 @@ impl MmsgPort {
     ///
     /// # Errors
     /// No file descriptors are left.
-    pub fn new(socket: Socket) -> io::Result<MmsgPort> {
-        let segments_max = if socket.granted.gso { TRAIN_SEGMENTS_MAX } else { 1 };
+    pub fn new(socket: Socket, clock: Clock) -> io::Result<MmsgPort> {
         Ok(MmsgPort {
+            trains: Trains::new(socket.granted.gso, clock),
             socket,
             buffers: vec![0; RECEIVE_BUFFERS * RECEIVE_BUFFER_BYTES].into_boxed_slice(),
             names: vec![[0; PeerAddr::BYTES_MAX]; RECEIVE_BUFFERS].into_boxed_slice(),
             controls: vec![[0; CONTROL_BYTES]; RECEIVE_BUFFERS].into_boxed_slice(),
             envelopes: Envelopes::new(),
             waker: Waker::new()?,
-            segments_max,
             drops: 0,
         })
     }
 
     fn send_all(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) {
         outbox.arrange();
-        let mut runs = outbox.runs(self.segments_max);
+        self.trains.begin();
+        let mut at = 0;
         loop {
-            self.envelopes.fill(outbox, &mut runs, counters);
+            self.envelopes.fill(outbox, &mut at, &self.trains, counters);
             self.send_envelopes(counters);
             if !self.envelopes.is_full() {
                 return;
@@ -62,20 +64,17 @@ impl MmsgPort {
     }
 
     fn send_envelopes(&mut self, counters: &WorkerCounters) {
-        let mut from = 0;
+        let fd = self.socket.fd.as_raw_fd();
+        let (mut from, mut failed_trains) = (0, 0);
         while from < self.envelopes.count() {
-            let (sent, error) = self.envelopes.send_from(self.socket.fd.as_raw_fd(), from);
+            let (sent, error) = self.envelopes.send_from(fd, from);
             from += sent;
-            let Some(error) = error else { return };
-            let datagrams = self.envelopes.datagrams_in(from) as u64;
-            counters.send_failures.add(datagrams);
-            // EIO: the device cannot segment; EINVAL: the socket cannot.
-            if datagrams > 1 && matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL)) {
-                self.segments_max = 1;
-                counters.gso_fallbacks.add(1);
-            }
+            let Some(error) = error else { break };
+            let errno = error.raw_os_error().unwrap_or_default();
+            failed_trains += self.envelopes.send_after_failure(fd, from, errno, &mut self.trains, counters);
             from += 1;
         }
+        self.trains.note_sent(self.envelopes.take_trains(), failed_trains);
     }
 
     fn wait(&self, patience: Patience) -> io::Result<()> {

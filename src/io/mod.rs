@@ -15,6 +15,7 @@ pub mod outbox;
 pub mod peer;
 pub mod sim;
 pub mod socket;
+pub mod trains;
 pub mod uring;
 pub mod wake;
 

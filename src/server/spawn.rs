@@ -277,11 +277,11 @@ fn spawn_worker(
         }
         // The ring is made on the thread that uses it (IORING_SETUP_SINGLE_ISSUER).
         match memory {
-            Some(memory) => match UringPort::new(socket, memory) {
+            Some(memory) => match UringPort::new(socket, memory, common.clock.clone()) {
                 Ok(port) => run_worker(port, seat, common, &ready),
                 Err(error) => refuse(&ready, format!("io_uring: {error}; try --io mmsg")),
             },
-            None => match MmsgPort::new(socket) {
+            None => match MmsgPort::new(socket, common.clock.clone()) {
                 Ok(port) => run_worker(port, seat, common, &ready),
                 Err(error) => refuse(&ready, error.to_string()),
             },

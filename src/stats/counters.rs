@@ -149,7 +149,7 @@ counters! {
         sends,
         /// Datagrams that the kernel did not take.
         send_failures,
-        /// Sends that failed because the socket cannot segment; they were sent again one by one.
+        /// Messages of several datagrams that the kernel refused for the path to their peer; the datagrams were sent one by one.
         gso_fallbacks,
         /// Datagrams that the kernel dropped before we read them.
         receive_drops,

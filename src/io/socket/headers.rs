@@ -8,6 +8,7 @@
 use crate::config::limits::TRAIN_SEGMENTS_MAX;
 use crate::io::outbox::{Outbox, Run};
 use crate::io::peer::PeerAddr;
+use crate::io::trains::Trains;
 use crate::stats::counters::WorkerCounters;
 
 /// Bytes of control data that a received message may carry: the train's segment size and the drop count.
@@ -19,6 +20,8 @@ struct Envelope {
     header: libc::mmsghdr,
     peer: PeerAddr,
     control: Control,
+    /// Bytes of each datagram.
+    segment: usize,
     pieces: [libc::iovec; TRAIN_SEGMENTS_MAX],
 }
 
@@ -32,6 +35,8 @@ pub struct Envelopes {
     // Boxed once; headers point into their own envelope, which never moves.
     envelopes: Box<[Envelope]>,
     sealed: usize,
+    /// Sealed ones with several datagrams that nobody has taken note of.
+    trains: usize,
     datagrams: [u16; Envelopes::COUNT],
 }
 
@@ -46,6 +51,7 @@ impl Envelopes {
         Envelopes {
             envelopes: (0..Self::COUNT).map(|_| blank()).collect(),
             sealed: 0,
+            trains: 0,
             datagrams: [0; Self::COUNT],
         }
     }
@@ -60,21 +66,16 @@ impl Envelopes {
         self.sealed == Self::COUNT
     }
 
-    /// Datagrams in envelope `index`.
-    pub fn datagrams_in(&self, index: usize) -> usize {
-        self.datagrams[index] as usize
+    /// How many envelopes with several datagrams were sealed since this was asked.
+    pub fn take_trains(&mut self) -> usize {
+        std::mem::take(&mut self.trains)
     }
 
-    /// Starts again and puts as many of `runs` into envelopes as there are.
-    pub fn fill<'o>(
-        &mut self,
-        outbox: &'o Outbox,
-        runs: &mut impl Iterator<Item = Run<'o>>,
-        counters: &WorkerCounters,
-    ) {
+    /// Starts again and puts as many runs of `outbox`, from place `at` on, into envelopes as there are.
+    pub fn fill(&mut self, outbox: &Outbox, at: &mut usize, trains: &Trains, counters: &WorkerCounters) {
         self.sealed = 0;
         while !self.is_full()
-            && let Some(run) = runs.next()
+            && let Some(run) = outbox.next_run(at, |peer| trains.segments_max(peer))
         {
             counters.datagrams_sent.add(run.count() as u64);
             counters.bytes_written.add(run.frames().map(|frame| frame.length as u64).sum());
@@ -101,6 +102,7 @@ impl Envelopes {
             end = frame.start as usize + bytes.len();
         }
         envelope.peer = *run.peer;
+        envelope.segment = run.segment;
         let header = &mut envelope.header.msg_hdr;
         header.msg_name = envelope.peer.as_raw().as_ptr().cast_mut().cast();
         header.msg_namelen = envelope.peer.as_raw().len() as u32;
@@ -114,6 +116,7 @@ impl Envelopes {
             header.msg_control = std::ptr::null_mut();
             header.msg_controllen = 0;
         }
+        self.trains += (run.count() > 1) as usize;
         self.datagrams[self.sealed] = run.count() as u16;
         self.sealed += 1;
     }
@@ -135,6 +138,50 @@ impl Envelopes {
             }
         }
         (self.sealed - from, None)
+    }
+
+    /// What can still be done for envelope `index`, which failed with `errno`: a train that the path to its peer does not
+    /// take goes datagram by datagram. Counts the datagrams that did not go. Returns how many trains failed: 0 or 1.
+    pub fn send_after_failure(
+        &self,
+        fd: std::os::fd::RawFd,
+        index: usize,
+        errno: i32,
+        trains: &mut Trains,
+        counters: &WorkerCounters,
+    ) -> usize {
+        let datagrams = self.datagrams[index] as usize;
+        let mut failed = datagrams;
+        if datagrams > 1 && trains.refuse(&self.envelopes[index].peer, errno) {
+            counters.gso_fallbacks.add(1);
+            counters.sends.add(datagrams as u64 - 1);
+            failed = self.send_singly(fd, index);
+        }
+        counters.send_failures.add(failed as u64);
+        (datagrams > 1) as usize
+    }
+
+    /// Sends the datagrams of envelope `index` one by one; returns how many did not go. The memory that they lie in must
+    /// not have changed since the envelope was sealed.
+    fn send_singly(&self, fd: std::os::fd::RawFd, index: usize) -> usize {
+        let Envelope { header, segment, pieces, .. } = &self.envelopes[index];
+        let mut failed = 0;
+        for piece in &pieces[..header.msg_hdr.msg_iovlen as usize] {
+            for start in (0..piece.iov_len).step_by(*segment) {
+                // A piece is made of whole datagrams, so none begins outside of it.
+                let iov_base = piece.iov_base.cast::<u8>().wrapping_add(start).cast();
+                let mut one = libc::iovec { iov_base, iov_len: *segment };
+                let mut header = header.msg_hdr;
+                (header.msg_iov, header.msg_iovlen) = (&raw mut one, 1);
+                (header.msg_control, header.msg_controllen) = (std::ptr::null_mut(), 0);
+                // SAFETY: the header points to `one` and, as the envelope's, to the envelope's peer; `one` points into a
+                // piece of the envelope, whose memory the caller has kept. All live longer than the call.
+                let sent =
+                    unsafe { libc::sendmsg(fd, &raw const header, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+                failed += (sent < 0) as usize;
+            }
+        }
+        failed
     }
 }
 

@@ -14,15 +14,18 @@
 mod buffers;
 mod receive;
 
-use crate::config::limits::TRAIN_SEGMENTS_MAX;
+use crate::clock::Clock;
+use crate::config::limits::RECEIVE_BUFFERS;
 use crate::io::socket::Socket;
 use crate::io::socket::headers::Envelopes;
+use crate::io::trains::Trains;
 use crate::io::{Datagram, Inbox, Outbox, Patience, Port, Waker};
 use crate::stats::counters::WorkerCounters;
 use buffers::Buffers;
 use io_uring::types::{CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
-use io_uring::{IoUring, opcode, squeue};
+use io_uring::{IoUring, cqueue, opcode, squeue};
 use receive::Receiver;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -30,7 +33,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 const SOCKET: Fixed = Fixed(0);
 const BELL: Fixed = Fixed(1);
 
-/// What a completion is about: the upper half of its user data. The lower half of a send is its datagrams.
+/// What a completion is about: the upper half of its user data. The lower half of a send is its envelope.
 const KIND_RECEIVE: u64 = 1 << 32;
 const KIND_SEND: u64 = 2 << 32;
 const KIND_BELL: u64 = 3 << 32;
@@ -52,12 +55,14 @@ pub struct UringPort {
     bell_armed: bool,
     /// Workers that were sent a message; as many as there are workers at most.
     neighbours: Vec<Waker>,
-    /// Datagrams that one message may carry: 1 where the socket cannot segment.
-    segments_max: usize,
+    trains: Trains,
+    /// Completions of receives that the inbox had no room for yet. At most one for each buffer, and one that ends the
+    /// receive.
+    received: VecDeque<cqueue::Entry>,
     /// The socket's last word on dropped datagrams.
     drops: u32,
     // Last: the ring refers to the socket.
-    _socket: Socket,
+    socket: Socket,
 }
 
 impl UringPort {
@@ -68,7 +73,7 @@ impl UringPort {
     ///
     /// # Errors
     /// io_uring is not there, not allowed, or lacks what we need.
-    pub fn new(socket: Socket, memory: numa::Region) -> io::Result<UringPort> {
+    pub fn new(socket: Socket, memory: numa::Region, clock: Clock) -> io::Result<UringPort> {
         let ring: IoUring = Self::build_ring()?;
         // SAFETY: the ring is open while it is borrowed, which ends with this call.
         let waker = Waker::with_ring(unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) })?;
@@ -84,9 +89,10 @@ impl UringPort {
             waker,
             bell_armed: false,
             neighbours: Vec::new(),
-            segments_max: if socket.granted.gso { TRAIN_SEGMENTS_MAX } else { 1 },
+            trains: Trains::new(socket.granted.gso, clock),
+            received: VecDeque::with_capacity(RECEIVE_BUFFERS + 1),
             drops: 0,
-            _socket: socket,
+            socket,
         })
     }
 
@@ -110,15 +116,16 @@ impl UringPort {
 
     fn submit_sends(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) -> io::Result<()> {
         outbox.arrange();
-        let mut runs = outbox.runs(self.segments_max);
+        self.trains.begin();
+        let mut at = 0;
         loop {
-            self.envelopes.fill(outbox, &mut runs, counters);
+            self.envelopes.fill(outbox, &mut at, &self.trains, counters);
             for index in 0..self.envelopes.count() {
                 let send = opcode::SendMsg::new(SOCKET, self.envelopes.header(index))
                     .flags((libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32)
                     .build()
                     .flags(squeue::Flags::SKIP_SUCCESS)
-                    .user_data(KIND_SEND | self.envelopes.datagrams_in(index) as u64);
+                    .user_data(KIND_SEND | index as u64);
                 self.push(send)?;
             }
             if !self.envelopes.is_full() {
@@ -126,6 +133,7 @@ impl UringPort {
             }
             // More runs than envelopes: these must be with the kernel before their headers are used again.
             self.ring.submit()?;
+            self.collect(counters);
         }
     }
 
@@ -189,26 +197,36 @@ impl UringPort {
         Ok(())
     }
 
-    /// Takes completions while the inbox has room.
-    fn complete(&mut self, inbox: &mut Inbox, counters: &WorkerCounters) {
-        while inbox.has_room()
-            && let Some(entry) = self.next_completion()
-        {
+    /// Takes all completions: sends that failed are settled while their envelopes are there, receives wait for the inbox.
+    fn collect(&mut self, counters: &WorkerCounters) {
+        let mut failed_trains = 0;
+        while let Some(entry) = self.next_completion() {
+            let low = entry.user_data() as u32;
             match entry.user_data() & !0xffff_ffff {
-                KIND_RECEIVE => self.received(entry.result(), entry.flags(), inbox, counters),
-                KIND_SEND => self.send_failed(entry.user_data() as u32, entry.result(), counters),
-                KIND_CALL => self.call_failed(entry.user_data() as u32, entry.result()),
+                KIND_RECEIVE => self.received.push_back(entry),
+                KIND_SEND => failed_trains += self.send_failed(low as usize, entry.result(), counters),
+                KIND_CALL => self.call_failed(low, entry.result()),
                 KIND_CALLED => {}
                 _ => {
-                    self.bell_armed = io_uring::cqueue::more(entry.flags());
+                    self.bell_armed = cqueue::more(entry.flags());
                     self.waker.drain();
                 }
             }
         }
+        self.trains.note_sent(self.envelopes.take_trains(), failed_trains);
     }
 
-    fn next_completion(&mut self) -> Option<io_uring::cqueue::Entry> {
+    fn next_completion(&mut self) -> Option<cqueue::Entry> {
         self.ring.completion().next()
+    }
+
+    /// Puts what was received into the inbox while that has room.
+    fn complete(&mut self, inbox: &mut Inbox, counters: &WorkerCounters) {
+        while inbox.has_room()
+            && let Some(entry) = self.received.pop_front()
+        {
+            self.receive(entry.result(), entry.flags(), inbox, counters);
+        }
     }
 
     /// A kernel before 5.18, or a neighbour whose completion queue is full: its bell is louder.
@@ -218,21 +236,18 @@ impl UringPort {
         }
     }
 
-    fn send_failed(&mut self, datagrams: u32, result: i32, counters: &WorkerCounters) {
+    /// Settles a send that failed; returns whether it was a train, as a count.
+    fn send_failed(&mut self, index: usize, result: i32, counters: &WorkerCounters) -> usize {
         if result >= 0 {
-            return;
+            return 0;
         }
-        counters.send_failures.add(datagrams as u64);
-        // EIO: the device cannot segment; EINVAL: the socket cannot. Anything else is this message's own trouble.
-        if datagrams > 1 && matches!(-result, libc::EIO | libc::EINVAL) && self.segments_max > 1 {
-            self.segments_max = 1;
-            counters.gso_fallbacks.add(1);
-        }
+        let fd = self.socket.fd.as_raw_fd();
+        self.envelopes.send_after_failure(fd, index, -result, &mut self.trains, counters)
     }
 
-    fn received(&mut self, result: i32, flags: u32, inbox: &mut Inbox, counters: &WorkerCounters) {
-        self.receiver.armed = io_uring::cqueue::more(flags);
-        let Some(buffer) = io_uring::cqueue::buffer_select(flags) else {
+    fn receive(&mut self, result: i32, flags: u32, inbox: &mut Inbox, counters: &WorkerCounters) {
+        self.receiver.armed = cqueue::more(flags);
+        let Some(buffer) = cqueue::buffer_select(flags) else {
             // ENOBUFS: all buffers are in use; they come back with the next turn.
             counters.receive_buffers_empty.add((-result == libc::ENOBUFS) as u64);
             return;
@@ -262,8 +277,9 @@ impl Port for UringPort {
             self.submit_sends(outbox, counters)?;
         }
         self.arm()?;
-        let waiting = !self.ring.completion().is_empty();
+        let waiting = !self.ring.completion().is_empty() || !self.received.is_empty();
         self.enter(if waiting { Patience::None } else { patience })?;
+        self.collect(counters);
         self.complete(inbox, counters);
         outbox.clear();
         Ok(())
@@ -272,6 +288,7 @@ impl Port for UringPort {
     fn flush(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) -> io::Result<()> {
         self.submit_sends(outbox, counters)?;
         self.ring.submit()?;
+        self.collect(counters);
         outbox.clear();
         Ok(())
     }
@@ -338,7 +355,7 @@ mod tests {
             huge: Huge::Off,
             mlock: false,
         };
-        UringPort::new(socket, Region::map(&request).unwrap()).unwrap()
+        UringPort::new(socket, Region::map(&request).unwrap(), Clock::system()).unwrap()
     }
 
     /// A turn that waits until it is woken; says how long that was.
