@@ -157,6 +157,8 @@ counters! {
         workers_woken,
         /// Times that no receive buffer was free.
         receive_buffers_empty,
+        /// Datagrams to a broadcast or multicast address, which are not answered.
+        refused_groups,
         /// Datagrams too short for a frame and one byte.
         refused_short,
         /// Requests of several datagrams.

@@ -6,6 +6,7 @@ mod common;
 mod edge;
 mod network;
 mod order;
+mod sandbox;
 mod storage;
 #[path = "../support/mod.rs"]
 mod support;

@@ -56,6 +56,16 @@ impl Machines {
         inside(&self.client, work)
     }
 
+    /// The index of the client's end of the cable.
+    pub fn client_interface(&self) -> u32 {
+        self.on_client(|| nix::net::if_::if_nametoindex("cable").unwrap())
+    }
+
+    /// Runs `ip` in the client's namespace.
+    pub fn ip_on_client(&self, arguments: &str) {
+        ip(&format!("-n {} {arguments}", self.client)).unwrap();
+    }
+
     /// Runs `ip` in the server's namespace.
     pub fn ip_on_server(&self, arguments: &str) {
         ip(&format!("-n {} {arguments}", self.server)).unwrap();
