@@ -5,6 +5,7 @@ use crate::config::limits::{BIND_ATTEMPTS, BIND_RETRY_MS};
 use crate::config::limits::{COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS};
 use crate::config::limits::{LARGE_PARCELS, SMALL_PARCELS};
 use crate::config::serve::Config;
+use crate::hash::ShownHash;
 use crate::io::socket::bind_group;
 use crate::io::{Port, Waker};
 use crate::memory::Slab;
@@ -119,6 +120,7 @@ impl Server {
             policies,
             board,
             hot_key_names: config.hot_keys,
+            shown_hash: ShownHash::new(config.seed),
             reports,
             pool: Arc::clone(&pool),
             censuses: owners.iter().map(|owner| Arc::clone(owner.slab.census())).collect(),

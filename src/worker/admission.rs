@@ -4,6 +4,7 @@
 
 use crate::clock::Now;
 use crate::config::limits::{ERROR_SOURCES, FRAME_HEADER_BYTES, SOURCE_ERRORS_PER_S, TICK_DATAGRAMS_MAX};
+use crate::hash::KeyHash;
 use crate::io::{Outbox, PeerAddr};
 use crate::protocol::batch::{Frame, PREAMBLE_BYTES, RESULT_BYTES, Status};
 use crate::protocol::frame::{self, Refused};
@@ -12,7 +13,6 @@ use crate::worker::Core;
 use crate::worker::access::Right;
 use crate::worker::cookie;
 use crate::worker::replay::Freshness;
-use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 
 /// What becomes of a datagram.
@@ -236,7 +236,7 @@ const _: () = assert!(FRAME_HEADER_BYTES + RESULT_BYTES <= PREAMBLE_BYTES, "a ch
 /// A table of [`ERROR_SOURCES`] counts, by a seeded hash of the address; two sources may share a count, and then share
 /// its bound. No memory grows with the number of sources.
 pub(super) struct ErrorBudget {
-    hasher: foldhash::fast::RandomState,
+    hash: KeyHash,
     second: u64,
     counts: Box<[u8; ERROR_SOURCES]>,
 }
@@ -244,7 +244,7 @@ pub(super) struct ErrorBudget {
 impl ErrorBudget {
     pub(super) fn new() -> ErrorBudget {
         ErrorBudget {
-            hasher: foldhash::fast::RandomState::default(),
+            hash: KeyHash::new(KeyHash::random_seed()),
             second: 0,
             counts: Box::new([0; ERROR_SOURCES]),
         }
@@ -266,12 +266,11 @@ impl ErrorBudget {
     }
 
     fn index(&self, ip: IpAddr) -> usize {
-        let mut hasher = self.hasher.build_hasher();
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => hasher.write(&ip.octets()),
-            IpAddr::V6(ip) => hasher.write(&ip.octets()),
-        }
-        hasher.finish() as usize % ERROR_SOURCES
+        let hash = match ip.to_canonical() {
+            IpAddr::V4(ip) => self.hash.hash(&ip.octets()),
+            IpAddr::V6(ip) => self.hash.hash(&ip.octets()),
+        };
+        hash as usize % ERROR_SOURCES
     }
 }
 

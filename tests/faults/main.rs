@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod edge;
+mod hashing;
 mod network;
 mod order;
 mod sandbox;
