@@ -5,6 +5,7 @@
 mod common;
 mod edge;
 mod hashing;
+mod namespaces;
 mod network;
 mod order;
 mod sandbox;
