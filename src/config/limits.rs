@@ -30,8 +30,21 @@ pub const FREE_RESERVE_PERCENT: usize = 1;
 /// however large the memory is.
 pub const FREE_RESERVE_PAGES: usize = 4;
 
-/// Segments of one GSO or GRO train (`UDP_MAX_SEGMENTS` of the kernel's include/linux/udp.h before 6.9).
+/// Attempts to bind the address of a server while it is in use: a process that has just ended, or was killed, may hold it for
+/// some 50 ms more.
+pub const BIND_ATTEMPTS: u32 = 100;
+/// Time between two of them, in ms.
+pub const BIND_RETRY_MS: u64 = 5;
+
+/// Segments of one GSO train that we send (`UDP_MAX_SEGMENTS` of the kernel's include/linux/udp.h before 6.9).
 pub const TRAIN_SEGMENTS_MAX: usize = 64;
+/// How long an address to which the kernel refused a train gets single datagrams, in s: each minute one call fails. The
+/// kernel itself forgets what it learned of a path after 600 s.
+pub const TRAIN_RETRY_S: u64 = 60;
+/// Addresses that a worker remembers to send no trains to.
+pub const TRAIN_PEERS: usize = 1_024;
+/// Trains that may be refused in a row, for other reasons than their length, before no peer gets trains for a while.
+pub const TRAIN_REFUSALS_MAX: u32 = 16;
 /// Receive buffers of a worker, each as large as the largest train.
 pub const RECEIVE_BUFFERS: usize = 64;
 /// Bytes of one receive buffer: io_uring's header, the peer's address and control data, then the payload.
@@ -190,6 +203,7 @@ pub const WORKER_BYTES: usize = 2 << 20;
 /// Workers of one process at most.
 pub const WORKERS_MAX: usize = 64;
 
+const _: () = assert!(BIND_ATTEMPTS as u64 * BIND_RETRY_MS >= 250, "longer than the kernel keeps a port");
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(READ_BATCH_MAX <= TICK_DATAGRAMS_MAX);
 const _: () = assert!(REPLY_DATAGRAM_BYTES_MAX * 46 <= DATAGRAM_BYTES_MAX);

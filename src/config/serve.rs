@@ -11,7 +11,7 @@ use crate::worker::cookie::Secret;
 use clap::ValueEnum;
 use numa::{Huge, Workers};
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// Every option of `serve`, as flags and as keys of the TOML file (with `_` for `-`). A flag wins over the file.
@@ -260,6 +260,11 @@ impl Options {
             secret: options.secret_file.as_deref().map(secret).transpose()?,
             distrust_loopback: false,
         };
+        if is_group(listen.ip().to_canonical()) {
+            return Err(format!(
+                "--listen {listen} is a broadcast or multicast address: give an address of this machine"
+            ));
+        }
         if !listen.ip().to_canonical().is_loopback() && access.allow.is_empty() && access.secret.is_none() {
             return Err(format!(
                 "--listen {listen} is open to the network: name who may ask with --allow CIDR, let others prove \
@@ -348,6 +353,10 @@ fn bytes(name: &str, text: Option<String>) -> Result<usize, String> {
     size::parse(&text).map_err(|e| format!("--{name} {text}: {e}"))
 }
 
+fn is_group(ip: IpAddr) -> bool {
+    ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
 fn separator(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
         [byte] if byte.is_ascii_graphic() => Ok(*byte),
@@ -395,6 +404,10 @@ mod tests {
         assert!(with(|o| o.memory = Some("1KiB".into())).contains("too small"));
         assert!(with(|o| o.memory = Some("much".into())).contains("--memory"));
         assert!(with(|o| o.listen = Some("0.0.0.0:1".parse().unwrap())).contains("--allow"));
+        for group in ["224.0.0.1:1", "255.255.255.255:1", "[ff02::1]:1"] {
+            let options = Options { listen: Some(group.parse().unwrap()), ..Options::default() };
+            assert!(options.check().unwrap_err().contains("multicast"), "{group}");
+        }
         assert!(with(|o| o.namespace_separator = Some("::".into())).contains("one visible"));
         assert!(with(|o| o.policy = Some("best".into())).contains("known"));
         assert!(with(|o| o.allow = vec!["nonsense".into()]).contains("no network"));

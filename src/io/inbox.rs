@@ -42,24 +42,33 @@ impl Inbox {
         self.peers.clear();
     }
 
-    /// Whether there is room for a whole train.
+    /// Whether there is room for another datagram.
     pub fn has_room(&self) -> bool {
-        self.datagrams.len() + crate::config::limits::TRAIN_SEGMENTS_MAX <= TICK_DATAGRAMS_MAX
+        self.datagrams.len() < TICK_DATAGRAMS_MAX
     }
 
-    /// Notes a train of datagrams of `segment` bytes (only the last may be shorter), or a single one.
-    pub fn push_train(&mut self, peer: PeerAddr, buffer: u16, start: usize, length: usize, segment: usize) {
+    /// Notes a train of datagrams of `segment` bytes (only the last may be shorter), or a single one (`segment` 0). Returns
+    /// how many bytes of it there was room for: the rest is for the next turn.
+    pub fn push_train(
+        &mut self,
+        peer: PeerAddr,
+        buffer: u16,
+        start: usize,
+        length: usize,
+        segment: usize,
+    ) -> usize {
         let peer = self.note_peer(peer);
         let segment = if segment == 0 { length.max(1) } else { segment };
         let mut at = 0;
         while at < length {
             let this = segment.min(length - at);
-            if self.datagrams.len() == TICK_DATAGRAMS_MAX {
-                return;
+            if !self.has_room() {
+                break;
             }
             self.datagrams.push(Datagram { peer, buffer, start: (start + at) as u32, length: this as u32 });
             at += this;
         }
+        at
     }
 
     /// The datagrams, in the order of arrival.

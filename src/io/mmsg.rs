@@ -5,11 +5,14 @@
 
 #![allow(unsafe_code)]
 
-use crate::config::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, TRAIN_SEGMENTS_MAX};
+use crate::clock::Clock;
+use crate::config::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
 use crate::io::socket::Socket;
 use crate::io::socket::headers::{Ancillary, CONTROL_BYTES, Envelopes};
+use crate::io::trains::Trains;
 use crate::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Waker};
 use crate::stats::counters::WorkerCounters;
+use arrayvec::ArrayVec;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use std::io;
@@ -23,8 +26,19 @@ pub struct MmsgPort {
     controls: Box<[[u8; CONTROL_BYTES]]>,
     envelopes: Envelopes,
     waker: Waker,
-    segments_max: usize,
+    trains: Trains,
+    /// What the last `recvmmsg` brought; the bytes are in the buffer of the same number.
+    messages: ArrayVec<Message, RECEIVE_BUFFERS>,
+    /// The first message that is not wholly in an inbox yet, and its bytes that are.
+    next: (usize, usize),
     drops: u32,
+}
+
+/// A received train, or a single datagram.
+struct Message {
+    peer: PeerAddr,
+    bytes: usize,
+    segment: usize,
 }
 
 impl MmsgPort {
@@ -34,26 +48,54 @@ impl MmsgPort {
     /// A port for `socket`.
     ///
     /// # Errors
-    /// No file descriptors are left.
-    pub fn new(socket: Socket) -> io::Result<MmsgPort> {
-        let segments_max = if socket.granted.gso { TRAIN_SEGMENTS_MAX } else { 1 };
+    /// No file descriptors are left, or the calls are not allowed.
+    pub fn new(socket: Socket, clock: Clock) -> io::Result<MmsgPort> {
+        Self::try_calls(&socket)?;
         Ok(MmsgPort {
+            trains: Trains::new(socket.granted.gso, clock),
             socket,
             buffers: vec![0; RECEIVE_BUFFERS * RECEIVE_BUFFER_BYTES].into_boxed_slice(),
             names: vec![[0; PeerAddr::BYTES_MAX]; RECEIVE_BUFFERS].into_boxed_slice(),
             controls: vec![[0; CONTROL_BYTES]; RECEIVE_BUFFERS].into_boxed_slice(),
             envelopes: Envelopes::new(),
             waker: Waker::new()?,
-            segments_max,
+            messages: ArrayVec::new(),
+            next: (0, 0),
             drops: 0,
         })
     }
 
+    /// Makes each call once, in a way that does nothing: a sandbox that denies one is found out now, not when the first
+    /// datagram comes.
+    fn try_calls(socket: &Socket) -> io::Result<()> {
+        let fd = socket.fd.as_raw_fd();
+        let denied = |call: &str, error: io::Error| {
+            let text =
+                format!("{call} is refused: {error}; allow it in the sandbox's filter of system calls");
+            io::Error::new(error.kind(), text)
+        };
+        // SAFETY: no message is asked for, so nothing is written.
+        let received =
+            unsafe { libc::recvmmsg(fd, std::ptr::null_mut(), 0, libc::MSG_DONTWAIT, std::ptr::null_mut()) };
+        if received < 0 {
+            return Err(denied("recvmmsg", io::Error::last_os_error()));
+        }
+        // SAFETY: the kernel reads the header, finds that there is none, and says EFAULT; nothing is sent.
+        unsafe { libc::sendmsg(fd, std::ptr::null(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(libc::EFAULT) {
+            return Err(denied("sendmsg", error));
+        }
+        let polled = ppoll(&mut [], Some(TimeSpec::from(std::time::Duration::ZERO)), None);
+        polled.map(drop).map_err(|error| denied("ppoll", error.into()))
+    }
+
     fn send_all(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) {
         outbox.arrange();
-        let mut runs = outbox.runs(self.segments_max);
+        self.trains.begin();
+        let mut at = 0;
         loop {
-            self.envelopes.fill(outbox, &mut runs, counters);
+            self.envelopes.fill(outbox, &mut at, &self.trains, counters);
             self.send_envelopes(counters);
             if !self.envelopes.is_full() {
                 return;
@@ -62,20 +104,17 @@ impl MmsgPort {
     }
 
     fn send_envelopes(&mut self, counters: &WorkerCounters) {
-        let mut from = 0;
+        let fd = self.socket.fd.as_raw_fd();
+        let (mut from, mut failed_trains) = (0, 0);
         while from < self.envelopes.count() {
-            let (sent, error) = self.envelopes.send_from(self.socket.fd.as_raw_fd(), from);
+            let (sent, error) = self.envelopes.send_from(fd, from);
             from += sent;
-            let Some(error) = error else { return };
-            let datagrams = self.envelopes.datagrams_in(from) as u64;
-            counters.send_failures.add(datagrams);
-            // EIO: the device cannot segment; EINVAL: the socket cannot.
-            if datagrams > 1 && matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL)) {
-                self.segments_max = 1;
-                counters.gso_fallbacks.add(1);
-            }
+            let Some(error) = error else { break };
+            let errno = error.raw_os_error().unwrap_or_default();
+            failed_trains += self.envelopes.send_after_failure(fd, from, errno, &mut self.trains, counters);
             from += 1;
         }
+        self.trains.note_sent(self.envelopes.take_trains(), failed_trains);
     }
 
     fn wait(&self, patience: Patience) -> io::Result<()> {
@@ -94,7 +133,25 @@ impl MmsgPort {
         Ok(())
     }
 
-    fn receive(&mut self, inbox: &mut Inbox, counters: &WorkerCounters) -> io::Result<()> {
+    /// Puts messages into the inbox while that has room; says whether there were any. Until all are there, their buffers are
+    /// in use.
+    fn hand_over(&mut self, inbox: &mut Inbox) -> bool {
+        let (mut at, mut from) = self.next;
+        let were_any = at < self.messages.len();
+        while let Some(message) = self.messages.get(at) {
+            from += inbox.push_train(message.peer, at as u16, from, message.bytes - from, message.segment);
+            if from < message.bytes {
+                break;
+            }
+            (at, from) = (at + 1, 0);
+        }
+        self.next = (at, from);
+        were_any
+    }
+
+    fn receive(&mut self, counters: &WorkerCounters) -> io::Result<()> {
+        self.next = (0, 0);
+        self.messages.clear();
         // SAFETY: all-zero bytes are valid headers and pieces: null pointers and zero lengths.
         let (mut headers, mut pieces): ([libc::mmsghdr; Self::MESSAGES], [libc::iovec; Self::MESSAGES]) =
             unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
@@ -129,19 +186,32 @@ impl MmsgPort {
             };
         }
         for (i, header) in headers.iter().enumerate().take(count as usize) {
-            let bytes = header.msg_len as usize;
-            let control_bytes = header.msg_hdr.msg_controllen.min(CONTROL_BYTES);
-            let ancillary = Ancillary::parse(&self.controls[i][..control_bytes]);
-            if let Some(drops) = ancillary.drops {
-                counters.receive_drops.add(drops.wrapping_sub(self.drops) as u64);
-                self.drops = drops;
-            }
-            let peer = PeerAddr::from_raw(&self.names[i][..header.msg_hdr.msg_namelen as usize]);
-            if let (Some(peer), 0) = (peer, header.msg_hdr.msg_flags & libc::MSG_TRUNC) {
-                inbox.push_train(peer, i as u16, 0, bytes, ancillary.segment);
-            }
+            let message = self.message(i, header, counters);
+            self.messages.push(message);
         }
         Ok(())
+    }
+
+    /// What is in buffer `i`; a message that is not to be answered has no bytes.
+    fn message(&mut self, i: usize, header: &libc::mmsghdr, counters: &WorkerCounters) -> Message {
+        let control_bytes = header.msg_hdr.msg_controllen.min(CONTROL_BYTES);
+        let ancillary = Ancillary::parse(&self.controls[i][..control_bytes]);
+        if let Some(drops) = ancillary.drops {
+            counters.receive_drops.add(drops.wrapping_sub(self.drops) as u64);
+            self.drops = drops;
+        }
+        let peer = PeerAddr::from_raw(&self.names[i][..header.msg_hdr.msg_namelen as usize]);
+        let mut bytes = header.msg_len as usize;
+        if ancillary.is_to_group {
+            counters.refused_groups.add(ancillary.datagrams(bytes));
+            bytes = 0;
+        }
+        match peer {
+            Some(peer) if header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0 => {
+                Message { peer: peer.with_local(ancillary.local), bytes, segment: ancillary.segment }
+            }
+            _ => Message { peer: PeerAddr::NOBODY, bytes: 0, segment: 0 },
+        }
     }
 }
 
@@ -157,8 +227,12 @@ impl Port for MmsgPort {
         if !outbox.is_empty() {
             self.flush(outbox, counters)?;
         }
-        self.wait(patience)?;
-        self.receive(inbox, counters)
+        if !self.hand_over(inbox) {
+            self.wait(patience)?;
+            self.receive(counters)?;
+            self.hand_over(inbox);
+        }
+        Ok(())
     }
 
     fn flush(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) -> io::Result<()> {

@@ -15,6 +15,9 @@ pub mod outbox;
 pub mod peer;
 pub mod sim;
 pub mod socket;
+#[cfg(test)]
+mod tests;
+pub mod trains;
 pub mod uring;
 pub mod wake;
 

@@ -139,16 +139,21 @@ impl Outbox {
 
     /// The runs, each of at most `segments_max` datagrams.
     pub fn runs(&self, segments_max: usize) -> impl Iterator<Item = Run<'_>> {
-        let mut rest = &self.order[..];
-        std::iter::from_fn(move || {
-            let first = *rest.first()?;
-            let segment = (first >> 32 & 0xffff) as usize;
-            let fit = (DATAGRAM_BYTES_MAX / segment).clamp(1, TRAIN_SEGMENTS_MAX.min(segments_max));
-            let count = rest.iter().take(fit).take_while(|&key| key >> 32 == first >> 32).count();
-            let (frames, later) = rest.split_at(count);
-            rest = later;
-            Some(Run { peer: &self.peers[(first >> 48) as usize], segment, frames, all: &self.frames })
-        })
+        let mut at = 0;
+        std::iter::from_fn(move || self.next_run(&mut at, |_| segments_max))
+    }
+
+    /// The run at place `at` of the order, which is then moved behind it; `segments_max` says how many datagrams a message
+    /// to a peer may carry.
+    pub fn next_run(&self, at: &mut usize, segments_max: impl FnOnce(&PeerAddr) -> usize) -> Option<Run<'_>> {
+        let rest = &self.order[*at..];
+        let first = *rest.first()?;
+        let segment = (first >> 32 & 0xffff) as usize;
+        let peer = &self.peers[(first >> 48) as usize];
+        let fit = (DATAGRAM_BYTES_MAX / segment).clamp(1, TRAIN_SEGMENTS_MAX.min(segments_max(peer)));
+        let count = rest.iter().take(fit).take_while(|&key| key >> 32 == first >> 32).count();
+        *at += count;
+        Some(Run { peer, segment, frames: &rest[..count], all: &self.frames })
     }
 
     /// The memory that frames lie in.

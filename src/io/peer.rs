@@ -1,4 +1,5 @@
-//! The address of a peer, in the kernel's own form, so that it goes back as it came.
+//! The address of a peer, in the kernel's own form, so that it goes back as it came; and where it comes from, if the
+//! socket has several addresses: the address that the peer sent to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -8,12 +9,47 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 pub struct PeerAddr {
     raw: [u8; Self::BYTES_MAX],
     length: u32,
+    local: LocalAddr,
+}
+
+/// The address of ours that a peer sent to; none where the socket has just one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LocalAddr {
+    /// In IPv6 form; all zero for none.
+    octets: [u8; 16],
+    /// Index of its interface, where the address means something only with it (`fe80::/10`); else 0.
+    interface: u32,
+}
+
+impl LocalAddr {
+    /// An address. The interface counts for those that are local to a link only.
+    pub fn new(ip: IpAddr, interface: u32) -> LocalAddr {
+        match ip {
+            IpAddr::V4(ip) => LocalAddr { octets: ip.to_ipv6_mapped().octets(), interface: 0 },
+            IpAddr::V6(ip) => {
+                let interface = if ip.is_unicast_link_local() { interface } else { 0 };
+                LocalAddr { octets: ip.octets(), interface }
+            }
+        }
+    }
+
+    /// The address, IPv4 as such, and the interface; `None` for none.
+    #[inline]
+    pub fn get(&self) -> Option<(IpAddr, u32)> {
+        if self.octets == [0; 16] {
+            return None;
+        }
+        Some((IpAddr::V6(Ipv6Addr::from(self.octets)).to_canonical(), self.interface))
+    }
 }
 
 impl PeerAddr {
     /// Bytes of the longest address.
     pub const BYTES_MAX: usize = 28;
     const V4_BYTES: usize = 16;
+    /// No address at all.
+    pub(super) const NOBODY: PeerAddr =
+        PeerAddr { raw: [0; Self::BYTES_MAX], length: 0, local: LocalAddr { octets: [0; 16], interface: 0 } };
 
     /// From the bytes that the kernel gave; `None` for a family that UDP sockets of ours cannot have.
     pub fn from_raw(raw: &[u8]) -> Option<PeerAddr> {
@@ -23,9 +59,20 @@ impl PeerAddr {
             libc::AF_INET6 if raw.len() >= Self::BYTES_MAX => Self::BYTES_MAX,
             _ => return None,
         };
-        let mut peer = PeerAddr { raw: [0; Self::BYTES_MAX], length: length as u32 };
+        let mut peer =
+            PeerAddr { raw: [0; Self::BYTES_MAX], length: length as u32, local: LocalAddr::default() };
         peer.raw[..length].copy_from_slice(&raw[..length]);
         Some(peer)
+    }
+
+    /// The same peer, which sent to this address of ours.
+    pub fn with_local(self, local: LocalAddr) -> PeerAddr {
+        PeerAddr { local, ..self }
+    }
+
+    /// The address of ours that it sent to.
+    pub fn local(&self) -> &LocalAddr {
+        &self.local
     }
 
     /// The bytes for the kernel.
@@ -67,7 +114,7 @@ impl From<SocketAddr> for PeerAddr {
             }
         };
         raw[..2].copy_from_slice(&(family as u16).to_ne_bytes());
-        PeerAddr { raw, length: length as u32 }
+        PeerAddr { raw, length: length as u32, local: LocalAddr::default() }
     }
 }
 
@@ -104,5 +151,18 @@ mod tests {
         }
         assert_eq!(PeerAddr::from_raw(&[1, 0, 3]), None);
         assert_eq!(PeerAddr::from_raw(&[]), None);
+    }
+
+    #[test]
+    fn one_peer_at_two_addresses_of_ours_is_two() {
+        let peer = PeerAddr::from(SocketAddr::from(([127, 0, 0, 1], 1)));
+        assert_eq!(peer.local().get(), None);
+        for text in ["127.0.0.2", "fd77::1", "fe80::1"] {
+            let ip: IpAddr = text.parse().unwrap();
+            let interface = if text == "fe80::1" { 3 } else { 0 };
+            let there = peer.with_local(LocalAddr::new(ip, 3));
+            assert_eq!(there.local().get(), Some((ip, interface)));
+            assert_ne!(there, peer);
+        }
     }
 }

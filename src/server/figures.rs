@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::config::serve::KeyNames;
+use crate::hash::ShownHash;
 use crate::memory::{Census, PagePool};
 use crate::policy::Counters;
 use crate::policy::board::Board;
@@ -31,6 +32,8 @@ pub struct Figures {
     pub board: Arc<Board>,
     /// How much of a key is shown.
     pub hot_key_names: KeyNames,
+    /// How hashes of keys are shown.
+    pub shown_hash: ShownHash,
     /// Asked and granted.
     pub reports: Vec<RegionReport>,
     /// Who has which pages.
@@ -61,7 +64,9 @@ impl Figures {
             // No item is shown to anybody: the dump is always empty.
             b"cachedump" => {}
             b"workers" => self.per_worker(&mut text),
-            b"hotkeys" => hotkeys::stats(&self.board.read(), self.hot_key_names, shards, &mut text),
+            b"hotkeys" => {
+                hotkeys::stats(&self.board.read(), self.hot_key_names, self.shown_hash, shards, &mut text)
+            }
             b"buckets" => latency::buckets(&self.times, &mut text),
             b"latency" => latency::stats(&self.times, &mut text),
             _ => return None,

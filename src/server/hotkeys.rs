@@ -8,6 +8,7 @@
 
 use crate::config::limits::HOT_KEYS_PREFIX_BYTES;
 use crate::config::serve::KeyNames;
+use crate::hash::ShownHash;
 use crate::policy::board::Popular;
 use crate::policy::hot::HotKey;
 use crate::server::figures::stat;
@@ -15,13 +16,13 @@ use crate::shard::Shards;
 use std::fmt::Write;
 
 /// `STAT hot:RANK NAME READS SHARE`, the share of all reads, and `STAT distinct_keys …`. The caller is within a tick.
-pub fn stats(popular: &Popular, names: KeyNames, shards: &Shards, text: &mut String) {
+pub fn stats(popular: &Popular, names: KeyNames, shown: ShownHash, shards: &Shards, text: &mut String) {
     stat(text, "distinct_keys", popular.distinct);
     stat(text, "distinct_keys_minute", popular.distinct_minute);
     stat(text, "hot_reads", popular.reads);
     for (rank, key) in popular.hot.iter().enumerate() {
         let known = if names == KeyNames::Hash { None } else { shards.key_of(key.hash) };
-        let (name, share) = (name(key, names, known), share(key, popular));
+        let (name, share) = (name(shown.of(key.hash), names, known), share(key, popular));
         stat(text, &format!("hot:{}", rank + 1), format_args!("{name} {} {share:.6}", key.reads));
     }
 }
@@ -50,8 +51,8 @@ fn share(key: &HotKey, popular: &Popular) -> f64 {
 }
 
 /// `HASH`, `HASH=KEY`, `HASH=PREFIX…` or `HASH=?`, without spaces whatever the key is made of.
-fn name(key: &HotKey, names: KeyNames, known: Option<&[u8]>) -> String {
-    let hash = format!("{:08x}", key.hash);
+fn name(hash: u32, names: KeyNames, known: Option<&[u8]>) -> String {
+    let hash = format!("{hash:08x}");
     let shown = |key: &[u8]| key.escape_ascii().to_string().replace(' ', "\\x20");
     match (names, known) {
         (KeyNames::Hash, _) => hash,
@@ -73,7 +74,7 @@ mod tests {
 
     #[test]
     fn keys_are_shown_as_far_as_the_operator_allows() {
-        let (key, long) = (hot(0xab, 5), b"user:\xff 12345".as_slice());
+        let (hash, long) = (0xab, b"user:\xff 12345".as_slice());
         for (names, known, want) in [
             (KeyNames::Hash, Some(long), "000000ab"),
             (KeyNames::Prefix, Some(long), "000000ab=user:\\xff\\x201…"),
@@ -81,7 +82,7 @@ mod tests {
             (KeyNames::Full, Some(long), "000000ab=user:\\xff\\x2012345"),
             (KeyNames::Full, None, "000000ab=?"),
         ] {
-            assert_eq!(name(&key, names, known), want);
+            assert_eq!(name(hash, names, known), want);
         }
     }
 

@@ -13,6 +13,7 @@ pub mod map;
 mod memory;
 pub mod metrics;
 pub mod policy;
+mod ports;
 pub mod reckon;
 pub mod spawn;
 

@@ -1,12 +1,12 @@
 //! Threads: wired, started, stopped and joined.
 
 use crate::clock::Clock;
+use crate::config::limits::{BIND_ATTEMPTS, BIND_RETRY_MS};
 use crate::config::limits::{COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS};
 use crate::config::limits::{LARGE_PARCELS, SMALL_PARCELS};
-use crate::config::serve::{Config, Io};
-use crate::io::mmsg::MmsgPort;
-use crate::io::socket::{Socket, bind_group};
-use crate::io::uring::UringPort;
+use crate::config::serve::Config;
+use crate::hash::ShownHash;
+use crate::io::socket::bind_group;
 use crate::io::{Port, Waker};
 use crate::memory::Slab;
 use crate::memory::grace::Grace;
@@ -17,6 +17,7 @@ use crate::server::histlog::{self, HistLog};
 use crate::server::map::{self, Memory};
 use crate::server::metrics::{self, Endpoint};
 use crate::server::policy::{self, OwnerEnds};
+use crate::server::ports::Ports;
 use crate::server::reckon::Reckoning;
 use crate::shard::Owner;
 use crate::shard::events::Events;
@@ -49,8 +50,6 @@ pub struct Server {
 
 /// What a worker's thread needs to build its worker.
 struct Seat {
-    index: usize,
-    cpu: usize,
     owner: OwnerConfig,
     mesh: MeshEnd<Box<Parcel>>,
     bells: Bells,
@@ -60,8 +59,13 @@ struct Seat {
     watch: Watch,
 }
 
-/// Where a worker says that it is ready, or why not.
-type Ready = mpsc::Sender<Result<Waker, String>>;
+/// What a worker's thread that has its port is given.
+pub(super) struct Assignment {
+    seat: Seat,
+    common: Common,
+    /// Where it says that it is ready.
+    ready: mpsc::Sender<Waker>,
+}
 
 /// What all workers share.
 #[derive(Clone)]
@@ -80,7 +84,6 @@ impl Server {
     pub fn start(config: Config, progress: &(dyn Fn(usize) + Sync)) -> Result<Server, String> {
         let mut plan = crate::server::plan(&config)?;
         let count = plan.workers.len();
-        let io = choose_io(config.io)?;
         // Sockets before memory: a busy port is found out before minutes of prefaulting.
         let sockets =
             bind_group(config.listen, count, config.socket).map_err(|e| bind_error(config.listen, &e))?;
@@ -92,6 +95,7 @@ impl Server {
             let kind = plan.memory.kind.unwrap_or(PageKind::Small);
             plan.reasons.extend(Reckoning::of(&config, &plan).check(&config, kind, available)?);
         }
+        let mut ports = Ports::open(&config, &plan, sockets)?;
         let Memory { shards, pool, reports } = map::memory(&config, &plan, progress)?;
         let clock = config.clock.clone();
         let grace = Grace::new(count);
@@ -128,12 +132,13 @@ impl Server {
             policies,
             board,
             hot_key_names: config.hot_keys,
+            shown_hash: ShownHash::new(config.seed),
             reports,
             pool: Arc::clone(&pool),
             censuses: owners.iter().map(|owner| Arc::clone(owner.slab.census())).collect(),
             clock: clock.clone(),
             memory_bytes: config.memory_bytes,
-            io,
+            io: ports.io,
             steering,
         });
         let told = Arc::clone(&figures);
@@ -150,6 +155,7 @@ impl Server {
             None => (None, Some(policy::cooperative(round)), None),
         };
         let (ready, when_ready) = mpsc::channel();
+        plan.reasons.extend(ports.note.take());
         let mut server = Server {
             addr,
             figures: Arc::clone(&figures),
@@ -162,19 +168,9 @@ impl Server {
             histlog: None,
             plan,
         };
-        let parts = sockets.into_iter().zip(owners).zip(ends).zip(hits).zip(bells);
-        for (index, ((((socket, owner), mesh), hits), bells)) in parts.enumerate() {
-            let memory = match io {
-                "uring" => map::receive_buffers(&server.plan, config.huge).map(Some),
-                _ => Ok(None),
-            };
-            let memory = match memory {
-                Ok(memory) => memory,
-                Err(error) => return Err(server.abandon(error.to_string())),
-            };
+        let parts = owners.into_iter().zip(ends).zip(hits).zip(bells);
+        for (index, (((owner, mesh), hits), bells)) in parts.enumerate() {
             let seat = Seat {
-                index,
-                cpu: server.plan.workers[index].cpu.index,
                 owner,
                 mesh,
                 bells,
@@ -188,16 +184,13 @@ impl Server {
                     index as u64,
                 ),
             };
-            match spawn_worker(seat, socket, memory, common.clone(), ready.clone()) {
-                Ok(worker) => server.workers.push(worker),
-                Err(error) => return Err(server.abandon(error)),
-            }
+            let assignment = Assignment { seat, common: common.clone(), ready: ready.clone() };
+            server.workers.push(ports.seat(assignment));
         }
         drop(ready);
         for _ in 0..count {
             match when_ready.recv() {
-                Ok(Ok(waker)) => server.wakers.push(waker),
-                Ok(Err(error)) => return Err(server.abandon(error)),
+                Ok(waker) => server.wakers.push(waker),
                 Err(_) => return Err(server.abandon("a worker ended before it began".into())),
             }
         }
@@ -291,41 +284,9 @@ impl Server {
     }
 }
 
-/// Starts a worker's thread; it tells `ready` its waker, or what went wrong.
-fn spawn_worker(
-    seat: Seat,
-    socket: Socket,
-    memory: Option<numa::Region>,
-    common: Common,
-    ready: Ready,
-) -> Result<JoinHandle<std::io::Result<()>>, String> {
-    let builder = std::thread::Builder::new().name(format!("worker-{}", seat.index));
-    let thread = builder.spawn(move || {
-        if let Err(error) = numa::pin_current_thread(seat.cpu) {
-            return refuse(&ready, error.to_string());
-        }
-        // The ring is made on the thread that uses it (IORING_SETUP_SINGLE_ISSUER).
-        match memory {
-            Some(memory) => match UringPort::new(socket, memory) {
-                Ok(port) => run_worker(port, seat, common, &ready),
-                Err(error) => refuse(&ready, format!("io_uring: {error}; try --io mmsg")),
-            },
-            None => match MmsgPort::new(socket) {
-                Ok(port) => run_worker(port, seat, common, &ready),
-                Err(error) => refuse(&ready, error.to_string()),
-            },
-        }
-    });
-    thread.map_err(|e| format!("cannot start a thread: {e}"))
-}
-
-fn refuse(ready: &Ready, error: String) -> std::io::Result<()> {
-    // The starter is gone only if it gave up already.
-    let _ = ready.send(Err(error));
-    Ok(())
-}
-
-fn run_worker<P: Port>(port: P, seat: Seat, common: Common, ready: &Ready) -> std::io::Result<()> {
+/// Builds a worker on its port, and runs it until the server stops.
+pub(super) fn run_worker<P: Port>(port: P, assignment: Assignment) -> std::io::Result<()> {
+    let Assignment { seat, common, ready } = assignment;
     let Common { clock, config, teller, stop } = common;
     let waker = port.waker();
     let owner = Owner::new(seat.owner);
@@ -345,7 +306,8 @@ fn run_worker<P: Port>(port: P, seat: Seat, common: Common, ready: &Ready) -> st
         teller,
     });
     // The starter is gone only if it gave up; then `stop` is set.
-    let _ = ready.send(Ok(waker));
+    let _ = ready.send(waker);
+    drop(ready);
     worker.run(&stop)
 }
 
@@ -363,22 +325,13 @@ fn spawn_policy(
     thread.map_err(|e| format!("cannot start a thread: {e}"))
 }
 
-/// The port that works here.
-fn choose_io(asked: Io) -> Result<&'static str, String> {
-    match (asked, UringPort::probe()) {
-        (Io::Mmsg, _) => Ok("mmsg"),
-        (Io::Uring | Io::Auto, Ok(())) => Ok("uring"),
-        (Io::Uring, Err(error)) => Err(format!(
-            "io_uring cannot be used here: {error}; use --io mmsg or see kernel.io_uring_disabled"
-        )),
-        (Io::Auto, Err(_)) => Ok("mmsg"),
-    }
-}
-
 fn bind_error(addr: SocketAddr, error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::AddrInUse => {
-            format!("{addr} is in use: stop the other server or choose another --listen ADDR:PORT")
+            let tried_ms = BIND_ATTEMPTS as u64 * BIND_RETRY_MS;
+            format!(
+                "{addr} is in use, for {tried_ms} ms already: stop the other server or choose another --listen ADDR:PORT"
+            )
         }
         std::io::ErrorKind::AddrNotAvailable => format!("{addr} is no address of this machine: see ip addr"),
         std::io::ErrorKind::PermissionDenied => {

@@ -207,7 +207,7 @@ impl Owner {
             flags,
             cas: self.cas_or(terms.new_cas),
             deadline_ms: deadline,
-            generation: self.shard().generation(terms.key),
+            generation: self.shard().number(),
             now_s: now.s(),
         };
         if parts.size() != size {
@@ -308,7 +308,7 @@ impl Owner {
             flags: old.flags(),
             cas: self.cas_or(change.new_cas),
             deadline_ms: change.deadline_ms.unwrap_or_else(|| old.state().deadline_ms()),
-            generation: self.shard().generation(key),
+            generation: self.shard().number(),
             now_s: now.s(),
         };
         let (marks, fetched) = (old.state(), old.fetched());

@@ -220,7 +220,7 @@ impl Owner {
                 asked => self.cas_or(asked),
             },
             deadline_ms: asked_ms.unwrap_or(if emptied { 0 } else { state.deadline_ms() }),
-            generation: self.shard().generation(key),
+            generation: self.shard().number(),
             now_s: now.s(),
         };
         self.publish_item(hash, slot, &parts);
@@ -351,7 +351,7 @@ impl Owner {
             flags: 0,
             cas: self.cas_or(cas),
             deadline_ms: deadline_ms(expiry, now),
-            generation: self.shard().generation(key),
+            generation: self.shard().number(),
             now_s: now.s(),
         };
         self.publish_item(hash, slot, &parts);

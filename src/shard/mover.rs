@@ -205,6 +205,7 @@ impl Owner {
         }
         let Some(to) = self.slab.allocate_near(class) else { return Moved::NoRoom(class) };
         self.slab.items().copy(from, to.at, to.slot_bytes);
+        self.renew(to.at);
         self.writer.redirect(hash, from, to.at);
         let units = (to.slot_bytes / ItemRef::UNIT_BYTES) as u32;
         self.events.send(Event::Move { from, to: to.at, units });

@@ -1,26 +1,15 @@
-//! Namespaces: a key prefix up to the first separator has a generation, and a new generation invalidates all its keys at
-//! once.
+//! Namespaces: a key prefix up to the first separator, which can be invalidated with all its keys at once.
 //!
 //! ```text
 //! key  user:42:name                     delete user:            the key that ends with its first separator names the
 //!      └──┘ namespace "user"            md user:                namespace: deleting it invalidates what begins so
 //!
-//! number in an item's state word (17 bits) = generation of the shard + generation of the namespace, when it was stored
-//! live now?                                  the same sum now
+//! number in an item's state word (17 bits)   the number that its shard had when it was stored
+//! dead                                       its namespace was invalidated, or its shard flushed, with a later number
 //! ```
-//! # Why a sum is enough
-//! Both generations only ever grow, by one at a time, so a sum that has changed does not come back before it wraps; and
-//! a reader that found an item has seen both generations at least as new as the item's (the slot was stored after them),
-//! so it cannot put an old and a new one together and get the item's number again.
-//!
-//! # Bounds
-//! A table of [`NAMESPACES`] generations a shard, by a seeded hash of the prefix; nothing grows with the number of names.
-//! Two names of one place share a generation: invalidating one invalidates the other. That is an early miss, never a
-//! stale answer.
-//!
-//! Numbers wrap after 2^17 steps. Items of old numbers are removed before (`Scrub`): a walk over all pages, a bounded
-//! number of items a tick, begins every [`STEPS_PER_SCRUB`] steps; if the last one is not over by then, further steps are
-//! refused as busy. So a dead item is gone within twice that many steps. Whoever moves items must leave dead ones behind.
+//! What is invalidated is in a table of bounded size ([`invalid`](super::invalid)), until a walk over all items has removed
+//! the dead ones (`scrub`). Of a namespace that no item was stored under since the walk before, the owner knows so
+//! ([`Stored`]), and its invalidation does nothing.
 //!
 //! # Cost
 //! Off: one branch. On: a search for the separator, a hash of the prefix and a load for each item looked at and stored.
@@ -29,20 +18,12 @@ use crate::config::limits::KEY_BYTES_MAX;
 use crate::hash::KeyHash;
 use crate::protocol::meta::Kind;
 use crate::protocol::request::Command;
-use crate::sync::{AtomicU32, Ordering};
+use crate::shard::invalid::Invalid;
 
-/// Generations of a shard.
-pub const NAMESPACES: usize = 4096;
-
-/// Steps of generations between two walks over the pages.
-pub const STEPS_PER_SCRUB: u32 = 1 << 15;
-
-const _: () = assert!(2 * STEPS_PER_SCRUB < crate::memory::State::GENERATION_MAX);
-
-/// The generations of a shard's namespaces. Written by the owner, read by all.
+/// A shard's namespaces. Written by the owner, read by all.
 pub struct Namespaces {
     names: Option<Names>,
-    generations: Box<[AtomicU32]>,
+    pub(super) invalid: Invalid,
 }
 
 /// How keys are divided into namespaces.
@@ -52,17 +33,21 @@ pub struct Names {
     hash: KeyHash,
 }
 
+/// Which namespace: the hash of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(pub(super) u64);
+
 impl Names {
     /// Names that end at `separator`.
     pub fn new(separator: u8, hash: KeyHash) -> Names {
         Names { separator, hash }
     }
 
-    /// The place of a key's namespace; `None` if it has none.
+    /// A key's namespace; `None` if it has none.
     #[inline]
     fn place(&self, key: &[u8]) -> Option<Place> {
         let end = memchr::memchr(self.separator, key)?;
-        Some(Place((self.hash.hash(&key[..end]) >> 32) as usize % NAMESPACES))
+        Some(Place(self.hash.hash(&key[..end])))
     }
 
     /// The namespace whose name this key is, with the separator and nothing more.
@@ -86,68 +71,71 @@ impl Names {
     }
 }
 
-/// Which generation of a shard's namespaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place(usize);
-
 impl Namespaces {
     /// The namespaces of a shard; without names there are none.
     pub fn new(names: Option<Names>) -> Namespaces {
-        let places = if names.is_some() { NAMESPACES } else { 0 };
-        Namespaces { names, generations: (0..places).map(|_| AtomicU32::new(0)).collect() }
+        let invalid = Invalid::new(names.is_some());
+        Namespaces { names, invalid }
     }
 
-    /// The generation of a key's namespace; 0 for a key without.
+    /// The namespace of a key; `None` if it has none.
     #[inline]
-    pub fn generation(&self, key: &[u8]) -> u32 {
-        match &self.names {
-            None => 0,
-            // Acquire: pairs with the Release in `step`; as for the shard's generation.
-            Some(names) => {
-                names.place(key).map_or(0, |Place(at)| self.generations[at].load(Ordering::Acquire))
-            }
-        }
+    pub(super) fn of(&self, key: &[u8]) -> Option<Place> {
+        self.names.as_ref()?.place(key)
     }
 
-    /// Begins a new generation of a namespace. Owner only.
-    pub(super) fn step(&self, Place(at): Place) {
-        let generation = &self.generations[at];
-        // Relaxed load: the owner reads what it wrote itself. Release: pairs with the Acquire in `generation`.
-        generation.store(generation.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+    /// Whether an item with this key and number is dead.
+    #[inline]
+    pub(super) fn is_invalid(&self, key: &[u8], number: u32) -> bool {
+        self.of(key).is_some_and(|namespace| self.invalid.has(namespace, number))
     }
 }
 
-/// The walk that removes dead items before their number comes back.
-#[derive(Debug, Default)]
-pub(super) struct Scrub {
-    /// Steps since the last walk began.
-    steps: u32,
-    /// Where the walk is: page and slot.
-    pub(super) at: Option<(usize, usize)>,
+/// Namespaces that items may have been stored under: a set of bits by the hash of the name, which never lacks one that has
+/// items. The owner's own.
+///
+/// A bit that is set is never taken back; instead each walk over all items fills a second set, with what it meets and what
+/// is stored meanwhile, and that takes the place of the first.
+#[derive(Default)]
+pub(super) struct Stored {
+    current: Box<[u64]>,
+    next: Box<[u64]>,
 }
 
-impl Scrub {
-    /// Whether another step may be taken now.
-    pub(super) fn may_step(&self) -> bool {
-        self.steps < STEPS_PER_SCRUB
+/// Bits of a set: one name of a hundred that were never stored is taken for one that was, where 10,000 were.
+const STORED_BITS: usize = 1 << 20;
+
+impl Stored {
+    /// Room for names, if there are any.
+    pub(super) fn new(namespaces: &Namespaces) -> Stored {
+        let words = if namespaces.names.is_some() { STORED_BITS / 64 } else { 0 };
+        let empty = || vec![0; words].into_boxed_slice();
+        Stored { current: empty(), next: empty() }
     }
 
-    /// Notes a step of a generation, and begins a walk when it is time.
-    pub(super) fn note_step(&mut self) {
-        self.steps += 1;
-        self.begin_if_due();
-    }
-
-    /// The walk is over.
-    pub(super) fn end(&mut self) {
-        self.at = None;
-        self.begin_if_due();
-    }
-
-    fn begin_if_due(&mut self) {
-        if self.at.is_none() && self.steps >= STEPS_PER_SCRUB {
-            (self.steps, self.at) = (0, Some((0, 0)));
+    /// Notes that an item of this namespace is there.
+    #[inline]
+    pub(super) fn note(&mut self, Place(hash): Place) {
+        let bit = hash as usize % STORED_BITS;
+        for words in [&mut self.current, &mut self.next] {
+            words[bit / 64] |= 1 << (bit % 64);
         }
+    }
+
+    /// Whether there may be items of this namespace.
+    pub(super) fn may_have(&self, Place(hash): Place) -> bool {
+        let bit = hash as usize % STORED_BITS;
+        self.current[bit / 64] >> (bit % 64) & 1 != 0
+    }
+
+    /// A walk begins.
+    pub(super) fn begin_walk(&mut self) {
+        self.next.fill(0);
+    }
+
+    /// A walk is over: it has noted all items that there are.
+    pub(super) fn end_walk(&mut self) {
+        std::mem::swap(&mut self.current, &mut self.next);
     }
 }
 
@@ -175,30 +163,27 @@ mod tests {
     }
 
     #[test]
-    fn a_step_changes_its_namespace_only() {
+    fn an_invalidation_is_of_its_namespace_only() {
         let namespaces = Namespaces::new(Some(names()));
-        let before = namespaces.generation(b"b:1");
-        namespaces.step(names().named(b"a:").unwrap());
-        assert_eq!(namespaces.generation(b"a:1"), 1);
-        assert_eq!(namespaces.generation(b"b:1"), before);
-        assert_eq!(namespaces.generation(b"a"), 0);
-        assert_eq!(Namespaces::new(None).generation(b"a:1"), 0);
+        namespaces.invalid.insert(names().named(b"a:").unwrap(), 1);
+        assert!(namespaces.is_invalid(b"a:1", 0) && !namespaces.is_invalid(b"a:1", 1));
+        assert!(!namespaces.is_invalid(b"b:1", 0) && !namespaces.is_invalid(b"a", 0));
+        assert!(!Namespaces::new(None).is_invalid(b"a:1", 0));
     }
 
-    /// Between a step and the end of a walk that began after it there are never as many steps as a number has values.
     #[test]
-    fn steps_wait_for_a_walk_that_lags() {
-        let mut scrub = Scrub::default();
-        (0..STEPS_PER_SCRUB).for_each(|_| scrub.note_step());
-        assert_eq!(scrub.at, Some((0, 0)));
-        (0..STEPS_PER_SCRUB).for_each(|_| {
-            assert!(scrub.may_step());
-            scrub.note_step();
-        });
-        assert!(!scrub.may_step(), "the walk has not moved");
-        scrub.at = Some((9, 0));
-        scrub.end();
-        assert!(scrub.may_step());
-        assert_eq!(scrub.at, Some((0, 0)), "the next walk is due at once");
+    fn names_are_known_until_a_walk_did_not_meet_them() {
+        let mut stored = Stored::new(&Namespaces::new(Some(names())));
+        let [a, b, c] = [&b"a:"[..], b"b:", b"c:"].map(|key| names().named(key).unwrap());
+        assert!(!stored.may_have(a));
+        stored.note(a);
+        stored.note(b);
+        stored.begin_walk();
+        assert!(stored.may_have(a) && stored.may_have(b));
+        // The walk meets one, and another one is stored meanwhile.
+        stored.note(a);
+        stored.note(c);
+        stored.end_walk();
+        assert!(stored.may_have(a) && !stored.may_have(b) && stored.may_have(c));
     }
 }

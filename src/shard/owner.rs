@@ -12,9 +12,9 @@ use crate::ring::{Command, Consumer, Deadline, Event};
 use crate::shard::events::Events;
 use crate::shard::growth::Growth;
 use crate::shard::mover::Mover;
-use crate::shard::namespace::Scrub;
 use crate::shard::pressure::Pressure;
 use crate::shard::route::{Shard, Shards};
+use crate::shard::scrub::Scrub;
 use crate::stats::counters::OwnerCounters;
 use crate::sync::Arc;
 use crate::table::{Upsert, Writer};
@@ -69,8 +69,8 @@ pub struct OwnerConfig {
 
 /// Everything that only the owner touches.
 pub struct Owner {
-    index: usize,
-    shards: Arc<Shards>,
+    pub(super) index: usize,
+    pub(super) shards: Arc<Shards>,
     pub(super) writer: Writer,
     pub(super) slab: Slab,
     pub(super) member: Member,
@@ -102,6 +102,7 @@ impl Owner {
         let OwnerConfig { index, shards, slab, member, events, commands, counters, value_bytes_max } = config;
         let writer = shards.shard(index).table.writer().expect("a shard has one owner");
         let pressure = Pressure::new();
+        let scrub = Scrub::new(shards.shard(index).namespaces());
         Owner {
             index,
             shards,
@@ -113,7 +114,7 @@ impl Owner {
             pressure,
             mover: Mover::default(),
             growth: Growth::default(),
-            scrub: Scrub::default(),
+            scrub,
             counters,
             item_bytes: 0,
             written_bytes: 0,
@@ -174,6 +175,7 @@ impl Owner {
     /// Stores an item under its key, in place of the one that it may have. `slot` holds room for it.
     pub(super) fn publish_item(&mut self, hash: u64, slot: Allocation, parts: &Parts<'_>) {
         self.slab.write(slot, parts);
+        self.note_stored(parts.key);
         let (replaced, evicted) = match self.writer.upsert(self.slab.items(), hash, parts.key, slot.at) {
             Upsert::Inserted => (None, None),
             Upsert::Replaced(old) => (Some(old), None),
@@ -245,8 +247,8 @@ impl Owner {
         if !self.scrub.may_step() {
             return Err(Error::Busy.into());
         }
-        self.shard().flush();
-        self.scrub.note_step();
+        let number = self.shard().flush();
+        self.scrub.note_step(number);
         Ok(())
     }
 

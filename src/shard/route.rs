@@ -2,11 +2,12 @@
 
 use crate::clock::Now;
 use crate::hash::{KeyHash, owner, steer};
-use crate::memory::{Item, Items, State};
+use crate::memory::{Item, Items};
 #[cfg(not(any(loom, shuttle)))]
 use crate::memory::{Layout, PagePool};
 use crate::protocol::request::Command;
 use crate::shard::namespace::{Names, Namespaces, Place};
+use crate::shard::number::{after, is_before};
 use crate::sync::{Arc, AtomicU32, Ordering};
 use crate::table::{HALVINGS_MAX, SlotMemory, Table};
 
@@ -14,8 +15,10 @@ use crate::table::{HALVINGS_MAX, SlotMemory, Table};
 pub struct Shard {
     /// Key hash → item.
     pub table: Arc<Table>,
-    /// Items of another generation are flushed. Written by the owner, read by all.
-    generation: AtomicU32,
+    /// What the next item is stored with, see `number`. The owner's own.
+    number: AtomicU32,
+    /// The number of the last flush and [`FLUSHED`]; 0 when no item can be from before it. Written by the owner, read by all.
+    flushed: AtomicU32,
     namespaces: Namespaces,
 }
 
@@ -53,7 +56,8 @@ impl Shards {
         let names = separator.map(|separator| Names::new(separator, hash.clone()));
         let shard = |table| Shard {
             table,
-            generation: AtomicU32::new(0),
+            number: AtomicU32::new(0),
+            flushed: AtomicU32::new(0),
             namespaces: Namespaces::new(names.clone()),
         };
         let shards = tables.into_iter().map(shard).collect();
@@ -109,26 +113,62 @@ impl Shard {
     #[inline]
     pub fn is_live(&self, item: &Item<'_>, now: Now) -> bool {
         let state = item.state();
-        !state.expired(now.ms()) && state.generation() == self.generation(item.key())
+        !state.expired(now.ms()) && !self.is_dead(item.key(), state.generation())
     }
 
-    /// The number that a store of this key gets now: the generations of the shard and of the key's namespace together.
+    /// Whether an item with this key and number was flushed, or its namespace invalidated, since it was stored.
     #[inline]
-    pub fn generation(&self, key: &[u8]) -> u32 {
-        // Acquire: pairs with the Release in `flush`; a reader that sees a flush sees the stores before it.
-        let of_shard = self.generation.load(Ordering::Acquire);
-        of_shard.wrapping_add(self.namespaces.generation(key)) & State::GENERATION_MAX
+    fn is_dead(&self, key: &[u8], number: u32) -> bool {
+        // Acquire: pairs with the Release in `flush`; a reader that an answer told of a flush sees it.
+        let flushed = self.flushed.load(Ordering::Acquire);
+        flushed & FLUSHED != 0 && is_before(number, flushed & !FLUSHED)
+            || self.namespaces.is_invalid(key, number)
     }
 
-    /// The generations of its namespaces.
-    pub fn namespaces(&self) -> &Namespaces {
+    /// The number that a store gets now. Owner only.
+    #[inline]
+    pub fn number(&self) -> u32 {
+        // Relaxed: the owner reads what it wrote itself.
+        self.number.load(Ordering::Relaxed)
+    }
+
+    /// Its namespaces.
+    pub(super) fn namespaces(&self) -> &Namespaces {
         &self.namespaces
     }
 
-    /// Makes every item of the shard stale at once. Owner only; numbers wrap, see `namespace`.
-    pub(super) fn flush(&self) {
-        // Relaxed load: the owner reads what it wrote itself. Release: pairs with the Acquire in `generation`.
-        let next = self.generation.load(Ordering::Relaxed).wrapping_add(1);
-        self.generation.store(next, Ordering::Release);
+    /// Makes every item of the shard stale at once; returns the new number. Owner only.
+    pub(super) fn flush(&self) -> u32 {
+        let number = self.step();
+        // Release: pairs with the Acquire in `is_dead`.
+        self.flushed.store(number | FLUSHED, Ordering::Release);
+        number
+    }
+
+    /// Makes every item of a namespace stale at once; returns the new number. Owner only.
+    pub(super) fn invalidate(&self, namespace: Place) -> u32 {
+        let number = self.step();
+        self.namespaces.invalid.insert(namespace, number);
+        number
+    }
+
+    /// No item from before this number is left, and no reader holds one: a flush that is not later says nothing any more.
+    /// Owner only.
+    pub(super) fn forget_flush(&self, number: u32) {
+        // Relaxed: the owner reads what it wrote itself; to see the change late does no harm.
+        let flushed = self.flushed.load(Ordering::Relaxed);
+        if !is_before(number, flushed & !FLUSHED) {
+            self.flushed.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn step(&self) -> u32 {
+        let number = after(self.number());
+        // Relaxed: only the owner reads it.
+        self.number.store(number, Ordering::Relaxed);
+        number
     }
 }
+
+/// There was a flush.
+const FLUSHED: u32 = 1 << 31;

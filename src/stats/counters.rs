@@ -149,7 +149,7 @@ counters! {
         sends,
         /// Datagrams that the kernel did not take.
         send_failures,
-        /// Sends that failed because the socket cannot segment; they were sent again one by one.
+        /// Messages of several datagrams that the kernel refused for the path to their peer; the datagrams were sent one by one.
         gso_fallbacks,
         /// Datagrams that the kernel dropped before we read them.
         receive_drops,
@@ -157,6 +157,8 @@ counters! {
         workers_woken,
         /// Times that no receive buffer was free.
         receive_buffers_empty,
+        /// Datagrams to a broadcast or multicast address, which are not answered.
+        refused_groups,
         /// Datagrams too short for a frame and one byte.
         refused_short,
         /// Requests of several datagrams.

@@ -7,13 +7,16 @@ mod edge;
 mod endings;
 mod figures;
 mod forwarded;
+mod hashing;
 mod instants;
 mod limits;
 mod loops;
 mod metrics;
+mod namespaces;
 mod network;
 mod order;
 mod program;
+mod sandbox;
 mod starting;
 mod storage;
 #[path = "../support/mod.rs"]

@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod duo;
 pub mod memcached;
+pub mod netns;
 pub mod noise;
 pub mod peer;
 pub mod script;

@@ -20,7 +20,12 @@ pub struct Peer {
 impl Peer {
     /// A client of a server.
     pub fn new(server: SocketAddr) -> Peer {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Peer::from_address("127.0.0.1", server)
+    }
+
+    /// A client with this address.
+    pub fn from_address(address: &str, server: SocketAddr) -> Peer {
+        let socket = UdpSocket::bind((address, 0)).unwrap();
         socket.connect(server).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Peer { socket, last_id: 0, preface: Vec::new() }

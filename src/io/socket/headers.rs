@@ -5,13 +5,19 @@
 
 #![allow(unsafe_code)]
 
-use crate::config::limits::TRAIN_SEGMENTS_MAX;
+use crate::config::limits::{RECEIVE_BUFFER_BYTES, TRAIN_SEGMENTS_MAX};
 use crate::io::outbox::{Outbox, Run};
-use crate::io::peer::PeerAddr;
+use crate::io::peer::{LocalAddr, PeerAddr};
+use crate::io::trains::Trains;
 use crate::stats::counters::WorkerCounters;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Bytes of control data that a received message may carry: the train's segment size and the drop count.
-pub const CONTROL_BYTES: usize = 64;
+/// Bytes of control data that a received message may carry: the train's segment size (24), the drop count (24), and the
+/// address that it was sent to, in the form of IPv4 (32) and of IPv6 (40).
+pub const CONTROL_BYTES: usize = 128;
+
+const _: () = assert!(CONTROL_BYTES >= 24 + 24 + 32 + 40);
+const _: () = assert!(16 + PeerAddr::BYTES_MAX + CONTROL_BYTES + (64 << 10) <= RECEIVE_BUFFER_BYTES);
 
 /// Everything that one outgoing message points to.
 #[repr(C)]
@@ -19,19 +25,28 @@ struct Envelope {
     header: libc::mmsghdr,
     peer: PeerAddr,
     control: Control,
+    /// Bytes of each datagram.
+    segment: usize,
     pieces: [libc::iovec; TRAIN_SEGMENTS_MAX],
 }
 
-/// One control message that says the segment size.
+/// Control messages of one outgoing message: the address that it comes from, and the segment size, each if it has to be
+/// said.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
-struct Control([u8; 24]);
+struct Control {
+    bytes: [u8; Control::BYTES_MAX],
+    /// Bytes that say the address; the segment size is behind them.
+    local_bytes: usize,
+}
 
 /// Envelopes for outgoing messages.
 pub struct Envelopes {
     // Boxed once; headers point into their own envelope, which never moves.
     envelopes: Box<[Envelope]>,
     sealed: usize,
+    /// Sealed ones with several datagrams that nobody has taken note of.
+    trains: usize,
     datagrams: [u16; Envelopes::COUNT],
 }
 
@@ -46,6 +61,7 @@ impl Envelopes {
         Envelopes {
             envelopes: (0..Self::COUNT).map(|_| blank()).collect(),
             sealed: 0,
+            trains: 0,
             datagrams: [0; Self::COUNT],
         }
     }
@@ -60,21 +76,16 @@ impl Envelopes {
         self.sealed == Self::COUNT
     }
 
-    /// Datagrams in envelope `index`.
-    pub fn datagrams_in(&self, index: usize) -> usize {
-        self.datagrams[index] as usize
+    /// How many envelopes with several datagrams were sealed since this was asked.
+    pub fn take_trains(&mut self) -> usize {
+        std::mem::take(&mut self.trains)
     }
 
-    /// Starts again and puts as many of `runs` into envelopes as there are.
-    pub fn fill<'o>(
-        &mut self,
-        outbox: &'o Outbox,
-        runs: &mut impl Iterator<Item = Run<'o>>,
-        counters: &WorkerCounters,
-    ) {
+    /// Starts again and puts as many runs of `outbox`, from place `at` on, into envelopes as there are.
+    pub fn fill(&mut self, outbox: &Outbox, at: &mut usize, trains: &Trains, counters: &WorkerCounters) {
         self.sealed = 0;
         while !self.is_full()
-            && let Some(run) = runs.next()
+            && let Some(run) = outbox.next_run(at, |peer| trains.segments_max(peer))
         {
             counters.datagrams_sent.add(run.count() as u64);
             counters.bytes_written.add(run.frames().map(|frame| frame.length as u64).sum());
@@ -101,19 +112,17 @@ impl Envelopes {
             end = frame.start as usize + bytes.len();
         }
         envelope.peer = *run.peer;
+        envelope.segment = run.segment;
         let header = &mut envelope.header.msg_hdr;
         header.msg_name = envelope.peer.as_raw().as_ptr().cast_mut().cast();
         header.msg_namelen = envelope.peer.as_raw().len() as u32;
         header.msg_iov = envelope.pieces.as_mut_ptr();
         header.msg_iovlen = pieces as _;
-        if run.count() > 1 {
-            envelope.control = Control::segment(run.segment as u16);
-            header.msg_control = (&raw mut envelope.control).cast();
-            header.msg_controllen = size_of::<Control>() as _;
-        } else {
-            header.msg_control = std::ptr::null_mut();
-            header.msg_controllen = 0;
-        }
+        let segment = if run.count() > 1 { Some(run.segment as u16) } else { None };
+        header.msg_controllen = envelope.control.fill(run.peer.local(), segment) as _;
+        // Not looked at where its length is 0.
+        header.msg_control = envelope.control.bytes.as_mut_ptr().cast();
+        self.trains += (run.count() > 1) as usize;
         self.datagrams[self.sealed] = run.count() as u16;
         self.sealed += 1;
     }
@@ -136,6 +145,50 @@ impl Envelopes {
         }
         (self.sealed - from, None)
     }
+
+    /// What can still be done for envelope `index`, which failed with `errno`: a train that the path to its peer does not
+    /// take goes datagram by datagram. Counts the datagrams that did not go. Returns how many trains failed: 0 or 1.
+    pub fn send_after_failure(
+        &self,
+        fd: std::os::fd::RawFd,
+        index: usize,
+        errno: i32,
+        trains: &mut Trains,
+        counters: &WorkerCounters,
+    ) -> usize {
+        let datagrams = self.datagrams[index] as usize;
+        let mut failed = datagrams;
+        if datagrams > 1 && trains.refuse(&self.envelopes[index].peer, errno) {
+            counters.gso_fallbacks.add(1);
+            counters.sends.add(datagrams as u64 - 1);
+            failed = self.send_singly(fd, index);
+        }
+        counters.send_failures.add(failed as u64);
+        (datagrams > 1) as usize
+    }
+
+    /// Sends the datagrams of envelope `index` one by one; returns how many did not go. The memory that they lie in must
+    /// not have changed since the envelope was sealed.
+    fn send_singly(&self, fd: std::os::fd::RawFd, index: usize) -> usize {
+        let Envelope { header, segment, pieces, control, .. } = &self.envelopes[index];
+        let mut failed = 0;
+        for piece in &pieces[..header.msg_hdr.msg_iovlen] {
+            for start in (0..piece.iov_len).step_by(*segment) {
+                // A piece is made of whole datagrams, so none begins outside of it.
+                let iov_base = piece.iov_base.cast::<u8>().wrapping_add(start).cast();
+                let mut one = libc::iovec { iov_base, iov_len: *segment };
+                let mut header = header.msg_hdr;
+                (header.msg_iov, header.msg_iovlen) = (&raw mut one, 1);
+                header.msg_controllen = control.local_bytes as _;
+                // SAFETY: the header points to `one` and, as it did, to peer and control data of the envelope; `one` points into a
+                // piece of the envelope, whose memory the caller has kept. All live longer than the call.
+                let sent =
+                    unsafe { libc::sendmsg(fd, &raw const header, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+                failed += (sent < 0) as usize;
+            }
+        }
+        failed
+    }
 }
 
 impl Default for Envelopes {
@@ -145,15 +198,43 @@ impl Default for Envelopes {
 }
 
 impl Control {
-    /// `{ cmsg_len, SOL_UDP, UDP_SEGMENT, u16 }`, see `cmsg(3)` and `udp(7)`.
-    fn segment(bytes: u16) -> Control {
-        let mut raw = [0u8; 24];
-        // CMSG_LEN(2): 16 bytes of header and the two of the size.
-        raw[..8].copy_from_slice(&18usize.to_ne_bytes());
-        raw[8..12].copy_from_slice(&libc::SOL_UDP.to_ne_bytes());
-        raw[12..16].copy_from_slice(&libc::UDP_SEGMENT.to_ne_bytes());
-        raw[16..18].copy_from_slice(&bytes.to_ne_bytes());
-        Control(raw)
+    const BYTES_MAX: usize = 64;
+
+    /// Replaces what is said; returns its length in bytes.
+    #[inline]
+    fn fill(&mut self, local: &LocalAddr, segment: Option<u16>) -> usize {
+        self.local_bytes = match local.get() {
+            None => 0,
+            // struct in_pktinfo: interface, source, and an address that is not looked at (`ip(7)`).
+            Some((IpAddr::V4(ip), _)) => {
+                let [a, b, c, d] = ip.octets();
+                self.put(0, (libc::SOL_IP, libc::IP_PKTINFO), &[0, 0, 0, 0, a, b, c, d, 0, 0, 0, 0])
+            }
+            // struct in6_pktinfo: source, interface (`ipv6(7)`).
+            Some((IpAddr::V6(ip), interface)) => {
+                let mut data = [0; 20];
+                data[..16].copy_from_slice(&ip.octets());
+                data[16..].copy_from_slice(&interface.to_ne_bytes());
+                self.put(0, (libc::SOL_IPV6, libc::IPV6_PKTINFO), &data)
+            }
+        };
+        match segment {
+            None => self.local_bytes,
+            // A u16 (`udp(7)`).
+            Some(bytes) => {
+                self.put(self.local_bytes, (libc::SOL_UDP, libc::UDP_SEGMENT), &bytes.to_ne_bytes())
+            }
+        }
+    }
+
+    /// Puts `{ length, level, type, data }` at `at` (`cmsg(3)`); returns where the next one would be.
+    fn put(&mut self, at: usize, (level, kind): (i32, i32), data: &[u8]) -> usize {
+        let message = &mut self.bytes[at..];
+        message[..8].copy_from_slice(&(16 + data.len()).to_ne_bytes());
+        message[8..12].copy_from_slice(&level.to_ne_bytes());
+        message[12..16].copy_from_slice(&kind.to_ne_bytes());
+        message[16..16 + data.len()].copy_from_slice(data);
+        at + (16 + data.len()).next_multiple_of(8)
     }
 }
 
@@ -164,6 +245,10 @@ pub struct Ancillary {
     pub segment: usize,
     /// Datagrams that this socket has dropped since it was made, modulo 2^32 (`SO_RXQ_OVFL`).
     pub drops: Option<u32>,
+    /// The address of ours that it was sent to, where the socket listens on all.
+    pub local: LocalAddr,
+    /// Whether it was sent to a group: broadcast or multicast.
+    pub is_to_group: bool,
 }
 
 impl Ancillary {
@@ -179,11 +264,39 @@ impl Ancillary {
             match (level, kind, word) {
                 (libc::SOL_UDP, libc::UDP_GRO, Some(segment)) => ancillary.segment = segment as usize,
                 (libc::SOL_SOCKET, libc::SO_RXQ_OVFL, Some(drops)) => ancillary.drops = Some(drops),
+                (libc::SOL_IP, libc::IP_PKTINFO, _) => ancillary.note_v4(data),
+                (libc::SOL_IPV6, libc::IPV6_PKTINFO, _) => ancillary.note_v6(data),
                 _ => {}
             }
             control = control.get(length.next_multiple_of(8)..).unwrap_or_default();
         }
         ancillary
+    }
+
+    /// Datagrams of a message of so many bytes.
+    pub fn datagrams(&self, bytes: usize) -> u64 {
+        bytes.div_ceil(if self.segment == 0 { bytes.max(1) } else { self.segment }) as u64
+    }
+
+    /// `struct in_pktinfo`: interface, address of ours, address in the packet. They differ for groups.
+    fn note_v4(&mut self, data: &[u8]) {
+        let Some(info) = data.first_chunk::<12>() else { return };
+        let address = |at: usize| Ipv4Addr::new(info[at], info[at + 1], info[at + 2], info[at + 3]);
+        let (ours, sent_to) = (address(4), address(8));
+        self.local = LocalAddr::new(ours.into(), 0);
+        self.is_to_group |= ours != sent_to || sent_to.is_multicast() || sent_to.is_broadcast();
+    }
+
+    /// `struct in6_pktinfo`: address in the packet, interface. What came over IPv4 says so in the other form as well.
+    fn note_v6(&mut self, data: &[u8]) {
+        let Some(info) = data.first_chunk::<20>() else { return };
+        let (octets, interface) = info.split_first_chunk::<16>().expect("20 bytes");
+        let ip = Ipv6Addr::from(*octets);
+        if ip.to_ipv4_mapped().is_none() {
+            let interface = u32::from_ne_bytes(interface.try_into().expect("4 bytes"));
+            self.local = LocalAddr::new(ip.into(), interface);
+            self.is_to_group |= ip.is_multicast();
+        }
     }
 }
 
@@ -193,8 +306,13 @@ mod tests {
 
     #[test]
     fn control_data_is_read_with_care() {
-        let Control(raw) = Control::segment(1400);
-        assert_eq!(Ancillary::parse(&raw), Ancillary::default(), "UDP_SEGMENT is not UDP_GRO");
+        let mut control = Control { bytes: [0; Control::BYTES_MAX], local_bytes: 0 };
+        let length = control.fill(&LocalAddr::default(), Some(1400));
+        assert_eq!(
+            Ancillary::parse(&control.bytes[..length]),
+            Ancillary::default(),
+            "UDP_SEGMENT is not UDP_GRO"
+        );
         let mut gro = [0u8; 24];
         gro[..8].copy_from_slice(&20usize.to_ne_bytes());
         gro[8..12].copy_from_slice(&libc::SOL_UDP.to_ne_bytes());
@@ -208,5 +326,40 @@ mod tests {
         for cut in 0..24 {
             let _ = Ancillary::parse(&gro[..cut]);
         }
+    }
+
+    #[test]
+    fn a_reply_says_the_address_that_the_request_was_sent_to() {
+        let mut control = Control { bytes: [0; Control::BYTES_MAX], local_bytes: 0 };
+        for text in ["127.0.0.2", "fd77::9", "fe80::9"] {
+            let local = LocalAddr::new(text.parse().unwrap(), 7);
+            for segment in [None, Some(1400)] {
+                let length = control.fill(&local, segment);
+                let mut said = control.bytes;
+                if local.get().unwrap().0.is_ipv4() {
+                    // In what we receive, the address of the packet is said as well.
+                    said.copy_within(20..24, 24);
+                }
+                let parsed = Ancillary::parse(&said[..length]);
+                assert_eq!((parsed.local, parsed.is_to_group), (local, false));
+                assert_eq!(length > control.local_bytes, segment.is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn groups_are_told_from_addresses_of_ours() {
+        let v4 = |ours: [u8; 4], sent_to: [u8; 4]| {
+            let mut ancillary = Ancillary::default();
+            ancillary.note_v4(&[&[0; 4][..], &ours, &sent_to].concat());
+            ancillary.is_to_group
+        };
+        assert!(!v4([10, 0, 0, 1], [10, 0, 0, 1]));
+        for group in [[10, 0, 0, 255], [255; 4], [224, 0, 0, 1]] {
+            assert!(v4([10, 0, 0, 1], group));
+        }
+        let mut ancillary = Ancillary::default();
+        ancillary.note_v6(&[&Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).octets()[..], &[0; 4]].concat());
+        assert!(ancillary.is_to_group);
     }
 }

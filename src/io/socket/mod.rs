@@ -1,12 +1,15 @@
 //! The UDP sockets of a server: one per worker, all on one address.
 //!
 //! `SO_REUSEPORT` lets several sockets share a port; it would also let a second server of the same user join unnoticed,
-//! so the address is first bound without it. Options are asked for, then read back: the kernel caps buffer sizes. When all
+//! so the address is first bound without it, under a lock ([`claim`]). Options are asked for, then read back: the kernel caps buffer sizes. When all
 //! have joined, in the order of the workers, the kernel may be told how to choose among them ([`steer`]).
 
+mod claim;
 pub mod headers;
 pub mod steer;
 
+use crate::config::limits::{BIND_ATTEMPTS, BIND_RETRY_MS};
+use claim::Claim;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, SetSockOpt, SockFlag, SockType, SockaddrStorage, bind, getsockname, getsockopt,
@@ -14,6 +17,7 @@ use nix::sys::socket::{
 };
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 /// What the kernel granted a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,21 +58,43 @@ pub struct SocketConfig {
     pub steering: bool,
 }
 
-/// Binds `count` sockets to `addr`, in order; port 0 picks a free one for all.
+/// Binds `count` sockets to `addr`, in order; port 0 picks a free one for all. An address that is in use is tried for
+/// [`BIND_ATTEMPTS`] times [`BIND_RETRY_MS`].
 ///
 /// # Errors
 /// The address is in use, not ours, or not allowed; or no descriptors are left.
 pub fn bind_group(addr: SocketAddr, count: usize, config: SocketConfig) -> std::io::Result<Vec<Socket>> {
-    // Without SO_REUSEPORT: fails if anybody has the port, and finds a free one if it is 0.
-    let probe = open(addr)?;
-    bind(probe.as_raw_fd(), &SockaddrStorage::from(addr))?;
-    let addr = local_addr(&probe)?;
-    drop(probe);
-    let mut sockets = (0..count).map(|_| bind_one(addr, config)).collect::<std::io::Result<Vec<_>>>()?;
+    let mut sockets = bind_together(addr, count, config);
+    for _ in 1..BIND_ATTEMPTS {
+        match &sockets {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                std::thread::sleep(Duration::from_millis(BIND_RETRY_MS));
+                sockets = bind_together(addr, count, config);
+            }
+            _ => break,
+        }
+    }
+    let mut sockets = sockets?;
     // Not steered is slower, not wrong: a kernel that refuses is no reason to stop.
     let steering = config.steering && count > 1 && steer::attach(&sockets[0].fd, count).is_ok();
     sockets.iter_mut().for_each(|socket| socket.granted.steering = steering);
     Ok(sockets)
+}
+
+/// One attempt.
+fn bind_together(addr: SocketAddr, count: usize, config: SocketConfig) -> std::io::Result<Vec<Socket>> {
+    let claim = if addr.port() == 0 { None } else { Some(Claim::take(addr.port())?) };
+    // Without SO_REUSEPORT: fails if anybody has the port, and finds a free one if it is 0.
+    let probe = open(addr)?;
+    bind(probe.as_raw_fd(), &SockaddrStorage::from(addr))?;
+    let addr = local_addr(&probe)?;
+    // A port that was just found is claimed while the probe still has it.
+    let _claim = match claim {
+        Some(claim) => claim,
+        None => Claim::take(addr.port())?,
+    };
+    drop(probe);
+    (0..count).map(|_| bind_one(addr, config)).collect()
 }
 
 fn bind_one(addr: SocketAddr, config: SocketConfig) -> std::io::Result<Socket> {
@@ -85,6 +111,9 @@ fn bind_one(addr: SocketAddr, config: SocketConfig) -> std::io::Result<Socket> {
     let gro = config.gro && is_there(setsockopt(&fd, sockopt::UdpGroSegment, &true))?;
     // Setting the size to 0 changes nothing, and fails where the kernel does not know the option.
     let gso = is_there(sockopt::UdpGsoSegment.set(&fd, &0))?;
+    if addr.ip().is_unspecified() {
+        ask_for_local_addresses(&fd, addr)?;
+    }
     bind(fd.as_raw_fd(), &SockaddrStorage::from(addr))?;
     let granted = Granted {
         receive_buffer_bytes: getsockopt(&fd, sockopt::RcvBuf)?,
@@ -94,6 +123,16 @@ fn bind_one(addr: SocketAddr, config: SocketConfig) -> std::io::Result<Socket> {
         steering: false,
     };
     Ok(Socket { addr: local_addr(&fd)?, fd, granted })
+}
+
+/// A socket that listens on all addresses has to be told which of them a datagram was sent to, so that the reply comes from
+/// there: a client that connected its socket sees no other. One for IPv6 may also receive over IPv4.
+fn ask_for_local_addresses(fd: &OwnedFd, addr: SocketAddr) -> nix::Result<()> {
+    setsockopt(fd, sockopt::Ipv4PacketInfo, &true)?;
+    if addr.is_ipv6() {
+        setsockopt(fd, sockopt::Ipv6RecvPacketInfo, &true)?;
+    }
+    Ok(())
 }
 
 /// Whether the kernel has an option (GRO and GSO: Linux 5.0 and 4.18).
@@ -134,6 +173,44 @@ mod tests {
         assert!(group[0].granted.receive_buffer_bytes > 0);
         let second = bind_group(group[0].addr, 1, CONFIG).unwrap_err();
         assert_eq!(second.kind(), std::io::ErrorKind::AddrInUse);
+    }
+
+    /// A free port, of which nobody else uses this address.
+    fn free(ip: &str) -> u16 {
+        std::net::UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap().port()
+    }
+
+    /// Both probed the address before either had bound its group, and then both had it.
+    #[test]
+    fn of_two_that_start_at_one_moment_one_has_the_port() {
+        let pairs = [("127.7.7.7", "127.7.7.7"), ("0.0.0.0", "127.7.7.7"), ("::", "0.0.0.0"), ("::", "::")];
+        let threads = pairs.iter().cycle().take(48).map(|&(one, other)| {
+            std::thread::spawn(move || {
+                let (port, start) = (free("127.7.7.7"), std::sync::Barrier::new(2));
+                let bind = |ip: &str| {
+                    start.wait();
+                    bind_group(SocketAddr::new(ip.parse().unwrap(), port), 2, CONFIG)
+                };
+                std::thread::scope(|scope| {
+                    let (one, other) = (scope.spawn(|| bind(one)), scope.spawn(|| bind(other)));
+                    [one.join().unwrap(), other.join().unwrap()].map(|group| group.map_err(|e| e.kind()))
+                })
+            })
+        });
+        for thread in threads.collect::<Vec<_>>() {
+            let groups = thread.join().unwrap();
+            assert_eq!(groups.iter().filter(|group| group.is_ok()).count(), 1, "{groups:?}");
+            assert!(groups.iter().any(|g| g.as_ref().is_err_and(|e| *e == std::io::ErrorKind::AddrInUse)));
+        }
+    }
+
+    #[test]
+    fn a_port_that_comes_free_while_it_is_tried_is_taken() {
+        let other = std::net::UdpSocket::bind("127.7.7.8:0").unwrap();
+        let addr = other.local_addr().unwrap();
+        let waiting = std::thread::spawn(move || bind_group(addr, 2, CONFIG));
+        drop(other);
+        assert_eq!(waiting.join().unwrap().unwrap()[0].addr, addr);
     }
 
     #[test]

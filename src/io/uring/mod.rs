@@ -13,24 +13,30 @@
 
 mod buffers;
 mod receive;
+mod setup;
 
-use crate::config::limits::TRAIN_SEGMENTS_MAX;
+pub use setup::Refusal;
+
+use crate::clock::Clock;
+use crate::config::limits::RECEIVE_BUFFERS;
 use crate::io::socket::Socket;
 use crate::io::socket::headers::Envelopes;
+use crate::io::trains::Trains;
 use crate::io::{Datagram, Inbox, Outbox, Patience, Port, Waker};
 use crate::stats::counters::WorkerCounters;
 use buffers::Buffers;
 use io_uring::types::{CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
-use io_uring::{IoUring, opcode, squeue};
-use receive::Receiver;
+use io_uring::{IoUring, cqueue, opcode, squeue};
+use receive::{Message, Receiver};
+use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, RawFd};
 
 /// Registered files: the socket and the bell.
 const SOCKET: Fixed = Fixed(0);
 const BELL: Fixed = Fixed(1);
 
-/// What a completion is about: the upper half of its user data. The lower half of a send is its datagrams.
+/// What a completion is about: the upper half of its user data. The lower half of a send is its envelope.
 const KIND_RECEIVE: u64 = 1 << 32;
 const KIND_SEND: u64 = 2 << 32;
 const KIND_BELL: u64 = 3 << 32;
@@ -38,9 +44,6 @@ const KIND_BELL: u64 = 3 << 32;
 const KIND_CALL: u64 = 4 << 32;
 /// A message from a neighbour.
 const KIND_CALLED: u64 = 5 << 32;
-
-const SUBMISSIONS: u32 = 1024;
-const COMPLETIONS: u32 = 4096;
 
 /// A port on io_uring.
 pub struct UringPort {
@@ -52,12 +55,17 @@ pub struct UringPort {
     bell_armed: bool,
     /// Workers that were sent a message; as many as there are workers at most.
     neighbours: Vec<Waker>,
-    /// Datagrams that one message may carry: 1 where the socket cannot segment.
-    segments_max: usize,
+    trains: Trains,
+    /// Completions of receives that the inbox had no room for yet. At most one for each buffer, and one that ends the
+    /// receive.
+    received: VecDeque<cqueue::Entry>,
+    /// Bytes of the first of them that an inbox took already.
+    taken: usize,
     /// The socket's last word on dropped datagrams.
     drops: u32,
-    // Last: the ring refers to the socket.
-    _socket: Socket,
+    fd: RawFd,
+    /// `None` only while the port is taken apart. Last: the ring refers to it.
+    socket: Option<Socket>,
 }
 
 impl UringPort {
@@ -67,15 +75,12 @@ impl UringPort {
     /// A port for `socket`. Call it on the thread that will use it.
     ///
     /// # Errors
-    /// io_uring is not there, not allowed, or lacks what we need.
-    pub fn new(socket: Socket, memory: numa::Region) -> io::Result<UringPort> {
-        let ring: IoUring = Self::build_ring()?;
-        // SAFETY: the ring is open while it is borrowed, which ends with this call.
-        let waker = Waker::with_ring(unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) })?;
-        ring.submitter().register_files(&[socket.fd.as_raw_fd(), waker.raw_fd()])?;
-        // Spares a look-up per enter; kernels before 5.18 do without.
-        let _ = ring.submitter().register_ring_fd();
-        let buffers = Buffers::register(&ring, memory)?;
+    /// The socket back, and which call is not there, not allowed, or lacks what we need.
+    pub fn new(socket: Socket, memory: numa::Region, clock: Clock) -> Result<UringPort, (Socket, Refusal)> {
+        let (ring, waker, buffers) = match setup::build(&socket, memory) {
+            Ok(parts) => parts,
+            Err(refusal) => return Err((socket, refusal)),
+        };
         Ok(UringPort {
             ring,
             buffers,
@@ -84,41 +89,40 @@ impl UringPort {
             waker,
             bell_armed: false,
             neighbours: Vec::new(),
-            segments_max: if socket.granted.gso { TRAIN_SEGMENTS_MAX } else { 1 },
+            trains: Trains::new(socket.granted.gso, clock),
+            received: VecDeque::with_capacity(RECEIVE_BUFFERS + 1),
+            taken: 0,
             drops: 0,
-            _socket: socket,
+            fd: socket.fd.as_raw_fd(),
+            socket: Some(socket),
         })
     }
 
-    fn build_ring() -> io::Result<IoUring> {
-        IoUring::builder()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_taskrun_flag()
-            .setup_cqsize(COMPLETIONS)
-            .setup_submit_all()
-            .build(SUBMISSIONS)
+    /// The socket; the ring goes.
+    pub fn into_socket(mut self) -> Socket {
+        self.socket.take().expect("a port has its socket until it is taken apart")
     }
 
     /// Whether this kernel and its policy let us use the port at all.
     ///
     /// # Errors
-    /// Why not.
-    pub fn probe() -> io::Result<()> {
-        Self::build_ring().map(drop)
+    /// Which call is refused.
+    pub fn probe() -> Result<(), Refusal> {
+        setup::probe()
     }
 
     fn submit_sends(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) -> io::Result<()> {
         outbox.arrange();
-        let mut runs = outbox.runs(self.segments_max);
+        self.trains.begin();
+        let mut at = 0;
         loop {
-            self.envelopes.fill(outbox, &mut runs, counters);
+            self.envelopes.fill(outbox, &mut at, &self.trains, counters);
             for index in 0..self.envelopes.count() {
                 let send = opcode::SendMsg::new(SOCKET, self.envelopes.header(index))
                     .flags((libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32)
                     .build()
                     .flags(squeue::Flags::SKIP_SUCCESS)
-                    .user_data(KIND_SEND | self.envelopes.datagrams_in(index) as u64);
+                    .user_data(KIND_SEND | index as u64);
                 self.push(send)?;
             }
             if !self.envelopes.is_full() {
@@ -126,6 +130,7 @@ impl UringPort {
             }
             // More runs than envelopes: these must be with the kernel before their headers are used again.
             self.ring.submit()?;
+            self.collect(counters);
         }
     }
 
@@ -181,34 +186,42 @@ impl UringPort {
         if submissions == 0 && !taskrun {
             return Ok(());
         }
-        const IORING_ENTER_GETEVENTS: u32 = 1;
-        // SAFETY: no argument is passed; the submission queue's entries are valid as argued in `push`.
-        unsafe {
-            self.ring.submitter().enter::<libc::sigset_t>(submissions, 0, IORING_ENTER_GETEVENTS, None)?;
-        }
-        Ok(())
+        setup::get_events(&self.ring, submissions)
     }
 
-    /// Takes completions while the inbox has room.
-    fn complete(&mut self, inbox: &mut Inbox, counters: &WorkerCounters) {
-        while inbox.has_room()
-            && let Some(entry) = self.next_completion()
-        {
+    /// Takes all completions: sends that failed are settled while their envelopes are there, receives wait for the inbox.
+    fn collect(&mut self, counters: &WorkerCounters) {
+        let mut failed_trains = 0;
+        while let Some(entry) = self.next_completion() {
+            let low = entry.user_data() as u32;
             match entry.user_data() & !0xffff_ffff {
-                KIND_RECEIVE => self.received(entry.result(), entry.flags(), inbox, counters),
-                KIND_SEND => self.send_failed(entry.user_data() as u32, entry.result(), counters),
-                KIND_CALL => self.call_failed(entry.user_data() as u32, entry.result()),
+                KIND_RECEIVE => self.received.push_back(entry),
+                KIND_SEND => failed_trains += self.send_failed(low as usize, entry.result(), counters),
+                KIND_CALL => self.call_failed(low, entry.result()),
                 KIND_CALLED => {}
                 _ => {
-                    self.bell_armed = io_uring::cqueue::more(entry.flags());
+                    self.bell_armed = cqueue::more(entry.flags());
                     self.waker.drain();
                 }
             }
         }
+        self.trains.note_sent(self.envelopes.take_trains(), failed_trains);
     }
 
-    fn next_completion(&mut self) -> Option<io_uring::cqueue::Entry> {
+    fn next_completion(&mut self) -> Option<cqueue::Entry> {
         self.ring.completion().next()
+    }
+
+    /// Puts what was received into the inbox while that has room. A train of which only a part fits goes on in the next turn.
+    fn complete(&mut self, inbox: &mut Inbox, counters: &WorkerCounters) {
+        while inbox.has_room()
+            && let Some(entry) = self.received.pop_front()
+        {
+            self.taken = self.receive(&entry, inbox, counters);
+            if self.taken > 0 {
+                self.received.push_front(entry);
+            }
+        }
     }
 
     /// A kernel before 5.18, or a neighbour whose completion queue is full: its bell is louder.
@@ -218,33 +231,51 @@ impl UringPort {
         }
     }
 
-    fn send_failed(&mut self, datagrams: u32, result: i32, counters: &WorkerCounters) {
+    /// Settles a send that failed; returns whether it was a train, as a count.
+    fn send_failed(&mut self, index: usize, result: i32, counters: &WorkerCounters) -> usize {
         if result >= 0 {
-            return;
+            return 0;
         }
-        counters.send_failures.add(datagrams as u64);
-        // EIO: the device cannot segment; EINVAL: the socket cannot. Anything else is this message's own trouble.
-        if datagrams > 1 && matches!(-result, libc::EIO | libc::EINVAL) && self.segments_max > 1 {
-            self.segments_max = 1;
-            counters.gso_fallbacks.add(1);
-        }
+        self.envelopes.send_after_failure(self.fd, index, -result, &mut self.trains, counters)
     }
 
-    fn received(&mut self, result: i32, flags: u32, inbox: &mut Inbox, counters: &WorkerCounters) {
-        self.receiver.armed = io_uring::cqueue::more(flags);
-        let Some(buffer) = io_uring::cqueue::buffer_select(flags) else {
+    /// Puts a train, or the rest of it, into the inbox. Returns how many of its bytes are there by now if some are left; 0 if
+    /// all are.
+    fn receive(&mut self, entry: &cqueue::Entry, inbox: &mut Inbox, counters: &WorkerCounters) -> usize {
+        self.receiver.armed = cqueue::more(entry.flags());
+        let Some(buffer) = cqueue::buffer_select(entry.flags()) else {
             // ENOBUFS: all buffers are in use; they come back with the next turn.
-            counters.receive_buffers_empty.add((-result == libc::ENOBUFS) as u64);
-            return;
+            counters.receive_buffers_empty.add((-entry.result() == libc::ENOBUFS) as u64);
+            return 0;
         };
-        self.buffers.hold(buffer);
-        let Some(message) = self.receiver.parse(self.buffers.bytes(buffer), result) else { return };
-        if let Some(drops) = message.ancillary.drops {
+        let message = self.receiver.parse(self.buffers.bytes(buffer), entry.result());
+        let left = message.map_or(0, |message| self.hand_over(&message, buffer, inbox, counters));
+        if left == 0 {
+            self.buffers.hold(buffer);
+        }
+        left
+    }
+
+    fn hand_over(
+        &mut self,
+        message: &Message,
+        buffer: u16,
+        inbox: &mut Inbox,
+        counters: &WorkerCounters,
+    ) -> usize {
+        let Message { peer, ancillary, payload } = message;
+        if let Some(drops) = ancillary.drops {
             counters.receive_drops.add(drops.wrapping_sub(self.drops) as u64);
             self.drops = drops;
         }
-        let segment = message.ancillary.segment;
-        inbox.push_train(message.peer, buffer, message.payload.start, message.payload.len(), segment);
+        if ancillary.is_to_group {
+            counters.refused_groups.add(ancillary.datagrams(payload.len()));
+            return 0;
+        }
+        let (start, length) = (payload.start + self.taken, payload.len() - self.taken);
+        let peer = peer.with_local(ancillary.local);
+        let taken = inbox.push_train(peer, buffer, start, length, ancillary.segment);
+        if taken == length { 0 } else { self.taken + taken }
     }
 }
 
@@ -262,8 +293,14 @@ impl Port for UringPort {
             self.submit_sends(outbox, counters)?;
         }
         self.arm()?;
-        let waiting = !self.ring.completion().is_empty();
+        let waiting = !self.ring.completion().is_empty() || !self.received.is_empty();
         self.enter(if waiting { Patience::None } else { patience })?;
+        self.collect(counters);
+        if !self.ring.submission().is_empty() {
+            // There were too many completions; now that they are taken, what is in the outbox can go.
+            self.enter(Patience::None)?;
+            self.collect(counters);
+        }
         self.complete(inbox, counters);
         outbox.clear();
         Ok(())
@@ -272,6 +309,7 @@ impl Port for UringPort {
     fn flush(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) -> io::Result<()> {
         self.submit_sends(outbox, counters)?;
         self.ring.submit()?;
+        self.collect(counters);
         outbox.clear();
         Ok(())
     }
@@ -305,10 +343,16 @@ impl Port for UringPort {
 
 impl Drop for UringPort {
     fn drop(&mut self) {
-        // Neighbours may keep the ring open through the waker. Nothing of it may refer to our buffers any more; an error
-        // means that nothing did.
-        let _ = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
-        let _ = self.ring.submitter().unregister_buf_ring(Buffers::GROUP);
+        // Neighbours may keep the ring open through the waker, and the kernel takes a ring apart when it finds the time, some
+        // 30 ms after it is closed: whatever the ring still has stays, the socket with its port, and our buffers. So it is
+        // made to let go of them now. First of all the receive, which has the socket, is cancelled; a ring with
+        // DEFER_TASKRUN ends what was cancelled only in an enter of ours.
+        let submitter = self.ring.submitter();
+        // An error of any of these means that there was nothing to let go of.
+        let _ = submitter.register_sync_cancel(None, CancelBuilder::any());
+        let _ = setup::get_events(&self.ring, 0);
+        let _ = submitter.unregister_buf_ring(Buffers::GROUP);
+        let _ = submitter.unregister_files();
     }
 }
 
@@ -338,7 +382,9 @@ mod tests {
             huge: Huge::Off,
             mlock: false,
         };
-        UringPort::new(socket, Region::map(&request).unwrap()).unwrap()
+        UringPort::new(socket, Region::map(&request).unwrap(), Clock::system())
+            .map_err(|(_, refusal)| refusal)
+            .unwrap()
     }
 
     /// A turn that waits until it is woken; says how long that was.

@@ -48,6 +48,12 @@ impl State {
         self.0 & Self::WIN_SENT != 0
     }
 
+    /// As if it was stored with this generation.
+    pub fn with_generation(self, generation: u32) -> State {
+        let rest = self.0 & ((1 << Self::GENERATION_SHIFT) - 1);
+        State(rest | (generation as u64) << Self::GENERATION_SHIFT)
+    }
+
     /// With another deadline (ms since the server epoch, 0 = never).
     pub fn with_deadline_ms(self, deadline_ms: u64) -> State {
         State(self.0 & !Self::DEADLINE_MASK | deadline_ms & Self::DEADLINE_MASK)

@@ -1,0 +1,59 @@
+//! One server a port: a lock that is held while a server takes its port.
+//!
+//! # Why
+//! A server first binds its address alone, which fails if anybody has it, and then binds the sockets of its workers with
+//! `SO_REUSEPORT`. Two servers of one user that start at the same moment may both be between the two steps, and would
+//! share the port: each would get a part of the datagrams. The kernel refuses a third one later, but not the second.
+//!
+//! # How
+//! An abstract unix socket (`unix(7)`) named after the port. The kernel lets one socket have a name, and frees the name
+//! when its process ends, however it ends. The name belongs to the network namespace, as the port does. It has no
+//! address in it: `0.0.0.0`, `[::]` and one address of the machine may exclude each other, and the lock is held only
+//! until the group is bound; from then on the kernel itself refuses whatever overlaps.
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// The right to bind a port, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Claim {
+    /// None where there are no unix sockets to be had: the port is bound without a lock.
+    _lock: Option<OwnedFd>,
+}
+
+impl Claim {
+    /// Claims a port.
+    ///
+    /// # Errors
+    /// `AddrInUse`: another server is about to bind it.
+    pub(super) fn take(port: u16) -> io::Result<Claim> {
+        match lock(&format!("sherwood udp {port}")) {
+            Ok(lock) => Ok(Claim { _lock: Some(lock) }),
+            Err(Errno::EADDRINUSE) => Err(Errno::EADDRINUSE.into()),
+            // A sandbox without unix sockets is no reason not to serve.
+            Err(_) => Ok(Claim { _lock: None }),
+        }
+    }
+}
+
+fn lock(name: &str) -> nix::Result<OwnedFd> {
+    let fd = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    bind(fd.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?)?;
+    Ok(fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_has_a_port_until_it_lets_go() {
+        // No server binds port 0 itself, so nobody else has this name.
+        let first = Claim::take(0).unwrap();
+        assert_eq!(Claim::take(0).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        Claim::take(0).unwrap();
+    }
+}
