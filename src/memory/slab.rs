@@ -8,6 +8,7 @@
 
 use crate::item_ref::ItemRef;
 use crate::memory::census::Census;
+use crate::memory::chunks::Used;
 use crate::memory::class::{CLASSES_MAX, Class};
 use crate::memory::grace::Grace;
 use crate::memory::item::Items;
@@ -37,7 +38,6 @@ pub struct Slab {
     used_slots: usize,
     pages_held: usize,
     closed_pages: usize,
-    chunk_slots: usize,
     /// Bytes of pages that are in no slot.
     tail_bytes: usize,
 }
@@ -85,7 +85,6 @@ impl Slab {
             used_slots: 0,
             pages_held: 0,
             closed_pages: 0,
-            chunk_slots: 0,
             tail_bytes: 0,
             pool,
         }
@@ -126,7 +125,6 @@ impl Slab {
         self.used_slots += 1;
         self.census.of(class).used.add(1);
         self.class_free[class.index()] -= 1;
-        self.chunk_slots += (class == Class::CHUNK) as usize;
         Some(Allocation { at: slots.item(&self.layout, page, index), slot_bytes: slots.slot_bytes })
     }
 
@@ -145,7 +143,6 @@ impl Slab {
         self.used_bytes -= slots.slot_bytes;
         self.used_slots -= 1;
         self.census.of(class).used.sub(1);
-        self.chunk_slots -= (class == Class::CHUNK) as usize;
         self.return_slot(page, class, index, &slots);
     }
 
@@ -223,10 +220,11 @@ impl Slab {
         self.pages[page].used as usize
     }
 
-    /// The first used slot of `page` at or behind slot `from`: its number and what is there, an item or a chunk. What is in
-    /// limbo is used as well.
-    pub fn next_used_slot(&self, page: usize, from: usize) -> Option<(usize, ItemRef)> {
-        let slots = self.layout.slots(self.pages[page].class?);
+    /// The first used slot of `page` at or behind slot `from`: its number and what is there. What is in limbo is used as
+    /// well.
+    pub fn next_used_slot(&self, page: usize, from: usize) -> Option<(usize, Used)> {
+        let class = self.pages[page].class?;
+        let slots = self.layout.slots(class);
         let words = self.items.words(slots.bitmap(&self.layout, page));
         let mut mask = !0u64 << (from % 64);
         for (i, word) in words.iter().enumerate().skip(from / 64) {
@@ -234,7 +232,8 @@ impl Slab {
             let used = word.load(Ordering::Relaxed) & mask;
             if used != 0 {
                 let index = i * 64 + used.trailing_zeros() as usize;
-                return Some((index, slots.item(&self.layout, page, index)));
+                let at = slots.item(&self.layout, page, index);
+                return Some((index, if class == Class::CHUNK { Used::Chunk(at) } else { Used::Item(at) }));
             }
             mask = !0;
         }
@@ -256,14 +255,14 @@ impl Slab {
         self.census.of(class).pages.get() as usize
     }
 
+    /// Slots of `class` that wait for grace.
+    pub fn retired_slots_of(&self, class: Class) -> usize {
+        self.census.of(class).retired.get() as usize
+    }
+
     /// Bytes of all used slots.
     pub fn used_bytes(&self) -> usize {
         self.used_bytes
-    }
-
-    /// Bytes of all used slots that are chunks.
-    pub fn chunk_bytes(&self) -> usize {
-        self.chunk_slots * self.layout.chunks().slot_bytes()
     }
 
     /// Bytes of this owner's pages that are in no slot: bitmaps, and what is left behind the last slot.
@@ -442,8 +441,8 @@ mod tests {
             }
             for page in 0..12 {
                 let mut from = 0;
-                while let Some((index, at)) = slab.next_used_slot(page, from) {
-                    prop_assert!(model.contains_key(&at));
+                while let Some((index, used)) = slab.next_used_slot(page, from) {
+                    prop_assert!(model.contains_key(&slab.item_of(used)));
                     from = index + 1;
                 }
             }

@@ -50,7 +50,7 @@ enum To {
     Half,
 }
 
-/// Steps in which the budget changes while chunks and pages come and go.
+/// Steps in which the budget changes while pages come and go.
 const BUDGET_STEPS: u64 = 256;
 const WORD_BYTES: usize = size_of::<u64>();
 /// How long to wait after the pool had no run.
@@ -74,14 +74,13 @@ impl Owner {
         }
     }
 
-    /// Tells the policy how many bytes of slots this owner may keep, when that has changed. The policy knows the slots of
-    /// items, not the chunks of long values, nor what of a page is in no slot: what these take is not in the budget, in
-    /// steps, so that it is told seldom.
+    /// Tells the policy how many bytes of slots and chunks this owner may keep, when that has changed. What of a page is in
+    /// neither is not in the budget, in steps, so that it is told seldom. A step is less than half a percent of what is kept.
     fn announce_budget(&mut self) {
         let budget_bytes = self.slab.pool().budget_bytes(self.shards().count());
         let step = (budget_bytes / BUDGET_STEPS).max(1);
-        let not_items = (self.slab.chunk_bytes() + self.slab.tail_bytes()) as u64;
-        let bytes = budget_bytes.saturating_sub(not_items.next_multiple_of(step)).max(step);
+        let tail_bytes = self.slab.tail_bytes() as u64;
+        let bytes = budget_bytes.saturating_sub(tail_bytes.next_multiple_of(step)).max(step);
         if bytes != self.growth.budget_bytes {
             self.growth.budget_bytes = bytes;
             self.events.send(Event::Budget { bytes });

@@ -24,6 +24,7 @@ use crate::config::limits::{
     TICK_MOVE_ITEMS,
 };
 use crate::item_ref::ItemRef;
+use crate::memory::Used;
 use crate::memory::class::{CLASSES_MAX, Class};
 use crate::ring::Event;
 use crate::shard::owner::{Owner, upper};
@@ -77,6 +78,11 @@ impl Owner {
             // A store may be waiting: its page comes first.
             self.mover.parked = self.mover.at.take_if(|task| !task.evicts);
         }
+        // A page that emptied by itself meanwhile, and was given away, may be anybody's, and open: no business of the mover's.
+        let slab = &self.slab;
+        let is_current = |task: &Task| slab.class_of(task.page).is_some() && slab.is_closed(task.page);
+        self.mover.at = self.mover.at.filter(is_current);
+        self.mover.parked = self.mover.parked.filter(is_current);
         let Some(mut task) = self.mover.at.or_else(|| self.next_task(now)) else { return false };
         if task.evicts {
             self.evict_page(&mut task);
@@ -89,16 +95,19 @@ impl Owner {
             if self.slab.limbo().is_full() || bytes >= TICK_MOVE_BYTES {
                 break;
             }
-            let Some((index, at)) = self.slab.next_used_slot(task.page, task.slot) else {
+            let Some((index, used)) = self.slab.next_used_slot(task.page, task.slot) else {
                 // What is left of the page is in limbo.
                 self.counters.pages_moved.add(1);
                 self.mover.at = None;
                 return true;
             };
-            match self.relocate(at, now) {
+            match self.relocate(used, now) {
                 Moved::Done(copied) => bytes += copied,
                 Moved::NoRoom(class) => {
-                    self.evict_coldest(class, PRESSURE_EVICT, now);
+                    // Room that is on its way already comes first.
+                    if self.slab.retired_slots_of(class) == 0 {
+                        self.evict_coldest(class, PRESSURE_EVICT, now);
+                    }
                     self.breathe();
                     if self.slab.free_slots_of(class) == 0 {
                         // Others may still read what was evicted.
@@ -120,9 +129,9 @@ impl Owner {
         while left > 0 && !self.slab.limbo().is_full() {
             let mut batch = ArrayVec::<(u32, ItemRef), COMMAND_BATCH>::new();
             while !batch.is_full()
-                && let Some((index, at)) = self.slab.next_used_slot(task.page, task.slot)
+                && let Some((index, used)) = self.slab.next_used_slot(task.page, task.slot)
             {
-                let item = self.slab.item_of(at);
+                let item = self.slab.item_of(used);
                 let hash = self.shards().hash(self.slab.items().get(item).key());
                 self.writer.table().prefetch_home(hash);
                 batch.push((upper(hash), item));
@@ -151,7 +160,9 @@ impl Owner {
             return self.mover.parked.take();
         }
         let (page, evicts) = match asked {
-            Some(page) => (page, true),
+            // The chunks of one page are of up to 64 items, each with chunks in other pages: evicting all these would cost
+            // dozens of pages for one. They are copied, and as many items go as make room for that.
+            Some(page) => (page, self.slab.class_of(page) != Some(Class::CHUNK)),
             None => {
                 let wanted = self.slab.pool().wanted().find(|&page| is_open(self, page));
                 (wanted.or_else(|| self.sparse_page(now))?, false)
@@ -186,11 +197,15 @@ impl Owner {
         (0..self.slab.pool().layout().pages).filter_map(share).min().map(|(_, page)| page)
     }
 
-    /// Copies an item, or a chunk, to another page.
-    fn relocate(&mut self, from: ItemRef, now: Now) -> Moved {
-        if self.slab.class_of(self.slab.page_of(from)) == Some(Class::CHUNK) {
-            return self.relocate_chunk(from);
+    /// Copies what a slot holds to another page.
+    fn relocate(&mut self, used: Used, now: Now) -> Moved {
+        match used {
+            Used::Item(from) => self.relocate_item(from, now),
+            Used::Chunk(from) => self.relocate_chunk(from),
         }
+    }
+
+    fn relocate_item(&mut self, from: ItemRef, now: Now) -> Moved {
         let item = self.slab.items().get(from);
         let (is_live, class) = (self.shard().is_live(&item, now), Class::of(item.bytes_in_slot()));
         let hash = upper(self.shards().hash(item.key()));
@@ -214,7 +229,7 @@ impl Owner {
     }
 
     fn relocate_chunk(&mut self, from: ItemRef) -> Moved {
-        let (at, _) = self.slab.items().owner_of_chunk(from);
+        let at = self.slab.item_of(Used::Chunk(from));
         let hash = upper(self.shards().hash(self.slab.items().get(at).key()));
         if !self.writer.holds(hash, at) {
             return Moved::Done(0);

@@ -4,11 +4,12 @@ use crate::clock::Now;
 use crate::config::limits::TICK_RECLAIM_MAX;
 use crate::item_ref::ItemRef;
 use crate::memory::grace::Member;
-use crate::memory::{Allocation, Item, Items, Parts, Slab};
+use crate::memory::item::{Chunks, Shape};
+use crate::memory::{Allocation, Item, Items, Parts, Slab, Used};
 use crate::protocol::Error;
 use crate::protocol::request::Expiry;
 use crate::ring::mercy::Mercy;
-use crate::ring::{Command, Consumer, Deadline, Event};
+use crate::ring::{ChunkUnits, Command, Consumer, Deadline, Event};
 use crate::shard::events::Events;
 use crate::shard::growth::Growth;
 use crate::shard::mover::Mover;
@@ -180,6 +181,7 @@ impl Owner {
             item: slot.at,
             replaced,
             deadline: deadline(parts.deadline_ms, slot.slot_bytes),
+            chunks: chunk_units(self.slab.items().chunks(), parts.size().shape(self.slab.items().chunks())),
             hash: upper(hash),
         });
         replaced.into_iter().for_each(|old| self.retire(old));
@@ -252,12 +254,15 @@ impl Owner {
     fn catch_up_events(&mut self) {
         let Owner { events, slab, writer, shards, counters, .. } = self;
         events.catch_up(&counters.event_resyncs, |page, slot| {
-            let (index, at) = slab.next_used_slot(page, slot)?;
+            let (index, used) = slab.next_used_slot(page, slot)?;
+            // Chunks are told with the items that they belong to.
+            let Used::Item(at) = used else { return Some((index, None)) };
             let item = slab.items().get(at);
             let hash = upper(shards.hash(item.key()));
             let store = writer.holds(hash, at).then(|| {
                 let deadline = deadline(item.state().deadline_ms(), slab.slot_bytes(at));
-                Event::Store { item: at, replaced: None, deadline, hash }
+                let chunks = chunk_units(slab.items().chunks(), item.shape());
+                Event::Store { item: at, replaced: None, deadline, chunks, hash }
             });
             Some((index, store))
         });
@@ -286,6 +291,11 @@ pub fn upper(hash: u64) -> u32 {
 
 pub(super) fn deadline(deadline_ms: u64, slot_bytes: usize) -> Deadline {
     Deadline::new(deadline_ms, (slot_bytes / ItemRef::UNIT_BYTES) as u32)
+}
+
+/// What an item of this shape takes beside its slot.
+fn chunk_units(chunks: Chunks, shape: Shape) -> ChunkUnits {
+    ChunkUnits::new((shape.chunks * chunks.slot_bytes() / ItemRef::UNIT_BYTES) as u64)
 }
 
 /// When an expiry is due, in ms since the server epoch; 0 = never. A time that has passed is 1: due at once.

@@ -34,12 +34,12 @@ impl Owner {
             if page == self.slab.pool().layout().pages {
                 return self.scrub.end();
             }
-            let Some((index, at)) = self.slab.next_used_slot(page, slot) else {
+            let Some((index, used)) = self.slab.next_used_slot(page, slot) else {
                 (page, slot) = (page + 1, 0);
                 continue;
             };
             slot = index + 1;
-            let at = self.slab.item_of(at);
+            let at = self.slab.item_of(used);
             let item = self.slab.items().get(at);
             if !self.shard().is_live(&item, now) && self.evict(at) {
                 self.counters.scrubbed.add(1);

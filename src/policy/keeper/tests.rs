@@ -3,7 +3,7 @@
 use super::RETRY_MS;
 use crate::item_ref::ItemRef;
 use crate::policy::{CommandBuffer, Goal, Policy, PolicyConfig, PolicyKind, PolicyStats, build};
-use crate::ring::record::{Deadline, Event, Hit, Verdict};
+use crate::ring::record::{ChunkUnits, Deadline, Event, Hit, Verdict};
 use std::collections::HashMap;
 
 const KINDS: [PolicyKind; 3] = [PolicyKind::Wtinylfu, PolicyKind::S3fifo, PolicyKind::Lru];
@@ -18,7 +18,7 @@ fn item(units: u64) -> ItemRef {
 }
 
 fn store(at: ItemRef, units: u32, hash: u32, deadline_ms: u64) -> Event {
-    Event::Store { item: at, replaced: None, deadline: Deadline::new(deadline_ms, units), hash }
+    Event::Store { item: at, replaced: None, deadline: Deadline::new(deadline_ms, units), chunks: ChunkUnits::NONE, hash }
 }
 
 fn drain(policy: &mut dyn Policy, now_ms: u64) -> Vec<crate::ring::Command> {
@@ -243,7 +243,7 @@ impl Owner {
         self.by_key.insert(hash, at);
         let deadline = Deadline::new(deadline_ms, units);
         let replaced = replaced.map(item);
-        policy.event(&Event::Store { item: item(at), replaced, deadline, hash }, now_ms);
+        policy.event(&Event::Store { item: item(at), replaced, deadline, chunks: ChunkUnits::NONE, hash }, now_ms);
     }
 
     /// Events of a page were lost: reset it, then name what is live.
@@ -260,7 +260,7 @@ impl Owner {
         for at in there {
             let (hash, units, deadline_ms) = self.live[&at];
             let deadline = Deadline::new(deadline_ms, units);
-            policy.event(&Event::Store { item: item(at), replaced: None, deadline, hash }, now_ms);
+            policy.event(&Event::Store { item: item(at), replaced: None, deadline, chunks: ChunkUnits::NONE, hash }, now_ms);
         }
     }
 
