@@ -167,6 +167,7 @@ impl Owner {
         now: Now,
     ) -> Result<(Outcome, Option<ItemRef>), Wait> {
         let hash = self.shards().hash(terms.key);
+        self.place_in_index(hash, terms.key, now)?;
         let size = match self.find(hash, terms.key, now) {
             Some((_, old)) if terms.joins() => {
                 if old.value_bytes() + terms.value.len() > self.value_bytes_max {

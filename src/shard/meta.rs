@@ -341,6 +341,7 @@ impl Owner {
         cas: Option<u64>,
         now: Now,
     ) -> Result<ItemRef, Wait> {
+        self.place_in_index(hash, key, now)?;
         let slot = self.allocate(Size::of(key.len(), value.len(), 0), now)?;
         let parts = Parts {
             key,

@@ -4,6 +4,10 @@ use crate::clock::Now;
 use crate::hash::{KeyHash, owner, steer};
 use crate::memory::{Item, Items, State};
 #[cfg(not(any(loom, shuttle)))]
+use crate::config::limits::GROW_LOAD_PERCENT;
+#[cfg(not(any(loom, shuttle)))]
+use crate::memory::class::Class;
+#[cfg(not(any(loom, shuttle)))]
 use crate::memory::{Layout, PagePool};
 use crate::protocol::request::Command;
 use crate::shard::namespace::{Names, Namespaces, Place};
@@ -29,7 +33,8 @@ pub struct Shards {
 
 impl Shards {
     /// `count` shards over one memory that is cut as `layout` says: an index of `lines` home lines for each, in the first
-    /// pages, and a pool of the others.
+    /// pages, and a pool of the others. An index is never so small that it could not grow to hold all the smallest items that
+    /// memory has room for.
     #[cfg(not(any(loom, shuttle)))]
     pub fn lay_out(
         items: Items,
@@ -39,6 +44,8 @@ impl Shards {
         separator: Option<u8>,
     ) -> (Arc<Shards>, Arc<PagePool>) {
         let items = items.with_chunks(layout.chunks());
+        let items_max = layout.pages * layout.page_bytes / count / Class::of(0).slot_bytes();
+        let lines = lines.max(Table::lines_to_reach(items_max as u64, GROW_LOAD_PERCENT));
         let lines = lines.next_multiple_of(1 << HALVINGS_MAX);
         let index_pages = (Table::slots_for(lines) * size_of::<u64>()).div_ceil(layout.page_bytes);
         let words: Arc<dyn SlotMemory> = Arc::new(items.clone());
