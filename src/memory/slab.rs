@@ -40,6 +40,8 @@ pub struct Slab {
     closed_pages: usize,
     /// Bytes of pages that are in no slot.
     tail_bytes: usize,
+    /// Classes that have pages.
+    classes_used: usize,
 }
 
 /// A slot to write an item into.
@@ -86,6 +88,7 @@ impl Slab {
             pages_held: 0,
             closed_pages: 0,
             tail_bytes: 0,
+            classes_used: 0,
             pool,
         }
     }
@@ -270,6 +273,11 @@ impl Slab {
         self.tail_bytes
     }
 
+    /// Classes that have pages.
+    pub fn classes_used(&self) -> usize {
+        self.classes_used
+    }
+
     /// Used slots.
     pub fn used_slots(&self) -> usize {
         self.used_slots
@@ -307,6 +315,7 @@ impl Slab {
             word.store(0, Ordering::Relaxed);
         }
         self.pages[page] = Page { class: Some(class), ..FREE_PAGE };
+        self.classes_used += (self.pages_of(class) == 0) as usize;
         self.census.of(class).pages.add(1);
         self.class_free[class.index()] += slots.count as u32;
         self.pages_held += 1;
@@ -358,6 +367,7 @@ impl Slab {
             }
             self.pages[page] = FREE_PAGE;
             self.census.of(class).pages.sub(1);
+            self.classes_used -= (self.pages_of(class) == 0) as usize;
             self.pages_held -= 1;
             self.tail_bytes -= self.layout.page_bytes - slots.count * slots.slot_bytes;
             self.pool.give_back(page);

@@ -183,12 +183,14 @@ impl<O: Order> Keeper<O> {
         self.wheel.set(&mut self.nodes, n, deadline_ms);
     }
 
-    fn touch(&mut self, item: ItemRef, deadline_ms: u64) {
+    fn touch(&mut self, item: ItemRef, deadline_ms: u64, is_use: bool) {
         let Some(n) = self.live(item) else {
             self.stats.stale += 1;
             return;
         };
-        self.revive(n);
+        if is_use || self.is_condemned(n) {
+            self.revive(n);
+        }
         self.wheel.set(&mut self.nodes, n, deadline_ms);
     }
 
@@ -322,7 +324,7 @@ impl<O: Order> Policy for Keeper<O> {
                 Some(n) => self.forget(n),
                 None => self.stats.stale += 1,
             },
-            Event::Touch { item, deadline } => self.touch(item, deadline.ms()),
+            Event::Touch { item, deadline, is_use } => self.touch(item, deadline.ms(), is_use),
             Event::Spare { item, deadline, verdict } => self.spared(item, deadline.ms(), verdict),
             Event::Move { from, to, units } => self.moved(from, to, units),
             Event::Reset { first, units } => {

@@ -297,7 +297,13 @@ mod tests {
 
     fn store(page: u64, index: u64) -> Event {
         let item = ItemRef::new(page * PAGE_UNITS + index).unwrap();
-        Event::Store { item, replaced: None, deadline: Deadline::new(0, 1), chunks: ChunkUnits::NONE, hash: index as u32 }
+        Event::Store {
+            item,
+            replaced: None,
+            deadline: Deadline::new(0, 1),
+            chunks: ChunkUnits::NONE,
+            hash: index as u32,
+        }
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub enum Event {
         item: ItemRef,
         /// The new deadline.
         deadline: Deadline,
+        /// Whether that was a use of the item, too. Where a read came with it (`gat`), a hit record tells of the use.
+        is_use: bool,
     },
     /// An item was told to go, and stays: it was read, and no record had told so (see [`crate::memory::item::Access`]).
     Spare {

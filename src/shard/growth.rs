@@ -66,6 +66,9 @@ enum To {
     Half,
 }
 
+/// One part in so many of the pages, at most, is left out of the budget because classes fill one of theirs partly. Where there
+/// are more classes than that, memory is full before the budget is, and pressure evicts.
+const PARTIAL_PAGES_SHARE: usize = 32;
 /// Steps in which the budget changes while pages come and go.
 const BUDGET_STEPS: u64 = 256;
 const WORD_BYTES: usize = size_of::<u64>();
@@ -112,6 +115,13 @@ impl Owner {
         let is_free = pool.free_pages() > self.free_pages_wanted();
         if !is_awaited || !is_free || !self.writer.would_evict(self.slab.items(), hash, key) {
             return Ok(());
+        }
+        if let Phase::Moving(to) = self.growth.phase {
+            // A tick's share at once: a small table is done with that.
+            self.move_keys(to, TICK_GROW_LINES);
+            if !self.writer.would_evict(self.slab.items(), hash, key) {
+                return Ok(());
+            }
         }
         self.counters.growth_waits.add(1);
         Err(Wait::ForGrace)
@@ -164,8 +174,12 @@ impl Owner {
     fn announce_budget(&mut self) {
         let budget_bytes = self.slab.pool().budget_bytes(self.shards().count());
         let step = (budget_bytes / BUDGET_STEPS).max(1);
-        let tail_bytes = self.slab.tail_bytes() as u64;
-        let bytes = budget_bytes.saturating_sub(tail_bytes.next_multiple_of(step)).max(step);
+        let pool = self.slab.pool();
+        // Each class has a page that is partly filled.
+        let partial_pages =
+            self.slab.classes_used().min(pool.slab_pages() / self.shards().count() / PARTIAL_PAGES_SHARE);
+        let not_kept = (self.slab.tail_bytes() + partial_pages * pool.layout().page_bytes) as u64;
+        let bytes = budget_bytes.saturating_sub(not_kept.next_multiple_of(step)).max(step);
         if bytes != self.growth.budget_bytes {
             self.growth.budget_bytes = bytes;
             self.events.send(Event::Budget { bytes });

@@ -24,8 +24,8 @@ use crate::config::limits::{
     TICK_MOVE_ITEMS,
 };
 use crate::item_ref::ItemRef;
-use crate::memory::Used;
 use crate::memory::class::{CLASSES_MAX, Class};
+use crate::memory::{Allocation, Used};
 use crate::ring::Event;
 use crate::shard::owner::{Owner, upper};
 use arrayvec::ArrayVec;
@@ -218,7 +218,7 @@ impl Owner {
             self.counters.expired.add(1);
             return Moved::Done(0);
         }
-        let Some(to) = self.slab.allocate_near(class) else { return Moved::NoRoom(class) };
+        let Some(to) = self.room_for_a_copy(class) else { return Moved::NoRoom(class) };
         self.slab.items().copy(from, to.at, to.slot_bytes);
         self.writer.redirect(hash, from, to.at);
         let units = (to.slot_bytes / ItemRef::UNIT_BYTES) as u32;
@@ -228,13 +228,21 @@ impl Owner {
         Moved::Done(to.slot_bytes)
     }
 
+    /// A slot in a page that this owner has, or in one of the free pages if there are more than those kept in reserve: nothing
+    /// is evicted for a copy while memory is free.
+    fn room_for_a_copy(&mut self, class: Class) -> Option<Allocation> {
+        let room = self.slab.allocate_near(class);
+        let is_reserve = self.slab.pool().free_pages() <= self.free_pages_wanted();
+        room.or_else(|| if is_reserve { None } else { self.slab.allocate_class(class) })
+    }
+
     fn relocate_chunk(&mut self, from: ItemRef) -> Moved {
         let at = self.slab.item_of(Used::Chunk(from));
         let hash = upper(self.shards().hash(self.slab.items().get(at).key()));
         if !self.writer.holds(hash, at) {
             return Moved::Done(0);
         }
-        let Some(to) = self.slab.allocate_in_class(Class::CHUNK) else { return Moved::NoRoom(Class::CHUNK) };
+        let Some(to) = self.room_for_a_copy(Class::CHUNK) else { return Moved::NoRoom(Class::CHUNK) };
         self.slab.items().move_chunk(from, to.at);
         self.slab.retire_slot(from);
         self.counters.items_moved.add(1);

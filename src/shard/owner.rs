@@ -88,6 +88,33 @@ pub struct Owner {
     pub(super) mercy: Mercy,
     /// When a delayed flush_all is due, in ms since the server epoch.
     flush_at_ms: Option<u64>,
+    /// What the last command read.
+    pub(super) settled_read: Option<SettledRead>,
+}
+
+/// A client's read that the owner settled, as its worker has to count it and to tell the policy of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettledRead {
+    /// The key was there.
+    Hit {
+        /// Its item.
+        item: ItemRef,
+        /// Its hash.
+        hash: u64,
+        /// Whether the read leaves a trace, in the item and with the policy.
+        leaves_trace: bool,
+    },
+    /// The key was not there.
+    Miss,
+}
+
+impl SettledRead {
+    pub(super) fn of(hash: u64, item: Option<ItemRef>, leaves_trace: bool) -> SettledRead {
+        match item {
+            Some(item) => SettledRead::Hit { item, hash, leaves_trace },
+            None => SettledRead::Miss,
+        }
+    }
 }
 
 impl Owner {
@@ -118,6 +145,7 @@ impl Owner {
             last_tick_ns: 0,
             mercy: Mercy::default(),
             flush_at_ms: None,
+            settled_read: None,
         }
     }
 
@@ -158,6 +186,11 @@ impl Owner {
         self.catch_up_events();
         self.publish();
         has_more || self.events.can_catch_up()
+    }
+
+    /// What the last command or operation read for a client, once. Whoever executes one asks behind it.
+    pub fn take_settled_read(&mut self) -> Option<SettledRead> {
+        self.settled_read.take()
     }
 
     /// The item of a key, if it may still be served.

@@ -1,12 +1,12 @@
 //! The shards of a process as every worker sees them, and which of them owns a key.
 
 use crate::clock::Now;
-use crate::hash::{KeyHash, owner, steer};
-use crate::memory::{Item, Items, State};
 #[cfg(not(any(loom, shuttle)))]
 use crate::config::limits::GROW_LOAD_PERCENT;
+use crate::hash::{KeyHash, owner, steer};
 #[cfg(not(any(loom, shuttle)))]
 use crate::memory::class::Class;
+use crate::memory::{Item, Items, State};
 #[cfg(not(any(loom, shuttle)))]
 use crate::memory::{Layout, PagePool};
 use crate::protocol::request::Command;

@@ -83,8 +83,12 @@ impl View<'_> {
     /// The keys that an insert in `line` moves to later lines.
     #[inline]
     fn path_from(self, mut line: usize) -> Path {
-        let mut path =
-            Path { places: [Place { line: 0, slot: 0 }; DISPLACED_MAX], hops: 0, end: Place { line, slot: 0 }, victim: None };
+        let mut path = Path {
+            places: [Place { line: 0, slot: 0 }; DISPLACED_MAX],
+            hops: 0,
+            end: Place { line, slot: 0 },
+            victim: None,
+        };
         loop {
             if let Some(slot) = self.free_slot(line) {
                 path.end = Place { line, slot };

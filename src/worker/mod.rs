@@ -28,7 +28,7 @@ use crate::clock::{Clock, Now};
 use crate::config::limits::IDLE_WAIT_MS;
 use crate::io::{Inbox, Outbox, Patience, Port};
 use crate::ring::MeshEnd;
-use crate::shard::{Owner, Shards};
+use crate::shard::{Owner, SettledRead, Shards};
 use crate::stats::counters::WorkerCounters;
 use crate::sync::{Arc, AtomicBool, Ordering};
 use admission::{ErrorBudget, Sealed};
@@ -117,6 +117,23 @@ pub(crate) struct Core {
     sealed: Sealed,
     /// Whether the errors of the datagram that is being served are kept to ourselves.
     errors_muted: bool,
+}
+
+impl Core {
+    /// Counts the read of the command that the owner has just executed, if it was one, and tells the policy of it, as of
+    /// any other read.
+    fn note_settled_read(&mut self, now: Now) {
+        let Some(read) = self.owner.take_settled_read() else { return };
+        self.counters.cmd_get.add(1);
+        let SettledRead::Hit { item, hash, leaves_trace } = read else {
+            return self.counters.get_misses.add(1);
+        };
+        self.counters.get_hits.add(1);
+        if leaves_trace {
+            let told = self.hits.note(item, hash, &self.counters);
+            self.shards.items().get(item).note_access(now.s(), told);
+        }
+    }
 }
 
 impl<P: Port> Worker<P> {

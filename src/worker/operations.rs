@@ -107,7 +107,9 @@ impl Core {
         if operation.value.len() > self.value_bytes_max {
             return Err(Wait::Never(Error::TooLargeForCache));
         }
-        self.owner.operate(operation, now, reply)
+        let done = self.owner.operate(operation, now, reply);
+        self.note_settled_read(now);
+        done
     }
 
     /// One result that says that nothing of the frame was done.

@@ -139,6 +139,7 @@ impl Core {
         let mark = reply.mark();
         self.watch.mark();
         let done = self.owner.execute(&command, position.part, now, reply);
+        self.note_settled_read(now);
         self.watch.lap(measure_of(&command));
         conclude(done, is_patient, mark, reply)?;
         let has_more_parts = match command {
@@ -357,7 +358,9 @@ impl Core {
 
     fn execute_here(&mut self, command: &Command<'_>, part: usize, now: Now, reply: &mut Reply<'_>) -> Place {
         let mark = reply.mark();
-        match self.owner.execute(command, part, now, reply) {
+        let done = self.owner.execute(command, part, now, reply);
+        self.note_settled_read(now);
+        match done {
             Ok(()) => Place::Done,
             Err(Wait::ForGrace) => {
                 reply.rewind(mark);
