@@ -11,7 +11,7 @@
 use nix::time::{ClockId, clock_gettime};
 use sherwood::item_ref::ItemRef;
 use sherwood::policy::{CommandBuffer, Goal, Policy, PolicyConfig, PolicyKind, build};
-use sherwood::ring::record::Deadline;
+use sherwood::ring::record::{ChunkUnits, Deadline};
 use sherwood::ring::{Event, Hit};
 use std::time::Duration;
 
@@ -90,7 +90,7 @@ impl Bench {
             self.slots[slot as usize] = key;
             let deadline = Deadline::new(0, SLOT_UNITS as u32);
             let (item, hash) = (Self::item(slot), Self::hash(key));
-            self.events.push(Event::Store { item, replaced: None, deadline, hash });
+            self.events.push(Event::Store { item, replaced: None, deadline, chunks: ChunkUnits::NONE, hash });
         }
     }
 

@@ -92,7 +92,7 @@ impl Bench {
     fn new() -> Bench {
         let clock = Clock::system();
         let size = Size { workers: 1, memory_bytes: 128 << 20, keys: 2 * KEYS, is_cramped: false };
-        let Parts { seats, round } = Parts::new(1, size, &clock, |_| true);
+        let Parts { seats, round, .. } = Parts::new(1, size, &clock, |_| true);
         let script = Rc::new(RefCell::new(Script::default()));
         let port = ScriptPort {
             script: Rc::clone(&script),

@@ -103,7 +103,8 @@ impl Field {
     fn new(seed: u64) -> Field {
         let clock = Clock::manual(1_000_000_000);
         let size = Size { workers: 2, memory_bytes: 6 << 20, keys: 4_000, is_cramped: true };
-        let Whole { workers, wires, owners } = Whole::new(seed, size, Faults::default(), &clock, |_| true);
+        let Whole { workers, wires, owners, .. } =
+            Whole::new(seed, size, Faults::default(), &clock, |_| true);
         let honest = (0..HONEST_CLIENTS).map(|i| Honest::new(i, i % 2)).collect();
         let random = Random::new(seed);
         Field { random, clock, workers, wires, owners, honest, sent: 0, tally: Tally::default() }

@@ -272,7 +272,7 @@ fn a_tick_takes_nothing_from_the_heap() {
     const STEADY: u64 = Traffic::STEADY;
     let clock = Clock::manual(1_000_000_000);
     let size = Size { workers: WORKERS, memory_bytes: 32 << 20, keys: 4_000, is_cramped: true };
-    let Parts { seats, mut round } = Parts::new(3, size, &clock, |_| true);
+    let Parts { seats, mut round, .. } = Parts::new(3, size, &clock, |_| true);
     let belts: Vec<Rc<RefCell<Belt>>> = (0..WORKERS).map(|_| Rc::default()).collect();
     let port = |belt: &Rc<RefCell<Belt>>| {
         // As much as a tick's requests can be.

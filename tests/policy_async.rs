@@ -12,7 +12,7 @@ use sherwood::policy::board::Board;
 use sherwood::policy::popularity::Popularity;
 use sherwood::policy::thread::Round;
 use sherwood::policy::{Goal, Limits, Link, PolicyConfig, PolicyKind, build, run_once};
-use sherwood::ring::record::Deadline;
+use sherwood::ring::record::{ChunkUnits, Deadline};
 use sherwood::ring::{Command, Consumer, Event, Hit, Producer, ring};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl Owner {
         self.index.insert(hash, at);
         self.keys.insert(at, hash);
         let deadline = Deadline::new(0, 1);
-        let event = Event::Store { item: item(at), replaced: None, deadline, hash };
+        let event = Event::Store { item: item(at), replaced: None, deadline, chunks: ChunkUnits::NONE, hash };
         self.events.push(event).expect("a ring for all that is stored between two rounds");
     }
 

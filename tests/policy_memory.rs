@@ -7,7 +7,7 @@
 use sherwood::item_ref::ItemRef;
 use sherwood::policy::{Goal, Policy, PolicyConfig, PolicyKind, build};
 use sherwood::ring::Event;
-use sherwood::ring::record::Deadline;
+use sherwood::ring::record::{ChunkUnits, Deadline};
 
 const PAGE_UNITS: u64 = 1 << 17;
 const SLOT_UNITS: u32 = 10;
@@ -32,7 +32,7 @@ fn filled(kind: PolicyKind, items: u64, ttl: bool) -> Box<dyn Policy> {
         let item = ItemRef::new(at).expect("a reference");
         let hash = (i as u32).wrapping_mul(0x9e37_79b9);
         let deadline = Deadline::new(deadline, SLOT_UNITS);
-        policy.event(&Event::Store { item, replaced: None, deadline, hash }, 1);
+        policy.event(&Event::Store { item, replaced: None, deadline, chunks: ChunkUnits::NONE, hash }, 1);
     }
     policy
 }

@@ -204,7 +204,7 @@ impl World {
         let clock = Clock::manual(1_000_000_000);
         let (workers, memory_bytes, keys) = (scene.workers, scene.memory_bytes, scene.keys);
         let size = Size { workers, memory_bytes, keys, is_cramped: true };
-        let Whole { workers, wires, owners } = Whole::new(seed, size, scene.faults, &clock, are_apart);
+        let Whole { workers, wires, owners, .. } = Whole::new(seed, size, scene.faults, &clock, are_apart);
         let client = |i| {
             let addr = PeerAddr::from(SocketAddr::from(([127, 0, 0, 1], 40_000 + i as u16)));
             Client { addr, last_id: 0, waiting: None }

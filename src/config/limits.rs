@@ -87,8 +87,16 @@ pub const LIMBO_ITEMS_MAX: usize = 1 << 16;
 
 /// Items among which pressure chooses its victims.
 pub const PRESSURE_SAMPLE: usize = 64;
-/// Load of a table beyond which it grows, in percent.
-pub const GROW_LOAD_PERCENT: u64 = 85;
+/// Load of a table beyond which it grows, in percent: as long as it has not grown yet, one key in 10^7 is crowded out there.
+pub const GROW_LOAD_PERCENT: u64 = LOAD_PERCENT;
+/// Load of a table that need not grow, in percent: memory is full before it has more items.
+pub const FULL_LOAD_PERCENT: u64 = 85;
+/// A table that did not get memory to grow asks again when it has one item more for so many slots.
+pub const GROW_ASK_SLOTS: u64 = 64;
+/// Home lines that each insert moves while a table grows: 2 % of the slots are filled until all are moved.
+pub const INSERT_GROW_LINES: u64 = 8;
+/// Home lines that inserts move at a time: the lines behind the last one are looked at once more each time.
+pub const INSERT_GROW_STEP_LINES: u64 = 32;
 /// Load of a table below which it halves when memory is full, in percent: twice that is far from growing again.
 pub const SHRINK_LOAD_PERCENT: u64 = 30;
 /// Home lines that a growing table moves in one tick.

@@ -9,6 +9,16 @@ use crate::memory::class::Class;
 use crate::memory::item::{Items, Parts};
 use crate::memory::slab::{Allocation, Slab};
 
+/// What a used slot holds. A chunk is bytes of a client's value: it has no header, so nothing may read it as an item. Whoever
+/// walks over slots gets this and has to say what it wants: [`Slab::item_of`] leads from either to an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Used {
+    /// An item, published, retired, or being built.
+    Item(ItemRef),
+    /// A chunk of an item's value.
+    Chunk(ItemRef),
+}
+
 impl Slab {
     /// Most chunks of an item.
     pub(super) fn chunks_max(items: &Items) -> usize {
@@ -55,10 +65,10 @@ impl Slab {
     }
 
     /// The item that a used slot belongs to: itself, or the item whose chunk it is.
-    pub fn item_of(&self, at: ItemRef) -> ItemRef {
-        match self.class_of(self.page_of(at)) {
-            Some(Class::CHUNK) => self.items.owner_of_chunk(at).0,
-            _ => at,
+    pub fn item_of(&self, used: Used) -> ItemRef {
+        match used {
+            Used::Item(at) => at,
+            Used::Chunk(chunk) => self.items.owner_of_chunk(chunk).0,
         }
     }
 

@@ -29,6 +29,8 @@ pub mod slab;
 
 #[cfg(not(any(loom, shuttle)))]
 pub use census::Census;
+#[cfg(not(any(loom, shuttle)))]
+pub use chunks::Used;
 pub use item::{Item, Items, Parts, Size, State, Value};
 #[cfg(not(any(loom, shuttle)))]
 pub use page::Layout;

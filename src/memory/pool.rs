@@ -139,7 +139,7 @@ impl PagePool {
     }
 
     /// Pages that one call of [`PagePool::sift`] looks at, at most.
-    const SIFT_PAGES_MAX: usize = 64;
+    pub const SIFT_PAGES_MAX: usize = 64;
 
     /// Whether all pages of the wanted run are in; then they are an index's, and the next run may be wanted.
     /// For the owner that wants it.

@@ -8,6 +8,7 @@
 
 use crate::item_ref::ItemRef;
 use crate::memory::census::Census;
+use crate::memory::chunks::Used;
 use crate::memory::class::{CLASSES_MAX, Class};
 use crate::memory::grace::Grace;
 use crate::memory::item::Items;
@@ -37,9 +38,10 @@ pub struct Slab {
     used_slots: usize,
     pages_held: usize,
     closed_pages: usize,
-    chunk_slots: usize,
     /// Bytes of pages that are in no slot.
     tail_bytes: usize,
+    /// Classes that have pages.
+    classes_used: usize,
 }
 
 /// A slot to write an item into.
@@ -85,8 +87,8 @@ impl Slab {
             used_slots: 0,
             pages_held: 0,
             closed_pages: 0,
-            chunk_slots: 0,
             tail_bytes: 0,
+            classes_used: 0,
             pool,
         }
     }
@@ -126,7 +128,6 @@ impl Slab {
         self.used_slots += 1;
         self.census.of(class).used.add(1);
         self.class_free[class.index()] -= 1;
-        self.chunk_slots += (class == Class::CHUNK) as usize;
         Some(Allocation { at: slots.item(&self.layout, page, index), slot_bytes: slots.slot_bytes })
     }
 
@@ -145,7 +146,6 @@ impl Slab {
         self.used_bytes -= slots.slot_bytes;
         self.used_slots -= 1;
         self.census.of(class).used.sub(1);
-        self.chunk_slots -= (class == Class::CHUNK) as usize;
         self.return_slot(page, class, index, &slots);
     }
 
@@ -223,10 +223,11 @@ impl Slab {
         self.pages[page].used as usize
     }
 
-    /// The first used slot of `page` at or behind slot `from`: its number and what is there, an item or a chunk. What is in
-    /// limbo is used as well.
-    pub fn next_used_slot(&self, page: usize, from: usize) -> Option<(usize, ItemRef)> {
-        let slots = self.layout.slots(self.pages[page].class?);
+    /// The first used slot of `page` at or behind slot `from`: its number and what is there. What is in limbo is used as
+    /// well.
+    pub fn next_used_slot(&self, page: usize, from: usize) -> Option<(usize, Used)> {
+        let class = self.pages[page].class?;
+        let slots = self.layout.slots(class);
         let words = self.items.words(slots.bitmap(&self.layout, page));
         let mut mask = !0u64 << (from % 64);
         for (i, word) in words.iter().enumerate().skip(from / 64) {
@@ -234,7 +235,8 @@ impl Slab {
             let used = word.load(Ordering::Relaxed) & mask;
             if used != 0 {
                 let index = i * 64 + used.trailing_zeros() as usize;
-                return Some((index, slots.item(&self.layout, page, index)));
+                let at = slots.item(&self.layout, page, index);
+                return Some((index, if class == Class::CHUNK { Used::Chunk(at) } else { Used::Item(at) }));
             }
             mask = !0;
         }
@@ -256,19 +258,24 @@ impl Slab {
         self.census.of(class).pages.get() as usize
     }
 
+    /// Slots of `class` that wait for grace.
+    pub fn retired_slots_of(&self, class: Class) -> usize {
+        self.census.of(class).retired.get() as usize
+    }
+
     /// Bytes of all used slots.
     pub fn used_bytes(&self) -> usize {
         self.used_bytes
     }
 
-    /// Bytes of all used slots that are chunks.
-    pub fn chunk_bytes(&self) -> usize {
-        self.chunk_slots * self.layout.chunks().slot_bytes()
-    }
-
     /// Bytes of this owner's pages that are in no slot: bitmaps, and what is left behind the last slot.
     pub fn tail_bytes(&self) -> usize {
         self.tail_bytes
+    }
+
+    /// Classes that have pages.
+    pub fn classes_used(&self) -> usize {
+        self.classes_used
     }
 
     /// Used slots.
@@ -308,6 +315,7 @@ impl Slab {
             word.store(0, Ordering::Relaxed);
         }
         self.pages[page] = Page { class: Some(class), ..FREE_PAGE };
+        self.classes_used += (self.pages_of(class) == 0) as usize;
         self.census.of(class).pages.add(1);
         self.class_free[class.index()] += slots.count as u32;
         self.pages_held += 1;
@@ -359,6 +367,7 @@ impl Slab {
             }
             self.pages[page] = FREE_PAGE;
             self.census.of(class).pages.sub(1);
+            self.classes_used -= (self.pages_of(class) == 0) as usize;
             self.pages_held -= 1;
             self.tail_bytes -= self.layout.page_bytes - slots.count * slots.slot_bytes;
             self.pool.give_back(page);
@@ -442,8 +451,8 @@ mod tests {
             }
             for page in 0..12 {
                 let mut from = 0;
-                while let Some((index, at)) = slab.next_used_slot(page, from) {
-                    prop_assert!(model.contains_key(&at));
+                while let Some((index, used)) = slab.next_used_slot(page, from) {
+                    prop_assert!(model.contains_key(&slab.item_of(used)));
                     from = index + 1;
                 }
             }

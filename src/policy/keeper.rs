@@ -6,7 +6,7 @@
 //!                 └───── Spare, Touch, Move, Store ───────┘      the owner did not obey, or not yet
 //! ```
 //!
-//! Live bytes are those on the order's lists. A condemned item has been told to its owner; if no `Delete` comes
+//! Live bytes are those on the order's lists, chunks of long values included. A condemned item has been told to its owner; if no `Delete` comes
 //! within [`RETRY_MS`] to twice that, the command is sent again.
 
 use super::list::List;
@@ -56,6 +56,13 @@ pub trait Order: Send {
     fn walk(&self, nodes: &Nodes) -> Vec<u32>;
 }
 
+/// What an item takes, in units of 16 bytes.
+#[derive(Clone, Copy)]
+struct Size {
+    slot_units: u32,
+    chunk_units: u32,
+}
+
 /// An order with everything around it: a [`Policy`].
 pub struct Keeper<O> {
     order: O,
@@ -93,8 +100,8 @@ impl<O: Order> Keeper<O> {
         keeper
     }
 
-    fn store(&mut self, item: ItemRef, replaced: Option<ItemRef>, deadline_ms: u64, units: u32, hash: u32) {
-        let units = units.max(1);
+    fn store(&mut self, item: ItemRef, replaced: Option<ItemRef>, deadline_ms: u64, size: Size, hash: u32) {
+        let units = size.slot_units.max(1);
         let old = replaced.and_then(|old| self.live(old));
         let Some(n) = self.node_for(item, units) else {
             self.stats.untracked += 1;
@@ -103,15 +110,18 @@ impl<O: Order> Keeper<O> {
             }
             return;
         };
-        // An item that the policy believed to be here is gone, or its Delete is still on the way.
-        if Some(n) != old {
+        // An item that the policy believed to be here is gone, or its Delete is still on the way; or it weighs something
+        // else now.
+        if Some(n) != old || self.nodes.chunk_units(n) != size.chunk_units {
             self.forget(n);
+            self.nodes.set_chunk_units(n, size.chunk_units);
         }
         let old = old.filter(|&old| self.nodes.node(old).segment() != Segment::Free);
         self.stats.stores += 1;
         let deadline = if deadline_ms == 0 { 0 } else { (deadline_ms as u32).max(1) };
         let now = self.now_ms as u32;
         if self.order.access(hash, 1, now) {
+            let units = units + size.chunk_units;
             self.order.sample(&Sample { hash, units, deadline, now, weight: 1 });
         }
         match old {
@@ -152,12 +162,13 @@ impl<O: Order> Keeper<O> {
             return;
         };
         let deadline_ms = self.wheel.deadline_ms(&self.nodes, old);
-        let hash = self.nodes.node(old).hash;
+        let (hash, chunk_units) = (self.nodes.node(old).hash, self.nodes.chunk_units(old));
         let Some(n) = self.node_for(to, units).filter(|&n| n != old) else {
             self.stats.untracked += 1;
             return self.forget(old);
         };
         self.forget(n);
+        self.nodes.set_chunk_units(n, chunk_units);
         self.nodes.node_mut(n).hash = hash;
         if self.nodes.node(old).segment() == Segment::Free {
             // Laying out the new page took the old one with it.
@@ -172,12 +183,14 @@ impl<O: Order> Keeper<O> {
         self.wheel.set(&mut self.nodes, n, deadline_ms);
     }
 
-    fn touch(&mut self, item: ItemRef, deadline_ms: u64) {
+    fn touch(&mut self, item: ItemRef, deadline_ms: u64, is_use: bool) {
         let Some(n) = self.live(item) else {
             self.stats.stale += 1;
             return;
         };
-        self.revive(n);
+        if is_use || self.is_condemned(n) {
+            self.revive(n);
+        }
         self.wheel.set(&mut self.nodes, n, deadline_ms);
     }
 
@@ -303,14 +316,15 @@ impl<O: Order> Policy for Keeper<O> {
     fn event(&mut self, event: &Event, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
         match *event {
-            Event::Store { item, replaced, deadline, hash } => {
-                self.store(item, replaced, deadline.ms(), deadline.slot_units(), hash);
+            Event::Store { item, replaced, deadline, chunks, hash } => {
+                let size = Size { slot_units: deadline.slot_units(), chunk_units: chunks.get() };
+                self.store(item, replaced, deadline.ms(), size, hash);
             }
             Event::Delete { item } => match self.live(item) {
                 Some(n) => self.forget(n),
                 None => self.stats.stale += 1,
             },
-            Event::Touch { item, deadline } => self.touch(item, deadline.ms()),
+            Event::Touch { item, deadline, is_use } => self.touch(item, deadline.ms(), is_use),
             Event::Spare { item, deadline, verdict } => self.spared(item, deadline.ms(), verdict),
             Event::Move { from, to, units } => self.moved(from, to, units),
             Event::Reset { first, units } => {

@@ -25,7 +25,7 @@ impl List {
         self.count as usize
     }
 
-    /// Sum of its slots, in units of 16 bytes.
+    /// Sum of what its items take, in units of 16 bytes.
     #[inline]
     pub fn units(&self) -> u64 {
         self.units

@@ -131,7 +131,7 @@ impl std::str::FromStr for Goal {
 /// The frame a policy works in.
 #[derive(Clone, Copy, Debug)]
 pub struct PolicyConfig {
-    /// Sum of slot sizes that may stay, in bytes; changed later by `Event::Budget`.
+    /// Sum of slots and chunks that may stay, in bytes; changed later by `Event::Budget`.
     pub budget_bytes: u64,
     /// Length of a slab page, in units of 16 bytes.
     pub page_units: u64,

@@ -135,7 +135,7 @@ pub trait Space {
     fn node(&self, n: u32) -> &Node;
     /// The node `n`, to change.
     fn node_mut(&mut self, n: u32) -> &mut Node;
-    /// Size of its slot, in units of 16 bytes; at least 1.
+    /// What it takes, in units of 16 bytes: its slot and its chunks; at least 1.
     fn units(&self, n: u32) -> u32;
     /// Low 32 bits of its deadline in ms; 0 = none, or beyond the wheel's horizon.
     fn deadline(&self, n: u32) -> u32;

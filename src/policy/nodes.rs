@@ -9,8 +9,11 @@
 //! reset. Where the slots of a page begin is not told: the remainder of the first reference seen (`origin`) is
 //! enough to go both ways. A slot longer than a page (a run of pages) is one node on its first page.
 //!
-//! Cost: 12 bytes a slot of every page in use, 4 more for the deadline once any item has one, and half a byte of
-//! blocks. Time O(1). Nodes lie in slabs of 48 MiB of address space that fill from the front, so growing never copies and
+//! An item weighs its slot and the chunks of a long value, wherever these lie: they are told with the item, and are no
+//! nodes.
+//!
+//! Cost: 12 bytes a slot of every page in use, 4 more for the deadline once any item has one, half a byte of
+//! blocks, and 4 bytes for each neighbour of an item with chunks. Time O(1). Nodes lie in slabs of 48 MiB of address space that fill from the front, so growing never copies and
 //! costs what is used. From the third slab on the kernel is asked for huge pages: with millions of nodes most of the time of
 //! a hit is spent on finding the page.
 
@@ -30,6 +33,7 @@ pub struct Nodes {
     pages: Vec<Page>,
     blocks: Vec<Block>,
     blocks_free: Vec<u32>,
+    beside: Beside,
     slabs: Vec<Vec<Node>>,
     deadlines: Vec<Vec<u32>>,
     has_deadlines: bool,
@@ -47,7 +51,19 @@ struct Block {
     page: u32,
     first_index: u32,
     slot_units: u32,
+    /// Where [`Beside`] has the chunks of its items; [`NOTHING`] while none has any.
+    beside: u32,
 }
+
+/// Units of chunks, of the items of those blocks where an item has chunks: few blocks of few items, because such items
+/// are large.
+#[derive(Debug, Default)]
+struct Beside {
+    units: Vec<[u32; BLOCK_NODES as usize]>,
+    free: Vec<u32>,
+}
+
+const NOTHING: u32 = u32::MAX;
 
 impl Nodes {
     /// No nodes yet, for a region of `pages` pages of `page_units` × 16 bytes.
@@ -59,6 +75,7 @@ impl Nodes {
             pages: Vec::with_capacity(pages.min(64)),
             blocks: Vec::new(),
             blocks_free: Vec::new(),
+            beside: Beside::default(),
             slabs: Vec::new(),
             deadlines: Vec::new(),
             has_deadlines: false,
@@ -117,7 +134,8 @@ impl Nodes {
         let count = slots.div_ceil(BLOCK_NODES);
         let mut blocks = Vec::with_capacity(count as usize);
         for i in 0..count {
-            let block = Block { page: page as u32, first_index: i * BLOCK_NODES, slot_units };
+            let first_index = i * BLOCK_NODES;
+            let block = Block { page: page as u32, first_index, slot_units, beside: NOTHING };
             match self.take_block(block) {
                 Some(id) => blocks.push(id),
                 None => {
@@ -167,6 +185,28 @@ impl Nodes {
         (0..self.blocks.len() as u32 * BLOCK_NODES).filter(|&n| self.node(n).segment() != Segment::Free)
     }
 
+    /// What the item of a node takes beside its slot, in units of 16 bytes.
+    #[inline]
+    pub fn chunk_units(&self, n: u32) -> u32 {
+        match self.blocks[(n / BLOCK_NODES) as usize].beside {
+            NOTHING => 0,
+            at => self.beside.units[at as usize][(n % BLOCK_NODES) as usize],
+        }
+    }
+
+    /// Says what the item of a node takes beside its slot. The node is on no list: lists add up what their nodes weigh.
+    pub fn set_chunk_units(&mut self, n: u32, units: u32) {
+        debug_assert!(self.node(n).segment() == Segment::Free, "a node on a list keeps its weight");
+        let block = &mut self.blocks[(n / BLOCK_NODES) as usize];
+        if block.beside == NOTHING {
+            if units == 0 {
+                return;
+            }
+            block.beside = self.beside.take();
+        }
+        self.beside.units[block.beside as usize][(n % BLOCK_NODES) as usize] = units;
+    }
+
     /// Sets the low 32 bits of the deadline; 0 = none.
     pub fn set_deadline(&mut self, n: u32, deadline: u32) {
         if deadline == 0 && !self.has_deadlines {
@@ -189,7 +229,8 @@ impl Nodes {
         let pages = self.pages.capacity() * size_of::<Page>();
         let page_blocks: usize = self.pages.iter().map(|page| size_of_val(&*page.blocks)).sum();
         let blocks = self.blocks.capacity() * size_of::<Block>() + self.blocks_free.capacity() * 4;
-        (nodes + pages + page_blocks + blocks, deadlines)
+        let beside = size_of_val(self.beside.units.as_slice()) + self.beside.free.capacity() * 4;
+        (nodes + pages + page_blocks + blocks + beside, deadlines)
     }
 
     /// Page of a reference, and where in it.
@@ -214,6 +255,12 @@ impl Nodes {
             }),
             "a page is emptied before it is laid out anew"
         );
+        for &block in &page.blocks {
+            match std::mem::replace(&mut self.blocks[block as usize].beside, NOTHING) {
+                NOTHING => {}
+                at => self.beside.free.push(at),
+            }
+        }
         self.blocks_free.extend_from_slice(&page.blocks);
     }
 
@@ -244,6 +291,23 @@ impl Nodes {
     }
 }
 
+impl Beside {
+    /// Room for a block's items, none of which has chunks.
+    fn take(&mut self) -> u32 {
+        const NONE_HAS_ANY: [u32; BLOCK_NODES as usize] = [0; BLOCK_NODES as usize];
+        match self.free.pop() {
+            Some(at) => {
+                self.units[at as usize] = NONE_HAS_ANY;
+                at
+            }
+            None => {
+                self.units.push(NONE_HAS_ANY);
+                self.units.len() as u32 - 1
+            }
+        }
+    }
+}
+
 /// Room for what a slab holds, untouched.
 fn slab<T>(number: usize) -> Vec<T> {
     let mut slab = Vec::with_capacity(SLAB_NODES as usize);
@@ -266,7 +330,11 @@ impl Space for Nodes {
 
     #[inline]
     fn units(&self, n: u32) -> u32 {
-        self.blocks[(n / BLOCK_NODES) as usize].slot_units
+        let block = &self.blocks[(n / BLOCK_NODES) as usize];
+        match block.beside {
+            NOTHING => block.slot_units,
+            at => block.slot_units + self.beside.units[at as usize][(n % BLOCK_NODES) as usize],
+        }
     }
 
     #[inline]

@@ -8,7 +8,7 @@
 //!             └──────────── hit ─────────────────┘
 //! ```
 //!
-//! All sizes are slots, in units of 16 bytes, so that items of one size behave as if they were counted.
+//! All sizes are what items take, their chunks included, in units of 16 bytes, so that items of one size behave as if they were counted.
 //! Source: Einziger, Eytan, Friedman, Manes, "Adaptive software cache management" (Middleware 2018).
 
 use super::contest::Judge;

@@ -36,14 +36,15 @@ pub struct S3Fifo {
     reads: Vec<u8>,
     ghost: Vec<[(u32, u32); WAYS]>,
     ghost_stamp: u32,
-    ghost_entries: u32,
+    /// Entries that the ghost has room for.
+    ghost_max: u32,
     budget_units: u64,
     admitted: u64,
     rejected: u64,
 }
 
 impl S3Fifo {
-    /// Without items; the ghost is sized by the configured budget and mean size.
+    /// Without items; the ghost has room by the configured budget and mean size.
     pub fn new(config: &PolicyConfig) -> S3Fifo {
         let items = (config.budget_bytes / config.mean_item_bytes.max(1)) as usize;
         let ghost_entries = (items * 9 / 10).clamp(1, 1 << 28);
@@ -53,7 +54,7 @@ impl S3Fifo {
             reads: Vec::new(),
             ghost: vec![[(0, 0); WAYS]; (ghost_entries * 2).div_ceil(WAYS)],
             ghost_stamp: ghost_entries as u32,
-            ghost_entries: ghost_entries as u32,
+            ghost_max: ghost_entries as u32,
             budget_units: 0,
             admitted: 0,
             rejected: 0,
@@ -76,11 +77,15 @@ impl S3Fifo {
 
     /// Whether the ghost knows a hash; it forgets it.
     fn recall(&mut self, hash: u32) -> bool {
-        let (stamp, alive) = (self.ghost_stamp, self.ghost_entries);
+        // As many as fit the main queue with items as large as they are, whatever was guessed: a longer memory takes
+        // to main what a cache of this size cannot keep.
+        let items = (self.small.count() + self.main.count()) as u32;
+        let alive = (items / 10 * 9 + items % 10 * 9 / 10).clamp(1, self.ghost_max);
+        let (stamp, forgotten) = (self.ghost_stamp, self.ghost_max);
         let mut entries = self.bucket(hash).iter_mut();
         match entries.find(|entry| entry.0 == hash && stamp.wrapping_sub(entry.1) < alive) {
             Some(entry) => {
-                entry.1 = stamp.wrapping_sub(alive);
+                entry.1 = stamp.wrapping_sub(forgotten);
                 true
             }
             None => false,

@@ -27,7 +27,7 @@ pub struct Shadow {
 pub struct Sample {
     /// Upper 32 bits of the key hash.
     pub hash: u32,
-    /// Size of the slot, in units of 16 bytes.
+    /// What the item takes, in units of 16 bytes.
     pub units: u32,
     /// Low 32 bits of the deadline that the item has now; 0 = none.
     pub deadline: u32,

@@ -268,7 +268,7 @@ mod tests {
     use super::*;
     use crate::item_ref::ItemRef;
     use crate::policy::{Goal, PolicyConfig, PolicyKind, build};
-    use crate::ring::record::{Deadline, Verdict};
+    use crate::ring::record::{ChunkUnits, Deadline, Verdict};
     use crate::ring::{Command, ring};
 
     struct Owner {
@@ -297,7 +297,13 @@ mod tests {
 
     fn store(page: u64, index: u64) -> Event {
         let item = ItemRef::new(page * PAGE_UNITS + index).unwrap();
-        Event::Store { item, replaced: None, deadline: Deadline::new(0, 1), hash: index as u32 }
+        Event::Store {
+            item,
+            replaced: None,
+            deadline: Deadline::new(0, 1),
+            chunks: ChunkUnits::NONE,
+            hash: index as u32,
+        }
     }
 
     #[test]

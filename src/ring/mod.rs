@@ -19,4 +19,4 @@ pub mod record;
 pub use doorbell::Doorbell;
 pub use end::{Consumer, Full, Producer, ring};
 pub use mesh::{MeshEnd, mesh};
-pub use record::{Command, Deadline, Event, Hit, Verdict};
+pub use record::{ChunkUnits, Command, Deadline, Event, Hit, Verdict};

@@ -39,6 +39,28 @@ impl Deadline {
     }
 }
 
+/// What an item takes beside its slot: the chunks of a long value, in units of 16 bytes, 24 bits of them (256 MiB). Three
+/// bytes, because so many are left of an [`Event`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkUnits([u8; 3]);
+
+impl ChunkUnits {
+    /// The value lies in the item's slot.
+    pub const NONE: ChunkUnits = ChunkUnits([0; 3]);
+
+    /// So many; more than 24 bits can say count as the most that they can.
+    pub fn new(units: u64) -> ChunkUnits {
+        let [a, b, c, _] = (units.min((1 << 24) - 1) as u32).to_le_bytes();
+        ChunkUnits([a, b, c])
+    }
+
+    /// Units of 16 bytes.
+    pub fn get(self) -> u32 {
+        let ChunkUnits([a, b, c]) = self;
+        u32::from_le_bytes([a, b, c, 0])
+    }
+}
+
 /// A change in what an owner holds. Never lost: see [`Event::Reset`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -50,6 +72,8 @@ pub enum Event {
         replaced: Option<ItemRef>,
         /// Its deadline and the size of its slab slot.
         deadline: Deadline,
+        /// What it takes beside that slot.
+        chunks: ChunkUnits,
         /// Upper 32 bits of its key hash.
         hash: u32,
     },
@@ -65,6 +89,8 @@ pub enum Event {
         item: ItemRef,
         /// The new deadline.
         deadline: Deadline,
+        /// Whether that was a use of the item, too. Where a read came with it (`gat`), a hit record tells of the use.
+        is_use: bool,
     },
     /// An item was told to go, and stays: it was read, and no record had told so (see [`crate::memory::item::Access`]).
     Spare {
@@ -75,7 +101,7 @@ pub enum Event {
         /// Why it was told to go.
         verdict: Verdict,
     },
-    /// The mover copied an item; same key, same value, new place.
+    /// The mover copied an item; same key, same value, new place, the same chunks.
     Move {
         /// Where it was.
         from: ItemRef,
@@ -92,9 +118,9 @@ pub enum Event {
         /// Length of the page, in units of 16 bytes.
         units: u64,
     },
-    /// The bytes of slab slots that this owner may keep from now on; the policy evicts down to it.
+    /// The bytes of slab slots that this owner may keep from now on, those of chunks included; the policy evicts down to it.
     Budget {
-        /// Sum of slot sizes, in bytes.
+        /// Sum of slots and chunks, in bytes.
         bytes: u64,
     },
 }
@@ -125,3 +151,17 @@ pub enum Verdict {
 const _: () = assert!(size_of::<Hit>() == 16);
 const _: () = assert!(size_of::<Event>() == 32);
 const _: () = assert!(size_of::<Command>() == 16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_of_the_longest_value_can_be_told() {
+        let longest = crate::config::limits::VALUE_BYTES_LIMIT as u64 / 16 * 2;
+        for units in [0, 1, 300, 1 << 20, longest] {
+            assert_eq!(ChunkUnits::new(units).get() as u64, units);
+        }
+        assert_eq!(ChunkUnits::new(u64::MAX).get(), (1 << 24) - 1);
+    }
+}

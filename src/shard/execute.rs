@@ -10,7 +10,7 @@ use crate::protocol::request::{Command, Expiry, Get, Key, Mode, Store};
 use crate::protocol::token::Digits;
 use crate::protocol::{Error, Reply};
 use crate::ring::Event;
-use crate::shard::owner::{Owner, Wait, deadline, deadline_ms};
+use crate::shard::owner::{Owner, SettledRead, Wait, deadline, deadline_ms};
 use crate::shard::read::put_value;
 use crate::shard::value::{COUNTED_BYTES_MAX, count};
 
@@ -83,6 +83,7 @@ impl Owner {
     /// # Errors
     /// [`Wait`]; nothing has changed then.
     pub fn execute(&mut self, command: &Command<'_>, now: Now, reply: &mut Reply<'_>) -> Result<(), Wait> {
+        self.settled_read = None;
         match self.dispatch(command, now, reply) {
             Err(Wait::Never(_)) if command.wants_no_reply() => Err(Wait::Never(Error::Unsaid)),
             done => done,
@@ -117,18 +118,19 @@ impl Owner {
     /// [`Wait::ForRoom`]; nothing has changed then.
     pub fn get(&mut self, get: &Get<'_>, key: Key<'_>, now: Now, reply: &mut Reply<'_>) -> Result<(), Wait> {
         let hash = self.shards().hash(key.bytes());
-        if let Some((_, item)) = self.find(hash, key.bytes(), now) {
-            let cas = get.with_cas.then(|| item.cas());
-            put_value(reply, key.bytes(), &item, cas);
+        self.settled_read = None;
+        let found = self.find(hash, key.bytes(), now);
+        if let Some((_, item)) = &found {
+            put_value(reply, key.bytes(), item, get.with_cas.then(|| item.cas()));
             if reply.overflown() {
                 return Err(Wait::ForRoom);
             }
-            item.note_access(now.s(), get.touch.is_some());
         }
+        self.settled_read = Some(SettledRead::of(hash, found.map(|(at, _)| at), true));
         if let Some(expiry) = get.touch {
             // Behind the read: a time in the past still answers with the value, once.
             self.counters.cmd_touch.add(1);
-            self.touch_item(hash, key.bytes(), deadline_ms(expiry, now), now);
+            self.touch_item(hash, key.bytes(), deadline_ms(expiry, now), false, now);
         }
         Ok(())
     }
@@ -160,6 +162,7 @@ impl Owner {
         now: Now,
     ) -> Result<(Outcome, Option<ItemRef>), Wait> {
         let hash = self.shards().hash(terms.key);
+        self.place_in_index(hash, terms.key, now)?;
         let size = match self.find(hash, terms.key, now) {
             Some((_, old)) if terms.joins() => {
                 if old.value_bytes() + terms.value.len() > self.value_bytes_max {
@@ -347,19 +350,20 @@ impl Owner {
         if let Some((_, item)) = self.find(hash, key.bytes(), now) {
             item.note_access(now.s(), true);
         }
-        let found = self.touch_item(hash, key.bytes(), deadline_ms(expiry, now), now);
+        let found = self.touch_item(hash, key.bytes(), deadline_ms(expiry, now), true, now);
         say(reply, quiet, if found { b"TOUCHED\r\n" } else { b"NOT_FOUND\r\n" })
     }
 
-    /// Gives an item another deadline, in ms since the server epoch; says whether there was one.
-    pub(super) fn touch_item(&mut self, hash: u64, key: &[u8], due_ms: u64, now: Now) -> bool {
+    /// Gives an item another deadline, in ms since the server epoch; says whether there was one. `is_use`: nothing else tells
+    /// the policy that the item was used.
+    pub(super) fn touch_item(&mut self, hash: u64, key: &[u8], due_ms: u64, is_use: bool, now: Now) -> bool {
         let found = self.find(hash, key, now).map(|(at, item)| {
             item.set_state(item.state().with_deadline_ms(due_ms));
             at
         });
         if let Some(item) = found {
             let deadline = deadline(due_ms, self.slab.slot_bytes(item));
-            self.events.send(Event::Touch { item, deadline });
+            self.events.send(Event::Touch { item, deadline, is_use });
         }
         let counter = if found.is_some() { &self.counters.touch_hits } else { &self.counters.touch_misses };
         counter.add(1);

@@ -1,10 +1,15 @@
 //! Growth of a shard's table, and its opposite: when it happens, and where its memory comes from.
 //!
 //! ```text
-//! Settled ── load above 85 % ──▶ Gathering ── the run is in ──▶ Moving ── all keys moved ──▶ Retiring ── grace ──▶ Settled
-//!         or memory full and      pages of a run of the pool     TICK_GROW_LINES a tick       the old array's pages
-//!         load below 30 %         are emptied by their owners                                 go to the pool
+//! Settled ── load above 78 % ──▶ Gathering ── the run is in ──▶ Moving ── all keys moved ──▶ Retiring ── grace ──▶ Settled
+//!         or memory full and      pages of a run of the pool     TICK_GROW_LINES a tick,      the old array's pages
+//!         load below 30 %         are emptied by their owners    INSERT_GROW_LINES an insert  go to the pool
 //! ```
+//! Growth is paid for by inserts: each does its share ([`Owner::place_in_index`]), so that all keys have moved before the old
+//! array is crowded, however seldom the owner ticks. While the memory of the larger array is still being gathered, an insert that
+//! would take another key's place waits, if memory is free: the key that it would crowd out may have been stored a
+//! moment ago.
+//!
 //! When sizes shift from small to large the index is left nearly empty, and its pages are worth more to items: it halves, as
 //! often as `table::HALVINGS_MAX` allows below its first size.
 //!
@@ -14,11 +19,15 @@
 //! overload the present one: then items are evicted where lines are crowded, as before.
 
 use crate::clock::Now;
-use crate::config::limits::{GROW_LOAD_PERCENT, SHRINK_LOAD_PERCENT, TICK_GROW_LINES};
+use crate::config::limits::{
+    FULL_LOAD_PERCENT, GROW_ASK_SLOTS, GROW_LOAD_PERCENT, INSERT_GROW_LINES, INSERT_GROW_STEP_LINES,
+    SHRINK_LOAD_PERCENT, TICK_GROW_LINES,
+};
 use crate::item_ref::ItemRef;
+use crate::memory::PagePool;
 use crate::memory::grace::Stamp;
 use crate::ring::Event;
-use crate::shard::owner::Owner;
+use crate::shard::owner::{Owner, Wait};
 use crate::sync::Arc;
 use crate::table;
 use std::ops::Range;
@@ -27,8 +36,15 @@ use std::ops::Range;
 #[derive(Debug, Default)]
 pub struct Growth {
     phase: Phase,
-    /// When to ask for memory again, in ms since the server epoch.
+    /// When to ask for memory again, in ms since the server epoch, or with how many items.
     next_ask_ms: u64,
+    next_ask_items: u64,
+    /// Another owner gathers a run: ours comes next.
+    is_queued: bool,
+    /// Free pages that inserts have looked at for the run.
+    sifted: usize,
+    /// Home lines that inserts owe.
+    owed_lines: u64,
     /// What the policy knows.
     budget_bytes: u64,
 }
@@ -50,11 +66,16 @@ enum To {
     Half,
 }
 
-/// Steps in which the budget changes while chunks and pages come and go.
+/// One part in so many of the pages, at most, is left out of the budget because classes fill one of theirs partly. Where there
+/// are more classes than that, memory is full before the budget is, and pressure evicts.
+const PARTIAL_PAGES_SHARE: usize = 32;
+/// Steps in which the budget changes while pages come and go.
 const BUDGET_STEPS: u64 = 256;
 const WORD_BYTES: usize = size_of::<u64>();
-/// How long to wait after the pool had no run.
+/// How long to wait after the pool had no run, in ms, unless many items have come.
 const ASK_AGAIN_MS: u64 = 1000;
+/// How long to wait while another owner gathers its run, in ms.
+const ASK_NEXT_MS: u64 = 1;
 
 impl Owner {
     /// A tick's work; says whether there is more.
@@ -63,25 +84,102 @@ impl Owner {
         match &self.growth.phase {
             Phase::Settled => self.consider(now),
             &Phase::Gathering(to) => self.gather(to),
-            &Phase::Moving(to) => self.move_keys(to),
-            Phase::Retiring(stamp, run) => {
-                if self.member.grace().passed(*stamp) {
-                    self.slab.pool().return_run(run.clone());
-                    self.growth.phase = Phase::Settled;
-                }
+            &Phase::Moving(to) => self.move_keys(to, TICK_GROW_LINES),
+            Phase::Retiring(..) => {
+                self.end_retiring();
                 true
             }
         }
     }
 
-    /// Tells the policy how many bytes of slots this owner may keep, when that has changed. The policy knows the slots of
-    /// items, not the chunks of long values, nor what of a page is in no slot: what these take is not in the budget, in
-    /// steps, so that it is told seldom.
+    /// A place in the index for a key that may be new. Call it before looking at any item.
+    ///
+    /// # Errors
+    /// [`Wait::ForGrace`] when the key would take the place of another one although memory is free and a larger index is on
+    /// its way.
+    #[inline]
+    pub(super) fn place_in_index(&mut self, hash: u64, key: &[u8], now: Now) -> Result<(), Wait> {
+        let is_quiet = matches!(self.growth.phase, Phase::Settled) && !self.is_loaded();
+        if is_quiet { Ok(()) } else { self.place_in_growing_index(hash, key, now) }
+    }
+
+    #[cold]
+    fn place_in_growing_index(&mut self, hash: u64, key: &[u8], now: Now) -> Result<(), Wait> {
+        self.grow_for_insert(now);
+        let pool = self.slab.pool();
+        let is_awaited = match self.growth.phase {
+            Phase::Settled => self.growth.is_queued,
+            Phase::Gathering(_) | Phase::Moving(_) => true,
+            Phase::Retiring(..) => self.is_loaded(),
+        };
+        let is_free = pool.free_pages() > self.free_pages_wanted();
+        if !is_awaited || !is_free || !self.writer.would_evict(self.slab.items(), hash, key) {
+            return Ok(());
+        }
+        if let Phase::Moving(to) = self.growth.phase {
+            // A tick's share at once: a small table is done with that.
+            self.move_keys(to, TICK_GROW_LINES);
+            if !self.writer.would_evict(self.slab.items(), hash, key) {
+                return Ok(());
+            }
+        }
+        self.counters.growth_waits.add(1);
+        Err(Wait::ForGrace)
+    }
+
+    /// An insert's share of the work.
+    fn grow_for_insert(&mut self, now: Now) {
+        if matches!(self.growth.phase, Phase::Settled) {
+            self.consider(now);
+        }
+        match self.growth.phase {
+            Phase::Settled => {}
+            // What owners still hold of the run is emptied in ticks.
+            Phase::Gathering(to) if self.growth.sifted < self.slab.pool().layout().pages => {
+                self.growth.sifted += PagePool::SIFT_PAGES_MAX;
+                self.gather(to);
+            }
+            Phase::Gathering(_) => {}
+            Phase::Moving(to) => {
+                self.growth.owed_lines += INSERT_GROW_LINES;
+                if self.growth.owed_lines >= INSERT_GROW_STEP_LINES {
+                    let lines = std::mem::take(&mut self.growth.owed_lines);
+                    self.move_keys(to, lines);
+                }
+            }
+            Phase::Retiring(..) if self.is_loaded() => {
+                self.breathe();
+                self.end_retiring();
+            }
+            Phase::Retiring(..) => {}
+        }
+    }
+
+    /// Gives the old array's pages back, if nobody can read them any more.
+    fn end_retiring(&mut self) {
+        if let Phase::Retiring(stamp, run) = &self.growth.phase
+            && self.member.grace().passed(*stamp)
+        {
+            self.slab.pool().return_run(run.clone());
+            self.growth.phase = Phase::Settled;
+        }
+    }
+
+    fn is_loaded(&self) -> bool {
+        self.writer.items() * 100 > self.writer.table().capacity() * GROW_LOAD_PERCENT
+    }
+
+    /// Tells the policy how many bytes of slots and chunks this owner may keep, when that has changed. What of a page is in
+    /// neither is not in the budget, in steps, so that it is told seldom. A step is less than half a percent of what is kept.
     fn announce_budget(&mut self) {
         let budget_bytes = self.slab.pool().budget_bytes(self.shards().count());
         let step = (budget_bytes / BUDGET_STEPS).max(1);
-        let not_items = (self.slab.chunk_bytes() + self.slab.tail_bytes()) as u64;
-        let bytes = budget_bytes.saturating_sub(not_items.next_multiple_of(step)).max(step);
+        let pool = self.slab.pool();
+        // Each class has a page that is partly filled.
+        let partial_pages =
+            self.slab.classes_used().min(pool.slab_pages() / self.shards().count() / PARTIAL_PAGES_SHARE);
+        let not_kept = (self.slab.tail_bytes() + partial_pages * pool.layout().page_bytes) as u64;
+        let bytes = budget_bytes.saturating_sub(not_kept.next_multiple_of(step)).max(step);
         if bytes != self.growth.budget_bytes {
             self.growth.budget_bytes = bytes;
             self.events.send(Event::Budget { bytes });
@@ -89,30 +187,34 @@ impl Owner {
     }
 
     fn consider(&mut self, now: Now) -> bool {
-        if now.ms() < self.growth.next_ask_ms {
+        if now.ms() < self.growth.next_ask_ms && self.writer.items() < self.growth.next_ask_items {
             return false;
         }
+        self.growth.is_queued = false;
         let Some((words, to)) = self.wanted_size() else { return false };
         let pool = self.slab.pool();
         let pages = (words * WORD_BYTES).div_ceil(pool.layout().page_bytes);
+        let capacity = self.writer.table().capacity();
         let is_worth_it = match to {
-            To::Twice => {
-                self.fitting_beside(pages) * 100 > self.writer.table().capacity() * GROW_LOAD_PERCENT
-            }
+            To::Twice => self.fitting_beside(pages) * 100 > capacity * FULL_LOAD_PERCENT,
             To::Half => true,
         };
-        if !is_worth_it || pages > pool.slab_pages() / 2 || pool.want_run(pages).is_none() {
-            self.growth.next_ask_ms = now.ms() + ASK_AGAIN_MS;
+        let is_possible = is_worth_it && pages <= pool.slab_pages() / 2;
+        let is_queued = is_possible && !pool.wanted().is_empty();
+        if !is_possible || is_queued || pool.want_run(pages).is_none() {
+            self.growth.is_queued = is_queued;
+            self.growth.next_ask_ms = now.ms() + if is_queued { ASK_NEXT_MS } else { ASK_AGAIN_MS };
+            self.growth.next_ask_items = self.writer.items() + capacity / GROW_ASK_SLOTS;
             return false;
         }
-        self.growth.phase = Phase::Gathering(to);
+        (self.growth.phase, self.growth.sifted, self.growth.owed_lines) = (Phase::Gathering(to), 0, 0);
         true
     }
 
     /// The words of the array that this table should have, if it should have another.
     fn wanted_size(&self) -> Option<(usize, To)> {
         let (items, capacity) = (self.writer.items() * 100, self.writer.table().capacity());
-        if items > capacity * GROW_LOAD_PERCENT {
+        if self.is_loaded() {
             return Some((self.writer.words_to_grow()?, To::Twice));
         }
         let pool = self.slab.pool();
@@ -146,9 +248,9 @@ impl Owner {
         true
     }
 
-    fn move_keys(&mut self, to: To) -> bool {
+    fn move_keys(&mut self, to: To, lines: u64) -> bool {
         let mut lost: Vec<ItemRef> = Vec::new();
-        let grown = self.writer.grow(TICK_GROW_LINES, |item| lost.push(item));
+        let grown = self.writer.grow(lines, |item| lost.push(item));
         for item in lost {
             // Next to impossible: sixteen full lines in a row at 43 % load, or at 60 %.
             self.counters.evicted_by_growth.add(1);

@@ -9,7 +9,7 @@ use crate::protocol::request::{Expiry, Mode};
 use crate::protocol::token::Digits;
 use crate::protocol::{Error, Reply};
 use crate::shard::execute::{Change, Outcome, StoreTerms};
-use crate::shard::owner::{Owner, Wait, deadline_ms};
+use crate::shard::owner::{Owner, SettledRead, Wait, deadline_ms};
 use crate::shard::read::{
     Marks, MetaForm, put_base64, put_flag, put_head, put_item_flag, put_marks, put_request_flag, put_result,
     put_tail, put_ttl,
@@ -57,6 +57,8 @@ impl Owner {
                 Some(self.put_new(hash, key, b"", expiry, terms.new_cas, now)?)
             }
         };
+        let read = if created { None } else { found };
+        self.settled_read = Some(SettledRead::of(hash, read, !form.unseen));
         let Some(at) = found else {
             if !form.quiet {
                 put_result(reply, b"EN", form, key);
@@ -89,16 +91,18 @@ impl Owner {
         put_marks(reply, Marks { won, stale: before.stale(), win_sent: before.win_sent() });
         put_tail(reply, value);
         if reply.overflown() {
+            self.settled_read = None;
             return Err(Wait::ForRoom);
         }
         if terms.ttl.is_some() {
-            self.touch_item(hash, key, due_ms, now);
+            self.counters.cmd_touch.add(1);
+            self.touch_item(hash, key, due_ms, false, now);
         }
         if won {
             item.set_state(item.state().with_win_sent(true));
         }
-        if !form.unseen {
-            item.note_access(now.s(), created || terms.ttl.is_some());
+        if created && !form.unseen {
+            item.note_access(now.s(), true);
         }
         Ok(())
     }
@@ -134,6 +138,8 @@ impl Owner {
         if let (Outcome::NotStored, Some(expiry), Mode::Append | Mode::Prepend) = (stored, terms.vivify, mode)
         {
             (store.mode, store.expiry) = (Mode::Add, expiry);
+            // One command, which counts once, also when it has to wait here and is executed again.
+            self.counters.cmd_set.sub(1);
             (stored, at) = self.store_terms(&store, now)?;
         }
         let code: &[u8] = match stored {
@@ -256,18 +262,16 @@ impl Owner {
         let change =
             Change { new_cas: terms.new_cas, deadline_ms: terms.ttl.map(|expiry| deadline_ms(expiry, now)) };
         let counted = self.count_item(hash, key, up, terms.delta.unwrap_or(1), change, now)?;
+        let made = match (counted, terms.vivify) {
+            (None, Some(expiry)) => Some(self.put_number(hash, key, terms, expiry, form, now)?),
+            _ => None,
+        };
+        // Behind all that may have to wait: a command that is executed again counts once.
         self.note_arithmetic(up, counted.is_some());
-        let (at, before_ms) = match (counted, terms.vivify) {
+        let (at, before_ms) = match (counted, made) {
             (Some(_), _) if form.quiet => return Ok(()),
             (Some((_, at)), _) => (at, before_ms),
-            (None, Some(expiry)) => {
-                let digits = Digits::of(terms.initial);
-                // Of T (or A) and N the one that comes last holds.
-                let last = form.words.filter(|word| matches!(word[0], b'T' | b'A' | b'N')).last();
-                let is_ttl = last.is_some_and(|word| word[0] != b'N');
-                let expiry = if is_ttl { terms.ttl.unwrap_or(expiry) } else { expiry };
-                (self.put_new(hash, key, digits.as_bytes(), expiry, terms.new_cas, now)?, 0)
-            }
+            (None, Some(at)) => (at, 0),
             (None, None) => {
                 put_result(reply, b"NF", form, key);
                 return Ok(());
@@ -334,6 +338,23 @@ impl Owner {
         Ok(())
     }
 
+    /// Stores the first number of a counter that does not exist. Of T (or A) and N the one that comes last holds.
+    fn put_number(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        terms: &Terms,
+        expiry: Expiry,
+        form: &MetaForm<'_>,
+        now: Now,
+    ) -> Result<ItemRef, Wait> {
+        let digits = Digits::of(terms.initial);
+        let last = form.words.filter(|word| matches!(word[0], b'T' | b'A' | b'N')).last();
+        let is_ttl = last.is_some_and(|word| word[0] != b'N');
+        let expiry = if is_ttl { terms.ttl.unwrap_or(expiry) } else { expiry };
+        self.put_new(hash, key, digits.as_bytes(), expiry, terms.new_cas, now)
+    }
+
     /// Stores a new item for a key that has none.
     fn put_new(
         &mut self,
@@ -344,6 +365,7 @@ impl Owner {
         cas: Option<u64>,
         now: Now,
     ) -> Result<ItemRef, Wait> {
+        self.place_in_index(hash, key, now)?;
         let slot = self.allocate(Size::of(key.len(), value.len(), 0), now)?;
         let parts = Parts {
             key,

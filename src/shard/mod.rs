@@ -28,6 +28,6 @@ mod scrub;
 mod tests;
 pub mod value;
 
-pub use owner::{Owner, Wait};
+pub use owner::{Owner, SettledRead, Wait};
 pub use read::{After, Form, Read};
 pub use route::{Shard, Shards};

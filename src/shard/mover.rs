@@ -25,6 +25,7 @@ use crate::config::limits::{
 };
 use crate::item_ref::ItemRef;
 use crate::memory::class::{CLASSES_MAX, Class};
+use crate::memory::{Allocation, Used};
 use crate::ring::Event;
 use crate::shard::owner::{Owner, upper};
 use arrayvec::ArrayVec;
@@ -77,6 +78,11 @@ impl Owner {
             // A store may be waiting: its page comes first.
             self.mover.parked = self.mover.at.take_if(|task| !task.evicts);
         }
+        // A page that emptied by itself meanwhile, and was given away, may be anybody's, and open: no business of the mover's.
+        let slab = &self.slab;
+        let is_current = |task: &Task| slab.class_of(task.page).is_some() && slab.is_closed(task.page);
+        self.mover.at = self.mover.at.filter(is_current);
+        self.mover.parked = self.mover.parked.filter(is_current);
         let Some(mut task) = self.mover.at.or_else(|| self.next_task(now)) else { return false };
         if task.evicts {
             self.evict_page(&mut task);
@@ -89,16 +95,19 @@ impl Owner {
             if self.slab.limbo().is_full() || bytes >= TICK_MOVE_BYTES {
                 break;
             }
-            let Some((index, at)) = self.slab.next_used_slot(task.page, task.slot) else {
+            let Some((index, used)) = self.slab.next_used_slot(task.page, task.slot) else {
                 // What is left of the page is in limbo.
                 self.counters.pages_moved.add(1);
                 self.mover.at = None;
                 return true;
             };
-            match self.relocate(at, now) {
+            match self.relocate(used, now) {
                 Moved::Done(copied) => bytes += copied,
                 Moved::NoRoom(class) => {
-                    self.evict_coldest(class, PRESSURE_EVICT, now);
+                    // Room that is on its way already comes first.
+                    if self.slab.retired_slots_of(class) == 0 {
+                        self.evict_coldest(class, PRESSURE_EVICT, now);
+                    }
                     self.breathe();
                     if self.slab.free_slots_of(class) == 0 {
                         // Others may still read what was evicted.
@@ -120,9 +129,9 @@ impl Owner {
         while left > 0 && !self.slab.limbo().is_full() {
             let mut batch = ArrayVec::<(u32, ItemRef), COMMAND_BATCH>::new();
             while !batch.is_full()
-                && let Some((index, at)) = self.slab.next_used_slot(task.page, task.slot)
+                && let Some((index, used)) = self.slab.next_used_slot(task.page, task.slot)
             {
-                let item = self.slab.item_of(at);
+                let item = self.slab.item_of(used);
                 let hash = self.shards().hash(self.slab.items().get(item).key());
                 self.writer.table().prefetch_home(hash);
                 batch.push((upper(hash), item));
@@ -151,7 +160,9 @@ impl Owner {
             return self.mover.parked.take();
         }
         let (page, evicts) = match asked {
-            Some(page) => (page, true),
+            // The chunks of one page are of up to 64 items, each with chunks in other pages: evicting all these would cost
+            // dozens of pages for one. They are copied, and as many items go as make room for that.
+            Some(page) => (page, self.slab.class_of(page) != Some(Class::CHUNK)),
             None => {
                 let wanted = self.slab.pool().wanted().find(|&page| is_open(self, page));
                 (wanted.or_else(|| self.sparse_page(now))?, false)
@@ -186,11 +197,15 @@ impl Owner {
         (0..self.slab.pool().layout().pages).filter_map(share).min().map(|(_, page)| page)
     }
 
-    /// Copies an item, or a chunk, to another page.
-    fn relocate(&mut self, from: ItemRef, now: Now) -> Moved {
-        if self.slab.class_of(self.slab.page_of(from)) == Some(Class::CHUNK) {
-            return self.relocate_chunk(from);
+    /// Copies what a slot holds to another page.
+    fn relocate(&mut self, used: Used, now: Now) -> Moved {
+        match used {
+            Used::Item(from) => self.relocate_item(from, now),
+            Used::Chunk(from) => self.relocate_chunk(from),
         }
+    }
+
+    fn relocate_item(&mut self, from: ItemRef, now: Now) -> Moved {
         let item = self.slab.items().get(from);
         let (is_live, class) = (self.shard().is_live(&item, now), Class::of(item.bytes_in_slot()));
         let hash = upper(self.shards().hash(item.key()));
@@ -203,7 +218,7 @@ impl Owner {
             self.counters.expired.add(1);
             return Moved::Done(0);
         }
-        let Some(to) = self.slab.allocate_near(class) else { return Moved::NoRoom(class) };
+        let Some(to) = self.room_for_a_copy(class) else { return Moved::NoRoom(class) };
         self.slab.items().copy(from, to.at, to.slot_bytes);
         self.renew(to.at);
         self.writer.redirect(hash, from, to.at);
@@ -214,13 +229,21 @@ impl Owner {
         Moved::Done(to.slot_bytes)
     }
 
+    /// A slot in a page that this owner has, or in one of the free pages if there are more than those kept in reserve: nothing
+    /// is evicted for a copy while memory is free.
+    fn room_for_a_copy(&mut self, class: Class) -> Option<Allocation> {
+        let room = self.slab.allocate_near(class);
+        let is_reserve = self.slab.pool().free_pages() <= self.free_pages_wanted();
+        room.or_else(|| if is_reserve { None } else { self.slab.allocate_class(class) })
+    }
+
     fn relocate_chunk(&mut self, from: ItemRef) -> Moved {
-        let (at, _) = self.slab.items().owner_of_chunk(from);
+        let at = self.slab.item_of(Used::Chunk(from));
         let hash = upper(self.shards().hash(self.slab.items().get(at).key()));
         if !self.writer.holds(hash, at) {
             return Moved::Done(0);
         }
-        let Some(to) = self.slab.allocate_in_class(Class::CHUNK) else { return Moved::NoRoom(Class::CHUNK) };
+        let Some(to) = self.room_for_a_copy(Class::CHUNK) else { return Moved::NoRoom(Class::CHUNK) };
         self.slab.items().move_chunk(from, to.at);
         self.slab.retire_slot(from);
         self.counters.items_moved.add(1);

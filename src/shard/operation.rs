@@ -5,7 +5,7 @@ use crate::clock::Now;
 use crate::protocol::Reply;
 use crate::protocol::batch::{Code, Operation, Status};
 use crate::shard::execute::{Change, Outcome, StoreTerms};
-use crate::shard::owner::{Owner, Wait, deadline_ms};
+use crate::shard::owner::{Owner, SettledRead, Wait, deadline_ms};
 use crate::shard::read::put_item;
 
 impl Owner {
@@ -19,6 +19,7 @@ impl Owner {
         now: Now,
         reply: &mut Reply<'_>,
     ) -> Result<(), Wait> {
+        self.settled_read = None;
         match operation.code {
             Code::Get => self.read_for_frame(operation, now, reply)?,
             Code::GetAndTouch => {
@@ -48,16 +49,16 @@ impl Owner {
         reply: &mut Reply<'_>,
     ) -> Result<(), Wait> {
         let key = operation.key.bytes();
-        match self.find(self.shards().hash(key), key, now) {
-            Some((_, item)) => {
-                put_item(reply, &item);
-                if reply.overflown() {
-                    return Err(Wait::ForRoom);
-                }
-                item.note_access(now.s(), operation.code == Code::GetAndTouch);
-            }
+        let hash = self.shards().hash(key);
+        let found = self.find(hash, key, now);
+        match &found {
+            Some((_, item)) => put_item(reply, item),
             None => put_done(reply, Status::Missing),
         }
+        if reply.overflown() {
+            return Err(Wait::ForRoom);
+        }
+        self.settled_read = Some(SettledRead::of(hash, found.map(|(at, _)| at), true));
         Ok(())
     }
 
@@ -65,10 +66,11 @@ impl Owner {
         let key = operation.key.bytes();
         let hash = self.shards().hash(key);
         self.counters.cmd_touch.add(1);
-        if let Some((_, item)) = self.find(hash, key, now) {
+        let is_use = operation.code == Code::Touch;
+        if is_use && let Some((_, item)) = self.find(hash, key, now) {
             item.note_access(now.s(), true);
         }
-        self.touch_item(hash, key, deadline_ms(operation.expiry(), now), now)
+        self.touch_item(hash, key, deadline_ms(operation.expiry(), now), is_use, now)
     }
 
     fn count_for_frame(

@@ -4,11 +4,12 @@ use crate::clock::Now;
 use crate::config::limits::TICK_RECLAIM_MAX;
 use crate::item_ref::ItemRef;
 use crate::memory::grace::Member;
-use crate::memory::{Allocation, Item, Items, Parts, Slab};
+use crate::memory::item::{Chunks, Shape};
+use crate::memory::{Allocation, Item, Items, Parts, Slab, Used};
 use crate::protocol::Error;
 use crate::protocol::request::Expiry;
 use crate::ring::mercy::Mercy;
-use crate::ring::{Command, Consumer, Deadline, Event};
+use crate::ring::{ChunkUnits, Command, Consumer, Deadline, Event};
 use crate::shard::events::Events;
 use crate::shard::growth::Growth;
 use crate::shard::mover::Mover;
@@ -91,6 +92,33 @@ pub struct Owner {
     pub(super) mercy: Mercy,
     /// When a delayed flush_all is due, in ms since the server epoch.
     flush_at_ms: Option<u64>,
+    /// What the last command read.
+    pub(super) settled_read: Option<SettledRead>,
+}
+
+/// A client's read that the owner settled, as its worker has to count it and to tell the policy of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettledRead {
+    /// The key was there.
+    Hit {
+        /// Its item.
+        item: ItemRef,
+        /// Its hash.
+        hash: u64,
+        /// Whether the read leaves a trace, in the item and with the policy.
+        leaves_trace: bool,
+    },
+    /// The key was not there.
+    Miss,
+}
+
+impl SettledRead {
+    pub(super) fn of(hash: u64, item: Option<ItemRef>, leaves_trace: bool) -> SettledRead {
+        match item {
+            Some(item) => SettledRead::Hit { item, hash, leaves_trace },
+            None => SettledRead::Miss,
+        }
+    }
 }
 
 impl Owner {
@@ -123,6 +151,7 @@ impl Owner {
             last_tick_ns: 0,
             mercy: Mercy::default(),
             flush_at_ms: None,
+            settled_read: None,
         }
     }
 
@@ -165,6 +194,11 @@ impl Owner {
         has_more || self.events.can_catch_up()
     }
 
+    /// What the last command or operation read for a client, once. Whoever executes one asks behind it.
+    pub fn take_settled_read(&mut self) -> Option<SettledRead> {
+        self.settled_read.take()
+    }
+
     /// The item of a key, if it may still be served.
     pub(super) fn find(&self, hash: u64, key: &[u8], now: Now) -> Option<(ItemRef, Item<'_>)> {
         let at = self.writer.get(self.slab.items(), hash, key)?;
@@ -188,6 +222,7 @@ impl Owner {
             item: slot.at,
             replaced,
             deadline: deadline(parts.deadline_ms, slot.slot_bytes),
+            chunks: chunk_units(self.slab.items().chunks(), parts.size().shape(self.slab.items().chunks())),
             hash: upper(hash),
         });
         replaced.into_iter().for_each(|old| self.retire(old));
@@ -260,12 +295,15 @@ impl Owner {
     fn catch_up_events(&mut self) {
         let Owner { events, slab, writer, shards, counters, .. } = self;
         events.catch_up(&counters.event_resyncs, |page, slot| {
-            let (index, at) = slab.next_used_slot(page, slot)?;
+            let (index, used) = slab.next_used_slot(page, slot)?;
+            // Chunks are told with the items that they belong to.
+            let Used::Item(at) = used else { return Some((index, None)) };
             let item = slab.items().get(at);
             let hash = upper(shards.hash(item.key()));
             let store = writer.holds(hash, at).then(|| {
                 let deadline = deadline(item.state().deadline_ms(), slab.slot_bytes(at));
-                Event::Store { item: at, replaced: None, deadline, hash }
+                let chunks = chunk_units(slab.items().chunks(), item.shape());
+                Event::Store { item: at, replaced: None, deadline, chunks, hash }
             });
             Some((index, store))
         });
@@ -305,6 +343,11 @@ pub fn upper(hash: u64) -> u32 {
 
 pub(super) fn deadline(deadline_ms: u64, slot_bytes: usize) -> Deadline {
     Deadline::new(deadline_ms, (slot_bytes / ItemRef::UNIT_BYTES) as u32)
+}
+
+/// What an item of this shape takes beside its slot.
+fn chunk_units(chunks: Chunks, shape: Shape) -> ChunkUnits {
+    ChunkUnits::new((shape.chunks * chunks.slot_bytes() / ItemRef::UNIT_BYTES) as u64)
 }
 
 /// When an expiry is due, in ms since the server epoch; 0 = never. A time that has passed is 1: due at once.

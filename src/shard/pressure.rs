@@ -114,6 +114,11 @@ impl Owner {
             if self.evict_coldest(class, count, now) == 0 {
                 break;
             }
+            self.breathe();
+            if self.slab.retired_slots_of(class) > 0 {
+                // Others may still read what was evicted: more of that would not help sooner.
+                break;
+            }
         }
         self.breathe();
         match self.allocate_at_ease(class) {
@@ -185,17 +190,17 @@ impl Owner {
         let (mut page, mut slot) = self.pressure.hands[class.index()];
         let mut passed = 0;
         while passed <= pages && self.pressure.sample.len() < PRESSURE_SAMPLE {
-            let used = match self.slab.class_of(page as usize) {
+            let next = match self.slab.class_of(page as usize) {
                 Some(other) if other == class => self.slab.next_used_slot(page as usize, slot as usize),
                 _ => None,
             };
-            if let Some((_, at)) = used {
-                let at = self.slab.item_of(at);
+            if let Some((_, used)) = next {
+                let at = self.slab.item_of(used);
                 let item = self.slab.items().get(at);
                 let last_access = if self.shard().is_live(&item, now) { 1 + item.last_access_s() } else { 0 };
                 self.pressure.sample.push((last_access, at));
             }
-            match used {
+            match next {
                 Some((index, _)) if class != Class::CHUNK => slot = index as u32 + 1,
                 // Neighbouring chunks are of one item: the hand takes one of a page, another in the next round.
                 _ => {
@@ -228,9 +233,9 @@ impl Owner {
         let last_use = |page: usize| {
             let mut from = 0;
             let items = std::iter::from_fn(|| {
-                let (index, at) = self.slab.next_used_slot(page, from)?;
+                let (index, used) = self.slab.next_used_slot(page, from)?;
                 from = index + 1;
-                Some(self.slab.items().get(self.slab.item_of(at)).last_access_s())
+                Some(self.slab.items().get(self.slab.item_of(used)).last_access_s())
             });
             items.take(PAGE_SAMPLE).max()
         };

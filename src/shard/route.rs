@@ -1,7 +1,11 @@
 //! The shards of a process as every worker sees them, and which of them owns a key.
 
 use crate::clock::Now;
+#[cfg(not(any(loom, shuttle)))]
+use crate::config::limits::GROW_LOAD_PERCENT;
 use crate::hash::{KeyHash, owner, steer};
+#[cfg(not(any(loom, shuttle)))]
+use crate::memory::class::Class;
 use crate::memory::{Item, Items};
 #[cfg(not(any(loom, shuttle)))]
 use crate::memory::{Layout, PagePool};
@@ -32,7 +36,8 @@ pub struct Shards {
 
 impl Shards {
     /// `count` shards over one memory that is cut as `layout` says: an index of `lines` home lines for each, in the first
-    /// pages, and a pool of the others.
+    /// pages, and a pool of the others. An index is never so small that it could not grow to hold all the smallest items that
+    /// memory has room for.
     #[cfg(not(any(loom, shuttle)))]
     pub fn lay_out(
         items: Items,
@@ -42,6 +47,8 @@ impl Shards {
         separator: Option<u8>,
     ) -> (Arc<Shards>, Arc<PagePool>) {
         let items = items.with_chunks(layout.chunks());
+        let items_max = layout.pages * layout.page_bytes / count / Class::of(0).slot_bytes();
+        let lines = lines.max(Table::lines_to_reach(items_max as u64, GROW_LOAD_PERCENT));
         let lines = lines.next_multiple_of(1 << HALVINGS_MAX);
         let index_pages = (Table::slots_for(lines) * size_of::<u64>()).div_ceil(layout.page_bytes);
         let words: Arc<dyn SlotMemory> = Arc::new(items.clone());

@@ -17,7 +17,6 @@
 use crate::clock::Now;
 use crate::config::limits::TICK_SCRUB_MAX;
 use crate::item_ref::ItemRef;
-use crate::memory::class::Class;
 use crate::memory::grace::Stamp;
 use crate::protocol::Error;
 use crate::shard::namespace::{Namespaces, Place, Stored};
@@ -156,14 +155,12 @@ impl Owner {
             if page == self.slab.pool().layout().pages {
                 return At::Grace(self.member.grace().retire());
             }
-            // Chunks are of items that have a slot of their own elsewhere.
-            let is_of_chunks = self.slab.class_of(page) == Some(Class::CHUNK);
-            let used = if is_of_chunks { None } else { self.slab.next_used_slot(page, slot) };
-            let Some((index, at)) = used else {
+            let Some((index, used)) = self.slab.next_used_slot(page, slot) else {
                 (page, slot) = (page + 1, 0);
                 continue;
             };
             slot = index + 1;
+            let at = self.slab.item_of(used);
             let item = self.slab.items().get(at);
             if self.shard().is_live(&item, now) {
                 self.renew(at);

@@ -17,6 +17,9 @@ use crate::table::Table;
 use proptest::prelude::*;
 use std::collections::HashMap;
 
+mod index;
+mod pages;
+
 /// Load for which indexes are sized here. A number of its own: when a table grows decides which pages are free when, and so
 /// how far the mover is when a phase of a test ends.
 const INDEX_LOAD_PERCENT: u64 = 78;

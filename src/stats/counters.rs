@@ -121,6 +121,8 @@ counters! {
         items_moved,
         /// Items evicted because they found no place in a table that grew.
         evicted_by_growth,
+        /// Times that an insert waited for a larger index, so that it took no other key's place.
+        growth_waits,
         /// Doublings of the table.
         table_doublings,
         /// Halvings of the table.

@@ -24,7 +24,8 @@
 //! # Parameters, cost, bounds
 //! `lines` per call bounds the work: 8 slots a line, two sequential streams. A doubling needs memory for an array of twice
 //! the size beside the old one, which is returned; it spends one tag bit, so a table doubles [`DOUBLINGS_MAX`] times at most,
-//! from the smallest size that it may have (`HALVINGS_MAX`). A key that finds no place in the next array (16 full lines in a row
+//! from the smallest size that it may have (`HALVINGS_MAX`): make it so large at first that this is enough
+//! ([`Table::lines_to_reach`]). A key that finds no place in the next array (16 full lines in a row
 //! at half the load, or at twice) is given up and reported: halve a table only when it is nearly empty.
 
 use crate::config::limits::PROBE_LINES_MAX;

@@ -165,6 +165,11 @@ impl Table {
         (items * 100).div_ceil(load_percent * LINE_SLOTS as u64).max(1)
     }
 
+    /// Home lines, at least, of a table that is to double, from there, until it holds `items` items at `load_percent`.
+    pub fn lines_to_reach(items: u64, load_percent: u64) -> u64 {
+        Self::lines_for(items, load_percent).div_ceil(1 << (DOUBLINGS_MAX - HALVINGS_MAX))
+    }
+
     /// A table of `lines` home lines, whose array begins at word `first_word` of `memory` and is zero. It may halve `halvings`
     /// times from there.
     ///

@@ -22,6 +22,16 @@ pub(super) struct View<'a> {
     pub(super) stamps: Stamps<'a>,
 }
 
+/// The keys in the way of an insert, each of which moves to the place of the one behind it.
+struct Path {
+    places: [Place; DISPLACED_MAX],
+    hops: usize,
+    /// Where the last of them goes.
+    end: Place,
+    /// Whose place that is, where none within the bounds is free.
+    victim: Option<ItemRef>,
+}
+
 impl View<'_> {
     pub(super) fn place_of(self, first: usize, last: usize, item: ItemRef) -> Option<Place> {
         for line in first..last + PROBE_LINES_MAX {
@@ -45,39 +55,56 @@ impl View<'_> {
     /// first with a free slot or a later home, `None` beyond the probe bound. Where there is no room within the
     /// bounds, the key that finds no place is overwritten, and its item given.
     pub(super) fn insert(self, probe: Probe, line: Option<usize>, new: Slot) -> Option<ItemRef> {
-        let Some(mut line) = line else {
+        let Some(line) = line else {
             // Any key of the last line may go: none has a later home, and no later line has an earlier one.
             let place = Place { line: probe.home + PROBE_LINES_MAX - 1, slot: 0 };
             let victim = self.load(place).item();
             self.store(place, new);
             return victim;
         };
-        let mut path = [Place { line: 0, slot: 0 }; DISPLACED_MAX];
-        let mut hops = 0;
-        let (free, victim) = loop {
-            if let Some(slot) = self.free_slot(line) {
-                break (Place { line, slot }, None);
-            }
-            let place = self.latest_home(line);
-            let home = line - self.load(place).displacement(line);
-            let next = self.next_line(home, line + 1);
-            let (Some(next), true) = (next, hops < DISPLACED_MAX) else {
-                break (place, self.load(place).item());
-            };
-            path[hops] = place;
-            hops += 1;
-            line = next;
-        };
+        let Path { places, hops, end, victim } = self.path_from(line);
         #[cfg(sherwood_mutant = "head_first")]
-        return self.move_head_first(&path[..hops], free, new, victim);
+        return self.move_head_first(&places[..hops], end, new, victim);
         // Tail first: every key is in its new slot before its old one is overwritten.
-        let mut to = free;
-        for &from in path[..hops].iter().rev() {
+        let mut to = end;
+        for &from in places[..hops].iter().rev() {
             self.store(to, self.load(from));
             to = from;
         }
         self.store(to, new);
         victim
+    }
+
+    /// Whether an insert in `line`, as [`View::insert`] means it, would take the place of another key.
+    pub(super) fn would_evict(self, line: Option<usize>) -> bool {
+        line.is_none_or(|line| self.path_from(line).victim.is_some())
+    }
+
+    /// The keys that an insert in `line` moves to later lines.
+    #[inline]
+    fn path_from(self, mut line: usize) -> Path {
+        let mut path = Path {
+            places: [Place { line: 0, slot: 0 }; DISPLACED_MAX],
+            hops: 0,
+            end: Place { line, slot: 0 },
+            victim: None,
+        };
+        loop {
+            if let Some(slot) = self.free_slot(line) {
+                path.end = Place { line, slot };
+                return path;
+            }
+            let place = self.latest_home(line);
+            let home = line - self.load(place).displacement(line);
+            let next = self.next_line(home, line + 1);
+            let (Some(next), true) = (next, path.hops < DISPLACED_MAX) else {
+                (path.end, path.victim) = (place, self.load(place).item());
+                return path;
+            };
+            path.places[path.hops] = place;
+            path.hops += 1;
+            line = next;
+        }
     }
 
     /// The first line, from `line` on, where a key of `home` may stand: it has a free slot or a later home.

@@ -82,6 +82,15 @@ impl Writer {
         }
     }
 
+    /// Whether an upsert of `key` would take the place of another key. Costs about as much as the upsert.
+    pub fn would_evict<K: Keys>(&self, keys: &K, hash: u64, key: &[u8]) -> bool {
+        let (probe, array) = self.table.shape().locate(hash);
+        match self.locate(keys, probe, key) {
+            Located::At(..) => false,
+            Located::Absent(line) => self.view(array).would_evict(line),
+        }
+    }
+
     /// Removes a key; gives the item that it had, unlinked now.
     pub fn remove<K: Keys>(&mut self, keys: &K, hash: u64, key: &[u8]) -> Option<ItemRef> {
         let (probe, array) = self.table.shape().locate(hash);

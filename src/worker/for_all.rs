@@ -74,7 +74,7 @@ impl Core {
                 return Err(halted(Halt::Elsewhere(shard)));
             }
             let mark = reply.mark();
-            self.execute_here(reply, |owner, reply| owner.execute(command, request.now, reply))
+            self.execute_here(request.now, reply, |owner, reply| owner.execute(command, request.now, reply))
                 .map_err(halted)?;
             if reply.mark() != mark {
                 return Ok(false);

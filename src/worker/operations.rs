@@ -66,6 +66,7 @@ impl Core {
             }
             let mark = reply.mark();
             let done = operate(&mut self.owner, &operation, self.value_bytes_max, now, reply);
+            self.note_settled_read(now);
             if done.is_err_and(|wait| matches!(wait, Wait::ForGrace | Wait::ForRoom)) && !is_first {
                 // Its home worker sends it again, and then it may wait.
                 reply.rewind(mark);
@@ -108,7 +109,7 @@ impl Core {
             return Err(Halt::Elsewhere(owner));
         }
         let value_bytes_max = self.value_bytes_max;
-        self.execute_here(reply, |owner, reply| {
+        self.execute_here(request.now, reply, |owner, reply| {
             operate(owner, operation, value_bytes_max, request.now, reply)
         })
     }

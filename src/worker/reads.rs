@@ -70,7 +70,9 @@ impl Core {
         request.expects_room(reply)?;
         match self.shards.owner_of(key.bytes()) {
             owner if owner != self.owner.index() => Err(Halt::Elsewhere(owner)),
-            _ => self.execute_here(reply, |owner, reply| owner.get(get, key, request.now, reply)),
+            _ => {
+                self.execute_here(request.now, reply, |owner, reply| owner.get(get, key, request.now, reply))
+            }
         }
     }
 

@@ -280,6 +280,7 @@ impl Core {
             },
             _ => self.owner.execute(command, now, reply),
         };
+        self.note_settled_read(now);
         self.work.spend(self.owner.take_written_bytes());
         self.watch.lap(measure_of(command));
         if let Some(halted) = conclude(done, is_patient, mark, reply) {
@@ -400,18 +401,21 @@ impl Core {
     ) -> Result<(), Halt> {
         match self.shards.owner_of(key) {
             owner if owner != self.owner.index() => Err(Halt::Elsewhere(owner)),
-            _ => self.execute_here(reply, |owner, reply| owner.execute(command, request.now, reply)),
+            _ => self
+                .execute_here(request.now, reply, |owner, reply| owner.execute(command, request.now, reply)),
         }
     }
 
     /// Executes something with our own shard; what has to wait leaves no trace in the reply.
     pub(super) fn execute_here(
         &mut self,
+        now: Now,
         reply: &mut Reply<'_>,
         execute: impl FnOnce(&mut Owner, &mut Reply<'_>) -> Result<(), Wait>,
     ) -> Result<(), Halt> {
         let mark = reply.mark();
         let done = execute(&mut self.owner, reply);
+        self.note_settled_read(now);
         self.work.spend(self.owner.take_written_bytes());
         let Err(wait) = done else { return Ok(()) };
         reply.rewind(mark);

@@ -13,6 +13,7 @@ use sherwood::io::sim::{Faults, SimPort, Wire};
 use sherwood::memory::grace::Grace;
 use sherwood::memory::{Items, Layout, Slab};
 use sherwood::policy::thread::Round;
+use sherwood::policy::{Counters, PolicyKind};
 use sherwood::ring::{mesh, ring};
 use sherwood::server::policy::{OwnerEnds, cooperative, round};
 use sherwood::shard::events::Events;
@@ -41,6 +42,8 @@ pub struct Whole {
     pub workers: Vec<Worker<SimPort>>,
     pub wires: Vec<Wire>,
     pub owners: Vec<Arc<OwnerCounters>>,
+    /// What the policies publish, of a server that was made with one of choice.
+    pub policies: Vec<Arc<Counters>>,
 }
 
 impl Whole {
@@ -48,9 +51,18 @@ impl Whole {
     pub fn new(seed: u64, size: Size, faults: Faults, clock: &Clock, wanted: fn(&Shards) -> bool) -> Whole {
         let wires: Vec<_> = (0..size.workers).map(|i| Wire::new(seed << 8 | i as u64, faults)).collect();
         let ports = wires.iter().map(|wire| SimPort::new(wire.clone()).unwrap()).collect();
-        let Parts { seats, round } = Parts::new(seed, size, clock, wanted);
+        let Parts { seats, round, .. } = Parts::new(seed, size, clock, wanted);
         let (workers, owners) = seats.seat(ports, Some(cooperative(round)));
-        Whole { workers, wires, owners }
+        Whole { workers, wires, owners, policies: Vec::new() }
+    }
+
+    /// The same with a policy of choice.
+    pub fn with_policy(seed: u64, size: Size, faults: Faults, clock: &Clock, policy: PolicyKind) -> Whole {
+        let wires: Vec<_> = (0..size.workers).map(|i| Wire::new(seed << 8 | i as u64, faults)).collect();
+        let ports = wires.iter().map(|wire| SimPort::new(wire.clone()).unwrap()).collect();
+        let Parts { seats, round, policies } = Parts::with_policy(seed, size, clock, |_| true, Some(policy));
+        let (workers, owners) = seats.seat(ports, Some(cooperative(round)));
+        Whole { workers, wires, owners, policies }
     }
 }
 
@@ -58,6 +70,7 @@ impl Whole {
 pub struct Parts {
     pub seats: Seats,
     pub round: Round,
+    pub policies: Vec<Arc<Counters>>,
 }
 
 /// What workers are made of, but for their ports.
@@ -71,8 +84,20 @@ pub struct Seats {
 impl Parts {
     /// A server with the first hash seeds that are `wanted`.
     pub fn new(seed: u64, size: Size, clock: &Clock, wanted: fn(&Shards) -> bool) -> Parts {
+        Parts::with_policy(seed, size, clock, wanted, None)
+    }
+
+    /// The same with another policy than the one that servers have.
+    pub fn with_policy(
+        seed: u64,
+        size: Size,
+        clock: &Clock,
+        wanted: fn(&Shards) -> bool,
+        policy: Option<PolicyKind>,
+    ) -> Parts {
         let mut config = config(Io::Mmsg, size.workers);
         (config.seed, config.clock, config.memory_bytes) = (seed, clock.clone(), size.memory_bytes);
+        config.policy = policy.unwrap_or(config.policy);
         let count = size.workers;
         let layout = Layout::of(size.memory_bytes, count);
         let keys = if size.is_cramped { size.keys.min(4_000) / 8 } else { size.keys };
@@ -107,8 +132,8 @@ impl Parts {
             };
             owners.push((owner, Hits::new(hits)));
         }
-        let (round, ..) = round(&config, &pool, ends, hit_ends);
-        Parts { seats: Seats { owners, bells, seed, clock: clock.clone() }, round }
+        let (round, policies, _) = round(&config, &pool, ends, hit_ends);
+        Parts { seats: Seats { owners, bells, seed, clock: clock.clone() }, round, policies }
     }
 }
 

@@ -15,11 +15,13 @@ use crate::load::trace::{Op, Record};
 use crate::memory::item::Access;
 use crate::policy::{CommandBuffer, Goal, Policy, PolicyConfig, PolicyKind, PolicyStats, build};
 use crate::ring::mercy::Mercy;
-use crate::ring::record::{Command, Deadline, Event, Hit, Verdict};
+use crate::ring::record::{ChunkUnits, Command, Deadline, Event, Hit, Verdict};
 use std::collections::HashMap;
 
 /// Length of a page, in units: small, because every size has pages of its own.
 const PAGE_UNITS: u64 = 1 << 12;
+/// Longest slot, in units.
+const SLOT_UNITS_MAX: u32 = 1 << 17;
 /// Commands taken in one go.
 const COMMANDS: usize = 64;
 
@@ -146,7 +148,7 @@ impl Replay {
 
     fn record(&mut self, record: &Record, value_bytes: u32) {
         let bytes = size_of_record(record, value_bytes);
-        let units = bytes.div_ceil(ItemRef::UNIT_BYTES as u32).min((1 << 20) - 1);
+        let units = bytes.div_ceil(ItemRef::UNIT_BYTES as u32);
         let now_ms = record.t_ms as u64 + 1;
         let deadline_ms = if record.ttl_s == 0 { 0 } else { now_ms + record.ttl_s as u64 * 1000 };
         self.obey(now_ms);
@@ -181,13 +183,16 @@ impl Replay {
     }
 
     fn store(&mut self, key: u64, units: u32, deadline_ms: u64, now_ms: u64) {
-        let slot = self.slots.take(units);
+        // As an owner keeps long values: a slot of bounded length, the rest in chunks.
+        let slot_units = units.min(SLOT_UNITS_MAX);
+        let slot = self.slots.take(slot_units);
         let fresh = &mut self.slots.all[slot as usize];
         (fresh.key, fresh.deadline_ms, fresh.access) = (key, deadline_ms, Access::new(now_ms / 1000));
         let replaced = self.index.insert(key, slot).map(|old| self.slots.free(old));
         let (item, hash) = (self.slots.item(slot), self.hash_of(key));
-        let deadline = Deadline::new(deadline_ms, units);
-        self.policy.event(&Event::Store { item, replaced, deadline, hash }, now_ms);
+        let deadline = Deadline::new(deadline_ms, slot_units);
+        let chunks = ChunkUnits::new((units - slot_units) as u64);
+        self.policy.event(&Event::Store { item, replaced, deadline, chunks, hash }, now_ms);
         self.obey(now_ms);
     }
 

@@ -3,7 +3,7 @@
 use super::RETRY_MS;
 use crate::item_ref::ItemRef;
 use crate::policy::{CommandBuffer, Goal, Policy, PolicyConfig, PolicyKind, PolicyStats, build};
-use crate::ring::record::{Deadline, Event, Hit, Verdict};
+use crate::ring::record::{ChunkUnits, Deadline, Event, Hit, Verdict};
 use std::collections::HashMap;
 
 const KINDS: [PolicyKind; 3] = [PolicyKind::Wtinylfu, PolicyKind::S3fifo, PolicyKind::Lru];
@@ -18,7 +18,13 @@ fn item(units: u64) -> ItemRef {
 }
 
 fn store(at: ItemRef, units: u32, hash: u32, deadline_ms: u64) -> Event {
-    Event::Store { item: at, replaced: None, deadline: Deadline::new(deadline_ms, units), hash }
+    Event::Store {
+        item: at,
+        replaced: None,
+        deadline: Deadline::new(deadline_ms, units),
+        chunks: ChunkUnits::NONE,
+        hash,
+    }
 }
 
 fn drain(policy: &mut dyn Policy, now_ms: u64) -> Vec<crate::ring::Command> {
@@ -83,11 +89,11 @@ fn an_item_expires_at_its_deadline() {
 fn a_touched_item_lives_on() {
     let mut policy = build(PolicyKind::Wtinylfu, Goal::Objects, &config(1 << 20));
     policy.event(&store(item(2000), 4, 9, 5_000), 10);
-    policy.event(&Event::Touch { item: item(2000), deadline: Deadline::new(9_000, 4) }, 4_000);
+    policy.event(&Event::Touch { item: item(2000), deadline: Deadline::new(9_000, 4), is_use: true }, 4_000);
     assert_eq!(drain(&mut *policy, 8_999), []);
     assert_eq!(drain(&mut *policy, 9_000).len(), 1);
     // The owner had been touched once more before the command came: it keeps the item and says so.
-    policy.event(&Event::Touch { item: item(2000), deadline: Deadline::new(12_000, 4) }, 9_001);
+    policy.event(&Event::Touch { item: item(2000), deadline: Deadline::new(12_000, 4), is_use: true }, 9_001);
     assert_eq!(policy.stats().items, 1);
     assert_eq!(drain(&mut *policy, 11_999), []);
     assert_eq!(drain(&mut *policy, 12_000).len(), 1);
@@ -152,6 +158,53 @@ fn without_room_for_commands_nothing_is_lost() {
     policy.check();
 }
 
+/// One item in nine has chunks.
+fn chunks_of(hash: u32) -> ChunkUnits {
+    ChunkUnits::new(if hash.is_multiple_of(9) { 1 + hash as u64 % 40 } else { 0 })
+}
+
+/// The chunks of a long value weigh as its slot does: items go until both fit, and no more of them. They weigh as much after a
+/// move, and another value in the same slot weighs what it has.
+#[test]
+fn an_item_weighs_its_chunks() {
+    for kind in KINDS {
+        let mut policy = build(kind, Goal::Objects, &config(16 * 1_000));
+        let long = |i: u64, units: u64| Event::Store {
+            item: item(PAGE_UNITS + 4 * i),
+            replaced: None,
+            deadline: Deadline::new(0, 4),
+            chunks: ChunkUnits::new(units),
+            hash: i as u32 * 77,
+        };
+        for i in 0..50 {
+            policy.event(&long(i, 96), 1);
+            let evicted = drain(&mut *policy, 1);
+            assert_eq!(evicted.len(), (i >= 10) as usize, "{kind:?}: one for one, item {i}");
+            evicted.iter().for_each(|told| policy.event(&Event::Delete { item: told.item }, 1));
+        }
+        assert_eq!(policy.stats().live_bytes, 16 * 1_000, "{kind:?}");
+        let there = (0..50).find(|&i| {
+            let before = policy.stats().stale;
+            policy.event(
+                &Event::Move { from: item(PAGE_UNITS + 4 * i), to: item(9 * PAGE_UNITS), units: 8 },
+                1,
+            );
+            policy.stats().stale == before
+        });
+        assert!(
+            there.is_some() && policy.stats().live_bytes == 16 * 1_004,
+            "{kind:?}: a slot of 8 instead of 4"
+        );
+        policy.check();
+        drain(&mut *policy, 1).iter().for_each(|told| policy.event(&Event::Delete { item: told.item }, 1));
+        policy.event(&long(60, 50), 1);
+        let before = policy.stats().live_bytes;
+        policy.event(&long(60, 20), 1);
+        assert_eq!(policy.stats().live_bytes, before - 16 * 30, "{kind:?}");
+        policy.check();
+    }
+}
+
 /// An owner's memory: which slots hold what. It loses commands, repeats deletes, moves items, resets pages.
 struct Owner {
     random: Random,
@@ -205,7 +258,7 @@ impl Owner {
                     let entry = self.live.get_mut(&at).expect("a live item");
                     entry.2 = deadline_ms;
                     let deadline = Deadline::new(deadline_ms, entry.1);
-                    policy.event(&Event::Touch { item: item(at), deadline }, now_ms);
+                    policy.event(&Event::Touch { item: item(at), deadline, is_use: hash & 1 == 0 }, now_ms);
                 }
             }
             88..97 => {
@@ -242,8 +295,9 @@ impl Owner {
         self.live.insert(at, (hash, units, deadline_ms));
         self.by_key.insert(hash, at);
         let deadline = Deadline::new(deadline_ms, units);
+        let chunks = chunks_of(hash);
         let replaced = replaced.map(item);
-        policy.event(&Event::Store { item: item(at), replaced, deadline, hash }, now_ms);
+        policy.event(&Event::Store { item: item(at), replaced, deadline, chunks, hash }, now_ms);
     }
 
     /// Events of a page were lost: reset it, then name what is live.
@@ -260,7 +314,10 @@ impl Owner {
         for at in there {
             let (hash, units, deadline_ms) = self.live[&at];
             let deadline = Deadline::new(deadline_ms, units);
-            policy.event(&Event::Store { item: item(at), replaced: None, deadline, hash }, now_ms);
+            policy.event(
+                &Event::Store { item: item(at), replaced: None, deadline, chunks: chunks_of(hash), hash },
+                now_ms,
+            );
         }
     }
 
