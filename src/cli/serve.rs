@@ -38,7 +38,7 @@ pub fn run(args: &Args) -> Outcome {
     let signals = watch_signals(Arc::clone(&serving))?;
     let options = effective(args.options.clone(), args.config.as_ref())?;
     if args.print_config {
-        print!("{}", options.to_toml());
+        std::io::stdout().write_all(options.to_toml().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
     let config = options.check()?;
@@ -50,7 +50,8 @@ pub fn run(args: &Args) -> Outcome {
     if let Some(addr) = server.metrics_addr() {
         say(format_args!("metrics on http://{addr}/metrics"));
     }
-    announce(&server)?;
+    // Whoever closed our stdout does not wait for the line; clients are served all the same.
+    let _ = announce(&server);
     wait(&server, &signals);
     server.stop()?;
     Ok(ExitCode::SUCCESS)

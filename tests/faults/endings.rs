@@ -5,7 +5,8 @@ use crate::program::{PATIENCE, Program, SMALL, has, limit, limited};
 use clap::Parser;
 use sherwood::cli::{Cli, panics};
 use sherwood::stats::view::{self, Unit};
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -66,6 +67,27 @@ fn every_thread_of_a_server_has_a_name() {
     names.retain(|name| name != "policy");
     assert_eq!(names, ["hist-log", "metrics", "sherwood", "signals", "worker-0"]);
     assert!(program.terminate().0.success());
+}
+
+#[test]
+fn nobody_who_reads_its_lines_ends_no_server() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = crate::common::sherwood();
+    command.args([SMALL, &["--metrics", "127.0.0.1:0"]].concat());
+    let program = Program::run_with_stdout(command, writer.into());
+    let line = program.says("metrics on http://");
+    let addr: SocketAddr = line.split(['/', ' ']).find_map(|word| word.parse().ok()).expect("an address");
+    // It serves, some time after it could not say so.
+    for _ in 0..20 {
+        let mut answer = String::new();
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    }
+    let (status, rest, _) = program.terminate();
+    assert_eq!(status.code(), Some(0), "{rest}");
 }
 
 #[test]

@@ -61,9 +61,15 @@ impl Program {
     }
 
     /// Any command.
-    pub fn run(mut command: Command) -> Program {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (out, err) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
+    pub fn run(command: Command) -> Program {
+        Program::run_with_stdout(command, Stdio::piped())
+    }
+
+    /// Any command, whose stdout is not ours unless it is piped.
+    pub fn run_with_stdout(mut command: Command, stdout: Stdio) -> Program {
+        let mut child = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+        let out = child.stdout.take().map_or_else(|| channel().1, lines);
+        let err = lines(child.stderr.take().unwrap());
         Program { child, out, err }
     }
 
