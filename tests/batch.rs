@@ -4,7 +4,7 @@
 mod support;
 
 use sherwood::clock::Clock;
-use sherwood::config::limits::{LARGE_PARCELS, PARCEL_WAIT_MS, SMALL_PARCELS};
+use sherwood::config::limits::{LARGE_PARCELS, LARGE_PARCELS_SPARED, PARCEL_WAIT_MS, SMALL_PARCELS};
 use sherwood::config::serve::Io;
 use sherwood::hash::{owner, steer};
 use sherwood::protocol::batch::{Code, FrameWriter, Operation, Status};
@@ -257,7 +257,8 @@ fn when_no_parcel_is_free_in_time_an_operation_is_busy_and_the_others_are_done()
         assert!(statuses == [Status::Busy, Status::Done] || statuses == [Status::Busy], "{statuses:?}");
         busy += 1;
     }
-    assert_eq!(busy, 200);
+    // What waits for others may not take the last large parcels.
+    assert!((200..=200 + LARGE_PARCELS_SPARED).contains(&busy), "{busy}");
     assert_eq!(duo.worker(0).counters().busy.get(), busy as u64);
     (0..4).for_each(|_| duo.settle());
     for _ in busy..sent {

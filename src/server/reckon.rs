@@ -11,9 +11,9 @@
 //! kernel's pools, which no control group of memory counts.
 
 use crate::config::limits::{
-    COMMAND_RING_RECORDS, DATAGRAM_BYTES_MAX, EVENT_RING_RECORDS, HIT_RING_RECORDS, LARGE_PARCELS,
-    LONE_SMALL_PARCELS, MEMORY_BYTES_MIN, OUTBOX_BYTES, OUTBOX_DATAGRAMS_MAX, PROGRAM_BYTES,
-    RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, REPLY_BYTES_MAX, SMALL_PARCEL_BYTES, SMALL_PARCELS, WORKER_BYTES,
+    COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS, LARGE_PARCELS, LONE_SMALL_PARCELS,
+    MEMORY_BYTES_MIN, OUTBOX_BYTES, OUTBOX_DATAGRAMS_MAX, PROGRAM_BYTES, RECEIVE_BUFFER_BYTES,
+    RECEIVE_BUFFERS, SMALL_PARCELS, WORKER_BYTES,
 };
 use crate::config::serve::Config;
 use crate::item_ref::ItemRef;
@@ -48,8 +48,9 @@ impl Reckoning {
         // A page of 4 KiB has an entry of 8 bytes in its table.
         let tables = if kind == PageKind::Small { memory_bytes / 512 } else { 0 };
         let region = if kind.is_pooled() { 0 } else { memory_bytes };
-        let fixed = PROGRAM_BYTES + tables + sure + workers * worker_bytes(workers);
-        let growth = most - sure + workers * LARGE_PARCELS * LARGE_PARCEL_BYTES;
+        let namespaces = if config.namespace_separator.is_some() { NAMESPACES_BYTES } else { 0 };
+        let fixed = PROGRAM_BYTES + tables + sure + workers * (worker_bytes(workers) + namespaces);
+        let growth = most - sure + workers * LARGE_PARCELS * Parcel::LARGE_BYTES;
         Reckoning { workers, region, fixed, growth }
     }
 
@@ -125,18 +126,18 @@ fn worker_bytes(workers: usize) -> usize {
     RECEIVE_BUFFERS * RECEIVE_BUFFER_BYTES
         + OUTBOX_BYTES
         + OUTBOX_DATAGRAMS_MAX * OUTBOX_ENTRY_BYTES
-        + small * (3 * SMALL_PARCEL_BYTES + size_of::<Parcel>())
+        + small * (Parcel::SMALL_BYTES + size_of::<Parcel>())
         + rings
         + mesh
         + WORKER_BYTES
 }
 
+/// What a shard remembers of namespaces, where there are any.
+const NAMESPACES_BYTES: usize = (1 << 20) + (256 << 10);
 /// What an advice leaves free.
 const SLACK_BYTES: u64 = 2 << 20;
 /// Place, peer and order of a datagram that waits.
 const OUTBOX_ENTRY_BYTES: usize = 48;
-/// Request, reply and answer of a large parcel.
-const LARGE_PARCEL_BYTES: usize = 3 * DATAGRAM_BYTES_MAX + REPLY_BYTES_MAX;
 
 /// What the policy takes at once, and at most: by item, from its module's own figures.
 fn policy_bytes(kind: PolicyKind, memory_bytes: usize, mean_item_bytes: usize) -> (usize, usize) {

@@ -48,7 +48,7 @@ impl<'p> Client<'p> {
     fn of(core: &Core, peer: &'p PeerAddr) -> Client<'p> {
         let mut with_something_under_way = None;
         if !core.order.is_idle() {
-            let origin = core.order.origin(peer);
+            let origin = Origin::of(peer, &core.shards);
             with_something_under_way = core.order.has_any_of(origin).then_some(origin);
         }
         Client { peer, with_something_under_way }
@@ -56,7 +56,7 @@ impl<'p> Client<'p> {
 
     #[inline]
     fn origin(&self, core: &Core) -> Origin {
-        core.order.origin(self.peer)
+        Origin::of(self.peer, &core.shards)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::config::limits::LARGE_PARCELS_SPARED;
 use crate::io::{Outbox, Port};
 use crate::protocol::{Error, Reply};
 use crate::worker::access::Right;
-use crate::worker::order::Standing;
+use crate::worker::order::{Origin, Standing};
 use crate::worker::post::Fresh;
 use crate::worker::serial::Step;
 use crate::worker::{Core, Worker};
@@ -43,7 +43,7 @@ impl Core {
         outbox: &mut Outbox,
         now: Now,
     ) -> Served {
-        let origin = self.order.origin(fresh.peer);
+        let origin = Origin::of(fresh.peer, &self.shards);
         let standing = if self.order.has_any_of(origin) {
             self.traced.begin(origin);
             self.traced.trace(&self.shards, fresh.dialect, fresh.body, self.value_bytes_max);

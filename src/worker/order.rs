@@ -12,13 +12,12 @@
 
 use crate::config::limits::{BATCH_KEYS_NOTED_MAX, ORDER_ENTRIES};
 use crate::io::PeerAddr;
+use crate::shard::Shards;
 use crate::worker::footprint::Footprint;
-use std::hash::BuildHasher;
 
 /// What a worker has under way, by client and key.
 pub(super) struct Order {
     entries: Box<[Entry]>,
-    hasher: foldhash::fast::RandomState,
     /// Requests that are running or held.
     requests: usize,
     /// Entries of datagrams that stand behind the batch which is being put together.
@@ -58,6 +57,12 @@ pub(super) enum Standing {
 }
 
 impl Origin {
+    /// The client at an address.
+    #[inline]
+    pub(super) fn of(peer: &PeerAddr, shards: &Shards) -> Origin {
+        Origin(shards.hash(peer.as_raw()))
+    }
+
     /// The entry that says that something of this client is under way.
     fn presence(self) -> u16 {
         (self.0 % ORDER_ENTRIES as u64) as u16
@@ -79,18 +84,11 @@ impl Order {
     pub(super) fn new() -> Order {
         Order {
             entries: vec![Entry::default(); ORDER_ENTRIES].into_boxed_slice(),
-            hasher: foldhash::fast::RandomState::default(),
             requests: 0,
             expected: Vec::with_capacity(BATCH_KEYS_NOTED_MAX),
             expects_anything: false,
             walk: 0,
         }
-    }
-
-    /// The client at an address.
-    #[inline]
-    pub(super) fn origin(&self, peer: &PeerAddr) -> Origin {
-        Origin(self.hasher.hash_one(peer))
     }
 
     /// Whether nothing at all is under way.
@@ -243,10 +241,10 @@ const _: () = assert!(ORDER_ENTRIES <= 1 << 15 && ORDER_ENTRIES.is_power_of_two(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::SocketAddr;
 
-    fn origin(order: &Order, port: u16) -> Origin {
-        order.origin(&PeerAddr::from(SocketAddr::from(([127, 0, 0, 1], port))))
+    /// A client with this number.
+    fn origin(number: u64) -> Origin {
+        Origin(number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     fn footprint(origin: Origin, hashes: &[u64]) -> Footprint {
@@ -259,7 +257,7 @@ mod tests {
     #[test]
     fn a_request_waits_for_its_own_clients_keys_only() {
         let mut order = Order::new();
-        let (a, b) = (origin(&order, 1), origin(&order, 2));
+        let (a, b) = (origin(1), origin(2));
         let first = footprint(a, &[7, 8]);
         assert_eq!(order.standing(&first), Standing::Free);
         order.begin(&first, false);
@@ -274,7 +272,7 @@ mod tests {
     #[test]
     fn what_has_too_many_keys_waits_for_all_of_its_client() {
         let mut order = Order::new();
-        let a = origin(&order, 1);
+        let a = origin(1);
         let wide = footprint(a, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert!(wide.is_wide());
         order.begin(&footprint(a, &[77]), true);
@@ -292,7 +290,7 @@ mod tests {
     #[test]
     fn lone_requests_follow_each_other_and_others_do_not() {
         let mut order = Order::new();
-        let a = origin(&order, 1);
+        let a = origin(1);
         let lone = footprint(a, &[7]);
         order.begin(&lone, true);
         assert_eq!(order.standing(&lone), Standing::Follows);
@@ -304,7 +302,7 @@ mod tests {
     #[test]
     fn a_walk_keeps_the_order_of_what_is_held() {
         let mut order = Order::new();
-        let a = origin(&order, 1);
+        let a = origin(1);
         let (runs, first, second, other) =
             (footprint(a, &[1]), footprint(a, &[1, 2]), footprint(a, &[2]), footprint(a, &[3]));
         order.begin(&runs, false);
@@ -323,7 +321,7 @@ mod tests {
     #[test]
     fn a_batch_without_room_to_note_what_it_expects_expects_anything() {
         let mut order = Order::new();
-        let (a, b) = (origin(&order, 1), origin(&order, 2));
+        let (a, b) = (origin(1), origin(2));
         order.expect(a, 5);
         assert!(order.concerns(a, 5) && !order.concerns(a, 6) && !order.has_any_of(b));
         (0..BATCH_KEYS_NOTED_MAX as u64).for_each(|hash| order.expect(a, hash));

@@ -66,6 +66,11 @@ pub enum WaitsFor {
 }
 
 impl Parcel {
+    /// Bytes of the buffers of a small one.
+    pub const SMALL_BYTES: usize = SMALL_PARCEL_BYTES + SMALL_PARCEL_REPLY_BYTES + 2 * SMALL_PARCEL_KEYS;
+    /// The same of a large one.
+    pub const LARGE_BYTES: usize = DATAGRAM_BYTES_MAX + LARGE_PARCEL_REPLY_BYTES + 2 * LARGE_PARCEL_KEYS;
+
     fn new(is_large: bool) -> Box<Parcel> {
         let (request, reply, keys) = if is_large {
             (DATAGRAM_BYTES_MAX, LARGE_PARCEL_REPLY_BYTES, LARGE_PARCEL_KEYS)

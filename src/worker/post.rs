@@ -13,6 +13,7 @@ use crate::config::limits::{ANSWER_LINE_BYTES_MAX, GRACE_WAIT_MS, LARGE_PARCELS_
 use crate::io::{Outbox, PeerAddr, Port};
 use crate::protocol::{Dialect, Error, Reply};
 use crate::worker::access::Right;
+use crate::worker::order::Origin;
 use crate::worker::parcel::{Parcel, WaitsFor};
 use crate::worker::serial::{Executed, Position, Request, Step};
 use crate::worker::{Core, Worker};
@@ -82,7 +83,7 @@ impl Core {
                 (parcel.peer, parcel.is_admin) = (*peer, is_admin);
                 (parcel.request_id, parcel.dialect) = (request_id, dialect);
                 parcel.fill(body, reply.pieces());
-                parcel.footprint.begin(self.order.origin(peer));
+                parcel.footprint.begin(Origin::of(peer, &self.shards));
                 parcel.footprint.trace(&self.shards, dialect, body, self.value_bytes_max);
                 return self.begin(parcel, step, now);
             }
