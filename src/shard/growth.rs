@@ -47,6 +47,9 @@ pub struct Growth {
     owed_lines: u64,
     /// What the policy knows.
     budget_bytes: u64,
+    /// Pages that the budget leaves out because classes fill one of theirs partly, and when they may be one less.
+    partial_pages: usize,
+    next_less_ms: u64,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +72,10 @@ enum To {
 /// One part in so many of the pages, at most, is left out of the budget because classes fill one of theirs partly. Where there
 /// are more classes than that, memory is full before the budget is, and pressure evicts.
 const PARTIAL_PAGES_SHARE: usize = 32;
+/// Classes whose partly filled pages the reserve of free pages is enough for.
+const CLASSES_IN_RESERVE: usize = 2;
+/// One page less is left out once in so many ms, when there are fewer classes.
+const PARTIAL_PAGE_MS: u64 = 1000;
 /// Steps in which the budget changes while pages come and go.
 const BUDGET_STEPS: u64 = 256;
 const WORD_BYTES: usize = size_of::<u64>();
@@ -80,7 +87,7 @@ const ASK_NEXT_MS: u64 = 1;
 impl Owner {
     /// A tick's work; says whether there is more.
     pub(super) fn grow(&mut self, now: Now) -> bool {
-        self.announce_budget();
+        self.announce_budget(now);
         match &self.growth.phase {
             Phase::Settled => self.consider(now),
             &Phase::Gathering(to) => self.gather(to),
@@ -171,18 +178,31 @@ impl Owner {
 
     /// Tells the policy how many bytes of slots and chunks this owner may keep, when that has changed. What of a page is in
     /// neither is not in the budget, in steps, so that it is told seldom. A step is less than half a percent of what is kept.
-    fn announce_budget(&mut self) {
+    fn announce_budget(&mut self, now: Now) {
         let budget_bytes = self.slab.pool().budget_bytes(self.shards().count());
         let step = (budget_bytes / BUDGET_STEPS).max(1);
-        let pool = self.slab.pool();
-        // Each class has a page that is partly filled.
-        let partial_pages =
-            self.slab.classes_used().min(pool.slab_pages() / self.shards().count() / PARTIAL_PAGES_SHARE);
-        let not_kept = (self.slab.tail_bytes() + partial_pages * pool.layout().page_bytes) as u64;
+        self.count_partial_pages(now);
+        let partial_bytes = self.growth.partial_pages * self.slab.pool().layout().page_bytes;
+        let not_kept = (self.slab.tail_bytes() + partial_bytes) as u64;
         let bytes = budget_bytes.saturating_sub(not_kept.next_multiple_of(step)).max(step);
         if bytes != self.growth.budget_bytes {
             self.growth.budget_bytes = bytes;
             self.events.send(Event::Budget { bytes });
+        }
+    }
+
+    /// Each class has a page that is partly filled. What a class is left out for stays left out for a while after its last item:
+    /// a size that comes and goes would otherwise cost a page of items each time.
+    fn count_partial_pages(&mut self, now: Now) {
+        let pages_of_owner = self.slab.pool().slab_pages() / self.shards().count();
+        let classes = self.slab.classes_used().saturating_sub(CLASSES_IN_RESERVE);
+        let wanted = classes.min(pages_of_owner / PARTIAL_PAGES_SHARE);
+        let growth = &mut self.growth;
+        if wanted >= growth.partial_pages {
+            (growth.partial_pages, growth.next_less_ms) = (wanted, now.ms() + PARTIAL_PAGE_MS);
+        } else if now.ms() >= growth.next_less_ms {
+            (growth.partial_pages, growth.next_less_ms) =
+                (growth.partial_pages - 1, now.ms() + PARTIAL_PAGE_MS);
         }
     }
 
@@ -218,7 +238,9 @@ impl Owner {
             return Some((self.writer.words_to_grow()?, To::Twice));
         }
         let pool = self.slab.pool();
-        let is_full = pool.free_pages() <= self.free_pages_wanted().max(pool.slab_pages() / 32);
+        // As many as the policy leaves free, and some.
+        let left_free = pool.slab_pages() / 32 + self.growth.partial_pages * self.shards().count();
+        let is_full = pool.free_pages() <= self.free_pages_wanted().max(left_free);
         if is_full && items < capacity * SHRINK_LOAD_PERCENT {
             return Some((self.writer.words_to_shrink()?, To::Half));
         }

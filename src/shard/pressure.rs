@@ -225,7 +225,8 @@ impl Owner {
             .max_by_key(|&other| self.slab.pages_of(other))
     }
 
-    /// The open page of a class whose items were used longest ago, of some that follow the class's hand.
+    /// The open page of a class whose items were used longest ago, of some that follow the class's hand. A page of items with
+    /// chunks is none: with each of its hundred heads a long value would go, dozens of pages for one.
     pub(super) fn coldest_page(&self, class: Class) -> Option<usize> {
         let pages = self.slab.pool().layout().pages;
         let hand = self.pressure.hands[class.index()].0 as usize;
@@ -235,11 +236,14 @@ impl Owner {
             let items = std::iter::from_fn(|| {
                 let (index, used) = self.slab.next_used_slot(page, from)?;
                 from = index + 1;
-                Some(self.slab.items().get(self.slab.item_of(used)).last_access_s())
+                let item = self.slab.items().get(self.slab.item_of(used));
+                let is_dear = class != Class::CHUNK && item.shape().chunks > 0;
+                Some((is_dear, item.last_access_s()))
             });
             items.take(PAGE_SAMPLE).max()
         };
-        let candidates = (hand..pages).chain(0..hand).filter(is_open).take(PAGES_SAMPLE);
+        let is_cheap = |page: &usize| last_use(*page).is_none_or(|(is_dear, _)| !is_dear);
+        let candidates = (hand..pages).chain(0..hand).filter(is_open).take(PAGES_SAMPLE).filter(is_cheap);
         candidates.min_by_key(|&page| last_use(page))
     }
 }

@@ -25,9 +25,13 @@ struct World {
 
 impl World {
     fn new(workers: usize, memory_bytes: usize, keys: u64, policy: PolicyKind) -> World {
+        World::seeded(7, workers, memory_bytes, keys, policy)
+    }
+
+    fn seeded(seed: u64, workers: usize, memory_bytes: usize, keys: u64, policy: PolicyKind) -> World {
         let clock = Clock::manual(1_000_000_000);
         let size = Size { workers, memory_bytes, keys, is_cramped: false };
-        let whole = Whole::with_policy(7, size, Faults::default(), &clock, policy);
+        let whole = Whole::with_policy(seed, size, Faults::default(), &clock, policy);
         let peer = PeerAddr::from("127.0.0.1:4000".parse::<SocketAddr>().unwrap());
         World { whole, clock, peer, last_id: 0 }
     }

@@ -97,7 +97,10 @@ impl Parts {
     ) -> Parts {
         let mut config = config(Io::Mmsg, size.workers);
         (config.seed, config.clock, config.memory_bytes) = (seed, clock.clone(), size.memory_bytes);
-        config.policy = policy.unwrap_or(config.policy);
+        if let Some(policy) = policy {
+            // As an operator guesses it.
+            (config.policy, config.mean_item_bytes) = (policy, size.memory_bytes / size.keys as usize);
+        }
         let count = size.workers;
         let layout = Layout::of(size.memory_bytes, count);
         let keys = if size.is_cramped { size.keys.min(4_000) / 8 } else { size.keys };
