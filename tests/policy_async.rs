@@ -125,15 +125,16 @@ fn deciding_late_costs_little() {
         (0..REQUESTS).map(|i| zipf.draw(&mut random) + if i > REQUESTS / 2 { 30_000 } else { 0 }).collect();
     let records: Vec<Record> =
         drawn.iter().map(|&key| Record { key, t_ms: 0, size: 1, ttl_s: 0, op: Op::Get }).collect();
-    let setup = Setup {
+    let setup = |seed| Setup {
         kind: PolicyKind::Wtinylfu,
         goal: Goal::Objects,
         capacity: Capacity::Items(ITEMS),
         loss_percent: 0.0,
         value_bytes: 1,
-        seed: 1,
+        seed,
     };
-    let at_once = replay(&records, &setup).hit_ratio() * 100.0;
+    // One seed of the hash is half a point better than another.
+    let at_once = (1..=5).map(|seed| replay(&records, &setup(seed)).hit_ratio() * 20.0).sum::<f64>();
     let hashes: Vec<u32> =
         drawn.iter().map(|&key| (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32).collect();
     // The lag of a tick under load; then with a ring that holds a third of the reads.

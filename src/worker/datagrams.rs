@@ -25,8 +25,10 @@ pub(super) struct Unserved {
     next: usize,
     /// Datagrams before this one were looked at, and counted.
     noted: usize,
-    /// When one first found no parcel, in ns since the server epoch; 0 = none did.
+    /// Since when one waits for a parcel, in ns since the server epoch; 0 = none does.
     waits_since_ns: u64,
+    /// One has waited long enough: no other one does.
+    is_impatient: bool,
     is_pending: bool,
 }
 
@@ -37,8 +39,21 @@ impl Unserved {
     }
 
     /// Whether a datagram may wait for a parcel: for a bounded time, because all behind it wait as well.
-    fn is_patient(&self, now: Now) -> bool {
-        self.waits_since_ns == 0 || now.ns.saturating_sub(self.waits_since_ns) <= PARCEL_WAIT_MS * 1_000_000
+    fn is_patient(&mut self, now: Now) -> bool {
+        let waited_ns = if self.waits_since_ns == 0 { 0 } else { now.ns.saturating_sub(self.waits_since_ns) };
+        self.is_impatient |= waited_ns > PARCEL_WAIT_MS * 1_000_000;
+        !self.is_impatient
+    }
+
+    fn waits(&mut self, now: Now) {
+        if self.waits_since_ns == 0 {
+            self.waits_since_ns = now.ns.max(1);
+        }
+    }
+
+    /// A datagram of `alone` is done.
+    fn goes_on(&mut self) {
+        (self.alone_done, self.waits_since_ns) = (self.alone_done + 1, 0);
     }
 
     fn next_alone(&self) -> Option<usize> {
@@ -78,12 +93,10 @@ impl<P: Port> Worker<P> {
                     return false;
                 }
                 if self.serve_alone(datagram, now) == Served::NotYet {
-                    if self.unserved.waits_since_ns == 0 {
-                        self.unserved.waits_since_ns = now.ns.max(1);
-                    }
+                    self.unserved.waits(now);
                     return false;
                 }
-                self.unserved.alone_done += 1;
+                self.unserved.goes_on();
             }
             if self.unserved.next == count {
                 return true;
@@ -131,6 +144,7 @@ impl<P: Port> Worker<P> {
 
     fn serve_alone(&mut self, datagram: usize, now: Now) -> Served {
         let Worker { port, inbox, outbox, core, unserved, .. } = self;
+        let is_patient = unserved.is_patient(now);
         let (number, datagram) = (datagram, inbox.datagrams()[datagram]);
         let peer = inbox.peer(&datagram);
         match core.admit(peer, port.bytes(&datagram), number, now, false) {
@@ -141,7 +155,7 @@ impl<P: Port> Worker<P> {
             }
             Admission::Serve { request_id, dialect, body } => {
                 let fresh = Fresh { peer, request_id, dialect, body, follows: false };
-                core.serve_in_turn(fresh, unserved.is_patient(now), outbox, now)
+                core.serve_in_turn(fresh, is_patient, outbox, now)
             }
         }
     }

@@ -83,6 +83,7 @@ impl Core {
             }
             None if is_patient => {
                 self.counters.deferred.add(1);
+                self.hurries = true;
                 return Served::NotYet;
             }
             None => {

@@ -48,6 +48,7 @@ impl<P: Port> Worker<P> {
             self.core.resume(parcel, &mut self.outbox, now);
         }
         self.release_held(now)?;
+        self.core.hurries = false;
         Ok(true)
     }
 
@@ -126,7 +127,7 @@ impl Core {
             is_admin: parcel.is_admin,
             now,
             may_grow: !parcel.is_large(),
-            may_yield: true,
+            may_yield: !self.hurries,
             follows: false,
         };
         self.work.begin_turn();

@@ -1,15 +1,13 @@
 //! Every figure that is shown is moved by something: each scene makes some of them happen, and what none has moved is named here
 //! with the reason, or should not be shown.
 
-#[path = "../support/whole.rs"]
-mod whole;
-
 use crate::support::batch::sealed;
 use crate::support::config;
 use crate::support::duo::Duo;
 use crate::support::peer::Peer;
+use crate::whole::{Size, Whole};
 use sherwood::clock::Clock;
-use sherwood::config::limits::{LARGE_PARCELS, SMALL_PARCELS, SOURCE_BUDGET_PER_S};
+use sherwood::config::limits::{LARGE_PARCELS, PARCEL_WAIT_MS, SMALL_PARCELS, SOURCE_BUDGET_PER_S};
 use sherwood::config::serve::Io;
 use sherwood::hash::{owner, steer};
 use sherwood::io::PeerAddr;
@@ -22,7 +20,6 @@ use sherwood::worker::cookie::Secret;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use whole::{Size, Whole};
 
 /// Moved by tests that need more than this process, or by nothing that a test can do.
 const ELSEWHERE: &[(&str, &str)] = &[
@@ -33,6 +30,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("hist_log_failures", "endings::a_log_on_a_full_disk_is_said_at_once_and_the_cache_goes_on"),
     ("send_failures", "a path that refuses datagrams needs a network namespace: see network.rs"),
     ("gso_fallbacks", "a path that refuses trains needs a network namespace: see network.rs"),
+    ("refused_groups", "network::groups_are_not_answered"),
+    ("evicted_by_crowding", "shard::tests::index, where memory has no room for a larger index"),
+    ("growth_waits", "shard::tests::index, where an index grows and memory is free"),
     ("evicted_by_growth", "sixteen full lines in a row at half load, which random keys do not make"),
 ];
 
@@ -178,11 +178,11 @@ fn evictions(moved: &mut Moved) {
     let mut scene = Scene::new(1, 16 << 20, false, moved);
     scene.store(0..120_000, 64, 400, 1000);
     // Reads that the policy does not hear of, because its ring is full, of items that are the next to go.
-    for part in 0..60 {
-        let keys: String = (part * 1_000..(part + 1) * 1_000).map(|key| format!(" key{key}")).collect();
+    for part in 0..600 {
+        let keys: String = (part * 100..(part + 1) * 100).map(|key| format!(" key{key}")).collect();
         scene.send(0, &format!("get{keys}\r\n"));
     }
-    scene.ticks(3, 100);
+    scene.ticks(6, 100);
     scene.store(500_000..600_000, 64, 400, 1000);
     // More reads and more events in one tick than their rings hold.
     for burst in 0..6 {
@@ -233,6 +233,7 @@ fn waiting(moved: &mut Moved) {
     }
     scene.tick_one(0, 10);
     scene.tick_one(0, 10);
+    scene.tick_one(0, (PARCEL_WAIT_MS + 1) * 1000);
     scene.ticks(8, 10);
     // Nor is any of its memory free before the other has looked away.
     let value = "v".repeat(20_000);

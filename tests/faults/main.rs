@@ -21,4 +21,6 @@ mod starting;
 mod storage;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/whole.rs"]
+mod whole;
 mod work;

@@ -4,16 +4,14 @@ mod budget;
 mod chunk_pages;
 mod heard;
 mod index;
-#[path = "../support/whole.rs"]
-mod whole;
 
+use crate::whole::{Size, Whole};
 use sherwood::clock::Clock;
 use sherwood::io::PeerAddr;
 use sherwood::io::sim::Faults;
 use sherwood::policy::PolicyKind;
 use std::net::SocketAddr;
 use std::time::Duration;
-use whole::{Size, Whole};
 
 /// A whole server in this thread, on a clock that the test moves: what the machine does besides makes no difference.
 struct World {
