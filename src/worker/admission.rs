@@ -260,12 +260,12 @@ impl Sealed {
 
 const _: () = assert!(FRAME_HEADER_BYTES + RESULT_BYTES <= PREAMBLE_BYTES, "a challenge amplifies nothing");
 
-/// The command, if whoever asks may use it and its key can be read.
+/// Whether whoever asks may use a command, and its key can be read.
 ///
 /// # Errors
 /// [`Error::NotAllowed`], or [`Error::Unsaid`] for a command that wants no reply; the error of a base64 key.
 #[inline]
-pub(super) fn permitted<'a>(command: Command<'a>, request: &Request<'_>) -> Result<Command<'a>, Error> {
+pub(super) fn permit(command: &Command<'_>, request: &Request<'_>) -> Result<(), Error> {
     match command {
         Command::FlushAll { .. }
         | Command::Stats { .. }
@@ -276,10 +276,9 @@ pub(super) fn permitted<'a>(command: Command<'a>, request: &Request<'_>) -> Resu
             Err(if command.wants_no_reply() { Error::Unsaid } else { Error::NotAllowed })
         }
         Command::Meta(meta) if meta.has(b'b') && meta.kind != Kind::Noop => {
-            meta.key(&mut [0; KEY_BYTES_MAX + 2])?;
-            Ok(command)
+            meta.key(&mut [0; KEY_BYTES_MAX + 2]).map(drop)
         }
-        _ => Ok(command),
+        _ => Ok(()),
     }
 }
 

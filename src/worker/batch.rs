@@ -33,30 +33,35 @@ pub(super) struct Batch<'a> {
     /// Keys of our own shard that datagrams store which will be served alone: their lines and items can be on the way
     /// meanwhile.
     stores: ArrayVec<Lookup<'a>, TICK_READS_MAX>,
+    /// Whose datagram was the last.
+    last: Option<Client<'a>>,
 }
 
 /// Whose datagram joins.
 #[derive(Clone, Copy)]
 struct Client<'p> {
     peer: &'p PeerAddr,
-    /// Set if reads have to be compared with what the client has under way.
-    with_something_under_way: Option<Origin>,
+    /// Known if something is under way.
+    origin: Option<Origin>,
+    /// Whether reads have to be compared with what the client has under way.
+    is_compared: bool,
 }
 
 impl<'p> Client<'p> {
+    /// The client at `peer`; `last` is the one before, which is often the same.
     #[inline]
-    fn of(core: &Core, peer: &'p PeerAddr) -> Client<'p> {
-        let mut with_something_under_way = None;
-        if !core.order.is_idle() {
-            let origin = Origin::of(peer, &core.shards);
-            with_something_under_way = core.order.has_any_of(origin).then_some(origin);
+    fn of(core: &Core, peer: &'p PeerAddr, last: Option<Client<'p>>) -> Client<'p> {
+        let known = last.filter(|last| std::ptr::eq(last.peer, peer)).and_then(|last| last.origin);
+        if core.order.is_idle() {
+            return Client { peer, origin: known, is_compared: false };
         }
-        Client { peer, with_something_under_way }
+        let origin = known.unwrap_or_else(|| Origin::of(peer, &core.shards));
+        Client { peer, origin: Some(origin), is_compared: core.order.has_any_of(origin) }
     }
 
     #[inline]
     fn origin(&self, core: &Core) -> Origin {
-        Origin::of(self.peer, &core.shards)
+        self.origin.unwrap_or_else(|| Origin::of(self.peer, &core.shards))
     }
 }
 
@@ -91,6 +96,7 @@ impl<'a> Batch<'a> {
             owners: ArrayVec::new(),
             groups: ArrayVec::new(),
             stores: ArrayVec::new(),
+            last: None,
         }
     }
 
@@ -99,7 +105,7 @@ impl<'a> Batch<'a> {
     pub(super) fn join(
         &mut self,
         core: &mut Core,
-        peer: &PeerAddr,
+        peer: &'a PeerAddr,
         bytes: &'a [u8],
         datagram: usize,
         note: bool,
@@ -112,7 +118,8 @@ impl<'a> Batch<'a> {
             Admission::Refused => return Joined::Refused,
         };
         let first = self.reads.len();
-        let client = Client::of(core, peer);
+        let client = Client::of(core, peer, self.last);
+        self.last = Some(client);
         let joined = match dialect {
             Dialect::Text => self.join_commands(core, client, body, first),
             Dialect::Batch { .. } => self.join_operations(core, client, body),
@@ -143,7 +150,7 @@ impl<'a> Batch<'a> {
                 _ => Joined::Serial,
             };
             if !matches!(joined, Joined::Batch) {
-                self.expect_commands(core, client, command, commands);
+                self.expect_commands(core, client, &command, commands);
                 return joined;
             }
         }
@@ -202,21 +209,29 @@ impl<'a> Batch<'a> {
         &mut self,
         core: &mut Core,
         client: Client<'_>,
-        command: Result<Command<'a>, Error>,
-        rest: Commands<'a>,
+        command: &Result<Command<'a>, Error>,
+        mut rest: Commands<'a>,
     ) {
         let origin = client.origin(core);
-        for command in std::iter::once(command).chain(rest).flatten() {
-            if let Command::Store(store) = command {
-                self.expect_write(core, origin, store.key.bytes());
-                continue;
+        self.expect_command(core, origin, command);
+        while let Some(command) = rest.next() {
+            self.expect_command(core, origin, &command);
+        }
+    }
+
+    #[inline]
+    fn expect_command(&mut self, core: &mut Core, origin: Origin, command: &Result<Command<'a>, Error>) {
+        match command {
+            Ok(Command::Store(store)) => self.expect_write(core, origin, store.key.bytes()),
+            Ok(command) => {
+                let Core { shards, order, .. } = core;
+                footprint::touches(shards, command, |touch| match touch {
+                    Touch::Read(_) | Touch::Fence => {}
+                    Touch::Write(key) => order.expect(origin, shards.hash(key)),
+                    Touch::All => order.expect_all(origin),
+                });
             }
-            let Core { shards, order, .. } = core;
-            footprint::touches(shards, &command, |touch| match touch {
-                Touch::Read(_) | Touch::Fence => {}
-                Touch::Write(key) => order.expect(origin, shards.hash(key)),
-                Touch::All => order.expect_all(origin),
-            });
+            Err(_) => {}
         }
     }
 
@@ -240,15 +255,13 @@ impl<'a> Batch<'a> {
     }
 
     /// Takes a read in, unless it has to wait for something that its client sent before.
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, core: &Core, client: Client<'_>, read: Read<'a>) -> Joined {
         if self.reads.is_full() {
             return Joined::Full;
         }
         let hash = core.shards.hash(read.key);
-        if let Some(origin) = client.with_something_under_way
-            && core.order.concerns(origin, hash)
-        {
+        if client.is_compared && core.order.concerns(client.origin(core), hash) {
             return Joined::Serial;
         }
         self.lookups.push(Lookup { key: read.key, hash });

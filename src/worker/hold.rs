@@ -43,14 +43,7 @@ impl Core {
         outbox: &mut Outbox,
         now: Now,
     ) -> Served {
-        let origin = Origin::of(fresh.peer, &self.shards);
-        let standing = if self.order.has_any_of(origin) {
-            self.traced.begin(origin);
-            self.traced.trace(&self.shards, fresh.dialect, fresh.body, self.value_bytes_max);
-            self.order.standing(&self.traced)
-        } else {
-            Standing::Free
-        };
+        let standing = if self.order.is_idle() { Standing::Free } else { self.standing_of(&fresh) };
         if standing == Standing::Behind {
             return self.hold(fresh, is_patient, outbox);
         }
@@ -60,6 +53,17 @@ impl Core {
         }
         self.serve_fresh(Fresh { follows: standing == Standing::Follows, ..fresh }, outbox, now);
         Served::Yes
+    }
+
+    /// Where a datagram stands to what its client has under way. What it touches is in `traced` if that is anything.
+    fn standing_of(&mut self, fresh: &Fresh<'_>) -> Standing {
+        let origin = Origin::of(fresh.peer, &self.shards);
+        if !self.order.has_any_of(origin) {
+            return Standing::Free;
+        }
+        self.traced.begin(origin);
+        self.traced.trace(&self.shards, fresh.dialect, fresh.body, self.value_bytes_max);
+        self.order.standing(&self.traced)
     }
 
     /// Whether a datagram that is begun now can be suspended wherever it has to be.

@@ -22,6 +22,8 @@ pub(super) struct Order {
     requests: usize,
     /// Entries of datagrams that stand behind the batch which is being put together.
     expected: Vec<u16>,
+    /// A bit for each of these, of which several share one: a quick look that says no.
+    expected_bits: [u64; EXPECTED_BITS / 64],
     /// There was no room to note them all.
     expects_anything: bool,
     /// Number of the present walk over what is held.
@@ -86,6 +88,7 @@ impl Order {
             entries: vec![Entry::default(); ORDER_ENTRIES].into_boxed_slice(),
             requests: 0,
             expected: Vec::with_capacity(BATCH_KEYS_NOTED_MAX),
+            expected_bits: [0; EXPECTED_BITS / 64],
             expects_anything: false,
             walk: 0,
         }
@@ -100,15 +103,19 @@ impl Order {
     /// Whether something of this client may be under way.
     #[inline]
     pub(super) fn has_any_of(&self, origin: Origin) -> bool {
-        !self.is_idle() && (self.expects_anything || self.entry(origin.presence()).is_used())
+        !self.is_idle() && (self.expects_anything || self.is_used(origin.presence()))
     }
 
     /// Whether a read of this key would overtake something; only asked for clients that have something under way.
     #[inline]
     pub(super) fn concerns(&self, origin: Origin, hash: u64) -> bool {
-        self.expects_anything
-            || self.entry(origin.all_keys()).is_used()
-            || self.entry(origin.key(hash)).is_used()
+        self.expects_anything || self.is_used(origin.all_keys()) || self.is_used(origin.key(hash))
+    }
+
+    #[inline]
+    fn is_used(&self, entry: u16) -> bool {
+        let may_be_expected = self.expected_bits[bit(entry).0] & bit(entry).1 != 0;
+        (self.requests > 0 || may_be_expected) && self.entry(entry).is_used()
     }
 
     /// Where a request stands that has not begun.
@@ -191,6 +198,7 @@ impl Order {
     pub(super) fn forget_expected(&mut self) {
         for entry in self.expected.drain(..) {
             self.entries[entry as usize].behind -= 1;
+            self.expected_bits[bit(entry).0] &= !bit(entry).1;
         }
         self.expects_anything = false;
     }
@@ -202,6 +210,7 @@ impl Order {
             return;
         }
         self.expected.push(entry);
+        self.expected_bits[bit(entry).0] |= bit(entry).1;
         self.entries[entry as usize].behind += 1;
     }
 
@@ -224,6 +233,16 @@ impl Entry {
     fn is_used(&self) -> bool {
         self.running | self.behind != 0
     }
+}
+
+/// Bits of the quick look: a kilobit stays in the nearest cache.
+const EXPECTED_BITS: usize = 1_024;
+
+/// The word and the bit of an entry in it.
+#[inline]
+fn bit(entry: u16) -> (usize, u64) {
+    let bit = entry as usize % EXPECTED_BITS;
+    (bit / 64, 1 << (bit % 64))
 }
 
 /// Whether a request meets others, of which `is_set` knows the entries: all of its client if it is wide, else those on

@@ -16,7 +16,7 @@ use crate::protocol::request::{Command, Commands, Get, Key};
 use crate::protocol::{Dialect, Error, Reply};
 use crate::shard::read::{Form, MetaForm, classic};
 use crate::shard::{After, Owner, Read, Wait};
-use crate::worker::admission::permitted;
+use crate::worker::admission::permit;
 use crate::worker::position::KeysLeft;
 use crate::worker::watch::measure_of;
 use crate::worker::{Core, operations};
@@ -135,16 +135,17 @@ impl Core {
                     command
                 }
             };
-            match command.and_then(|command| permitted(command, &request)) {
+            let permitted = command.as_ref().map_err(|&error| error);
+            match permitted.and_then(|command| permit(command, &request).map(|()| command)) {
                 Err(error) => {
                     if !self.answer_fault(&request, error, reply) {
                         return Step::Done;
                     }
                 }
                 Ok(command) => {
-                    let halted = self.run_command(&command, part, request, reply);
-                    self.work.spend_on(&command);
-                    self.watch.lap(measure_of(&command));
+                    let halted = self.run_command(command, part, request, reply);
+                    self.work.spend_on(command);
+                    self.watch.lap(measure_of(command));
                     match halted {
                         Ok(()) => {}
                         Err(Halted { why: Halt::Room, .. }) if !request.may_grow => {
