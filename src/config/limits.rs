@@ -154,8 +154,6 @@ pub const ANSWER_LINE_BYTES_MAX: usize = 1_024;
 pub const SMALL_PARCEL_KEYS: usize = 128;
 /// The same of a large parcel.
 pub const LARGE_PARCEL_KEYS: usize = 1_024;
-/// Keys changed behind a batch whose order is kept one by one.
-pub const BATCH_KEYS_NOTED_MAX: usize = 4_096;
 /// Entries of the filter that says which keys are under way.
 pub const ORDER_ENTRIES: usize = 8_192;
 /// Work of one datagram at a stretch, in units of 100 to 200 ns; what is left is done in the next tick.

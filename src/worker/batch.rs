@@ -11,7 +11,7 @@ use crate::io::{Datagram, Inbox, Outbox, PeerAddr};
 use crate::protocol::batch::{Code, Frame, Operation, Operations};
 use crate::protocol::meta::Kind;
 use crate::protocol::request::{Command, Commands, Get};
-use crate::protocol::{Dialect, Error, Reply};
+use crate::protocol::{Dialect, Reply};
 use crate::shard::read::{Form, MetaForm, classic, of_frame};
 use crate::shard::{After, Read};
 use crate::table::{Found, Lookup};
@@ -137,20 +137,28 @@ impl<'a> Batch<'a> {
     #[inline]
     fn join_commands(&mut self, core: &mut Core, client: Client<'_>, body: &'a [u8], first: usize) -> Joined {
         let mut commands = Commands::new(body, core.value_bytes_max);
-        while let Some(command) = commands.next() {
-            let joined = match &command {
-                Ok(Command::Get(get)) if get.touch.is_none() => self.join_get(core, client, get),
-                Ok(Command::Meta(meta)) if meta.is_plain_read() => {
-                    let form = Form::Meta(MetaForm::of(meta));
+        loop {
+            let at = commands.at();
+            let joined = match commands.next() {
+                None => break,
+                Some(Ok(Command::Get(get))) if get.touch.is_none() => self.join_get(core, client, &get),
+                Some(Ok(Command::Meta(meta))) if meta.is_plain_read() => {
+                    let form = Form::Meta(MetaForm::of(&meta));
                     self.push(core, client, Read { key: meta.key_word, form, after: After::Nothing })
                 }
-                Ok(Command::Meta(meta)) if meta.kind == Kind::Noop && self.reads.len() > first => {
+                Some(Ok(Command::Meta(meta))) if meta.kind == Kind::Noop && self.reads.len() > first => {
                     self.join_noop()
+                }
+                Some(Ok(Command::Store(store))) => {
+                    self.expect_write(core, client.origin(core), store.key.bytes());
+                    self.expect_commands(core, client, commands);
+                    return Joined::Serial;
                 }
                 _ => Joined::Serial,
             };
             if !matches!(joined, Joined::Batch) {
-                self.expect_commands(core, client, &command, commands);
+                let value_bytes_max = core.value_bytes_max;
+                self.expect_commands(core, client, Commands::resume(body, at, value_bytes_max));
                 return joined;
             }
         }
@@ -202,36 +210,17 @@ impl<'a> Batch<'a> {
         Joined::Batch
     }
 
-    /// Notes what a datagram changes that is served behind the batch, from `command` on: reads behind it must not be
-    /// answered before it. What it stores in our own shard can be on its way into the cache.
+    /// Notes what commands change of a datagram that is served behind the batch: reads behind it must not be answered before
+    /// it. What it stores in our own shard can be on its way into the cache.
     #[inline]
-    fn expect_commands(
-        &mut self,
-        core: &mut Core,
-        client: Client<'_>,
-        command: &Result<Command<'a>, Error>,
-        mut rest: Commands<'a>,
-    ) {
+    fn expect_commands(&mut self, core: &mut Core, client: Client<'_>, commands: Commands<'a>) {
         let origin = client.origin(core);
-        self.expect_command(core, origin, command);
-        while let Some(command) = rest.next() {
-            self.expect_command(core, origin, &command);
-        }
-    }
-
-    #[inline]
-    fn expect_command(&mut self, core: &mut Core, origin: Origin, command: &Result<Command<'a>, Error>) {
-        match command {
-            Ok(Command::Store(store)) => self.expect_write(core, origin, store.key.bytes()),
-            Ok(command) => {
-                let Core { shards, order, .. } = core;
-                footprint::touches(shards, command, |touch| match touch {
-                    Touch::Read(_) | Touch::Fence => {}
-                    Touch::Write(key) => order.expect(origin, shards.hash(key)),
-                    Touch::All => order.expect_all(origin),
-                });
+        for command in commands {
+            match command {
+                Ok(Command::Store(store)) => self.expect_write(core, origin, store.key.bytes()),
+                Ok(command) => expect_command(core, origin, &command),
+                Err(_) => {}
             }
-            Err(_) => {}
         }
     }
 
@@ -375,6 +364,16 @@ impl<'a> Batch<'a> {
             table.find_batch(items, &lookups, |i, answer| found[places[i] as usize] = answer);
         }
     }
+}
+
+/// Notes what a command changes.
+fn expect_command(core: &mut Core, origin: Origin, command: &Command<'_>) {
+    let Core { shards, order, .. } = core;
+    footprint::touches(shards, command, |touch| match touch {
+        Touch::Read(_) | Touch::Fence => {}
+        Touch::Write(key) => order.expect(origin, shards.hash(key)),
+        Touch::All => order.expect_all(origin),
+    });
 }
 
 const _: () = assert!(TICK_READS_MAX <= u8::MAX as usize + 1, "a place in a batch fits 8 bits");

@@ -10,7 +10,7 @@
 //! to note, or for all keys, has an entry for all keys of its client. Two keys that share an entry wait for each
 //! other without need, which is late and not wrong.
 
-use crate::config::limits::{BATCH_KEYS_NOTED_MAX, ORDER_ENTRIES};
+use crate::config::limits::ORDER_ENTRIES;
 use crate::io::PeerAddr;
 use crate::shard::Shards;
 use crate::worker::footprint::Footprint;
@@ -20,12 +20,10 @@ pub(super) struct Order {
     entries: Box<[Entry]>,
     /// Requests that are running or held.
     requests: usize,
-    /// Entries of datagrams that stand behind the batch which is being put together.
-    expected: Vec<u16>,
-    /// A bit for each of these, of which several share one: a quick look that says no.
-    expected_bits: [u64; EXPECTED_BITS / 64],
-    /// There was no room to note them all.
-    expects_anything: bool,
+    /// A bit for each entry: whether a datagram with it stands behind the batch which is being put together. A kilobyte
+    /// stays in the nearest cache.
+    expected: Box<[u64; ORDER_ENTRIES / 64]>,
+    has_expected: bool,
     /// Number of the present walk over what is held.
     walk: u32,
 }
@@ -37,7 +35,7 @@ struct Entry {
     running: u32,
     /// Of those: sent to the owner of their only key.
     lone: u32,
-    /// Held, or expected behind the batch.
+    /// Held.
     behind: u32,
     /// The last walk in which a request with this entry was left held.
     walk: u32,
@@ -87,9 +85,8 @@ impl Order {
         Order {
             entries: vec![Entry::default(); ORDER_ENTRIES].into_boxed_slice(),
             requests: 0,
-            expected: Vec::with_capacity(BATCH_KEYS_NOTED_MAX),
-            expected_bits: [0; EXPECTED_BITS / 64],
-            expects_anything: false,
+            expected: Box::new([0; ORDER_ENTRIES / 64]),
+            has_expected: false,
             walk: 0,
         }
     }
@@ -97,25 +94,26 @@ impl Order {
     /// Whether nothing at all is under way.
     #[inline]
     pub(super) fn is_idle(&self) -> bool {
-        self.requests == 0 && self.expected.is_empty()
+        self.requests == 0 && !self.has_expected
     }
 
     /// Whether something of this client may be under way.
     #[inline]
     pub(super) fn has_any_of(&self, origin: Origin) -> bool {
-        !self.is_idle() && (self.expects_anything || self.is_used(origin.presence()))
+        !self.is_idle() && self.is_used(origin.presence())
     }
 
     /// Whether a read of this key would overtake something; only asked for clients that have something under way.
     #[inline]
     pub(super) fn concerns(&self, origin: Origin, hash: u64) -> bool {
-        self.expects_anything || self.is_used(origin.all_keys()) || self.is_used(origin.key(hash))
+        self.is_used(origin.all_keys()) || self.is_used(origin.key(hash))
     }
 
+    /// Whether anything has this entry: what is under way, or what stands behind the batch.
     #[inline]
     fn is_used(&self, entry: u16) -> bool {
-        let may_be_expected = self.expected_bits[bit(entry).0] & bit(entry).1 != 0;
-        (self.requests > 0 || may_be_expected) && self.entry(entry).is_used()
+        self.expected[entry as usize / 64] >> (entry % 64) & 1 != 0
+            || self.requests > 0 && self.entry(entry).is_used()
     }
 
     /// Where a request stands that has not begun.
@@ -196,22 +194,15 @@ impl Order {
     /// The batch is answered: what stood behind it is served now.
     #[inline]
     pub(super) fn forget_expected(&mut self) {
-        for entry in self.expected.drain(..) {
-            self.entries[entry as usize].behind -= 1;
-            self.expected_bits[bit(entry).0] &= !bit(entry).1;
+        if std::mem::take(&mut self.has_expected) {
+            self.expected.fill(0);
         }
-        self.expects_anything = false;
     }
 
     #[inline]
     fn expect_entry(&mut self, entry: u16) {
-        if self.expected.len() == BATCH_KEYS_NOTED_MAX {
-            self.expects_anything = true;
-            return;
-        }
-        self.expected.push(entry);
-        self.expected_bits[bit(entry).0] |= bit(entry).1;
-        self.entries[entry as usize].behind += 1;
+        self.expected[entry as usize / 64] |= 1 << (entry % 64);
+        self.has_expected = true;
     }
 
     #[inline]
@@ -233,16 +224,6 @@ impl Entry {
     fn is_used(&self) -> bool {
         self.running | self.behind != 0
     }
-}
-
-/// Bits of the quick look: a kilobit stays in the nearest cache.
-const EXPECTED_BITS: usize = 1_024;
-
-/// The word and the bit of an entry in it.
-#[inline]
-fn bit(entry: u16) -> (usize, u64) {
-    let bit = entry as usize % EXPECTED_BITS;
-    (bit / 64, 1 << (bit % 64))
 }
 
 /// Whether a request meets others, of which `is_set` knows the entries: all of its client if it is wide, else those on
@@ -338,14 +319,19 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_without_room_to_note_what_it_expects_expects_anything() {
+    fn a_batch_expects_keys_until_it_is_answered() {
         let mut order = Order::new();
         let (a, b) = (origin(1), origin(2));
         order.expect(a, 5);
-        assert!(order.concerns(a, 5) && !order.concerns(a, 6) && !order.has_any_of(b));
-        (0..BATCH_KEYS_NOTED_MAX as u64).for_each(|hash| order.expect(a, hash));
-        assert!(order.has_any_of(b) && order.concerns(b, 1));
+        assert!(order.has_any_of(a) && order.concerns(a, 5) && !order.concerns(a, 6) && !order.has_any_of(b));
+        assert_eq!(
+            order.standing(&footprint(a, &[5])),
+            Standing::Free,
+            "what is served is before what comes"
+        );
         order.forget_expected();
-        assert!(order.is_idle() && !order.has_any_of(a));
+        assert!(order.is_idle() && !order.has_any_of(a) && !order.concerns(a, 5));
+        order.expect_all(a);
+        assert!(order.concerns(a, 6));
     }
 }
