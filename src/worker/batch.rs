@@ -151,7 +151,9 @@ impl<'a> Batch<'a> {
                 }
                 Some(Ok(Command::Store(store))) => {
                     self.expect_write(core, client.origin(core), store.key.bytes());
-                    self.expect_commands(core, client, commands);
+                    if commands.at() < body.len() {
+                        self.expect_commands(core, client, commands);
+                    }
                     return Joined::Serial;
                 }
                 _ => Joined::Serial,
