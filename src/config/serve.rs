@@ -52,8 +52,8 @@ pub struct Options {
     /// How an idle worker waits [default: adaptive]
     #[arg(long, value_enum, value_name = "busy|adaptive|block")]
     pub poll: Option<PollMode>,
-    /// Who is evicted; to know costs 16 bytes an item beside --memory, with s3fifo 28; none leaves it to sampled age when memory is
-    /// full, and tells nothing of keys [default: wtinylfu]
+    /// Eviction policy. Needs up to 20 bytes per item on top of --memory (s3fifo: up to 30). `none` evicts by sampled LRU and
+    /// disables hot-key statistics [default: wtinylfu]
     #[arg(long, value_name = "wtinylfu|s3fifo|lru|none")]
     pub policy: Option<String>,
     /// What a good cache is: most hits, or most bytes served [default: objects]

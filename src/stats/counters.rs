@@ -213,7 +213,7 @@ counters! {
         held,
         /// Times that a datagram with much work left the rest of it to the next tick.
         yielded,
-        /// Times that a datagram waited for the next tick because no buffer to suspend it was free.
+        /// Datagrams that waited for a later tick because no buffer to suspend them was free.
         deferred,
     }
 }

@@ -45,10 +45,13 @@ impl Unserved {
         !self.is_impatient
     }
 
-    fn waits(&mut self, now: Now) {
-        if self.waits_since_ns == 0 {
+    /// A datagram waits; says whether it has just begun to.
+    fn waits(&mut self, now: Now) -> bool {
+        let begins = self.waits_since_ns == 0;
+        if begins {
             self.waits_since_ns = now.ns.max(1);
         }
+        begins
     }
 
     /// A datagram of `alone` is done.
@@ -93,7 +96,8 @@ impl<P: Port> Worker<P> {
                     return false;
                 }
                 if self.serve_alone(datagram, now) == Served::NotYet {
-                    self.unserved.waits(now);
+                    let begins = self.unserved.waits(now);
+                    self.core.counters.deferred.add(begins as u64);
                     return false;
                 }
                 self.unserved.goes_on();

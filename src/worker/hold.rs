@@ -3,7 +3,8 @@
 use crate::clock::Now;
 use crate::config::limits::LARGE_PARCELS_SPARED;
 use crate::io::{Outbox, Port};
-use crate::protocol::{Error, Reply};
+use crate::protocol::batch::Frame;
+use crate::protocol::{Dialect, Error, Reply};
 use crate::worker::access::Right;
 use crate::worker::order::{Origin, Standing};
 use crate::worker::post::Fresh;
@@ -48,7 +49,6 @@ impl Core {
             return self.hold(fresh, is_patient, outbox);
         }
         if is_patient && !self.can_suspend(&fresh) {
-            self.counters.deferred.add(1);
             return Served::NotYet;
         }
         self.serve_fresh(Fresh { follows: standing == Standing::Follows, ..fresh }, outbox, now);
@@ -85,15 +85,13 @@ impl Core {
                 self.counters.held.add(1);
                 self.parcels.held.push_back(parcel);
             }
-            None if is_patient => {
-                self.counters.deferred.add(1);
-                self.hurries = true;
-                return Served::NotYet;
-            }
+            None if is_patient => return Served::NotYet,
             None => {
                 self.counters.busy.add(1);
                 let mut reply = Reply::framed(outbox.room(), request_id, dialect);
-                reply.put_error(Error::Busy);
+                // One line for a datagram of text, one result for each operation of a frame.
+                let frame = if dialect == Dialect::Text { None } else { Frame::open(body) };
+                (0..frame.map_or(1, |frame| frame.count)).for_each(|_| reply.put_error(Error::Busy));
                 let bytes = reply.finish();
                 outbox.commit(peer, bytes);
             }

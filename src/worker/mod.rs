@@ -142,8 +142,6 @@ pub(crate) struct Core {
     traced: Footprint,
     /// Whether something was finished since held requests were looked at.
     has_finished: bool,
-    /// A datagram waits for others and found no parcel: what is suspended does not yield again before it is done.
-    hurries: bool,
 }
 
 impl Core {
@@ -196,7 +194,6 @@ impl<P: Port> Worker<P> {
                 work: Work::default(),
                 traced: Footprint::with_capacity(LARGE_PARCEL_KEYS),
                 has_finished: false,
-                hurries: false,
             },
             aside: config.aside,
             clock: config.clock,

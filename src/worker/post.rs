@@ -48,7 +48,6 @@ impl<P: Port> Worker<P> {
             self.core.resume(parcel, &mut self.outbox, now);
         }
         self.release_held(now)?;
-        self.core.hurries = false;
         Ok(true)
     }
 
@@ -127,7 +126,7 @@ impl Core {
             is_admin: parcel.is_admin,
             now,
             may_grow: !parcel.is_large(),
-            may_yield: !self.hurries,
+            may_yield: true,
             follows: false,
         };
         self.work.begin_turn();

@@ -138,6 +138,7 @@ impl Core {
             let permitted = command.as_ref().map_err(|&error| error);
             match permitted.and_then(|command| permit(command, &request).map(|()| command)) {
                 Err(error) => {
+                    self.work.spend(0);
                     if !self.answer_fault(&request, error, reply) {
                         return Step::Done;
                     }

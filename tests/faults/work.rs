@@ -133,6 +133,35 @@ fn what_yields_keeps_its_place() {
     assert_eq!(got, [&b"END\r\nSTORED\r\n"[..], b"VALUE late 0 1\r\nx\r\nEND\r\n"]);
 }
 
+/// Long datagrams that wait for each other, more of them than there are buffers, are not done in one go either.
+#[test]
+fn a_chain_of_long_datagrams_is_done_piece_by_piece() {
+    let datagram = text("append mid 0 0 1 noreply\r\nx\r\n".repeat(400).as_bytes());
+    for workers in [1, 2] {
+        let mut duo = Duo::of(workers, Access::default());
+        duo.send(
+            0,
+            &text(format!("set mid 0 0 30000\r\n{}\r\nset n 0 0 1\r\n1\r\n", "v".repeat(30_000)).as_bytes()),
+        );
+        duo.settle();
+        while duo.receive(0).is_some() {}
+        (0..24).for_each(|i| duo.send_from(0, Duo::client(HEAVY + i % 4), &datagram));
+        duo.send_from(0, Duo::client(LIGHT), &text(b"get n\r\n"));
+        let (mut longest, mut sum, mut ticks, mut waited) = (Duration::ZERO, Duration::ZERO, 0, None);
+        while sum < Duration::from_millis(1) || ticks < 400 {
+            let began = cpu_time();
+            (0..workers).for_each(|worker| duo.tick(worker));
+            let took = cpu_time() - began;
+            (longest, sum, ticks) = (longest.max(took), sum + took, ticks + 1);
+            let is_answered = std::iter::from_fn(|| duo.receive_with_port(0)).any(|(port, _)| port == LIGHT);
+            waited = waited.or(is_answered.then_some(ticks));
+            duo.advance(Duration::from_millis(1));
+        }
+        assert!(waited.is_some_and(|ticks| ticks <= 15), "the other client waits {waited:?} ticks");
+        assert!(longest * 3 < sum, "a tick of {longest:?}, of {sum:?} in all");
+    }
+}
+
 /// Four times as many keys take about four times as long, not sixteen, also where every second one is another worker's.
 #[test]
 fn work_grows_with_the_length_of_a_datagram_only() {
