@@ -286,9 +286,9 @@ impl Owner {
         put_head(reply, value);
         for word in form.words {
             match word[0] {
-                b'T' | b'A' | b'N' if counted.is_none() || word[0] != b'N' => {
-                    due_ms = item.state().deadline_ms()
-                }
+                // As the flags take effect one after the other: what `t` tells between two is what the first has set.
+                b'N' if counted.is_none() => due_ms = deadline_ms(terms.vivify.unwrap_or(Expiry::Never), now),
+                b'T' | b'A' => due_ms = deadline_ms(terms.ttl.unwrap_or(Expiry::Never), now),
                 b'c' => put_flag(reply, b" c", item.cas()),
                 b't' => put_ttl(reply, due_ms, now),
                 _ => put_request_flag(reply, form.base64, key, word),
