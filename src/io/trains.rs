@@ -14,7 +14,7 @@
 //!
 //! # Cost
 //! While no peer is remembered, a branch a run. The table is allocated at start: [`TRAIN_PEERS`] addresses, in sets of
-//! [`WAYS`] by a seeded hash; a full set forgets the address that is remembered for the shortest time from now.
+//! `WAYS` by a seeded hash; a full set forgets the address that is remembered for the shortest time from now.
 
 use crate::clock::Clock;
 use crate::config::limits::{TRAIN_PEERS, TRAIN_REFUSALS_MAX, TRAIN_RETRY_S, TRAIN_SEGMENTS_MAX};

@@ -5,7 +5,7 @@
 //!         or memory full and      pages of a run of the pool     TICK_GROW_LINES a tick,      the old array's pages
 //!         load below 30 %         are emptied by their owners    INSERT_GROW_LINES an insert  go to the pool
 //! ```
-//! Growth is paid for by inserts: each does its share ([`Owner::place_in_index`]), so that all keys have moved before the old
+//! Growth is paid for by inserts: each does its share (`Owner::place_in_index`), so that all keys have moved before the old
 //! array is crowded, however seldom the owner ticks. While the memory of the larger array is still being gathered, an insert that
 //! would take another key's place waits, if memory is free: the key that it would crowd out may have been stored a
 //! moment ago.

@@ -7,9 +7,9 @@
 //! number in an item's state word (17 bits)   the number that its shard had when it was stored
 //! dead                                       its namespace was invalidated, or its shard flushed, with a later number
 //! ```
-//! What is invalidated is in a table of bounded size ([`invalid`](super::invalid)), until a walk over all items has removed
+//! What is invalidated is in a table of bounded size (`invalid`), until a walk over all items has removed
 //! the dead ones (`scrub`). Of a namespace that no item was stored under since the walk before, the owner knows so
-//! ([`Stored`]), and its invalidation does nothing.
+//! (`Stored`), and its invalidation does nothing.
 //!
 //! # Cost
 //! Off: one branch. On: a search for the separator, a hash of the prefix and a load for each item looked at and stored.

@@ -1,7 +1,7 @@
 //! The UDP sockets of a server: one per worker, all on one address.
 //!
 //! `SO_REUSEPORT` lets several sockets share a port; it would also let a second server of the same user join unnoticed,
-//! so the address is first bound without it, under a lock ([`claim`]). Options are asked for, then read back: the kernel caps buffer sizes. When all
+//! so the address is first bound without it, under a lock (`claim`). Options are asked for, then read back: the kernel caps buffer sizes. When all
 //! have joined, in the order of the workers, the kernel may be told how to choose among them ([`steer`]).
 
 mod claim;
