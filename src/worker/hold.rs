@@ -69,7 +69,7 @@ impl Core {
     /// Whether a datagram that is begun now can be suspended wherever it has to be.
     fn can_suspend(&self, fresh: &Fresh<'_>) -> bool {
         // A worker without others has nobody to wait for but its own memory.
-        self.shards.count() == 1 || self.parcels.has(fresh.body.len(), 0, 0)
+        self.shards.count() == 1 || self.parcels.has(fresh.body.len())
     }
 
     /// Keeps a copy of a datagram until what is before it is done.
@@ -77,9 +77,7 @@ impl Core {
         let Fresh { peer, request_id, dialect, body, .. } = fresh;
         match self.parcels.take(body.len(), 0, LARGE_PARCELS_SPARED) {
             Some(mut parcel) => {
-                (parcel.peer, parcel.is_admin) = (*peer, self.access.right(peer) == Right::Admin);
-                (parcel.request_id, parcel.dialect) = (request_id, dialect);
-                parcel.fill(body, std::iter::empty());
+                parcel.begin(&fresh, self.access.right(peer) == Right::Admin, std::iter::empty());
                 parcel.footprint.copy_from(&self.traced);
                 self.order.hold(&parcel.footprint);
                 self.counters.held.add(1);

@@ -55,7 +55,6 @@ impl Core {
         reply: &mut Reply<'_>,
     ) -> Executed {
         let mut operations = resumed(body, position);
-        let first = operations.place();
         let mut reached = position;
         while let Some(Some(operation)) = operations.next() {
             let is_first = reached == position;
@@ -77,7 +76,6 @@ impl Core {
             }
             reached = position_of(&operations, reply);
         }
-        debug_assert!(operations.place() != first, "the first operation is executed");
         self.work.spend(self.owner.take_written_bytes());
         Executed::Done(reached)
     }

@@ -12,6 +12,7 @@ use crate::config::limits::{
 use crate::io::PeerAddr;
 use crate::protocol::{Dialect, Error, Reply};
 use crate::worker::footprint::Footprint;
+use crate::worker::post::Fresh;
 use crate::worker::serial::Position;
 use std::collections::VecDeque;
 
@@ -102,8 +103,19 @@ impl Parcel {
         self.is_large
     }
 
-    /// Becomes the request with this body, at its beginning, with the reply so far in pieces. It has room for both.
-    pub fn fill<'p>(&mut self, body: &[u8], reply: impl Iterator<Item = &'p [u8]>) {
+    /// Becomes a request that comes from `fresh`, with the reply so far in pieces. It has room for both.
+    pub(super) fn begin<'p>(
+        &mut self,
+        fresh: &Fresh<'_>,
+        is_admin: bool,
+        reply: impl Iterator<Item = &'p [u8]>,
+    ) {
+        (self.peer, self.is_admin) = (*fresh.peer, is_admin);
+        (self.request_id, self.dialect) = (fresh.request_id, fresh.dialect);
+        self.fill(fresh.body, reply);
+    }
+
+    fn fill<'p>(&mut self, body: &[u8], reply: impl Iterator<Item = &'p [u8]>) {
         self.request.extend_from_slice(body);
         for piece in reply {
             self.reply[self.reply_bytes..][..piece.len()].copy_from_slice(piece);
@@ -175,9 +187,9 @@ impl Parcels {
         }
     }
 
-    /// Whether [`Parcels::take`] finds a parcel.
-    pub fn has(&self, request_bytes: usize, reply_bytes: usize, spared: usize) -> bool {
-        self.large.len() > spared || fits_small(request_bytes, reply_bytes) && !self.small.is_empty()
+    /// Whether [`Parcels::take`] finds a parcel for a request of so many bytes that has no reply yet.
+    pub fn has(&self, request_bytes: usize) -> bool {
+        !self.large.is_empty() || fits_small(request_bytes, 0) && !self.small.is_empty()
     }
 
     /// A free parcel for a request and a reply so far of so many bytes; so many large ones are left to others.

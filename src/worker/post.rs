@@ -80,9 +80,7 @@ impl Core {
                 Step::Forward { position, .. } | Step::Wait { position } => (position, 0),
             };
             if let Some(mut parcel) = self.parcels.take(body.len(), reply.bytes(), spared) {
-                (parcel.peer, parcel.is_admin) = (*peer, is_admin);
-                (parcel.request_id, parcel.dialect) = (request_id, dialect);
-                parcel.fill(body, reply.pieces());
+                parcel.begin(&fresh, is_admin, reply.pieces());
                 parcel.footprint.begin(Origin::of(peer, &self.shards));
                 parcel.footprint.trace(&self.shards, dialect, body, self.value_bytes_max);
                 return self.begin(parcel, step, now);
