@@ -39,6 +39,7 @@ fn hit_ratios_stay_above_their_floors() {
             capacity: Capacity::Items(items),
             loss_percent: 0.0,
             value_bytes: 100,
+            mean_item_bytes: None,
             seed: 1,
         };
         let percent = replay(&records, &setup).hit_ratio() * 100.0;

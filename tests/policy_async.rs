@@ -131,6 +131,7 @@ fn deciding_late_costs_little() {
         capacity: Capacity::Items(ITEMS),
         loss_percent: 0.0,
         value_bytes: 1,
+        mean_item_bytes: None,
         seed,
     };
     // One seed of the hash is half a point better than another.

@@ -41,6 +41,10 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", default_value_t = 100)]
     value_size: u32,
 
+    /// Size of an item that the policy expects, as `serve --mean-item` tells it; without it the mean of the trace
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, conflicts_with = "items")]
+    mean_item: Option<u64>,
+
     /// Key hash, sampling and loss follow from it
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -83,6 +87,7 @@ pub fn run(args: &Args) -> Outcome {
         capacity,
         loss_percent: args.loss,
         value_bytes: args.value_size.max(1),
+        mean_item_bytes: args.mean_item,
         seed: args.seed,
     };
     if args.curve {

@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn measure(anchor: &Anchor, records: &Arc<Vec<Record>>, limit: Duration) -> Row {
     let ours = |kind, loss_percent| {
         let capacity = Capacity::Items(anchor.size);
-        let setup = Setup { kind, goal: Goal::Objects, capacity, loss_percent, value_bytes: 100, seed: 1 };
+        let setup = Setup { kind, goal: Goal::Objects, capacity, loss_percent, value_bytes: 100, mean_item_bytes: None, seed: 1 };
         Some(replay(records, &setup).hit_ratio() * 100.0)
     };
     let mut figures = vec![

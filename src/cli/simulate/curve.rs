@@ -236,6 +236,7 @@ mod tests {
             capacity: Capacity::Bytes(whole),
             loss_percent: 0.0,
             value_bytes: 1,
+            mean_item_bytes: None,
             seed: 1,
         };
         let points = compute(&records, &setup, 9);

@@ -47,6 +47,8 @@ pub struct Setup {
     pub loss_percent: f64,
     /// Size taken where the trace does not know it (1 or less), in bytes.
     pub value_bytes: u32,
+    /// Size of an item that the policy expects, in bytes, as `serve --mean-item` tells it; else the mean of the records.
+    pub mean_item_bytes: Option<u64>,
     /// Key hash, sampling and loss follow from it.
     pub seed: u64,
 }
@@ -80,7 +82,8 @@ impl Outcome {
 
 /// Replays `records`.
 pub fn replay(records: &[Record], setup: &Setup) -> Outcome {
-    let mut replay = Replay::new(setup, mean_bytes(records, setup));
+    let mean_bytes = setup.mean_item_bytes.unwrap_or_else(|| mean_bytes(records, setup));
+    let mut replay = Replay::new(setup, mean_bytes);
     for record in records {
         match setup.capacity {
             Capacity::Items(_) => replay.read(record.key, 1, 1, 0, 1),
