@@ -4,7 +4,8 @@
 //! foundations   sync · clock · hash · item_ref · config::limits · stats::counters
 //! bytes         protocol (bytes ⇄ commands)         io (datagrams ⇄ kernel)
 //! storage       table (key → item) · memory (items in pages, grace)
-//! a shard       shard (memcached's commands on table + memory) · policy (who stays) · ring (between threads)
+//! a shard       shard (verbs on table + memory) · policy (who stays) · ring (between threads)
+//! the words     session (memcached's commands → verbs of a shard, and their answers)
 //! the server    worker (the tick) · server (plan, map, wire, spawn) · cli
 //! the tools     load (drive any memcached over UDP) · stats (histograms, plots)
 //! ```
@@ -31,6 +32,8 @@ pub mod protocol;
 pub mod ring;
 #[cfg(not(any(loom, shuttle)))]
 pub mod server;
+#[cfg(not(any(loom, shuttle)))]
+pub mod session;
 #[cfg(not(any(loom, shuttle)))]
 pub mod shard;
 pub mod stats;

@@ -12,8 +12,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("cli", &["config", "server", "load", "stats", "policy", "memory", "ring", "protocol"]),
     ("config", &["worker", "policy", "io"]),
     ("server", &["config", "worker", "policy", "io", "shard", "ring", "stats", "memory", "table"]),
-    ("worker", &["io", "protocol", "shard", "ring", "table"]),
-    ("shard", &["table", "memory", "protocol", "ring"]),
+    ("worker", &["io", "protocol", "session", "shard", "ring", "table"]),
+    ("session", &["protocol", "shard", "memory"]),
+    ("shard", &["table", "memory", "ring"]),
     ("table", &["memory"]),
     ("memory", &["table"]),
     // Of the table only the prefetch, as the test below says.

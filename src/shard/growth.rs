@@ -27,7 +27,8 @@ use crate::item_ref::ItemRef;
 use crate::memory::PagePool;
 use crate::memory::grace::Stamp;
 use crate::ring::Event;
-use crate::shard::owner::{Owner, Wait};
+use crate::shard::error::Blocked;
+use crate::shard::owner::Owner;
 use crate::sync::Arc;
 use crate::table;
 use std::ops::Range;
@@ -102,16 +103,16 @@ impl Owner {
     /// A place in the index for a key that may be new. Call it before looking at any item.
     ///
     /// # Errors
-    /// [`Wait::ForGrace`] when the key would take the place of another one although memory is free and a larger index is on
+    /// [`Blocked::OnGrace`] when the key would take the place of another one although memory is free and a larger index is on
     /// its way.
     #[inline]
-    pub(super) fn place_in_index(&mut self, hash: u64, key: &[u8], now: Now) -> Result<(), Wait> {
+    pub(super) fn place_in_index(&mut self, hash: u64, key: &[u8], now: Now) -> Result<(), Blocked> {
         let is_quiet = matches!(self.growth.phase, Phase::Settled) && !self.is_loaded();
         if is_quiet { Ok(()) } else { self.place_in_growing_index(hash, key, now) }
     }
 
     #[cold]
-    fn place_in_growing_index(&mut self, hash: u64, key: &[u8], now: Now) -> Result<(), Wait> {
+    fn place_in_growing_index(&mut self, hash: u64, key: &[u8], now: Now) -> Result<(), Blocked> {
         self.grow_for_insert(now);
         let pool = self.slab.pool();
         let is_awaited = match self.growth.phase {
@@ -131,7 +132,7 @@ impl Owner {
             }
         }
         self.counters.growth_waits.add(1);
-        Err(Wait::ForGrace)
+        Err(Blocked::OnGrace)
     }
 
     /// An insert's share of the work.

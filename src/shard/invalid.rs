@@ -19,7 +19,7 @@
 //! entries that the floor is for. A reader that does not find the entry which the header promised looks at the header
 //! again. An entry is taken away for good only when the items that it was for are under no reader's eyes any more.
 
-use crate::shard::namespace::Place;
+use crate::shard::namespace::Namespace;
 use crate::shard::number::is_before;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -59,7 +59,7 @@ impl Invalid {
 
     /// Whether items of this namespace that have this number are dead.
     #[inline]
-    pub(super) fn has(&self, namespace: Place, number: u32) -> bool {
+    pub(super) fn has(&self, namespace: Namespace, number: u32) -> bool {
         let (set, tag) = self.find(namespace);
         // Acquire: pairs with the Release stores of the owner; a reader that an answer told of an invalidation sees it.
         let header = set.header.load(Ordering::Acquire);
@@ -73,7 +73,7 @@ impl Invalid {
     }
 
     /// Invalidates a namespace with this number, the latest there is. Owner only.
-    pub(super) fn insert(&self, namespace: Place, number: u32) {
+    pub(super) fn insert(&self, namespace: Namespace, number: u32) {
         let (set, tag) = self.find(namespace);
         let new = tag << TAG_SHIFT | USED | number as u64;
         // Relaxed: the owner reads what it wrote itself.
@@ -121,7 +121,7 @@ impl Invalid {
         true
     }
 
-    fn find(&self, Place(hash): Place) -> (&Set, u64) {
+    fn find(&self, Namespace(hash): Namespace) -> (&Set, u64) {
         let tag = hash & ((1 << 40) - 1);
         (&self.sets[(hash >> (64 - SET_BITS)) as usize], tag)
     }
@@ -148,8 +148,8 @@ const _: () = assert!(TAG_SHIFT + 40 <= 64 && size_of::<Set>() == 128);
 mod tests {
     use super::*;
 
-    fn place(set: u64, tag: u64) -> Place {
-        Place(set << (64 - SET_BITS) | tag)
+    fn place(set: u64, tag: u64) -> Namespace {
+        Namespace(set << (64 - SET_BITS) | tag)
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A shard: table, memory and the right to write them, as memcached's commands see them.
+//! A shard: table, memory and the right to write them.
 //!
 //! ```text
 //!                   ┌ shard 0: table · generation ┐
@@ -10,24 +10,29 @@
 //! Not here: sockets and batching (`crate::worker`), who is evicted in peace time (`crate::policy`).
 
 pub mod command;
+mod count;
+mod decimal;
+mod delete;
+pub mod error;
 pub mod events;
-pub mod execute;
 pub mod growth;
 mod invalid;
-pub mod meta;
 pub mod mover;
 pub mod namespace;
 mod number;
-pub mod operation;
 pub mod owner;
 pub mod pressure;
-pub mod read;
 pub mod route;
 mod scrub;
+pub mod store;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
-pub mod value;
+mod touch;
 
-pub use owner::{Owner, SettledRead, Wait};
-pub use read::{After, Form, Read};
+pub use count::{Count, Counted};
+pub use delete::{Delete, Deleted, Remains};
+pub use error::{Blocked, WriteError};
+pub use namespace::Namespace;
+pub use owner::{Found, Owner};
 pub use route::{Shard, Shards};
+pub use store::{Mode, Outcome, Store, Stored};

@@ -14,10 +14,7 @@
 //! # Cost
 //! Off: one branch. On: a search for the separator, a hash of the prefix and a load for each item looked at and stored.
 
-use crate::config::limits::KEY_BYTES_MAX;
 use crate::hash::KeyHash;
-use crate::protocol::meta::Kind;
-use crate::protocol::request::Command;
 use crate::shard::invalid::Invalid;
 
 /// A shard's namespaces. Written by the owner, read by all.
@@ -35,7 +32,7 @@ pub struct Names {
 
 /// Which namespace: the hash of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place(pub(super) u64);
+pub struct Namespace(pub(super) u64);
 
 impl Names {
     /// Names that end at `separator`.
@@ -45,29 +42,15 @@ impl Names {
 
     /// A key's namespace; `None` if it has none.
     #[inline]
-    fn place(&self, key: &[u8]) -> Option<Place> {
+    fn of_key(&self, key: &[u8]) -> Option<Namespace> {
         let end = memchr::memchr(self.separator, key)?;
-        Some(Place(self.hash.hash(&key[..end])))
+        Some(Namespace(self.hash.hash(&key[..end])))
     }
 
     /// The namespace whose name this key is, with the separator and nothing more.
-    fn named(&self, key: &[u8]) -> Option<Place> {
+    pub(super) fn named(&self, key: &[u8]) -> Option<Namespace> {
         let end = memchr::memchr(self.separator, key)?;
-        if end + 1 == key.len() { self.place(key) } else { None }
-    }
-
-    /// The namespace that a command invalidates: a delete of its name. An `md` that looks at the cas number or leaves
-    /// something behind (`C I x`) is about the one item with that key, as ever.
-    pub fn invalidated_by(&self, command: &Command<'_>) -> Option<Place> {
-        match command {
-            Command::Delete { key, .. } => self.named(key.bytes()),
-            Command::Meta(meta)
-                if meta.kind == Kind::Delete && !b"CIx".iter().any(|&flag| meta.has(flag)) =>
-            {
-                self.named(meta.key(&mut [0; KEY_BYTES_MAX + 2]).ok()?.bytes())
-            }
-            _ => None,
-        }
+        if end + 1 == key.len() { self.of_key(key) } else { None }
     }
 }
 
@@ -80,8 +63,8 @@ impl Namespaces {
 
     /// The namespace of a key; `None` if it has none.
     #[inline]
-    pub(super) fn of(&self, key: &[u8]) -> Option<Place> {
-        self.names.as_ref()?.place(key)
+    pub(super) fn of(&self, key: &[u8]) -> Option<Namespace> {
+        self.names.as_ref()?.of_key(key)
     }
 
     /// Whether an item with this key and number is dead.
@@ -115,7 +98,7 @@ impl Stored {
 
     /// Notes that an item of this namespace is there.
     #[inline]
-    pub(super) fn note(&mut self, Place(hash): Place) {
+    pub(super) fn note(&mut self, Namespace(hash): Namespace) {
         let bit = hash as usize % STORED_BITS;
         for words in [&mut self.current, &mut self.next] {
             words[bit / 64] |= 1 << (bit % 64);
@@ -123,7 +106,7 @@ impl Stored {
     }
 
     /// Whether there may be items of this namespace.
-    pub(super) fn may_have(&self, Place(hash): Place) -> bool {
+    pub(super) fn may_have(&self, Namespace(hash): Namespace) -> bool {
         let bit = hash as usize % STORED_BITS;
         self.current[bit / 64] >> (bit % 64) & 1 != 0
     }
@@ -149,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_namespace_ends_at_the_first_separator() {
-        let of = |key: &[u8]| names().place(key);
+        let of = |key: &[u8]| names().of_key(key);
         assert_eq!(of(b"user:42:name"), of(b"user:7"));
         assert_eq!(of(b"user:42:name"), of(b"user:"));
         assert_ne!(of(b"user:42"), of(b"users:42"));

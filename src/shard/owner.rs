@@ -6,10 +6,9 @@ use crate::item_ref::ItemRef;
 use crate::memory::grace::Member;
 use crate::memory::item::{Chunks, Shape};
 use crate::memory::{Allocation, Item, Items, Parts, Slab, Used};
-use crate::protocol::Error;
-use crate::protocol::request::Expiry;
 use crate::ring::mercy::Mercy;
 use crate::ring::{ChunkUnits, Command, Consumer, Deadline, Event};
+use crate::shard::error::Blocked;
 use crate::shard::events::Events;
 use crate::shard::growth::Growth;
 use crate::shard::mover::Mover;
@@ -19,23 +18,6 @@ use crate::shard::scrub::Scrub;
 use crate::stats::counters::OwnerCounters;
 use crate::sync::Arc;
 use crate::table::{Upsert, Writer};
-
-/// Why a write did not happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// Memory was evicted, but other workers may still read it: try again in the next tick.
-    ForGrace,
-    /// The answer does not fit the reply; nothing has changed.
-    ForRoom,
-    /// It will not work: tell the client.
-    Never(Error),
-}
-
-impl From<Error> for Wait {
-    fn from(error: Error) -> Wait {
-        Wait::Never(error)
-    }
-}
 
 /// A part of an owner's tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,33 +74,17 @@ pub struct Owner {
     pub(super) mercy: Mercy,
     /// When a delayed flush_all is due, in ms since the server epoch.
     flush_at_ms: Option<u64>,
-    /// What the last command read.
-    pub(super) settled_read: Option<SettledRead>,
 }
 
-/// A client's read that the owner settled, as its worker has to count it and to tell the policy of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SettledRead {
-    /// The key was there.
-    Hit {
-        /// Its item.
-        item: ItemRef,
-        /// Its hash.
-        hash: u64,
-        /// Whether the read leaves a trace, in the item and with the policy.
-        leaves_trace: bool,
-    },
-    /// The key was not there.
-    Miss,
-}
-
-impl SettledRead {
-    pub(super) fn of(hash: u64, item: Option<ItemRef>, leaves_trace: bool) -> SettledRead {
-        match item {
-            Some(item) => SettledRead::Hit { item, hash, leaves_trace },
-            None => SettledRead::Miss,
-        }
-    }
+/// An item that was found by its key.
+#[derive(Clone, Copy)]
+pub struct Found<'a> {
+    /// Where it is.
+    pub at: ItemRef,
+    /// The hash of its key.
+    pub hash: u64,
+    /// The item.
+    pub item: Item<'a>,
 }
 
 impl Owner {
@@ -151,7 +117,6 @@ impl Owner {
             last_tick_ns: 0,
             mercy: Mercy::default(),
             flush_at_ms: None,
-            settled_read: None,
         }
     }
 
@@ -194,13 +159,15 @@ impl Owner {
         has_more || self.events.can_catch_up()
     }
 
-    /// What the last command or operation read for a client, once. Whoever executes one asks behind it.
-    pub fn take_settled_read(&mut self) -> Option<SettledRead> {
-        self.settled_read.take()
+    /// The item of a key, if it may still be served.
+    #[inline]
+    pub fn find(&self, key: &[u8], now: Now) -> Option<Found<'_>> {
+        let hash = self.shards().hash(key);
+        self.find_hashed(hash, key, now).map(|(at, item)| Found { at, hash, item })
     }
 
-    /// The item of a key, if it may still be served.
-    pub(super) fn find(&self, hash: u64, key: &[u8], now: Now) -> Option<(ItemRef, Item<'_>)> {
+    /// The same where the hash of the key is known.
+    pub(super) fn find_hashed(&self, hash: u64, key: &[u8], now: Now) -> Option<(ItemRef, Item<'_>)> {
         let at = self.writer.get(self.slab.items(), hash, key)?;
         let item = self.slab.items().get(at);
         self.shard().is_live(&item, now).then_some((at, item))
@@ -263,25 +230,23 @@ impl Owner {
         (self.last_cas - 1) * self.shards.count() as u64 + self.index as u64 + 1
     }
 
-    /// Makes everything stale at once, or after `delay_s` seconds.
+    /// Makes everything that this owner has stale: at once, or at a time in ms since the server epoch.
     ///
     /// # Errors
-    /// Busy, while dead items are being removed.
-    pub(super) fn flush(&mut self, delay_s: i32, now: Now) -> Result<(), Wait> {
-        // A command goes to every shard; one of them counts it.
+    /// [`Blocked::OnScrub`].
+    pub fn flush(&mut self, due_ms: Option<u64>) -> Result<(), Blocked> {
+        // A client's flush goes to every shard; one of them counts it.
         self.counters.cmd_flush.add((self.index == 0) as u64);
-        match Expiry::from_exptime(delay_s) {
-            Expiry::Never | Expiry::Past => self.flush_now(),
-            expiry => {
-                self.flush_at_ms = Some(deadline_ms(expiry, now));
-                Ok(())
-            }
+        if due_ms.is_none() {
+            return self.flush_now();
         }
+        self.flush_at_ms = due_ms;
+        Ok(())
     }
 
-    fn flush_now(&mut self) -> Result<(), Wait> {
+    fn flush_now(&mut self) -> Result<(), Blocked> {
         if !self.scrub.may_step() {
-            return Err(Error::Busy.into());
+            return Err(Blocked::OnScrub);
         }
         let number = self.shard().flush();
         self.scrub.note_step(number);
@@ -330,6 +295,11 @@ impl Owner {
         std::mem::take(&mut self.written_bytes)
     }
 
+    /// Length of the slot of an item of this owner, in bytes.
+    pub fn slot_bytes(&self, at: ItemRef) -> usize {
+        self.slab.slot_bytes(at)
+    }
+
     /// The memory.
     pub fn items(&self) -> &Items {
         self.slab.items()
@@ -349,18 +319,4 @@ pub(super) fn deadline(deadline_ms: u64, slot_bytes: usize) -> Deadline {
 /// What an item of this shape takes beside its slot.
 fn chunk_units(chunks: Chunks, shape: Shape) -> ChunkUnits {
     ChunkUnits::new((shape.chunks * chunks.slot_bytes() / ItemRef::UNIT_BYTES) as u64)
-}
-
-/// When an expiry is due, in ms since the server epoch; 0 = never. A time that has passed is 1: due at once.
-pub(super) fn deadline_ms(expiry: Expiry, now: Now) -> u64 {
-    const LATEST_MS: u64 = (1 << 44) - 1;
-    match expiry {
-        Expiry::Never => 0,
-        Expiry::Past => 1,
-        Expiry::InMs(ms) => now.ms().saturating_add(ms).min(LATEST_MS),
-        Expiry::AtUnixS(at_s) => match at_s.checked_sub(now.unix_s) {
-            None | Some(0) => 1,
-            Some(in_s) => now.ms().saturating_add(in_s.saturating_mul(1000)).min(LATEST_MS),
-        },
-    }
 }

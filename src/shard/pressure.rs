@@ -8,7 +8,7 @@
 //!    pages), expired ones first, then those that were read longest ago. Sampled LRU, as in Redis.
 //!
 //! Victims are under grace. Where no other worker is awake that is over at once; else the SET waits for a tick
-//! ([`Wait::ForGrace`]), the only wait there is.
+//! ([`Blocked::OnGrace`]), the only wait there is.
 
 use crate::clock::Now;
 use crate::config::limits::{
@@ -18,8 +18,8 @@ use crate::config::limits::{
 use crate::item_ref::ItemRef;
 use crate::memory::class::{CLASSES_MAX, Class};
 use crate::memory::{Allocation, Size};
-use crate::protocol::Error;
-use crate::shard::owner::{Owner, Wait};
+use crate::shard::error::{Blocked, WriteError};
+use crate::shard::owner::Owner;
 
 /// Chunks that every page has at least.
 const CHUNKS_OF_PAGE_MIN: u32 = 60;
@@ -45,8 +45,8 @@ impl Owner {
     /// before looking at any item: what it evicts may be that item.
     ///
     /// # Errors
-    /// [`Wait::ForGrace`] when victims are on their way; [`Wait::Never`] when memory cannot hold so much.
-    pub(super) fn allocate(&mut self, size: Size, now: Now) -> Result<Allocation, Wait> {
+    /// [`Blocked::OnGrace`] when victims are on their way, and what says that memory cannot hold so much.
+    pub(super) fn allocate(&mut self, size: Size, now: Now) -> Result<Allocation, WriteError> {
         let shape = size.shape(self.slab.items().chunks());
         let bytes = shape.bytes_in_slot(size.fixed_bytes());
         let layout = self.slab.pool().layout();
@@ -54,7 +54,7 @@ impl Owner {
         let is_too_large =
             size.bytes() > self.slab.pool().slab_pages() / self.shards().count() * layout.page_bytes / 2;
         if bytes > layout.item_bytes_max() || is_too_large {
-            return Err(Wait::Never(Error::TooLargeForCache));
+            return Err(WriteError::TooLarge);
         }
         let slot = self.allocate_slot(Class::of(bytes), now)?;
         if shape.chunks > 0 {
@@ -62,9 +62,9 @@ impl Owner {
             for _ in 0..shape.chunks {
                 match self.allocate_slot(Class::CHUNK, now) {
                     Ok(chunk) => self.slab.add_chunk(slot.at, chunk.at),
-                    Err(wait) => {
+                    Err(error) => {
                         self.slab.abandon(slot);
-                        return Err(wait);
+                        return Err(error);
                     }
                 }
             }
@@ -72,12 +72,12 @@ impl Owner {
         Ok(slot)
     }
 
-    fn allocate_slot(&mut self, class: Class, now: Now) -> Result<Allocation, Wait> {
+    fn allocate_slot(&mut self, class: Class, now: Now) -> Result<Allocation, WriteError> {
         if self.slab.limbo().is_full() {
             self.breathe();
         }
         if self.slab.limbo().is_full() {
-            return Err(Wait::ForGrace);
+            return Err(Blocked::OnGrace.into());
         }
         match self.allocate_at_ease(class) {
             Some(slot) => Ok(slot),
@@ -96,7 +96,7 @@ impl Owner {
     }
 
     #[cold]
-    fn allocate_under_pressure(&mut self, class: Class, now: Now) -> Result<Allocation, Wait> {
+    fn allocate_under_pressure(&mut self, class: Class, now: Now) -> Result<Allocation, WriteError> {
         for _ in 0..Self::PRESSURE_ROUNDS_MAX {
             self.breathe();
             if let Some(slot) = self.allocate_at_ease(class) {
@@ -124,8 +124,8 @@ impl Owner {
         match self.allocate_at_ease(class) {
             Some(slot) => Ok(slot),
             // Nothing of this owner's can be evicted: other owners have all pages.
-            None if self.slab.used_slots() == 0 => Err(Wait::Never(Error::OutOfMemory)),
-            None => Err(Wait::ForGrace),
+            None if self.slab.used_slots() == 0 => Err(WriteError::OutOfMemory),
+            None => Err(Blocked::OnGrace.into()),
         }
     }
 

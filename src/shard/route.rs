@@ -9,8 +9,7 @@ use crate::memory::class::Class;
 use crate::memory::{Item, Items};
 #[cfg(not(any(loom, shuttle)))]
 use crate::memory::{Layout, PagePool};
-use crate::protocol::request::Command;
-use crate::shard::namespace::{Names, Namespaces, Place};
+use crate::shard::namespace::{Names, Namespace, Namespaces};
 use crate::shard::number::{after, is_before};
 use crate::sync::{Arc, AtomicU32, Ordering};
 use crate::table::{HALVINGS_MAX, SlotMemory, Table};
@@ -71,10 +70,10 @@ impl Shards {
         Arc::new(Shards { shards, items, hash, names })
     }
 
-    /// The namespace that a command invalidates, in all shards.
+    /// The namespace whose name this key is; `None` where keys have no namespaces, too.
     #[inline]
-    pub fn namespace_invalidated_by(&self, command: &Command<'_>) -> Option<Place> {
-        self.names.as_ref()?.invalidated_by(command)
+    pub fn namespace_named(&self, key: &[u8]) -> Option<Namespace> {
+        self.names.as_ref()?.named(key)
     }
 
     /// The shard that owns a key.
@@ -153,7 +152,7 @@ impl Shard {
     }
 
     /// Makes every item of a namespace stale at once; returns the new number. Owner only.
-    pub(super) fn invalidate(&self, namespace: Place) -> u32 {
+    pub(super) fn invalidate(&self, namespace: Namespace) -> u32 {
         let number = self.step();
         self.namespaces.invalid.insert(namespace, number);
         number

@@ -18,10 +18,10 @@ use crate::clock::Now;
 use crate::config::limits::TICK_SCRUB_MAX;
 use crate::item_ref::ItemRef;
 use crate::memory::grace::Stamp;
-use crate::protocol::Error;
-use crate::shard::namespace::{Namespaces, Place, Stored};
+use crate::shard::error::Blocked;
+use crate::shard::namespace::{Namespace, Namespaces, Stored};
 use crate::shard::number::DISTANCE_MAX;
-use crate::shard::owner::{Owner, Wait};
+use crate::shard::owner::Owner;
 
 /// Steps between two walks over the pages.
 pub const STEPS_PER_SCRUB: u32 = 1 << 14;
@@ -92,13 +92,13 @@ impl Owner {
     /// Invalidates a namespace.
     ///
     /// # Errors
-    /// Busy, while dead items are being removed.
-    pub(super) fn invalidate_namespace(&mut self, namespace: Place) -> Result<(), Wait> {
+    /// [`Blocked::OnScrub`].
+    pub fn invalidate_namespace(&mut self, namespace: Namespace) -> Result<(), Blocked> {
         if !self.scrub.stored.may_have(namespace) {
             return Ok(());
         }
         if !self.scrub.may_step() {
-            return Err(Error::Busy.into());
+            return Err(Blocked::OnScrub);
         }
         let number = self.shard().invalidate(namespace);
         self.scrub.note_step(number);

@@ -1,13 +1,11 @@
 //! An owner by itself, with memory of the heap and no policy: pressure, mover and growth are all that it has.
 
-use super::execute::{Outcome, StoreTerms};
 use super::*;
 use crate::clock::Now;
 use crate::config::limits::EVENT_RING_RECORDS;
 use crate::hash::KeyHash;
 use crate::memory::grace::Grace;
 use crate::memory::{Census, Items, Layout, PagePool, Slab};
-use crate::protocol::request::{Expiry, Mode};
 use crate::ring::{Command, Consumer, Event, Producer, Verdict, ring};
 use crate::shard::events::Events;
 use crate::shard::owner::{OwnerConfig, upper};
@@ -75,44 +73,34 @@ impl Lone {
     }
 
     fn set(&mut self, key: u64, value: &[u8]) {
-        self.store(key, value, Mode::Set, Expiry::Never);
+        self.store(key, value, Mode::Set, 0);
     }
 
     fn join(&mut self, key: u64, value: &[u8], mode: Mode) {
-        self.store(key, value, mode, Expiry::Never);
+        self.store(key, value, mode, 0);
     }
 
     /// Stores a value, waiting a tick where memory is under grace.
-    fn store(&mut self, key: u64, value: &[u8], mode: Mode, expiry: Expiry) {
-        assert_eq!(self.try_store(key, value, mode, expiry), Outcome::Stored);
+    fn store(&mut self, key: u64, value: &[u8], mode: Mode, due_ms: u64) {
+        assert_eq!(self.try_store(key, value, mode, due_ms), Outcome::Stored);
     }
 
-    fn try_store(&mut self, key: u64, value: &[u8], mode: Mode, expiry: Expiry) -> Outcome {
-        let terms = StoreTerms {
-            mode,
-            key: &key.to_le_bytes(),
-            flags: 0,
-            expiry,
-            compare_cas: None,
-            new_cas: None,
-            invalidate: false,
-            value,
-        };
+    fn try_store(&mut self, key: u64, value: &[u8], mode: Mode, due_ms: u64) -> Outcome {
+        let key = key.to_le_bytes();
+        let store = Store { due_ms, ..Store::new(mode, &key, value) };
         for _ in 0..100 {
-            match self.owner.store_terms(&terms, self.now) {
-                Ok((outcome, _)) => return outcome,
-                Err(Wait::ForGrace) => drop(self.tick()),
-                Err(Wait::ForRoom) => panic!("a store answers a line"),
-                Err(Wait::Never(error)) => panic!("a store of {} bytes failed: {error:?}", value.len()),
+            match self.owner.store(&store, self.now).map(|stored| stored.outcome) {
+                Ok(outcome) => return outcome,
+                Err(WriteError::Blocked(Blocked::OnGrace)) => drop(self.tick()),
+                Err(error) => panic!("a store of {} bytes failed: {error}", value.len()),
             }
         }
         panic!("a store of {} bytes waits for ever", value.len());
     }
 
     fn value_of(&self, key: u64) -> Option<Vec<u8>> {
-        let key = key.to_le_bytes();
-        let found = self.owner.find(self.owner.shards().hash(&key), &key, self.now);
-        found.map(|(_, item)| item.value().pieces().collect::<Vec<_>>().concat())
+        let found = self.owner.find(&key.to_le_bytes(), self.now);
+        found.map(|found| found.item.value().pieces().collect::<Vec<_>>().concat())
     }
 }
 
@@ -209,8 +197,8 @@ fn pressure_takes_expired_items_first() {
     let value = [7; 64];
     let mut key = 0;
     while lone.counters.evicted_by_pressure.get() == 0 {
-        let expiry = if key % 2 == 0 { Expiry::Never } else { Expiry::InMs(3_600_000) };
-        lone.store(key, &value, Mode::Set, expiry);
+        let due_ms = if key % 2 == 0 { 0 } else { lone.now.ms() + 3_600_000 };
+        lone.store(key, &value, Mode::Set, due_ms);
         key += 1;
     }
     let (first, evicted) = (key, lone.counters.evicted_by_pressure.get());
@@ -235,9 +223,9 @@ fn an_item_that_was_read_untold_is_spared_once() {
         let (key, start) = (key.to_le_bytes(), lone.now);
         let hash = lone.owner.shards().hash(&key);
         for (second, &told) in reads.iter().enumerate() {
-            let found = lone.owner.find(hash, &key, lone.now).expect("stored");
-            found.1.note_access(start.s() + second as u64, told);
-            at.push(found.0);
+            let found = lone.owner.find(&key, lone.now).expect("stored");
+            found.item.note_access(start.s() + second as u64, told);
+            at.push(found.at);
         }
         let item = *at.last().unwrap();
         lone.commands.push(Command { item, hash: upper(hash), verdict: Verdict::Evict }).unwrap();
@@ -265,9 +253,8 @@ fn a_rare_size_is_not_the_movers_prey() {
             lone.tick();
             // Somebody reads the rare ones, so that pressure has no reason to take them.
             for key in &rare {
-                let key = key.to_le_bytes();
-                let found = lone.owner.find(lone.owner.shards().hash(&key), &key, lone.now);
-                found.inspect(|(_, item)| item.note_access(lone.now.s(), true));
+                let found = lone.owner.find(&key.to_le_bytes(), lone.now);
+                found.inspect(|found| found.item.note_access(lone.now.s(), true));
             }
         }
     }
@@ -339,7 +326,7 @@ proptest! {
                 }
                 2 if there && model[&key].len() + bytes < 1 << 20 => {
                     // Room for it may cost the item that it is joined to; then nothing is stored.
-                    if lone.try_store(key, &value, Mode::Append, Expiry::Never) == Outcome::Stored {
+                    if lone.try_store(key, &value, Mode::Append, 0) == Outcome::Stored {
                         model.get_mut(&key).unwrap().extend_from_slice(&value);
                     }
                 }

@@ -5,6 +5,7 @@ use crate::protocol::batch::Frame;
 use crate::protocol::meta::Kind;
 use crate::protocol::request::{Command, Commands};
 use crate::protocol::{Dialect, batch};
+use crate::session::namespace::invalidated_by;
 use crate::shard::Shards;
 use crate::worker::order::Origin;
 
@@ -129,7 +130,7 @@ pub(super) fn touch_of<'k>(operation: &batch::Operation<'k>) -> Touch<'k> {
 /// Calls `note` with what a command touches.
 #[inline]
 pub(super) fn touches(shards: &Shards, command: &Command<'_>, mut note: impl FnMut(Touch<'_>)) {
-    if shards.namespace_invalidated_by(command).is_some() {
+    if invalidated_by(command, shards).is_some() {
         return note(Touch::All);
     }
     match command {

@@ -3,7 +3,7 @@
 use crate::config::limits::KEY_BYTES_MAX;
 use crate::protocol::request::Command;
 use crate::protocol::{Error, Reply};
-use crate::shard::read::{MetaForm, put_result};
+use crate::session::answer::{MetaForm, put_result};
 use crate::worker::Core;
 use crate::worker::serial::{Halt, Halted, Request};
 
@@ -74,8 +74,7 @@ impl Core {
                 return Err(halted(Halt::Elsewhere(shard)));
             }
             let mark = reply.mark();
-            self.execute_here(request.now, reply, |owner, reply| owner.execute(command, request.now, reply))
-                .map_err(halted)?;
+            self.execute_here(request.now, reply, |execution| execution.command(command)).map_err(halted)?;
             if reply.mark() != mark {
                 return Ok(false);
             }

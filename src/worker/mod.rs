@@ -37,7 +37,8 @@ use crate::clock::{Clock, Now};
 use crate::config::limits::{IDLE_WAIT_MS, LARGE_PARCEL_KEYS, LARGE_PARCELS, SMALL_PARCELS};
 use crate::io::{Inbox, Outbox, Patience, Port};
 use crate::ring::MeshEnd;
-use crate::shard::{Owner, SettledRead, Shards};
+use crate::session::SettledRead;
+use crate::shard::{Owner, Shards};
 use crate::stats::counters::WorkerCounters;
 use crate::sync::{Arc, AtomicBool, Ordering};
 use admission::{Sealed, SourceBudget};
@@ -145,10 +146,10 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// Counts the read of the command that the owner has just executed, if it was one, and tells the policy of it, as of
-    /// any other read.
-    fn note_settled_read(&mut self, now: Now) {
-        let Some(read) = self.owner.take_settled_read() else { return };
+    /// Counts the read of a command that the owner has executed, if it was one, and tells the policy of it, as of any other
+    /// read.
+    fn note_settled_read(&mut self, read: Option<SettledRead>, now: Now) {
+        let Some(read) = read else { return };
         self.counters.cmd_get.add(1);
         let SettledRead::Hit { item, hash, leaves_trace } = read else {
             return self.counters.get_misses.add(1);

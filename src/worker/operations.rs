@@ -10,8 +10,8 @@
 use crate::clock::Now;
 use crate::protocol::batch::{Code, Frame, Operation, Operations, Place as At, RESULT_BYTES};
 use crate::protocol::{Error, Reply};
-use crate::shard::read::of_frame;
-use crate::shard::{Owner, Wait};
+use crate::session::answer::of_frame;
+use crate::session::{Execution, Stop};
 use crate::worker::Core;
 use crate::worker::serial::{Executed, Halt, Position, Request, Step, conclude};
 
@@ -64,9 +64,11 @@ impl Core {
                 break;
             }
             let mark = reply.mark();
-            let done = operate(&mut self.owner, &operation, self.value_bytes_max, now, reply);
-            self.note_settled_read(now);
-            if done.is_err_and(|wait| matches!(wait, Wait::ForGrace | Wait::ForRoom)) && !is_first {
+            let mut execution = Execution::new(&mut self.owner, now, reply);
+            let done = operate(&mut execution, &operation, self.value_bytes_max);
+            let read = execution.settled_read();
+            self.note_settled_read(read, now);
+            if done.is_err_and(|stop| matches!(stop, Stop::OnGrace | Stop::OnRoom)) && !is_first {
                 // Its home worker sends it again, and then it may wait.
                 reply.rewind(mark);
                 break;
@@ -107,23 +109,19 @@ impl Core {
             return Err(Halt::Elsewhere(owner));
         }
         let value_bytes_max = self.value_bytes_max;
-        self.execute_here(request.now, reply, |owner, reply| {
-            operate(owner, operation, value_bytes_max, request.now, reply)
-        })
+        self.execute_here(request.now, reply, |execution| operate(execution, operation, value_bytes_max))
     }
 }
 
 fn operate(
-    owner: &mut Owner,
+    execution: &mut Execution<'_, '_>,
     operation: &Operation<'_>,
     value_bytes_max: usize,
-    now: Now,
-    reply: &mut Reply<'_>,
-) -> Result<(), Wait> {
+) -> Result<(), Stop> {
     if operation.value.len() > value_bytes_max {
-        return Err(Wait::Never(Error::TooLargeForCache));
+        return Err(Stop::Failed(Error::TooLargeForCache));
     }
-    owner.operate(operation, now, reply)
+    execution.operation(operation)
 }
 
 /// Where the next operation begins, after the one at `position` was given up.

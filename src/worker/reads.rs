@@ -4,7 +4,7 @@ use crate::clock::Now;
 use crate::item_ref::ItemRef;
 use crate::protocol::Reply;
 use crate::protocol::request::{Get, Key};
-use crate::shard::Read;
+use crate::session::Read;
 use crate::table::Found;
 use crate::worker::Core;
 use crate::worker::serial::{Halt, Request};
@@ -70,9 +70,7 @@ impl Core {
         request.expects_room(reply)?;
         match self.shards.owner_of(key.bytes()) {
             owner if owner != self.owner.index() => Err(Halt::Elsewhere(owner)),
-            _ => {
-                self.execute_here(request.now, reply, |owner, reply| owner.get(get, key, request.now, reply))
-            }
+            _ => self.execute_here(request.now, reply, |execution| execution.get(get, key)),
         }
     }
 

@@ -14,8 +14,9 @@ use crate::io::PeerAddr;
 use crate::protocol::meta::{Kind, Meta};
 use crate::protocol::request::{Command, Commands, Get, Key};
 use crate::protocol::{Dialect, Error, Reply};
-use crate::shard::read::{Form, MetaForm, classic};
-use crate::shard::{After, Owner, Read, Wait};
+use crate::session::answer::{Form, MetaForm, classic};
+use crate::session::namespace::invalidated_by;
+use crate::session::{After, Execution, Read, Stop};
 use crate::worker::admission::permit;
 use crate::worker::position::KeysLeft;
 use crate::worker::watch::measure_of;
@@ -173,7 +174,7 @@ impl Core {
     }
 
     fn is_for_all_shards(&self, command: &Command<'_>) -> bool {
-        matches!(command, Command::FlushAll { .. }) || self.shards.namespace_invalidated_by(command).is_some()
+        matches!(command, Command::FlushAll { .. }) || invalidated_by(command, &self.shards).is_some()
     }
 
     /// Where the next command or operation begins, after the one at `position` was given up.
@@ -272,17 +273,19 @@ impl Core {
         let mark = reply.mark();
         self.watch.mark();
         let mut keys = None;
+        let mut execution = Execution::new(&mut self.owner, now, reply);
         let done = match command {
             Command::Get(get) => match get.split_first() {
                 Some((key, rest)) => {
                     keys = Some(KeysLeft::of(&rest, body, behind));
-                    self.owner.get(get, key, now, reply)
+                    execution.get(get, key)
                 }
                 None => return Executed::Done(position),
             },
-            _ => self.owner.execute(command, now, reply),
+            _ => execution.command(command),
         };
-        self.note_settled_read(now);
+        let read = execution.settled_read();
+        self.note_settled_read(read, now);
         self.work.spend(self.owner.take_written_bytes());
         self.watch.lap(measure_of(command));
         if let Some(halted) = conclude(done, is_patient, mark, reply) {
@@ -311,7 +314,7 @@ impl Core {
             return self.run_get(*get, request, reply);
         }
         request.expects_room(reply).map_err(|why| Halted { why, part, keys: None })?;
-        if self.shards.namespace_invalidated_by(command).is_some() {
+        if invalidated_by(command, &self.shards).is_some() {
             return self.invalidate(command, part, request, reply);
         }
         match command {
@@ -403,8 +406,7 @@ impl Core {
     ) -> Result<(), Halt> {
         match self.shards.owner_of(key) {
             owner if owner != self.owner.index() => Err(Halt::Elsewhere(owner)),
-            _ => self
-                .execute_here(request.now, reply, |owner, reply| owner.execute(command, request.now, reply)),
+            _ => self.execute_here(request.now, reply, |execution| execution.command(command)),
         }
     }
 
@@ -413,18 +415,20 @@ impl Core {
         &mut self,
         now: Now,
         reply: &mut Reply<'_>,
-        execute: impl FnOnce(&mut Owner, &mut Reply<'_>) -> Result<(), Wait>,
+        execute: impl FnOnce(&mut Execution<'_, '_>) -> Result<(), Stop>,
     ) -> Result<(), Halt> {
         let mark = reply.mark();
-        let done = execute(&mut self.owner, reply);
-        self.note_settled_read(now);
+        let mut execution = Execution::new(&mut self.owner, now, reply);
+        let done = execute(&mut execution);
+        let read = execution.settled_read();
+        self.note_settled_read(read, now);
         self.work.spend(self.owner.take_written_bytes());
-        let Err(wait) = done else { return Ok(()) };
+        let Err(stop) = done else { return Ok(()) };
         reply.rewind(mark);
-        match wait {
-            Wait::ForGrace => Err(Halt::Memory),
-            Wait::ForRoom => Err(Halt::Room),
-            Wait::Never(error) => {
+        match stop {
+            Stop::OnGrace => Err(Halt::Memory),
+            Stop::OnRoom => Err(Halt::Room),
+            Stop::Failed(error) => {
                 reply.put_error(error);
                 Ok(())
             }
@@ -435,21 +439,21 @@ impl Core {
 /// Ends what was written since `mark` as it came out; says what has to happen first if it is not done. One that is not
 /// patient is told that there is no memory.
 pub(super) fn conclude(
-    done: Result<(), Wait>,
+    done: Result<(), Stop>,
     is_patient: bool,
     mark: crate::protocol::reply::Mark,
     reply: &mut Reply<'_>,
 ) -> Option<Executed> {
-    let Err(wait) = done else {
+    let Err(stop) = done else {
         reply.settle(mark);
         return None;
     };
     reply.rewind(mark);
-    match wait {
-        Wait::ForRoom => return Some(Executed::NeedsRoom),
-        Wait::ForGrace if is_patient => return Some(Executed::Waits),
-        Wait::ForGrace => reply.put_error(Error::OutOfMemory),
-        Wait::Never(error) => reply.put_error(error),
+    match stop {
+        Stop::OnRoom => return Some(Executed::NeedsRoom),
+        Stop::OnGrace if is_patient => return Some(Executed::Waits),
+        Stop::OnGrace => reply.put_error(Error::OutOfMemory),
+        Stop::Failed(error) => reply.put_error(error),
     }
     None
 }

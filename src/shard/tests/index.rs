@@ -7,20 +7,11 @@ use crate::config::limits::GROW_LOAD_PERCENT;
 fn store_until_one_waits(lone: &mut Lone, keys: std::ops::Range<u64>) -> u64 {
     let mut stored = 0;
     for key in keys {
-        let terms = StoreTerms {
-            mode: Mode::Set,
-            key: &key.to_le_bytes(),
-            flags: 0,
-            expiry: Expiry::Never,
-            compare_cas: None,
-            new_cas: None,
-            invalidate: false,
-            value: &[7; 4],
-        };
-        match lone.owner.store_terms(&terms, lone.now) {
-            Ok((outcome, _)) => assert_eq!(outcome, Outcome::Stored),
-            Err(wait) => {
-                assert_eq!(wait, Wait::ForGrace);
+        let key = key.to_le_bytes();
+        match lone.owner.store(&Store::new(Mode::Set, &key, &[7; 4]), lone.now) {
+            Ok(stored) => assert_eq!(stored.outcome, Outcome::Stored),
+            Err(error) => {
+                assert_eq!(error, Blocked::OnGrace.into());
                 break;
             }
         }

@@ -13,8 +13,7 @@ impl Lone {
     }
 
     fn item_of(&self, key: u64) -> ItemRef {
-        let key = key.to_le_bytes();
-        self.owner.find(self.owner.shards().hash(&key), &key, self.now).expect("stored").0
+        self.owner.find(&key.to_le_bytes(), self.now).expect("stored").at
     }
 
     fn class_of_page(&self, page: usize) -> Option<Class> {
@@ -47,8 +46,7 @@ fn last_page_is_chunks_and_its_events_are_lost(byte: u8) -> Lone {
     assert_eq!(lone.owner.slab.page_of(lone.item_of(other)), last, "the last two pages have an item each");
     lone.tick();
     let key = SHORT.start.to_le_bytes();
-    let hash = lone.owner.shards().hash(&key);
-    (0..=EVENT_RING_RECORDS).for_each(|_| _ = lone.owner.touch_item(hash, &key, 0, true, lone.now));
+    (0..=EVENT_RING_RECORDS).for_each(|_| _ = lone.owner.touch(&key, 0, true, lone.now));
     lone.delete(one);
     lone.delete(other);
     (0..3).for_each(|_| lone.tick_unheard());

@@ -274,8 +274,9 @@ pub fn put_base64(reply: &mut Reply<'_>, key: &[u8]) {
 
 const BASE64_KEY_BYTES_MAX: usize = crate::config::limits::KEY_BYTES_MAX.div_ceil(3) * 4;
 
+/// ` <flag><number>`
 #[inline]
-pub(super) fn put_flag(reply: &mut Reply<'_>, flag: &[u8], number: u64) {
+pub fn put_flag(reply: &mut Reply<'_>, flag: &[u8], number: u64) {
     reply.put(flag);
     reply.put_number(number);
 }
