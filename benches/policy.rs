@@ -8,11 +8,11 @@
 //! end depends on everything that was decided. Rates are by the processor time of this thread, so that a machine with other
 //! work on it measures nearly the same.
 
+use cache::base::item_ref::ItemRef;
+use cache::policy::{CommandBuffer, Goal, Policy, PolicyConfig, PolicyKind, build};
+use cache::ring::record::{ChunkUnits, Deadline};
+use cache::ring::{Event, Hit};
 use nix::time::{ClockId, clock_gettime};
-use sherwood::item_ref::ItemRef;
-use sherwood::policy::{CommandBuffer, Goal, Policy, PolicyConfig, PolicyKind, build};
-use sherwood::ring::record::{ChunkUnits, Deadline};
-use sherwood::ring::{Event, Hit};
 use std::time::Duration;
 
 const PAGE_UNITS: u64 = 1 << 17;

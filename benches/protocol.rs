@@ -7,10 +7,10 @@
 //! datagram is split from its frame and each of its commands is taken apart, as a worker does it. The rate is the median
 //! of the rounds. What is printed at the end depends on every key that was read.
 
-use sherwood::protocol::Dialect;
-use sherwood::protocol::batch::{Code, Frame, FrameWriter, Operation};
-use sherwood::protocol::frame;
-use sherwood::protocol::request::{Command, Commands};
+use protocol::Dialect;
+use protocol::batch::{Code, Frame, FrameWriter, Operation};
+use protocol::frame;
+use protocol::request::{Command, Commands};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

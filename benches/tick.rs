@@ -10,10 +10,10 @@ mod support;
 #[path = "../tests/support/whole.rs"]
 mod whole;
 
+use cache::base::clock::Clock;
+use cache::base::random::Random;
 use nix::time::{ClockId, clock_gettime};
-use sherwood::clock::Clock;
 use sherwood::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Waker};
-use sherwood::load::random::Random;
 use sherwood::server::policy::cooperative;
 use sherwood::stats::counters::WorkerCounters;
 use sherwood::worker::Worker;

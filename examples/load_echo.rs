@@ -11,7 +11,7 @@
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
 };
-use sherwood::config::limits::{DATAGRAM_BYTES_MAX, REPLY_DATAGRAM_BYTES_MAX, TRAIN_SEGMENTS_MAX};
+use sherwood::limits::{DATAGRAM_BYTES_MAX, REPLY_DATAGRAM_BYTES_MAX, TRAIN_SEGMENTS_MAX};
 use sherwood::load::frame::Frame;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::UdpSocket;

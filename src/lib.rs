@@ -1,7 +1,7 @@
 //! Sherwood: a Linux data-plane cache. The tour, in reading order:
 //!
 //! ```text
-//! foundations   sync · clock · hash · item_ref · config::limits · stats::counters
+//! foundations   sync · clock · hash · item_ref · limits · stats::counters
 //! bytes         protocol (bytes ⇄ commands)         io (datagrams ⇄ kernel)
 //! storage       table (key → item) · memory (items in pages, grace)
 //! a shard       shard (verbs on table + memory) · policy (who stays) · ring (between threads)
@@ -14,30 +14,12 @@
 //!
 //! Under `--cfg loom` and `--cfg shuttle` only what the models run is built: foundations, table, grace, rings.
 
-#[cfg(not(any(loom, shuttle)))]
 pub mod cli;
-pub mod clock;
 pub mod config;
-pub mod hash;
-#[cfg(not(any(loom, shuttle)))]
 pub mod io;
-pub mod item_ref;
-#[cfg(not(any(loom, shuttle)))]
+pub mod limits;
 pub mod load;
-pub mod memory;
-#[cfg(not(any(loom, shuttle)))]
-pub mod policy;
-#[cfg(not(any(loom, shuttle)))]
-pub mod protocol;
-pub mod ring;
-#[cfg(not(any(loom, shuttle)))]
 pub mod server;
-#[cfg(not(any(loom, shuttle)))]
 pub mod session;
-#[cfg(not(any(loom, shuttle)))]
-pub mod shard;
 pub mod stats;
-pub mod sync;
-pub mod table;
-#[cfg(not(any(loom, shuttle)))]
 pub mod worker;

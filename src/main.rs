@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-#[cfg(not(any(loom, shuttle)))]
 fn main() -> ExitCode {
     use clap::Parser;
     match sherwood::cli::Cli::parse().run() {

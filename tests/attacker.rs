@@ -12,11 +12,11 @@ mod support;
 #[path = "support/whole.rs"]
 mod whole;
 
-use sherwood::clock::Clock;
+use cache::base::clock::Clock;
+use cache::base::random::Random;
+use protocol::batch::{Code, Operation};
 use sherwood::io::PeerAddr;
 use sherwood::io::sim::{Faults, SimPort, Wire};
-use sherwood::load::random::Random;
-use sherwood::protocol::batch::{Code, Operation};
 use sherwood::stats::counters::{OwnerCounters, WorkerCounters};
 use sherwood::worker::Worker;
 use std::collections::HashMap;

@@ -3,11 +3,11 @@
 
 mod support;
 
-use sherwood::clock::Clock;
-use sherwood::config::limits::{LARGE_PARCELS, LARGE_PARCELS_SPARED, PARCEL_WAIT_MS, SMALL_PARCELS};
+use cache::base::clock::Clock;
+use protocol::batch::{Code, FrameWriter, Operation, Status};
+use protocol::steer::{owner, steer};
 use sherwood::config::serve::Io;
-use sherwood::hash::{owner, steer};
-use sherwood::protocol::batch::{Code, FrameWriter, Operation, Status};
+use sherwood::limits::{LARGE_PARCELS, LARGE_PARCELS_SPARED, PARCEL_WAIT_MS, SMALL_PARCELS};
 use sherwood::server::Server;
 use sherwood::worker::Access;
 use sherwood::worker::cookie::Secret;

@@ -4,8 +4,8 @@
 
 mod support;
 
-use sherwood::clock::Clock;
-use sherwood::protocol::frame::Header;
+use cache::base::clock::Clock;
+use protocol::frame::Header;
 use sherwood::server::Server;
 use sherwood::stats::counters::{Counter, WorkerCounters};
 use support::peer::Peer;

@@ -5,7 +5,7 @@ mod support;
 #[path = "support/whole.rs"]
 mod whole;
 
-use sherwood::clock::Clock;
+use cache::base::clock::Clock;
 use sherwood::io::PeerAddr;
 use sherwood::io::sim::Faults;
 use std::net::SocketAddr;

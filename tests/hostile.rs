@@ -3,9 +3,9 @@
 
 mod support;
 
+use cache::base::random::Random;
+use protocol::frame::Header;
 use sherwood::config::serve::Io;
-use sherwood::load::random::Random;
-use sherwood::protocol::frame::Header;
 use sherwood::server::Server;
 use sherwood::stats::counters::Counter;
 use support::config;

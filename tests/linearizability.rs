@@ -2,11 +2,11 @@
 
 mod history;
 
+use cache::base::item_ref::ItemRef;
+use cache::base::random::Random;
+use cache::table::{Found, Keys, Table, Upsert, Writer};
 use history::{Answer, Asked, Memory, Operation, check};
 use proptest::prelude::*;
-use sherwood::item_ref::ItemRef;
-use sherwood::load::random::Random;
-use sherwood::table::{Found, Keys, Table, Upsert, Writer};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Every order of every subset: the definition, for histories of a handful of operations.

@@ -5,9 +5,9 @@
 
 mod support;
 
+use cache::base::random::Random;
+use protocol::frame::Header;
 use sherwood::config::serve::Io;
-use sherwood::load::random::Random;
-use sherwood::protocol::frame::Header;
 use sherwood::server::Server;
 use support::memcached::Memcached;
 use support::peer::Peer;

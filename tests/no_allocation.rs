@@ -14,12 +14,12 @@ mod support;
 #[path = "support/whole.rs"]
 mod whole;
 
-use sherwood::clock::Clock;
+use cache::base::clock::Clock;
+use cache::policy::{Limits, run_once};
+use protocol::batch::{Code, FrameWriter, Operation};
 use sherwood::config::serve::Io;
 use sherwood::io::sim::Random;
 use sherwood::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Waker};
-use sherwood::policy::{Limits, run_once};
-use sherwood::protocol::batch::{Code, FrameWriter, Operation};
 use sherwood::server::Server;
 use sherwood::stats::counters::WorkerCounters;
 use std::alloc::{GlobalAlloc, Layout, System};

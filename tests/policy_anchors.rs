@@ -2,9 +2,9 @@
 //!
 //! The traces are no part of the project; where they are absent the test says so.
 
+use cache::policy::{Goal, PolicyKind};
 use sherwood::cli::simulate::replay::{Capacity, Setup, replay};
 use sherwood::load::trace::Reader;
-use sherwood::policy::{Goal, PolicyKind};
 use std::path::Path;
 
 /// Trace, items, floor in percent: about half a point below what was measured with three seeds.

@@ -3,17 +3,17 @@
 //!
 //! `scripts/hit-ratio-served` measures the same on a running server over UDP.
 
+use cache::base::item_ref::ItemRef;
+use cache::base::random::Random;
+use cache::base::zipf::Zipf;
+use cache::policy::board::Board;
+use cache::policy::popularity::Popularity;
+use cache::policy::thread::Round;
+use cache::policy::{Goal, Limits, Link, PolicyConfig, PolicyKind, build, run_once};
+use cache::ring::record::{ChunkUnits, Deadline};
+use cache::ring::{Command, Consumer, Event, Hit, Producer, ring};
 use sherwood::cli::simulate::replay::{Capacity, Setup, replay};
-use sherwood::item_ref::ItemRef;
-use sherwood::load::random::Random;
 use sherwood::load::trace::{Op, Record};
-use sherwood::load::zipf::Zipf;
-use sherwood::policy::board::Board;
-use sherwood::policy::popularity::Popularity;
-use sherwood::policy::thread::Round;
-use sherwood::policy::{Goal, Limits, Link, PolicyConfig, PolicyKind, build, run_once};
-use sherwood::ring::record::{ChunkUnits, Deadline};
-use sherwood::ring::{Command, Consumer, Event, Hit, Producer, ring};
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -4,10 +4,10 @@
 //! Counted: nodes, pages, blocks, sketch, shadow caches (`memory_bytes`); wheel and deadlines apart (`wheel_bytes`).
 //! Not counted: the rings, which are the server's.
 
-use sherwood::item_ref::ItemRef;
-use sherwood::policy::{Goal, Policy, PolicyConfig, PolicyKind, build};
-use sherwood::ring::Event;
-use sherwood::ring::record::{ChunkUnits, Deadline};
+use cache::base::item_ref::ItemRef;
+use cache::policy::{Goal, Policy, PolicyConfig, PolicyKind, build};
+use cache::ring::Event;
+use cache::ring::record::{ChunkUnits, Deadline};
 
 const PAGE_UNITS: u64 = 1 << 17;
 const SLOT_UNITS: u32 = 10;

@@ -19,12 +19,12 @@ mod support;
 #[path = "support/whole.rs"]
 mod whole;
 
+use cache::base::clock::Clock;
+use cache::shard::Shards;
 use history::{Answer, Asked, Memory, Operation, check};
-use sherwood::clock::Clock;
+use protocol::request::Commands;
 use sherwood::io::PeerAddr;
 use sherwood::io::sim::{Faults, Random, SimPort, Wire};
-use sherwood::protocol::request::Commands;
-use sherwood::shard::Shards;
 use sherwood::stats::counters::OwnerCounters;
 use sherwood::worker::Worker;
 use std::collections::HashMap;

@@ -3,8 +3,8 @@
 
 mod support;
 
+use protocol::batch::{Code, MARK, SealKey, Status};
 use sherwood::config::serve::{Io, Options};
-use sherwood::protocol::batch::{Code, MARK, SealKey, Status};
 use sherwood::server::Server;
 use sherwood::stats::counters::{Counter, WorkerCounters};
 use sherwood::worker::cookie::Secret;

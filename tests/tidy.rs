@@ -6,41 +6,55 @@ use std::path::{Path, PathBuf};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Modules of the root crate and the ones that each may import, beside the foundations.
-const MAY_IMPORT: &[(&str, &[&str])] = &[
-    // protocol: the key that load seals frames with.
-    ("cli", &["config", "server", "load", "stats", "policy", "memory", "ring", "protocol"]),
-    ("config", &["worker", "policy", "io"]),
-    ("server", &["config", "worker", "policy", "io", "shard", "ring", "stats", "memory", "table"]),
-    ("worker", &["io", "protocol", "session", "shard", "ring", "table"]),
-    ("session", &["protocol", "shard", "memory"]),
-    ("shard", &["table", "memory", "ring"]),
-    ("table", &["memory"]),
-    ("memory", &["table"]),
-    // Of the table only the prefetch, as the test below says.
-    ("policy", &["ring", "table"]),
-    ("load", &["protocol", "io", "config", "stats"]),
-    ("io", &[]),
-    ("protocol", &[]),
-    ("ring", &[]),
-    ("stats", &[]),
-    ("sync", &[]),
-    ("clock", &[]),
-    ("hash", &[]),
-    ("item_ref", &[]),
+/// A folder of sources, its rooms, and what each of them may import beside itself: rooms of the same crate, and other crates
+/// of the workspace by their names.
+struct House {
+    sources: &'static str,
+    rooms: &'static [(&'static str, &'static [&'static str])],
+    /// What every room may import.
+    foundations: &'static [&'static str],
+}
+
+/// What crates forbid needs no row: `cache` and `protocol` know nothing of each other, and nothing of the server.
+const HOUSES: &[House] = &[
+    House {
+        sources: "src",
+        rooms: &[
+            ("cli", &["config", "server", "load", "stats", "protocol"]),
+            ("server", &["config", "worker", "io", "stats", "protocol"]),
+            ("load", &["config", "io", "stats", "protocol"]),
+            ("config", &["worker", "io"]),
+            ("worker", &["session", "io", "protocol"]),
+            ("session", &["protocol"]),
+            ("io", &[]),
+            ("stats", &[]),
+        ],
+        foundations: &["limits", "stats::counters", "stats::times", "cache", "numa"],
+    },
+    House {
+        sources: "cache/src",
+        rooms: &[
+            ("shard", &["table", "memory", "ring"]),
+            ("policy", &["ring"]),
+            ("table", &["memory"]),
+            ("memory", &[]),
+            ("ring", &[]),
+            ("base", &[]),
+        ],
+        foundations: &["base", "limits", "numa", "counters"],
+    },
 ];
 
-/// Foundations: anybody may import them.
-const FOUNDATIONS: &[&str] =
-    &["sync", "clock", "hash", "item_ref", "config::limits", "stats::counters", "stats::times"];
+/// Where the product's code is.
+const SOURCES: &[&str] = &["src", "cache/src", "protocol/src"];
 
 /// The files that may say `unsafe`.
 const UNSAFE_ROOMS: &[&str] = &[
     "numa/src/region.rs",
     "numa/src/bind.rs",
-    "src/memory/item/",
-    "src/table/simd.rs",
-    "src/table/prefetch.rs",
+    "cache/src/memory/item/",
+    "cache/src/table/simd.rs",
+    "cache/src/base/prefetch.rs",
     "src/io/uring/",
     "src/io/mmsg.rs",
     "src/io/socket/headers.rs",
@@ -66,59 +80,66 @@ fn sources(folders: &[&str]) -> Vec<(String, String)> {
     files.iter().map(|path| (relative(path), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// The paths behind `crate::` in code, as `a::b`.
-fn crate_paths(text: &str) -> BTreeSet<String> {
-    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+/// The paths in code that lead to other rooms or crates of the workspace, without `crate::`.
+fn paths(code: &str) -> BTreeSet<String> {
+    const STARTS: [&str; 4] = ["crate::", "cache::", "protocol::", "numa::"];
+    let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     let mut paths = BTreeSet::new();
-    for line in code {
-        for (at, _) in line.match_indices("crate::") {
-            let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
-            let path: String = line[at + 7..].chars().take_while(|&c| is_path(c)).collect();
+    for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+        for word in
+            line.split(|c| !is_path(c)).filter(|word| STARTS.iter().any(|start| word.starts_with(start)))
+        {
+            let path = word.strip_prefix("crate::").unwrap_or(word);
             paths.insert(path.trim_end_matches(':').to_owned());
         }
     }
     paths
 }
 
+/// The code of a file without the tests at its end, which may look at anything.
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap().split("#[cfg(all(test").next().unwrap()
+}
+
 #[test]
-fn modules_import_only_what_they_may() {
-    for (file, text) in sources(&["src"]) {
-        let module = file["src/".len()..].split(['/', '.']).next().unwrap().to_owned();
-        if module == "lib" || module == "main" {
-            continue;
-        }
-        let Some((_, allowed)) = MAY_IMPORT.iter().find(|(name, _)| *name == module) else {
-            panic!("{file}: module {module} has no row in MAY_IMPORT")
-        };
-        // Tests at the end of a file may look at anything.
-        let code = text.split("#[cfg(test)]").next().unwrap().split("#[cfg(all(test").next().unwrap();
-        if file.ends_with("/tests.rs") {
-            continue;
-        }
-        for path in crate_paths(code) {
-            let target = path.split("::").next().unwrap();
-            let is_foundation = FOUNDATIONS.iter().any(|f| path == *f || path.starts_with(&format!("{f}::")));
-            let of_config = path == "config" && code.contains("config::limits");
-            assert!(
-                target == module || is_foundation || of_config || allowed.contains(&target),
-                "{file}: {module} may not import {path}"
-            );
+fn rooms_import_only_what_they_may() {
+    for house in HOUSES {
+        for (file, text) in sources(&[house.sources]) {
+            let room = file[house.sources.len() + 1..].split(['/', '.']).next().unwrap().to_owned();
+            let is_test = file.ends_with("/tests.rs") || file.contains("/tests/");
+            if ["lib", "main", "limits"].contains(&room.as_str()) || is_test {
+                continue;
+            }
+            let Some((_, allowed)) = house.rooms.iter().find(|(name, _)| *name == room) else {
+                panic!("{file}: room {room} has no row in HOUSES")
+            };
+            for path in paths(without_tests(&text)) {
+                let target = path.split("::").next().unwrap();
+                let starts_with = |f: &&str| path == **f || path.starts_with(&format!("{f}::"));
+                let is_foundation = house.foundations.iter().any(|f| starts_with(&f));
+                assert!(
+                    target == room || is_foundation || allowed.contains(&target),
+                    "{file}: {room} may not import {path}"
+                );
+            }
         }
     }
 }
 
 #[test]
-fn memory_and_policy_know_of_the_table_only_how_to_prefetch() {
-    for (file, text) in sources(&["src/memory", "src/policy"]) {
-        for path in crate_paths(&text).iter().filter(|path| path.starts_with("table")) {
-            assert!(path.starts_with("table::prefetch"), "{file}: {path}");
+fn a_house_has_no_circles() {
+    for House { rooms, .. } in HOUSES {
+        for (at, (room, allowed)) in rooms.iter().enumerate() {
+            let is_above = |other: &&&str| rooms[..at].iter().any(|(above, _)| above == *other);
+            let back = allowed.iter().find(is_above);
+            assert!(back.is_none(), "{room} imports {back:?}, which stands above it");
         }
     }
 }
 
 #[test]
 fn unsafe_lives_in_its_rooms() {
-    for (file, text) in sources(&["src", "numa/src", "tests", "benches"]) {
+    for (file, text) in sources(&["src", "cache", "protocol/src", "numa/src", "tests", "benches"]) {
         if file == "tests/tidy.rs" {
             continue; // It speaks of it.
         }
@@ -133,7 +154,7 @@ fn unsafe_lives_in_its_rooms() {
 
 #[test]
 fn files_are_short_and_begin_with_their_page() {
-    for (file, text) in sources(&["src", "numa/src", "tests", "benches"]) {
+    for (file, text) in sources(&["src", "cache", "protocol/src", "numa/src", "tests", "benches"]) {
         let lines = text.lines().count();
         assert!(lines <= 500, "{file} has {lines} lines; 500 is the most");
         assert!(text.starts_with("//!") || text.starts_with("#!["), "{file} does not begin with its page");
@@ -143,24 +164,39 @@ fn files_are_short_and_begin_with_their_page() {
 #[test]
 fn atomics_come_from_sync() {
     // Memory that is lent to others as it is, the kernel's words, and figures for people.
-    let own = ["src/sync.rs", "src/memory/item/", "src/io/uring/buffers.rs", "src/cli/", "src/load/"];
-    for (file, text) in sources(&["src"]) {
+    let own = [
+        "cache/src/base/sync.rs",
+        "cache/src/memory/item/",
+        "src/io/uring/buffers.rs",
+        "src/cli/",
+        "src/load/",
+    ];
+    for (file, text) in sources(SOURCES) {
         let code = text.split("#[cfg(test)]").next().unwrap();
         let from_std = code.contains("std::sync::atomic") || code.contains("core::sync::atomic");
         assert!(
             !from_std || own.iter().any(|room| file.starts_with(room)),
-            "{file}: atomics come from crate::sync"
+            "{file}: atomics come from base::sync"
         );
     }
 }
 
 #[test]
 fn no_lock_and_no_map_of_std_on_the_data_path() {
-    for (file, text) in sources(&["src/table", "src/memory", "src/shard", "src/worker", "src/ring", "src/io"])
-    {
+    const DATA_PATH: &[&str] = &[
+        "cache/src/table",
+        "cache/src/memory",
+        "cache/src/shard",
+        "cache/src/ring",
+        "protocol/src",
+        "src/session",
+        "src/worker",
+        "src/io",
+    ];
+    for (file, text) in sources(DATA_PATH) {
         let code = text.split("#[cfg(test)]").next().unwrap();
         // The models' queue is no part of the product.
-        if file.ends_with("tests.rs") || file == "src/ring/model.rs" {
+        if file.ends_with("tests.rs") || file == "cache/src/ring/model.rs" {
             continue;
         }
         for word in ["Mutex", "RwLock", "HashMap", "BTreeMap"] {
@@ -173,7 +209,7 @@ fn no_lock_and_no_map_of_std_on_the_data_path() {
 #[test]
 fn every_atomic_has_a_row() {
     let rows = fs::read_to_string(Path::new(ROOT).join("docs/concurrency.md")).unwrap();
-    for (file, text) in sources(&["src"]) {
+    for (file, text) in sources(SOURCES) {
         let code = text.split("#[cfg(test)]").next().unwrap();
         let declares = |line: &str| {
             let line = line.trim_start();
@@ -183,8 +219,8 @@ fn every_atomic_has_a_row() {
                     line.contains(&format!(": {atomic}")) || line.contains(&format!("<{atomic}>,"))
                 })
         };
-        if file != "src/sync.rs" && !file.ends_with("tests.rs") && code.lines().any(declares) {
-            let name = file.strip_prefix("src/").unwrap();
+        if file != "cache/src/base/sync.rs" && !file.ends_with("tests.rs") && code.lines().any(declares) {
+            let name = file.split_once("src/").unwrap().1;
             assert!(
                 rows.contains(name),
                 "{file} declares an atomic; docs/concurrency.md has no row for {name}"

@@ -4,12 +4,13 @@
 use crate::contest::{Contestant, Seat};
 use crate::ours;
 use crate::stretch::{Stretch, key};
+use cache::base::hash::KeyHash;
+use cache::memory::class::Class;
+use cache::memory::grace::{Grace, Member};
+use cache::memory::{Items, Layout, PagePool, Parts, Slab, Value};
+use cache::table::{Lookup, SlotMemory, Table, Upsert, Writer};
 use numa::{Huge, Region, RegionRequest};
-use sherwood::hash::{KeyHash, owner, steer};
-use sherwood::memory::class::Class;
-use sherwood::memory::grace::{Grace, Member};
-use sherwood::memory::{Items, Layout, PagePool, Parts, Slab, Value};
-use sherwood::table::{Lookup, SlotMemory, Table, Upsert, Writer};
+use protocol::steer::{owner, steer};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 

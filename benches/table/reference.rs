@@ -6,9 +6,9 @@
 use crate::contest::{Contestant, Seat};
 use crate::field::{Field, View};
 use crate::stretch::{Case, Stretch};
+use cache::base::item_ref::ItemRef;
+use cache::base::prefetch;
 use sherwood::io::sim::Random;
-use sherwood::item_ref::ItemRef;
-use sherwood::table::prefetch;
 use std::ops::Range;
 use std::sync::Arc;
 

@@ -4,13 +4,14 @@
 
 #![allow(dead_code)] // each target uses one of them
 
-use sherwood::config::limits::{KEY_BYTES_MAX, PROBE_LINES_MAX, REPLY_DATAGRAM_BYTES_MAX};
-use sherwood::item_ref::ItemRef;
-use sherwood::protocol::batch::{Code, Frame, FrameWriter, Operation, Outcome, Status};
-use sherwood::protocol::frame::{self, Header};
-use sherwood::protocol::request::{Command, Commands};
-use sherwood::protocol::{Dialect, Reply};
-use sherwood::table::{Found, Keys, Table, Upsert};
+use cache::base::item_ref::ItemRef;
+use cache::limits::PROBE_LINES_MAX;
+use cache::table::{Found, Keys, Table, Upsert};
+use protocol::batch::{Code, Frame, FrameWriter, Operation, Outcome, Status};
+use protocol::frame::{self, Header};
+use protocol::limits::{KEY_BYTES_MAX, REPLY_DATAGRAM_BYTES_MAX};
+use protocol::request::{Command, Commands};
+use protocol::{Dialect, Reply};
 use std::collections::HashMap;
 
 /// A datagram from anywhere: a request is what one whole frame holds, and nothing else is.

@@ -12,7 +12,7 @@ use crate::load::search::{Objective, search};
 use crate::load::tally::Tally;
 use crate::load::workload::Command;
 use crate::stats::histogram::IntervalLog;
-use crate::sync::Ordering;
+use cache::base::sync::Ordering;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs::File;

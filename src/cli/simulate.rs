@@ -5,7 +5,7 @@ pub mod replay;
 
 use super::Outcome;
 use crate::load::trace::Reader;
-use crate::policy::{Goal, PolicyKind};
+use cache::policy::{Goal, PolicyKind};
 use replay::{Capacity, Setup, replay};
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -5,8 +5,8 @@
 
 use super::Outcome;
 use crate::config::cpulist::CpuList;
-use crate::config::limits::WORKERS_MAX;
 use crate::config::size;
+use crate::limits::WORKERS_MAX;
 use numa::page::Huge;
 use numa::pool::Kernel;
 use numa::report::Bytes;

@@ -1,13 +1,14 @@
 //! The configuration of `serve`: flags over a TOML file over defaults become one valid [`Config`].
 
-use crate::clock::Clock;
 use crate::config::cpulist::CpuList;
-use crate::config::{limits, size};
+use crate::config::size;
 use crate::io::socket::SocketConfig;
-use crate::policy::{Goal, PolicyKind};
+use crate::limits;
 use crate::worker::Poll;
 use crate::worker::access::{Access, Cidr};
 use crate::worker::cookie::Secret;
+use cache::base::clock::Clock;
+use cache::policy::{Goal, PolicyKind};
 use clap::ValueEnum;
 use numa::{Huge, Workers};
 use serde::{Deserialize, Serialize};
@@ -321,7 +322,7 @@ impl Options {
                 gro: true,
                 steering: !options.no_steering,
             },
-            seed: crate::hash::KeyHash::random_seed(),
+            seed: cache::base::hash::KeyHash::random_seed(),
             clock: Clock::system(),
         })
     }

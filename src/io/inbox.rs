@@ -1,7 +1,7 @@
 //! Datagrams of one turn: where their bytes are, and whose they are.
 
-use crate::config::limits::TICK_DATAGRAMS_MAX;
 use crate::io::peer::PeerAddr;
+use crate::limits::TICK_DATAGRAMS_MAX;
 
 /// A received datagram, valid until the next turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

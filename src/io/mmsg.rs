@@ -5,14 +5,14 @@
 
 #![allow(unsafe_code)]
 
-use crate::clock::Clock;
-use crate::config::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
 use crate::io::socket::Socket;
 use crate::io::socket::headers::{Ancillary, CONTROL_BYTES, Envelopes};
 use crate::io::trains::Trains;
 use crate::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Waker};
+use crate::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
 use crate::stats::counters::WorkerCounters;
 use arrayvec::ArrayVec;
+use cache::base::clock::Clock;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use std::io;

@@ -9,11 +9,11 @@
 //! runs    A 1400 × 2 · A 300 × 2 · B 50 × 1
 //! ```
 
-use crate::config::limits::{
+use crate::io::peer::PeerAddr;
+use crate::limits::{
     DATAGRAM_BYTES_MAX, OUTBOX_BYTES, OUTBOX_DATAGRAMS_MAX, REPLY_BYTES_MAX, REPLY_DATAGRAM_BYTES_MAX,
     TRAIN_SEGMENTS_MAX,
 };
-use crate::io::peer::PeerAddr;
 
 /// Replies that wait to be sent.
 pub struct Outbox {

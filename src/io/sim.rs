@@ -3,8 +3,8 @@
 //! Requests are put in by the test; a turn delivers them in an order, and with losses and repetitions, that the seed
 //! decides. Replies are kept, datagram by datagram, with the same faults.
 
-use crate::config::limits::TICK_DATAGRAMS_MAX;
 use crate::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Waker};
+use crate::limits::TICK_DATAGRAMS_MAX;
 use crate::stats::counters::WorkerCounters;
 use std::cell::RefCell;
 use std::collections::VecDeque;

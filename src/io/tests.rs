@@ -1,12 +1,12 @@
 //! Both ports, at the edges of what one turn takes.
 
-use crate::clock::Clock;
-use crate::config::limits::TICK_DATAGRAMS_MAX;
 use crate::io::mmsg::MmsgPort;
 use crate::io::socket::{Socket, SocketConfig, bind_group};
 use crate::io::uring::UringPort;
 use crate::io::{Inbox, Outbox, Patience, Port};
+use crate::limits::TICK_DATAGRAMS_MAX;
 use crate::stats::counters::WorkerCounters;
+use cache::base::clock::Clock;
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
 use numa::{Huge, Region, RegionRequest};
 use std::collections::BTreeMap;

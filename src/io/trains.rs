@@ -16,10 +16,10 @@
 //! While no peer is remembered, a branch a run. The table is allocated at start: [`TRAIN_PEERS`] addresses, in sets of
 //! `WAYS` by a seeded hash; a full set forgets the address that is remembered for the shortest time from now.
 
-use crate::clock::Clock;
-use crate::config::limits::{TRAIN_PEERS, TRAIN_REFUSALS_MAX, TRAIN_RETRY_S, TRAIN_SEGMENTS_MAX};
-use crate::hash::KeyHash;
 use crate::io::peer::PeerAddr;
+use crate::limits::{TRAIN_PEERS, TRAIN_REFUSALS_MAX, TRAIN_RETRY_S, TRAIN_SEGMENTS_MAX};
+use cache::base::clock::Clock;
+use cache::base::hash::KeyHash;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Addresses of one set.

@@ -1,7 +1,7 @@
 //! The frame header as a client sees it: what it sends is one datagram, what it gets has a place in a message.
 
-use crate::config::limits::FRAME_HEADER_BYTES;
-use crate::protocol::frame::Header;
+use crate::limits::FRAME_HEADER_BYTES;
+use protocol::frame::Header;
 
 /// The header of one datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

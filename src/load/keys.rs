@@ -3,10 +3,10 @@
 //! A key is a number in `0..keys` everywhere inside the load generator; only the encoder sees bytes. Popular ranks
 //! are scattered over the numbers by a bijection, so that a filled cache does not hold the hot keys side by side.
 
-use super::random::Random;
 use super::sizes::Size;
-use super::zipf::Zipf;
-use crate::config::limits::KEY_BYTES_MAX;
+use crate::limits::KEY_BYTES_MAX;
+use cache::base::random::Random;
+use cache::base::zipf::Zipf;
 
 /// How popular each key is.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,6 @@
 
 use super::in_flight::IN_FLIGHT_MAX;
 use super::keys::{Distribution, KeySpace, Popularity};
-use super::random::Random;
 use super::replay::{Replay, Trace};
 use super::schedule::{Arrivals, Schedule};
 use super::sizes::Size;
@@ -11,7 +10,8 @@ use super::target::Targets;
 use super::wait::Polling;
 use super::workload::{Mix, Synthetic};
 use super::{fill::Fill, phase::Pacing};
-use crate::protocol::batch::SealKey;
+use cache::base::random::Random;
+use protocol::batch::SealKey;
 use std::sync::Arc;
 use std::time::Duration;
 

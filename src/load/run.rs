@@ -10,9 +10,9 @@ use super::source::Source;
 use super::tally::Tally;
 use super::value::Values;
 use super::versions::Versions;
-use crate::clock::Clock;
-use crate::hash::KeyHash;
-use crate::sync::AtomicBool;
+use cache::base::clock::Clock;
+use cache::base::hash::KeyHash;
+use cache::base::sync::AtomicBool;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
@@ -206,7 +206,7 @@ fn work<C: Codec>(
     // A sleep must end when it is due, not up to 50 µs later; without it only a sleep is less exact.
     let _ = nix::sys::prctl::set_timerslack(1);
     while context.clock.now().ns < start_ns {
-        crate::sync::spin();
+        cache::base::sync::spin();
     }
     let mut phase = Phase {
         source: plan.source(stage, thread),

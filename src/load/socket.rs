@@ -3,7 +3,7 @@
 //! A train is one `sendmsg` with `UDP_SEGMENT` (udp(7)): the stack is traversed once for up to 64 datagrams. With
 //! `UDP_GRO` the kernel hands equal datagrams back the same way, and says how long each is.
 
-use crate::config::limits::DATAGRAM_BYTES_MAX;
+use crate::limits::DATAGRAM_BYTES_MAX;
 use nix::errno::Errno;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,

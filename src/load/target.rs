@@ -3,8 +3,8 @@
 //! Each key goes to the server with the highest hash of (key, server). When a server leaves or joins, only the keys
 //! that were or will be its own move. Cost: one multiply-mix a server and key; meant for tens of servers.
 
-use super::random::mix;
-use crate::hash::steer;
+use cache::base::random::mix;
+use protocol::steer::steer;
 use std::net::SocketAddr;
 
 /// Servers at most.

@@ -111,7 +111,7 @@ impl Reader {
                 continue;
             }
             let number = std::str::from_utf8(text).ok().and_then(|t| t.parse::<u64>().ok());
-            let key = number.unwrap_or_else(|| crate::hash::steer(text));
+            let key = number.unwrap_or_else(|| protocol::steer::steer(text));
             return Ok(Some(Record { key, t_ms: 0, size: 1, ttl_s: 0, op: Op::Get }));
         }
     }
@@ -177,7 +177,7 @@ mod tests {
         let records = reader(b"7\n\nabc\r\n7", Format::Keys).read_all().unwrap();
         assert_eq!(records.len(), 3);
         assert_eq!((records[0].key, records[2].key), (7, 7));
-        assert_eq!(records[1].key, crate::hash::steer(b"abc"));
+        assert_eq!(records[1].key, protocol::steer::steer(b"abc"));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! ```
 //! Direct-mapped: two kinds of datagram that meet in one place push each other out, which costs a send, no more.
 
-use crate::config::limits::{DATAGRAM_BYTES_MAX, TRAIN_SEGMENTS_MAX};
+use crate::limits::{DATAGRAM_BYTES_MAX, TRAIN_SEGMENTS_MAX};
 
 const TRAINS: usize = 32;
 

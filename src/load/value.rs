@@ -8,9 +8,9 @@
 //! offset that depends on key and version, so that a value torn between two versions or two keys cannot pass.
 //! A value shorter than 24 bytes is noise alone and cannot be checked.
 
-use super::random::{Random, mix};
-use crate::config::limits::DATAGRAM_BYTES_MAX;
-use crate::hash::steer;
+use crate::limits::DATAGRAM_BYTES_MAX;
+use cache::base::random::{Random, mix};
+use protocol::steer::steer;
 
 /// Shortest value that can be checked, in bytes.
 pub const CHECKED_BYTES_MIN: usize = 24;

@@ -8,7 +8,7 @@
 //!
 //! Shared by all threads: two words a key.
 
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use cache::base::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// The versions of all keys.
 pub struct Versions {

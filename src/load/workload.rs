@@ -1,8 +1,8 @@
 //! What is asked: commands, their mix, and the synthetic source of them.
 
 use super::keys::Popularity;
-use super::random::Random;
 use super::sizes::Size;
+use cache::base::random::Random;
 
 /// A command of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,16 +1,16 @@
 //! All figures of a running server, under memcached's names where it has them, for `stats` and for the metrics.
 
-use crate::clock::Clock;
 use crate::config::serve::KeyNames;
-use crate::hash::ShownHash;
-use crate::memory::{Census, PagePool};
-use crate::policy::Counters;
-use crate::policy::board::Board;
 use crate::server::{hotkeys, latency, memory};
-use crate::shard::Shards;
 use crate::stats::counters::{Counter, HistLogCounters, MetricsCounters, OwnerCounters, WorkerCounters};
 use crate::stats::times::{Measure, WorkerTimes};
-use crate::sync::Arc;
+use cache::base::clock::Clock;
+use cache::base::hash::ShownHash;
+use cache::base::sync::Arc;
+use cache::memory::{Census, PagePool};
+use cache::policy::Counters;
+use cache::policy::board::Board;
+use cache::shard::Shards;
 use numa::RegionReport;
 use std::fmt::Write;
 

@@ -7,12 +7,12 @@
 //! histograms' buckets, at most 1.6 % off. Measures that are no times (`tick_datagrams`, `batch_keys`) are left out:
 //! the log's values are nanoseconds. `sherwood hist FILE` reads it while it grows.
 
-use crate::config::limits::HIST_LOG_INTERVAL_S;
+use crate::limits::HIST_LOG_INTERVAL_S;
 use crate::server::figures::Figures;
 use crate::stats::histogram::{Histogram, IntervalLog};
 use crate::stats::live::Reading;
 use crate::stats::times::{Measure, WorkerTimes, read_all};
-use crate::sync::Arc;
+use cache::base::sync::Arc;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};

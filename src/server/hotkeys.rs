@@ -4,15 +4,15 @@
 //! whom looking at items is what it always does; a probe for each of at most [`HOT_KEYS_MAX`] keys. The metrics show no keys: their reader is no worker,
 //! and labels that change are a burden to Prometheus.
 //!
-//! [`HOT_KEYS_MAX`]: crate::config::limits::HOT_KEYS_MAX
+//! [`HOT_KEYS_MAX`]: crate::limits::HOT_KEYS_MAX
 
-use crate::config::limits::HOT_KEYS_PREFIX_BYTES;
 use crate::config::serve::KeyNames;
-use crate::hash::ShownHash;
-use crate::policy::board::Popular;
-use crate::policy::hot::HotKey;
+use crate::limits::HOT_KEYS_PREFIX_BYTES;
 use crate::server::figures::stat;
-use crate::shard::Shards;
+use cache::base::hash::ShownHash;
+use cache::policy::board::Popular;
+use cache::policy::hot::HotKey;
+use cache::shard::Shards;
 use std::fmt::Write;
 
 /// `STAT hot:RANK NAME READS SHARE`, the share of all reads, and `STAT distinct_keys …`. The caller is within a tick.

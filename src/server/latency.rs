@@ -5,7 +5,7 @@
 
 use crate::server::figures::stat;
 use crate::stats::times::{Measure, WorkerTimes, read_all};
-use crate::sync::Arc;
+use cache::base::sync::Arc;
 use std::fmt::Write;
 
 /// `STAT NAME:p50 …` and so on for each measure, all workers together. Times are in nanoseconds.

@@ -4,13 +4,13 @@
 //! page 0 … │ index of shard 0 │ index of shard 1 │ free pages: slabs, and one day the indexes of tables that grew │
 //! ```
 
-use crate::config::limits;
 use crate::config::serve::Config;
-use crate::hash::KeyHash;
-use crate::memory::{Items, Layout, PagePool};
-use crate::shard::Shards;
-use crate::sync::Arc;
-use crate::table::Table;
+use crate::limits;
+use cache::base::hash::KeyHash;
+use cache::base::sync::Arc;
+use cache::memory::{Items, Layout, PagePool};
+use cache::shard::Shards;
+use cache::table::Table;
 use numa::{Huge, Plan, Region, RegionReport, RegionRequest};
 
 /// Everything that lies in mapped memory.

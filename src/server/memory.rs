@@ -11,10 +11,10 @@
 //! One function computes each figure (`bill`), so that a name says the same wherever it is told. Owners count while we
 //! read: what a busy server tells may be off by what a tick does.
 
-use crate::memory::class::Class;
-use crate::memory::{Census, census::Tally};
 use crate::server::figures::{Figures, stat};
 use crate::stats::counters::{Counter, OwnerCounters};
+use cache::memory::class::Class;
+use cache::memory::{Census, census::Tally};
 use numa::{PageKind, RegionReport};
 use std::fmt::Write;
 

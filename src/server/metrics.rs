@@ -8,13 +8,13 @@
 //! At most [`METRICS_CONNECTIONS_MAX`] are open, each for [`METRICS_REQUEST_MS`] as a whole. Whoever may not read data over UDP
 //! may not scrape: its connection is closed at once.
 
-use crate::config::limits::{
+use crate::io::PeerAddr;
+use crate::limits::{
     METRICS_ACCEPT_PAUSE_MS, METRICS_CONNECTIONS_MAX, METRICS_REQUEST_BYTES_MAX, METRICS_REQUEST_MS,
 };
-use crate::io::PeerAddr;
 use crate::server::figures::Figures;
-use crate::sync::Arc;
 use crate::worker::access::{Access, Right};
+use cache::base::sync::Arc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -19,8 +19,8 @@ pub mod spawn;
 
 pub use spawn::Server;
 
-use crate::config::limits;
 use crate::config::serve::Config;
+use crate::limits;
 use numa::pool::Kernel;
 use numa::{Plan, Topology};
 

@@ -1,15 +1,15 @@
 //! The policy of all owners: on a thread of its own, or on the last worker's core between its ticks.
 
-use crate::clock::Clock;
 use crate::config::serve::Config;
-use crate::memory::PagePool;
-use crate::policy::board::Board;
-use crate::policy::popularity::Popularity;
-use crate::policy::thread::Round;
-use crate::policy::{Counters, Limits, Link, PolicyConfig, Progress, build, run_once};
-use crate::ring::{Command, Consumer, Event, Hit, Producer};
-use crate::sync::{Arc, AtomicBool};
 use crate::worker::Aside;
+use cache::base::clock::Clock;
+use cache::base::sync::{Arc, AtomicBool};
+use cache::memory::PagePool;
+use cache::policy::board::Board;
+use cache::policy::popularity::Popularity;
+use cache::policy::thread::Round;
+use cache::policy::{Counters, Limits, Link, PolicyConfig, Progress, build, run_once};
+use cache::ring::{Command, Consumer, Event, Hit, Producer};
 use std::time::Duration;
 
 /// The policy's ends of one owner's rings.
@@ -56,7 +56,7 @@ pub fn round(
 
 /// Repeats the round on this thread until `stop`.
 pub fn run_thread(mut round: Round, clock: &Clock, stop: &AtomicBool) {
-    crate::policy::thread::run(&mut round, clock, &Limits::default(), stop, std::thread::park_timeout);
+    cache::policy::thread::run(&mut round, clock, &Limits::default(), stop, std::thread::park_timeout);
 }
 
 /// The round in small pieces, for a worker to run between its ticks: at most once in `COOPERATIVE_NS`. It says how long it

@@ -10,13 +10,13 @@
 //! ```
 //! All workers have the same kind of port: with `--io auto` one refusal, of whatever call, is enough for all.
 
-use crate::clock::Clock;
 use crate::config::serve::{Config, Io};
 use crate::io::mmsg::MmsgPort;
 use crate::io::socket::Socket;
 use crate::io::uring::{Refusal, UringPort};
 use crate::server::map;
 use crate::server::spawn::{Assignment, run_worker};
+use cache::base::clock::Clock;
 use numa::Plan;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;

@@ -10,17 +10,17 @@
 //! Not here: sockets' queues in the kernel, whose datagrams are dropped where there is no memory for them, and pages of the
 //! kernel's pools, which no control group of memory counts.
 
-use crate::config::limits::{
+use crate::config::serve::Config;
+use crate::limits::{
     COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS, LARGE_PARCELS, LONE_SMALL_PARCELS,
     MEMORY_BYTES_MIN, OUTBOX_BYTES, OUTBOX_DATAGRAMS_MAX, PROGRAM_BYTES, RECEIVE_BUFFER_BYTES,
     RECEIVE_BUFFERS, SMALL_PARCELS, WORKER_BYTES,
 };
-use crate::config::serve::Config;
-use crate::item_ref::ItemRef;
-use crate::memory::class::Class;
-use crate::policy::PolicyKind;
-use crate::ring::{Command, Event, Hit};
 use crate::worker::parcel::Parcel;
+use cache::base::item_ref::ItemRef;
+use cache::memory::class::Class;
+use cache::policy::PolicyKind;
+use cache::ring::{Command, Event, Hit};
 use numa::report::Bytes;
 use numa::{PageKind, Plan};
 

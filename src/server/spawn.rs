@@ -1,17 +1,11 @@
 //! Threads: wired, started, stopped and joined.
 
-use crate::clock::Clock;
-use crate::config::limits::{BIND_ATTEMPTS, BIND_RETRY_MS};
-use crate::config::limits::{COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS};
-use crate::config::limits::{LARGE_PARCELS, SMALL_PARCELS};
 use crate::config::serve::Config;
-use crate::hash::ShownHash;
 use crate::io::socket::bind_group;
 use crate::io::{Port, Waker};
-use crate::memory::Slab;
-use crate::memory::grace::Grace;
-use crate::policy::PolicyKind;
-use crate::ring::{MeshEnd, mesh, ring};
+use crate::limits::{BIND_ATTEMPTS, BIND_RETRY_MS};
+use crate::limits::{COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS};
+use crate::limits::{LARGE_PARCELS, SMALL_PARCELS};
 use crate::server::figures::Figures;
 use crate::server::histlog::{self, HistLog};
 use crate::server::map::{self, Memory};
@@ -19,15 +13,21 @@ use crate::server::metrics::{self, Endpoint};
 use crate::server::policy::{self, OwnerEnds};
 use crate::server::ports::Ports;
 use crate::server::reckon::Reckoning;
-use crate::shard::Owner;
-use crate::shard::events::Events;
-use crate::shard::owner::OwnerConfig;
 use crate::stats::counters::{OwnerCounters, WorkerCounters};
-use crate::sync::{Arc, AtomicBool, Ordering};
 use crate::worker::hits::Hits;
 use crate::worker::parcel::Parcel;
 use crate::worker::watch::Watch;
 use crate::worker::{Aside, Bells, Teller, Worker, WorkerConfig};
+use cache::base::clock::Clock;
+use cache::base::hash::ShownHash;
+use cache::base::sync::{Arc, AtomicBool, Ordering};
+use cache::memory::Slab;
+use cache::memory::grace::Grace;
+use cache::policy::PolicyKind;
+use cache::ring::{MeshEnd, mesh, ring};
+use cache::shard::Owner;
+use cache::shard::events::Events;
+use cache::shard::owner::OwnerConfig;
 use numa::pool::Kernel;
 use numa::{PageKind, Plan, RegionReport};
 use std::net::SocketAddr;
@@ -312,7 +312,7 @@ pub(super) fn run_worker<P: Port>(port: P, assignment: Assignment) -> std::io::R
 }
 
 fn spawn_policy(
-    round: crate::policy::thread::Round,
+    round: cache::policy::thread::Round,
     cpu: usize,
     clock: Clock,
     stop: Arc<AtomicBool>,

@@ -1,13 +1,13 @@
 //! Reads: what any worker may answer, and how the answer looks.
 
-use crate::clock::Now;
-use crate::memory::{Item, Value};
-use crate::protocol::Reply;
-use crate::protocol::batch::Status;
-use crate::protocol::meta::Meta;
-use crate::protocol::request::Key;
-use crate::protocol::token::Tokens;
 use base64::Engine;
+use cache::base::clock::Now;
+use cache::memory::{Item, Value};
+use protocol::Reply;
+use protocol::batch::Status;
+use protocol::meta::Meta;
+use protocol::request::Key;
+use protocol::token::Tokens;
 
 /// One key to read, and how to answer.
 #[derive(Clone, Copy, Debug)]
@@ -272,7 +272,7 @@ pub fn put_base64(reply: &mut Reply<'_>, key: &[u8]) {
     reply.put(&buffer[..length]);
 }
 
-const BASE64_KEY_BYTES_MAX: usize = crate::config::limits::KEY_BYTES_MAX.div_ceil(3) * 4;
+const BASE64_KEY_BYTES_MAX: usize = crate::limits::KEY_BYTES_MAX.div_ceil(3) * 4;
 
 /// ` <flag><number>`
 #[inline]

@@ -2,14 +2,14 @@
 //!
 //! A command that is stopped leaves no trace: it is executed again, from its beginning, when what stopped it is over.
 
-use crate::clock::Now;
-use crate::item_ref::ItemRef;
-use crate::protocol::request::{self, Command, Expiry, Get, Key};
-use crate::protocol::{Error, Reply};
 use crate::session::answer::put_value;
 use crate::session::expiry::due_ms;
 use crate::session::namespace;
-use crate::shard::{Blocked, Count, Delete, Deleted, Found, Mode, Outcome, Owner, Store, WriteError};
+use cache::base::clock::Now;
+use cache::base::item_ref::ItemRef;
+use cache::shard::{Blocked, Count, Delete, Deleted, Found, Mode, Outcome, Owner, Store, WriteError};
+use protocol::request::{self, Command, Expiry, Get, Key};
+use protocol::{Error, Reply};
 
 /// One command or operation in the hands of the owner of its key.
 pub struct Execution<'e, 'b> {
@@ -81,15 +81,14 @@ impl SettledRead {
     }
 }
 
-impl From<request::Mode> for Mode {
-    fn from(mode: request::Mode) -> Mode {
-        match mode {
-            request::Mode::Set => Mode::Set,
-            request::Mode::Add => Mode::Add,
-            request::Mode::Replace => Mode::Replace,
-            request::Mode::Append => Mode::Append,
-            request::Mode::Prepend => Mode::Prepend,
-        }
+/// A mode as the cache has it.
+pub(super) fn mode_of(mode: request::Mode) -> Mode {
+    match mode {
+        request::Mode::Set => Mode::Set,
+        request::Mode::Add => Mode::Add,
+        request::Mode::Replace => Mode::Replace,
+        request::Mode::Append => Mode::Append,
+        request::Mode::Prepend => Mode::Prepend,
     }
 }
 
@@ -163,7 +162,7 @@ impl<'e, 'b> Execution<'e, 'b> {
             flags: store.flags,
             due_ms: due_ms(store.expiry, self.now),
             compare_cas: store.cas,
-            ..Store::new(store.mode.into(), store.key.bytes(), store.value)
+            ..Store::new(mode_of(store.mode), store.key.bytes(), store.value)
         };
         let line: &[u8] = match self.owner.store(&terms, self.now)?.outcome {
             Outcome::Stored => b"STORED\r\n",

@@ -1,7 +1,7 @@
 //! When an expiry that a client named is due.
 
-use crate::clock::Now;
-use crate::protocol::request::Expiry;
+use cache::base::clock::Now;
+use protocol::request::Expiry;
 
 /// In ms since the server epoch; 0 = never. A time that has passed is 1: due at once.
 pub fn due_ms(expiry: Expiry, now: Now) -> u64 {

@@ -1,19 +1,19 @@
 //! Meta commands that the owner executes: all but plain `mg` and `mn`.
 
-use crate::clock::Now;
-use crate::config::limits::KEY_BYTES_MAX;
-use crate::memory::Value;
-use crate::memory::class::Class;
-use crate::protocol::meta::{Kind, Meta, Terms};
-use crate::protocol::request::Expiry;
-use crate::protocol::{Error, Reply};
+use crate::limits::KEY_BYTES_MAX;
 use crate::session::answer::{
     Marks, MetaForm, put_base64, put_flag, put_head, put_item_flag, put_marks, put_request_flag, put_result,
     put_tail, put_ttl,
 };
 use crate::session::execute::{Execution, SettledRead, Stop};
 use crate::session::expiry::due_ms;
-use crate::shard::{Count, Counted, Delete, Deleted, Found, Mode, Outcome, Remains, Store};
+use cache::base::clock::Now;
+use cache::memory::Value;
+use cache::memory::class::Class;
+use cache::shard::{Count, Counted, Delete, Deleted, Found, Mode, Outcome, Remains, Store};
+use protocol::meta::{Kind, Meta, Terms};
+use protocol::request::Expiry;
+use protocol::{Error, Reply};
 
 /// A meta command with its key decoded.
 struct Decoded<'m, 'a> {
@@ -199,7 +199,7 @@ impl Execution<'_, '_> {
 
 /// The item that an `mg` shows.
 struct Shown<'a> {
-    item: crate::memory::Item<'a>,
+    item: cache::memory::Item<'a>,
     /// Whether this command has created it.
     created: bool,
     now: Now,

@@ -1,9 +1,9 @@
 //! Which commands are about a whole namespace.
 
-use crate::config::limits::KEY_BYTES_MAX;
-use crate::protocol::meta::Kind;
-use crate::protocol::request::Command;
-use crate::shard::{Namespace, Shards};
+use crate::limits::KEY_BYTES_MAX;
+use cache::shard::{Namespace, Shards};
+use protocol::meta::Kind;
+use protocol::request::Command;
 
 /// The namespace that a command invalidates, in all shards: a delete of its name. An `md` that looks at the cas number or
 /// leaves something behind (`C I x`) is about the one item with that key, as ever.

@@ -1,12 +1,12 @@
 //! Operations of batch frames that the owner executes: the same verbs as for memcached's commands, with results instead of
 //! lines.
 
-use crate::protocol::Reply;
-use crate::protocol::batch::{Code, Operation, Status};
 use crate::session::answer::put_item;
-use crate::session::execute::{Execution, SettledRead, Stop};
+use crate::session::execute::{Execution, SettledRead, Stop, mode_of};
 use crate::session::expiry::due_ms;
-use crate::shard::{Count, Delete, Deleted, Found, Outcome, Store};
+use cache::shard::{Count, Delete, Deleted, Found, Outcome, Store};
+use protocol::Reply;
+use protocol::batch::{Code, Operation, Status};
 
 impl Execution<'_, '_> {
     /// Executes one operation and writes its result.
@@ -72,7 +72,7 @@ impl Execution<'_, '_> {
             flags: operation.client_flags,
             due_ms: due_ms(operation.expiry(), self.now),
             compare_cas: (operation.code == Code::Cas).then_some(operation.number),
-            ..Store::new(mode.into(), operation.key.bytes(), operation.value)
+            ..Store::new(mode_of(mode), operation.key.bytes(), operation.value)
         };
         let stored = self.owner.store(&store, self.now)?;
         let status = match stored.outcome {

@@ -2,22 +2,22 @@
 //!
 //! Refused is silence: the sender may be forged, and an answer would hit whoever it names. Each reason has a counter.
 
-use crate::clock::Now;
-use crate::config::limits::{
+use crate::io::{Outbox, PeerAddr};
+use crate::limits::{
     BUDGET_SOURCES, FRAME_HEADER_BYTES, KEY_BYTES_MAX, SOURCE_BUDGET_PER_S, TICK_DATAGRAMS_MAX,
 };
-use crate::hash::KeyHash;
-use crate::io::{Outbox, PeerAddr};
-use crate::protocol::batch::{Frame, PREAMBLE_BYTES, RESULT_BYTES, Status};
-use crate::protocol::frame::{self, Refused};
-use crate::protocol::meta::Kind;
-use crate::protocol::request::Command;
-use crate::protocol::{Dialect, Error, Reply};
 use crate::worker::Core;
 use crate::worker::access::Right;
 use crate::worker::cookie;
 use crate::worker::replay::Freshness;
 use crate::worker::serial::Request;
+use cache::base::clock::Now;
+use cache::base::hash::KeyHash;
+use protocol::batch::{Frame, PREAMBLE_BYTES, RESULT_BYTES, Status};
+use protocol::frame::{self, Refused};
+use protocol::meta::Kind;
+use protocol::request::Command;
+use protocol::{Dialect, Error, Reply};
 use std::net::IpAddr;
 
 /// What becomes of a datagram.

@@ -5,21 +5,21 @@
 //! client changes in a datagram before it (`order`). Datagrams of one tick may be answered in any order, as UDP may deliver
 //! them in any; commands within a datagram keep theirs.
 
-use crate::clock::Now;
-use crate::config::limits::{TICK_DATAGRAMS_MAX, TICK_READS_MAX};
 use crate::io::{Datagram, Inbox, Outbox, PeerAddr};
-use crate::protocol::batch::{Code, Frame, Operation, Operations};
-use crate::protocol::meta::Kind;
-use crate::protocol::request::{Command, Commands, Get};
-use crate::protocol::{Dialect, Reply};
+use crate::limits::{TICK_DATAGRAMS_MAX, TICK_READS_MAX};
 use crate::session::answer::{Form, MetaForm, classic, of_frame};
 use crate::session::{After, Read};
-use crate::table::{Found, Lookup};
 use crate::worker::Core;
 use crate::worker::admission::Admission;
 use crate::worker::footprint::{self, Touch};
 use crate::worker::order::Origin;
 use arrayvec::ArrayVec;
+use cache::base::clock::Now;
+use cache::table::{Found, Lookup};
+use protocol::batch::{Code, Frame, Operation, Operations};
+use protocol::meta::Kind;
+use protocol::request::{Command, Commands, Get};
+use protocol::{Dialect, Reply};
 
 /// Datagrams that are served one by one: as many as a batch has, and those of the batch that only an owner can settle.
 pub(super) type Alone = ArrayVec<u16, { 2 * TICK_READS_MAX }>;
@@ -240,7 +240,7 @@ impl<'a> Batch<'a> {
     fn expect_write(&mut self, core: &mut Core, origin: Origin, key: &'a [u8]) {
         let hash = core.shards.hash(key);
         core.order.expect(origin, hash);
-        if !self.stores.is_full() && core.shards.owner_of(key) == core.owner.index() {
+        if !self.stores.is_full() && core.owner_of(key) == core.owner.index() {
             self.stores.push(Lookup { key, hash });
         }
     }
@@ -256,7 +256,7 @@ impl<'a> Batch<'a> {
             return Joined::Serial;
         }
         self.lookups.push(Lookup { key: read.key, hash });
-        self.owners.push(core.shards.owner_of(read.key) as u8);
+        self.owners.push(core.owner_of(read.key) as u8);
         self.reads.push(read);
         Joined::Batch
     }

@@ -7,9 +7,9 @@
 //! answers it is behind the same entry.
 
 use crate::io::{Port, Waker};
-use crate::ring::Doorbell;
 use crate::stats::counters::WorkerCounters;
-use crate::sync::Arc;
+use cache::base::sync::Arc;
+use cache::ring::Doorbell;
 use std::sync::OnceLock;
 
 /// One worker's bell, as all workers share it.

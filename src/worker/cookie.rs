@@ -9,8 +9,8 @@
 //! per client, all servers that share the secret file take each other's cookies, and one is good for one to two minutes.
 //! Who guesses one of 2^64 may do what any validated client may: read and write data, nothing else.
 
-use crate::protocol::batch::SealKey;
-use crate::protocol::batch::seal::derive;
+use protocol::batch::SealKey;
+use protocol::batch::seal::derive;
 use siphasher::sip::SipHasher24;
 use std::hash::Hasher;
 use std::net::IpAddr;

@@ -4,14 +4,14 @@
 //! inbox ─▶ batch ─▶ alone, in the order of arrival ─▶ batch ─▶ …        until all are served, or there is no room
 //! ```
 
-use crate::clock::Now;
-use crate::config::limits::{PARCEL_WAIT_MS, TICK_READS_MAX};
 use crate::io::Port;
+use crate::limits::{PARCEL_WAIT_MS, TICK_READS_MAX};
 use crate::worker::Worker;
 use crate::worker::admission::Admission;
 use crate::worker::batch::{Alone, Batch, Joined};
 use crate::worker::hold::Served;
 use crate::worker::post::Fresh;
+use cache::base::clock::Now;
 
 /// What of the inbox is not served yet. It stays for the next tick when replies have no more room in this one, or a
 /// datagram finds no parcel.

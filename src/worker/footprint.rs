@@ -1,13 +1,13 @@
 //! Footprints: which keys the commands of a request touch, so that they keep their order.
 
-use crate::config::limits::KEY_BYTES_MAX;
-use crate::protocol::batch::Frame;
-use crate::protocol::meta::Kind;
-use crate::protocol::request::{Command, Commands};
-use crate::protocol::{Dialect, batch};
+use crate::limits::KEY_BYTES_MAX;
 use crate::session::namespace::invalidated_by;
-use crate::shard::Shards;
 use crate::worker::order::Origin;
+use cache::shard::Shards;
+use protocol::batch::Frame;
+use protocol::meta::Kind;
+use protocol::request::{Command, Commands};
+use protocol::{Dialect, batch};
 
 /// The entries of a request in the filter of what is under way.
 #[derive(Debug, Default)]
@@ -161,8 +161,8 @@ pub(super) fn touches(shards: &Shards, command: &Command<'_>, mut note: impl FnM
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hash::KeyHash;
-    use crate::memory::{Items, Layout};
+    use cache::base::hash::KeyHash;
+    use cache::memory::{Items, Layout};
 
     fn traced(body: &[u8]) -> Footprint {
         let layout = Layout::of(4 << 20, 1);

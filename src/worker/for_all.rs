@@ -1,11 +1,11 @@
 //! Commands for administrators, and those that go to every shard.
 
-use crate::config::limits::KEY_BYTES_MAX;
-use crate::protocol::request::Command;
-use crate::protocol::{Error, Reply};
+use crate::limits::KEY_BYTES_MAX;
 use crate::session::answer::{MetaForm, put_result};
 use crate::worker::Core;
 use crate::worker::serial::{Halt, Halted, Request};
+use protocol::request::Command;
+use protocol::{Error, Reply};
 
 impl Core {
     pub(super) fn administrate(

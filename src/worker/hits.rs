@@ -4,11 +4,11 @@
 //! because the ring was full. So the policy knows how often items are read although it hears of a part of it. An item
 //! whose read was left out says so itself, when it is to be evicted (`memory::item::Access`).
 
-use crate::config::limits::HIT_RING_RECORDS;
-use crate::item_ref::ItemRef;
-use crate::ring::gaps::Gaps;
-use crate::ring::{Hit, Producer};
+use crate::limits::HIT_RING_RECORDS;
 use crate::stats::counters::WorkerCounters;
+use cache::base::item_ref::ItemRef;
+use cache::ring::gaps::Gaps;
+use cache::ring::{Hit, Producer};
 
 /// The producing end of a worker's hits.
 pub struct Hits {
@@ -72,7 +72,7 @@ impl Hits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ring::ring;
+    use cache::ring::ring;
 
     #[test]
     fn records_stand_for_all_hits_however_few_there_is_room_for() {

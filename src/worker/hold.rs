@@ -1,15 +1,15 @@
 //! Datagrams that stand behind others of their client on the same keys.
 
-use crate::clock::Now;
-use crate::config::limits::LARGE_PARCELS_SPARED;
 use crate::io::{Outbox, Port};
-use crate::protocol::batch::Frame;
-use crate::protocol::{Dialect, Error, Reply};
+use crate::limits::LARGE_PARCELS_SPARED;
 use crate::worker::access::Right;
 use crate::worker::order::{Origin, Standing};
 use crate::worker::post::Fresh;
 use crate::worker::serial::Step;
 use crate::worker::{Core, Worker};
+use cache::base::clock::Now;
+use protocol::batch::Frame;
+use protocol::{Dialect, Error, Reply};
 
 /// Whether a datagram could be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -33,20 +33,21 @@ mod work;
 pub use access::Access;
 pub use bells::Bells;
 
-use crate::clock::{Clock, Now};
-use crate::config::limits::{IDLE_WAIT_MS, LARGE_PARCEL_KEYS, LARGE_PARCELS, SMALL_PARCELS};
 use crate::io::{Inbox, Outbox, Patience, Port};
-use crate::ring::MeshEnd;
+use crate::limits::{IDLE_WAIT_MS, LARGE_PARCEL_KEYS, LARGE_PARCELS, SMALL_PARCELS};
 use crate::session::SettledRead;
-use crate::shard::{Owner, Shards};
 use crate::stats::counters::WorkerCounters;
-use crate::sync::{Arc, AtomicBool, Ordering};
 use admission::{Sealed, SourceBudget};
+use cache::base::clock::{Clock, Now};
+use cache::base::sync::{Arc, AtomicBool, Ordering};
+use cache::ring::MeshEnd;
+use cache::shard::{Owner, Shards};
 use datagrams::Unserved;
 use footprint::Footprint;
 use hits::Hits;
 use order::Order;
 use parcel::{Parcel, Parcels};
+use protocol::steer;
 use replay::Replays;
 use stalled::Stalled;
 use std::time::Duration;
@@ -146,6 +147,12 @@ pub(crate) struct Core {
 }
 
 impl Core {
+    /// The shard that owns a key.
+    #[inline]
+    pub(crate) fn owner_of(&self, key: &[u8]) -> usize {
+        steer::owner_of(key, self.shards.count())
+    }
+
     /// Counts the read of a command that the owner has executed, if it was one, and tells the policy of it, as of any other
     /// read.
     fn note_settled_read(&mut self, read: Option<SettledRead>, now: Now) {

@@ -7,13 +7,13 @@
 //! ```
 //! Operations are executed in the order of the frame, and it is answered once, when the last is done.
 
-use crate::clock::Now;
-use crate::protocol::batch::{Code, Frame, Operation, Operations, Place as At, RESULT_BYTES};
-use crate::protocol::{Error, Reply};
 use crate::session::answer::of_frame;
 use crate::session::{Execution, Stop};
 use crate::worker::Core;
 use crate::worker::serial::{Executed, Halt, Position, Request, Step, conclude};
+use cache::base::clock::Now;
+use protocol::batch::{Code, Frame, Operation, Operations, Place as At, RESULT_BYTES};
+use protocol::{Error, Reply};
 
 impl Core {
     /// Runs the operations of a frame from `from` on, until it is done or must be suspended.
@@ -88,7 +88,7 @@ impl Core {
     }
 
     fn owns(&self, operation: &Operation<'_>) -> bool {
-        self.shards.owner_of(operation.key.bytes()) == self.owner.index()
+        self.owner_of(operation.key.bytes()) == self.owner.index()
     }
 
     fn run_operation(
@@ -97,7 +97,7 @@ impl Core {
         request: Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<(), Halt> {
-        let owner = self.shards.owner_of(operation.key.bytes());
+        let owner = self.owner_of(operation.key.bytes());
         if operation.code == Code::Get {
             match self.read(&of_frame(operation.key), request, reply) {
                 Err(Halt::Elsewhere(owner)) if owner == self.owner.index() => {}

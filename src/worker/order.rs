@@ -10,10 +10,10 @@
 //! to note, or for all keys, has an entry for all keys of its client. Two keys that share an entry wait for each
 //! other without need, which is late and not wrong.
 
-use crate::config::limits::ORDER_ENTRIES;
 use crate::io::PeerAddr;
-use crate::shard::Shards;
+use crate::limits::ORDER_ENTRIES;
 use crate::worker::footprint::Footprint;
+use cache::shard::Shards;
 
 /// What a worker has under way, by client and key.
 pub(super) struct Order {

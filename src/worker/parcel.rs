@@ -4,16 +4,16 @@
 //! place: whoever executes a command of it, its home worker or the owner of a key, writes the answer behind what is
 //! there. It holds no reference to an item. It travels to the owner and back by pointer.
 
-use crate::config::limits::{
+use crate::io::PeerAddr;
+use crate::limits::{
     DATAGRAM_BYTES_MAX, FRAME_HEADER_BYTES, LARGE_PARCEL_KEYS, LARGE_PARCELS, LONE_SMALL_PARCELS,
     REPLY_BYTES_MAX, REPLY_DATAGRAM_BYTES_MAX, SMALL_PARCEL_BYTES, SMALL_PARCEL_KEYS,
     SMALL_PARCEL_REPLY_BYTES, SMALL_PARCELS,
 };
-use crate::io::PeerAddr;
-use crate::protocol::{Dialect, Error, Reply};
 use crate::worker::footprint::Footprint;
 use crate::worker::post::Fresh;
 use crate::worker::serial::Position;
+use protocol::{Dialect, Error, Reply};
 use std::collections::VecDeque;
 
 /// Bytes of a reply without frames that just fits a reply with them.

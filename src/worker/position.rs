@@ -1,7 +1,7 @@
 //! Where a request stands, so that it can go on there without reading again what is done.
 
-use crate::protocol::request::{Expiry, Get};
-use crate::protocol::token::Tokens;
+use protocol::request::{Expiry, Get};
+use protocol::token::Tokens;
 
 /// Where in a request. All bytes are counted from the start of the body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl KeysLeft {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::request::{Command, Commands, Key};
+    use protocol::request::{Command, Commands, Key};
 
     #[test]
     fn a_read_goes_on_at_any_key() {

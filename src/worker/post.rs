@@ -8,15 +8,15 @@
 //! ```
 //! Waiting for memory ends after [`GRACE_WAIT_MS`]: then the client is told.
 
-use crate::clock::Now;
-use crate::config::limits::{ANSWER_LINE_BYTES_MAX, GRACE_WAIT_MS, LARGE_PARCELS_SPARED, TICK_MAIL_MAX};
 use crate::io::{Outbox, PeerAddr, Port};
-use crate::protocol::{Dialect, Error, Reply};
+use crate::limits::{ANSWER_LINE_BYTES_MAX, GRACE_WAIT_MS, LARGE_PARCELS_SPARED, TICK_MAIL_MAX};
 use crate::worker::access::Right;
 use crate::worker::order::Origin;
 use crate::worker::parcel::{Parcel, WaitsFor};
 use crate::worker::serial::{Executed, Position, Request, Step};
 use crate::worker::{Core, Worker};
+use cache::base::clock::Now;
+use protocol::{Dialect, Error, Reply};
 
 /// A datagram that begins to be served.
 #[derive(Clone, Copy)]

@@ -1,13 +1,13 @@
 //! Reads outside the batch, and what a hit leaves behind.
 
-use crate::clock::Now;
-use crate::item_ref::ItemRef;
-use crate::protocol::Reply;
-use crate::protocol::request::{Get, Key};
 use crate::session::Read;
-use crate::table::Found;
 use crate::worker::Core;
 use crate::worker::serial::{Halt, Request};
+use cache::base::clock::Now;
+use cache::base::item_ref::ItemRef;
+use cache::table::Found;
+use protocol::Reply;
+use protocol::request::{Get, Key};
 
 impl Core {
     /// A plain read, outside the batch. What only the owner of its key can settle, or has to settle behind others, is
@@ -19,7 +19,7 @@ impl Core {
         reply: &mut Reply<'_>,
     ) -> Result<(), Halt> {
         request.expects_room(reply)?;
-        let owner = self.shards.owner_of(read.key);
+        let owner = self.owner_of(read.key);
         if request.follows && owner != self.owner.index() {
             return Err(Halt::Elsewhere(owner));
         }
@@ -68,7 +68,7 @@ impl Core {
         reply: &mut Reply<'_>,
     ) -> Result<(), Halt> {
         request.expects_room(reply)?;
-        match self.shards.owner_of(key.bytes()) {
+        match self.owner_of(key.bytes()) {
             owner if owner != self.owner.index() => Err(Halt::Elsewhere(owner)),
             _ => self.execute_here(request.now, reply, |execution| execution.get(get, key)),
         }

@@ -18,9 +18,9 @@
 //! that gets it. Where the kernel steers frames, a copy comes to the worker that has seen it. After the wall clock was set back,
 //! a copy of a frame of the hour that comes again is known only while its session is remembered.
 
-use crate::clock::Now;
-use crate::config::limits::{SEAL_SESSIONS, SEAL_SKEW_MS, SEAL_WINDOW};
-use crate::protocol::batch::Seal;
+use crate::limits::{SEAL_SESSIONS, SEAL_SKEW_MS, SEAL_WINDOW};
+use cache::base::clock::Now;
+use protocol::batch::Seal;
 
 const WAYS: usize = 8;
 const SETS: usize = SEAL_SESSIONS / WAYS;
@@ -117,9 +117,9 @@ const _: () =
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::limits::FRAME_HEADER_BYTES;
-    use crate::protocol::batch::{Frame, FrameWriter};
+    use crate::limits::FRAME_HEADER_BYTES;
     use proptest::prelude::*;
+    use protocol::batch::{Frame, FrameWriter};
     use std::collections::HashSet;
 
     const NOW_S: u64 = 1_700_000_000;

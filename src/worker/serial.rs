@@ -8,12 +8,8 @@
 //!     ─▶ Enlarge   its reply needs a larger parcel                            ┘
 //! ```
 
-use crate::clock::Now;
-use crate::config::limits::{ANSWER_LINE_BYTES_MAX, KEY_BYTES_MAX};
 use crate::io::PeerAddr;
-use crate::protocol::meta::{Kind, Meta};
-use crate::protocol::request::{Command, Commands, Get, Key};
-use crate::protocol::{Dialect, Error, Reply};
+use crate::limits::{ANSWER_LINE_BYTES_MAX, KEY_BYTES_MAX};
 use crate::session::answer::{Form, MetaForm, classic};
 use crate::session::namespace::invalidated_by;
 use crate::session::{After, Execution, Read, Stop};
@@ -21,6 +17,10 @@ use crate::worker::admission::permit;
 use crate::worker::position::KeysLeft;
 use crate::worker::watch::measure_of;
 use crate::worker::{Core, operations};
+use cache::base::clock::Now;
+use protocol::meta::{Kind, Meta};
+use protocol::request::{Command, Commands, Get, Key};
+use protocol::{Dialect, Error, Reply};
 
 pub use crate::worker::position::Position;
 
@@ -242,7 +242,7 @@ impl Core {
         if self.work.is_spent() || reply.room() < ANSWER_LINE_BYTES_MAX {
             return false;
         }
-        let is_ours = |key: &[u8]| self.shards.owner_of(key) == self.owner.index();
+        let is_ours = |key: &[u8]| self.owner_of(key) == self.owner.index();
         match command {
             // Reads that need no owner, and the end of one that does, are for the home worker.
             Command::Get(Get { touch: None, .. }) => false,
@@ -404,7 +404,7 @@ impl Core {
         request: Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<(), Halt> {
-        match self.shards.owner_of(key) {
+        match self.owner_of(key) {
             owner if owner != self.owner.index() => Err(Halt::Elsewhere(owner)),
             _ => self.execute_here(request.now, reply, |execution| execution.command(command)),
         }
@@ -441,7 +441,7 @@ impl Core {
 pub(super) fn conclude(
     done: Result<(), Stop>,
     is_patient: bool,
-    mark: crate::protocol::reply::Mark,
+    mark: protocol::reply::Mark,
     reply: &mut Reply<'_>,
 ) -> Option<Executed> {
     let Err(stop) = done else {

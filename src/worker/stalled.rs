@@ -3,7 +3,7 @@
 //! Requests of one client for one key arrive in the order in which they were sent. Where one of them has to wait, what
 //! comes behind it on that key waits, too. A request that went back for more room keeps its place in the line.
 
-use crate::config::limits::ORDER_ENTRIES;
+use crate::limits::ORDER_ENTRIES;
 use crate::worker::parcel::Parcel;
 use std::collections::VecDeque;
 

@@ -8,12 +8,12 @@
 //! same. A lap is one reading of the clock, about 25 ns: the end of a command is the beginning of the next.
 //! What it costs is measured by `scripts/watch-cost`; `docs/observe.md` has the figures.
 
-use crate::clock::{Clock, Now};
-use crate::protocol::meta;
-use crate::protocol::request::Command;
-use crate::shard::owner::Stage;
 use crate::stats::times::{Measure, WorkerTimes};
-use crate::sync::Arc;
+use cache::base::clock::{Clock, Now};
+use cache::base::sync::Arc;
+use cache::shard::owner::Stage;
+use protocol::meta;
+use protocol::request::Command;
 
 /// One worker's watch.
 pub struct Watch {

@@ -3,8 +3,8 @@
 //! Work is counted, not timed: counting costs nothing on the way of a command, and a run can be repeated. A unit is
 //! about what one key costs, 100 to 200 ns.
 
-use crate::config::limits::TURN_WORK_UNITS;
-use crate::protocol::request::Command;
+use crate::limits::TURN_WORK_UNITS;
+use protocol::request::Command;
 
 /// What is left of a turn's work.
 #[derive(Debug, Default)]

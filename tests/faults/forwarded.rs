@@ -3,8 +3,8 @@
 use crate::support::batch::{frame, op, results};
 use crate::support::peer::Peer;
 use crate::support::{KINDS, config};
+use protocol::batch::{Code, Status};
 use sherwood::config::serve::Io;
-use sherwood::protocol::batch::{Code, Status};
 use sherwood::server::Server;
 
 /// Values that a small buffer does not take are forwarded all the same: once a third of them was answered `busy`.

@@ -3,8 +3,8 @@
 
 use crate::support::batch::{sealed, statuses};
 use crate::support::duo::Duo;
+use protocol::batch::{SealKey, Status};
 use sherwood::io::PeerAddr;
-use sherwood::protocol::batch::{SealKey, Status};
 use sherwood::worker::Access;
 use sherwood::worker::cookie::Secret;
 use std::net::SocketAddr;

@@ -3,8 +3,8 @@
 use crate::common::Client;
 use crate::program::{PATIENCE, Program};
 use nix::sys::signal::Signal;
-use sherwood::config::limits::RECEIVE_BUFFERS;
 use sherwood::config::serve::{Io, Options};
+use sherwood::limits::RECEIVE_BUFFERS;
 use sherwood::server::reckon::Reckoning;
 use std::fs;
 use std::net::SocketAddr;

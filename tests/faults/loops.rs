@@ -6,10 +6,10 @@
 
 use crate::support::batch::{frame, get, op, set, with_cookie};
 use crate::support::duo::Duo;
-use sherwood::config::limits::SOURCE_BUDGET_PER_S;
+use protocol::batch::Code;
 use sherwood::io::PeerAddr;
 use sherwood::io::sim::Random;
-use sherwood::protocol::batch::Code;
+use sherwood::limits::SOURCE_BUDGET_PER_S;
 use sherwood::worker::Access;
 use sherwood::worker::cookie::Secret;
 use std::net::SocketAddr;

@@ -6,10 +6,10 @@ mod heard;
 mod index;
 
 use crate::whole::{Size, Whole};
-use sherwood::clock::Clock;
+use cache::base::clock::Clock;
+use cache::policy::PolicyKind;
 use sherwood::io::PeerAddr;
 use sherwood::io::sim::Faults;
-use sherwood::policy::PolicyKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Batch frames for tests: written by hand-sized calls, read into owned results.
 
-use sherwood::protocol::batch::{Code, FrameWriter, Operation, Outcome, SealKey, Status};
+use protocol::batch::{Code, FrameWriter, Operation, Outcome, SealKey, Status};
 
 /// A result of one operation.
 #[derive(Clone, Debug, PartialEq, Eq)]

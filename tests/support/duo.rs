@@ -1,19 +1,20 @@
 //! Two workers without threads or a kernel: a test says which of them ticks, so what happens between them happens in the
 //! order that the test wants.
 
-use sherwood::clock::Clock;
-use sherwood::config::limits::{
-    COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS, LARGE_PARCELS, SMALL_PARCELS,
-};
-use sherwood::hash::{KeyHash, owner, steer};
+use cache::base::clock::Clock;
+use cache::base::hash::KeyHash;
+use cache::memory::grace::Grace;
+use cache::memory::{Items, Layout, Slab};
+use cache::ring::{Command, Consumer, Event, Hit, Producer, mesh, ring};
+use cache::shard::events::Events;
+use cache::shard::owner::OwnerConfig;
+use cache::shard::{Owner, Shards};
+use protocol::steer::{owner, steer};
 use sherwood::io::PeerAddr;
 use sherwood::io::sim::{Faults, SimPort, Wire};
-use sherwood::memory::grace::Grace;
-use sherwood::memory::{Items, Layout, Slab};
-use sherwood::ring::{Command, Consumer, Event, Hit, Producer, mesh, ring};
-use sherwood::shard::events::Events;
-use sherwood::shard::owner::OwnerConfig;
-use sherwood::shard::{Owner, Shards};
+use sherwood::limits::{
+    COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS, LARGE_PARCELS, SMALL_PARCELS,
+};
 use sherwood::worker::hits::Hits;
 use sherwood::worker::watch::Watch;
 use sherwood::worker::{Access, Bells, Poll, Worker, WorkerConfig};

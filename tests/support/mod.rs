@@ -10,7 +10,7 @@ pub mod noise;
 pub mod peer;
 pub mod script;
 
-use sherwood::clock::Clock;
+use cache::base::clock::Clock;
 use sherwood::config::serve::{Config, Io, Options, PollMode};
 use sherwood::server::Server;
 

@@ -1,7 +1,7 @@
 //! Datagrams that no honest client sends: noise, words of the protocol in any order, frames that are damaged.
 
-use sherwood::load::random::Random;
-use sherwood::protocol::batch::{self, Code, FrameWriter, Operation};
+use cache::base::random::Random;
+use protocol::batch::{self, Code, FrameWriter, Operation};
 
 /// Any bytes.
 pub fn noise(random: &mut Random) -> Vec<u8> {

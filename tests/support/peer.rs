@@ -1,8 +1,8 @@
 //! A client over a real UDP socket that checks every frame that it gets.
 
-use sherwood::config::limits::REPLY_DATAGRAM_BYTES_MAX;
-use sherwood::protocol::batch::MARK;
-use sherwood::protocol::frame::Header;
+use protocol::batch::MARK;
+use protocol::frame::Header;
+use sherwood::limits::REPLY_DATAGRAM_BYTES_MAX;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;

@@ -4,23 +4,23 @@
 #![allow(dead_code)] // each test uses a part of it
 
 use crate::support::config;
-use sherwood::clock::Clock;
-use sherwood::config::limits;
+use cache::base::clock::Clock;
+use cache::base::hash::KeyHash;
+use cache::memory::grace::Grace;
+use cache::memory::{Items, Layout, Slab};
+use cache::policy::thread::Round;
+use cache::policy::{Counters, PolicyKind};
+use cache::ring::{mesh, ring};
+use cache::shard::events::Events;
+use cache::shard::owner::OwnerConfig;
+use cache::shard::{Owner, Shards};
+use cache::table::Table;
 use sherwood::config::serve::Io;
-use sherwood::hash::KeyHash;
 use sherwood::io::Port;
 use sherwood::io::sim::{Faults, SimPort, Wire};
-use sherwood::memory::grace::Grace;
-use sherwood::memory::{Items, Layout, Slab};
-use sherwood::policy::thread::Round;
-use sherwood::policy::{Counters, PolicyKind};
-use sherwood::ring::{mesh, ring};
+use sherwood::limits;
 use sherwood::server::policy::{OwnerEnds, cooperative, round};
-use sherwood::shard::events::Events;
-use sherwood::shard::owner::OwnerConfig;
-use sherwood::shard::{Owner, Shards};
 use sherwood::stats::counters::OwnerCounters;
-use sherwood::table::Table;
 use sherwood::worker::hits::Hits;
 use sherwood::worker::watch::Watch;
 use sherwood::worker::{Aside, Bells, Worker, WorkerConfig};

@@ -10,7 +10,7 @@ mod table;
 use libraries::{LIBRARIES, hits_within};
 use sherwood::cli::simulate::replay::{Capacity, Setup, replay};
 use sherwood::load::trace::{Reader, Record};
-use sherwood::policy::{Goal, PolicyKind};
+use cache::policy::{Goal, PolicyKind};
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;

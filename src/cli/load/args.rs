@@ -1,6 +1,6 @@
 //! The flags of `sherwood load`, and the plan that they describe.
 
-use crate::config::limits::WORKERS_MAX;
+use crate::limits::WORKERS_MAX;
 use crate::load::in_flight::{BATCH_MAX, IN_FLIGHT_MAX};
 use crate::load::keys::{Distribution, KeySpace};
 use crate::load::options;
@@ -12,7 +12,7 @@ use crate::load::sizes::Size;
 use crate::load::target::{TARGETS_MAX, Targets};
 use crate::load::wait::Polling;
 use crate::load::workload::Mix;
-use crate::protocol::batch::SealKey;
+use protocol::batch::SealKey;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;

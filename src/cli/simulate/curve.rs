@@ -6,7 +6,7 @@ use super::replay::{Capacity, Setup, replay};
 use super::{Args, Outcome};
 use crate::load::trace::Record;
 use crate::stats::view::canvas::{Align, COLORS, Canvas, GRID, INK};
-use crate::sync::{AtomicU32, Ordering};
+use cache::base::sync::{AtomicU32, Ordering};
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -184,7 +184,7 @@ impl Progress {
 mod tests {
     use super::*;
     use crate::load::trace::Op;
-    use crate::policy::{Goal, PolicyKind};
+    use cache::policy::{Goal, PolicyKind};
 
     #[test]
     fn sizes_end_at_the_one_asked_for() {

@@ -9,13 +9,13 @@
 //! bytes, deadlines count, only reads are counted, and a miss stores with the size and TTL of its record.
 //! There is no header, no size class and no grace period: the figure is the policy's, not the memory's.
 
-use crate::hash::KeyHash;
-use crate::item_ref::ItemRef;
 use crate::load::trace::{Op, Record};
-use crate::memory::item::Access;
-use crate::policy::{CommandBuffer, Goal, Policy, PolicyConfig, PolicyKind, PolicyStats, build};
-use crate::ring::mercy::Mercy;
-use crate::ring::record::{ChunkUnits, Command, Deadline, Event, Hit, Verdict};
+use cache::base::hash::KeyHash;
+use cache::base::item_ref::ItemRef;
+use cache::memory::item::Access;
+use cache::policy::{CommandBuffer, Goal, Policy, PolicyConfig, PolicyKind, PolicyStats, build};
+use cache::ring::mercy::Mercy;
+use cache::ring::record::{ChunkUnits, Command, Deadline, Event, Hit, Verdict};
 use std::collections::HashMap;
 
 /// Length of a page, in units: small, because every size has pages of its own.

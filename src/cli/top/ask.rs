@@ -1,6 +1,6 @@
 //! Asking a server for its `stats` over UDP: a few tries, a time limit each, and an error that says what to do.
 
-use crate::config::limits::DATAGRAM_BYTES_MAX;
+use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::load::frame::Frame;
 use crate::load::reassembly::{Piece, Reassembly};
 use std::io::{self, ErrorKind};

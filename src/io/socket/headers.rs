@@ -5,10 +5,10 @@
 
 #![allow(unsafe_code)]
 
-use crate::config::limits::{RECEIVE_BUFFER_BYTES, TRAIN_SEGMENTS_MAX};
 use crate::io::outbox::{Outbox, Run};
 use crate::io::peer::{LocalAddr, PeerAddr};
 use crate::io::trains::Trains;
+use crate::limits::{RECEIVE_BUFFER_BYTES, TRAIN_SEGMENTS_MAX};
 use crate::stats::counters::WorkerCounters;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -8,7 +8,7 @@ mod claim;
 pub mod headers;
 pub mod steer;
 
-use crate::config::limits::{BIND_ATTEMPTS, BIND_RETRY_MS};
+use crate::limits::{BIND_ATTEMPTS, BIND_RETRY_MS};
 use claim::Claim;
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -221,7 +221,8 @@ mod tests {
         let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         for i in 0..200u32 {
             let key = format!("key:{i}");
-            let (steer, mut frame) = (crate::hash::steer(key.as_bytes()), vec![0, 1, 0, 0, 0, 0, 0x53, 1]);
+            let (steer, mut frame) =
+                (protocol::steer::steer(key.as_bytes()), vec![0, 1, 0, 0, 0, 0, 0x53, 1]);
             frame.extend_from_slice(&((steer >> 32) as u32).to_be_bytes());
             // Loopback delivers before the send returns.
             client.send_to(&frame, group[0].addr).unwrap();
@@ -230,7 +231,7 @@ mod tests {
                 let here = recv(socket.fd.as_raw_fd(), &mut got, MsgFlags::MSG_DONTWAIT);
                 assert_eq!(
                     here.is_ok(),
-                    number == crate::hash::owner(steer, WORKERS),
+                    number == protocol::steer::owner(steer, WORKERS),
                     "{key} at socket {number}"
                 );
             }

@@ -3,7 +3,7 @@
 //! # Idea
 //! The sockets of a `SO_REUSEPORT` group are numbered as they joined it. A classic BPF program attached to the group
 //! (`SO_ATTACH_REUSEPORT_CBPF`, socket(7)) sees each datagram and returns the number of the socket that gets it. Ours
-//! computes the owner from the steer in the frame, exactly as `crate::hash::owner` does.
+//! computes the owner from the steer in the frame, exactly as `protocol::steer::owner` does.
 //!
 //! ```text
 //! shorter than 12 bytes, or bytes 4..8 are not 0000 5301 ─▶ no number: the kernel hashes the addresses, as without us
@@ -22,7 +22,7 @@
 //! # Cost
 //! A dozen instructions a train. Without it a frame's writes are forwarded in (n − 1) of n cases.
 
-use crate::config::limits::WORKERS_MAX;
+use crate::limits::WORKERS_MAX;
 use nix::sys::socket::{SetSockOpt, sockopt};
 use std::os::fd::AsFd;
 
@@ -85,9 +85,9 @@ const _: () = assert!(WORKERS_MAX < 1 << 16, "the product of the upper half fits
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hash::{owner, steer};
-    use crate::protocol::batch::FrameWriter;
     use proptest::prelude::*;
+    use protocol::batch::FrameWriter;
+    use protocol::steer::{owner, steer};
 
     /// What the kernel would make of a datagram.
     fn run(program: &[libc::sock_filter], datagram: &[u8]) -> u32 {
@@ -163,6 +163,6 @@ mod tests {
 
     #[test]
     fn frames_and_this_file_agree() {
-        assert_eq!(TOTAL_AND_MARK, crate::protocol::batch::MARK as u32);
+        assert_eq!(TOTAL_AND_MARK, protocol::batch::MARK as u32);
     }
 }

@@ -5,7 +5,7 @@
 //! region  │ ring: 64 entries of 16 bytes, one page │ buffer 0: 64.5 KiB │ buffer 1 │ …
 //! ```
 
-use crate::config::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
+use crate::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 use std::io;

@@ -17,14 +17,14 @@ mod setup;
 
 pub use setup::Refusal;
 
-use crate::clock::Clock;
-use crate::config::limits::RECEIVE_BUFFERS;
 use crate::io::socket::Socket;
 use crate::io::socket::headers::Envelopes;
 use crate::io::trains::Trains;
 use crate::io::{Datagram, Inbox, Outbox, Patience, Port, Waker};
+use crate::limits::RECEIVE_BUFFERS;
 use crate::stats::counters::WorkerCounters;
 use buffers::Buffers;
+use cache::base::clock::Clock;
 use io_uring::types::{CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use receive::{Message, Receiver};

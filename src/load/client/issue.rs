@@ -1,7 +1,7 @@
 //! The sending half of a tick: which connection, which keys, which bytes.
 
 use super::Client;
-use crate::config::limits::{DATAGRAM_BYTES_MAX, FRAME_HEADER_BYTES, KEY_BYTES_MAX, TRAIN_SEGMENTS_MAX};
+use crate::limits::{DATAGRAM_BYTES_MAX, FRAME_HEADER_BYTES, KEY_BYTES_MAX, TRAIN_SEGMENTS_MAX};
 use crate::load::codec::Codec;
 use crate::load::in_flight::Pending;
 use crate::load::phase::{Pacing, Phase};

@@ -1,7 +1,7 @@
 //! What the answers of a reply mean for the request that asked: counts, latency, and the checks of `--verify`.
 
 use super::Setup;
-use crate::config::limits::KEY_BYTES_MAX;
+use crate::limits::KEY_BYTES_MAX;
 use crate::load::codec::{Answer, Codec};
 use crate::load::in_flight::{Pending, Slot};
 use crate::load::latency::Latencies;

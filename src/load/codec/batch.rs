@@ -2,11 +2,11 @@
 //! padded to one of a few lengths, so that they travel as trains whatever their keys, and so do the replies.
 
 use super::{Answer, Codec};
-use crate::clock::Clock;
-use crate::config::limits::FRAME_HEADER_BYTES;
+use crate::limits::FRAME_HEADER_BYTES;
 use crate::load::frame::Frame;
-use crate::protocol::batch::{Code, FrameWriter, MARK, Operation, Outcome, SealKey, Status, write};
-use crate::protocol::frame::Header;
+use cache::base::clock::Clock;
+use protocol::batch::{Code, FrameWriter, MARK, Operation, Outcome, SealKey, Status, write};
+use protocol::frame::Header;
 use std::cell::Cell;
 
 /// Batch frames.
@@ -157,7 +157,7 @@ impl Codec for Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::batch;
+    use protocol::batch;
 
     fn codec(key: Option<SealKey>) -> Batch {
         Batch::new(true, key, Clock::manual(0), 5)

@@ -9,7 +9,7 @@ pub mod meta;
 pub mod text;
 
 use super::frame::Frame;
-use crate::config::limits::FRAME_HEADER_BYTES;
+use crate::limits::FRAME_HEADER_BYTES;
 
 /// Speaks one protocol.
 pub trait Codec: Send + Clone {
@@ -150,7 +150,7 @@ mod tests {
             };
             text::Text.decode(&body, &mut each);
             meta::Meta { name_keys: true }.decode(&body, &mut each);
-            batch::Batch::new(true, None, crate::clock::Clock::manual(0), 0).decode(&body, &mut each);
+            batch::Batch::new(true, None, cache::base::clock::Clock::manual(0), 0).decode(&body, &mut each);
             prop_assert!(bytes <= 3 * body.len() && count <= 3 * body.len() + 3);
         }
 

@@ -3,13 +3,13 @@
 
 use super::World;
 use crate::common::{Client, Serve};
+use cache::base::random::{Random, mix};
+use cache::base::zipf::Zipf;
+use cache::memory::class::Class;
+use cache::memory::{Layout, Size};
+use cache::policy::{Goal, PolicyKind};
 use sherwood::cli::simulate::replay::{Capacity, Setup, replay};
-use sherwood::load::random::{Random, mix};
 use sherwood::load::trace::{Op, Record};
-use sherwood::load::zipf::Zipf;
-use sherwood::memory::class::Class;
-use sherwood::memory::{Layout, Size};
-use sherwood::policy::{Goal, PolicyKind};
 
 const KINDS: [PolicyKind; 3] = [PolicyKind::Wtinylfu, PolicyKind::S3fifo, PolicyKind::Lru];
 

@@ -3,8 +3,8 @@
 
 use super::{World, framed, set};
 use crate::support::batch;
-use sherwood::policy::PolicyKind;
-use sherwood::protocol::batch::{Code, Operation, Status};
+use cache::policy::PolicyKind;
+use protocol::batch::{Code, Operation, Status};
 
 const HOT: usize = 10_000;
 

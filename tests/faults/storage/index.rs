@@ -2,7 +2,7 @@
 
 use super::{World, framed};
 use crate::common::{Client, Serve};
-use sherwood::policy::PolicyKind;
+use cache::policy::PolicyKind;
 
 fn sets(keys: std::ops::Range<u64>) -> Vec<u8> {
     framed(keys.map(|key| format!("set k{key} 0 0 4\r\nabcd\r\n")).collect::<String>().as_bytes())

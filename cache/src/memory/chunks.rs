@@ -1,0 +1,79 @@
+//! Chunks of long values, from the slab's side: gathered for an item, retired with it.
+//!
+//! An item that is cut is built head first: its slot, then its chunks one by one, each of which leads back to the slot
+//! from the moment it is taken, so that pressure and the mover can ask any chunk in use for its item.
+
+use crate::base::item_ref::ItemRef;
+use crate::limits::VALUE_BYTES_LIMIT;
+use crate::memory::class::Class;
+use crate::memory::item::{Items, Parts};
+use crate::memory::slab::{Allocation, Slab};
+
+/// What a used slot holds. A chunk is bytes of a client's value: it has no header, so nothing may read it as an item. Whoever
+/// walks over slots gets this and has to say what it wants: [`Slab::item_of`] leads from either to an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Used {
+    /// An item, published, retired, or being built.
+    Item(ItemRef),
+    /// A chunk of an item's value.
+    Chunk(ItemRef),
+}
+
+impl Slab {
+    /// Most chunks of an item.
+    pub(super) fn chunks_max(items: &Items) -> usize {
+        items.chunks().shape(0, VALUE_BYTES_LIMIT).chunks
+    }
+
+    /// Begins an item whose value is cut; `slot` is its own.
+    pub fn begin_chunks(&mut self, slot: Allocation) {
+        debug_assert!(self.chunks.is_empty(), "one item is built at a time");
+        self.items.write_blank(slot.at, slot.slot_bytes);
+    }
+
+    /// Adds a chunk, just allocated, to the item that is being built at `item`.
+    pub fn add_chunk(&mut self, item: ItemRef, chunk: ItemRef) {
+        self.items.own_chunk(chunk, item, self.chunks.len());
+        self.chunks.push(chunk);
+    }
+
+    /// Writes an item into the slot and the chunks that were taken for it.
+    ///
+    /// # Panics
+    /// When they are too small, or not as many as the value needs.
+    pub fn write(&mut self, slot: Allocation, parts: &Parts<'_>) {
+        self.items.write(slot.at, slot.slot_bytes, &self.chunks, parts);
+        self.chunks.clear();
+    }
+
+    /// Gives back a slot, and the chunks that were taken for the same item, which was not published.
+    pub fn abandon(&mut self, slot: Allocation) {
+        while let Some(chunk) = self.chunks.pop() {
+            self.release(chunk);
+        }
+        self.release(slot.at);
+    }
+
+    /// Retires an item that was just unlinked; its slot and its chunks are free after grace. The chunks come first: a chunk
+    /// in use leads to an item that is still there.
+    pub fn retire(&mut self, at: ItemRef) {
+        for chunk in self.items.get(at).value().chunk_refs() {
+            self.census.of(Class::CHUNK).retired.add(1);
+            self.limbo.push(chunk);
+        }
+        self.retire_slot(at);
+    }
+
+    /// The item that a used slot belongs to: itself, or the item whose chunk it is.
+    pub fn item_of(&self, used: Used) -> ItemRef {
+        match used {
+            Used::Item(at) => at,
+            Used::Chunk(chunk) => self.items.owner_of_chunk(chunk).0,
+        }
+    }
+
+    /// Page of an item or a chunk.
+    pub fn page_of(&self, at: ItemRef) -> usize {
+        self.pool().layout().page_of(at)
+    }
+}

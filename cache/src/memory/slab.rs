@@ -1,0 +1,490 @@
+//! The slab allocator of one owner: slots of size classes in pages, no atomics of its own, no search.
+//!
+//! Per class a list of pages with free slots; per page a bitmap in the page itself. Allocation takes the first clear
+//! bit of the first page; release clears it. An empty page goes back to the pool that all owners share.
+//!
+//! Cost: a few words touched per allocation, all of them the owner's. Waste: see [`super::class`] (internal), at most
+//! one partly filled page per class after filling (external); when the mix of sizes shifts, the mover empties pages.
+
+use crate::base::item_ref::ItemRef;
+use crate::base::sync::Ordering;
+use crate::memory::census::Census;
+use crate::memory::chunks::Used;
+use crate::memory::class::{CLASSES_MAX, Class};
+use crate::memory::grace::Grace;
+use crate::memory::item::Items;
+use crate::memory::limbo::Limbo;
+use crate::memory::page::{Layout, Slots};
+use crate::memory::pool::PagePool;
+use std::sync::Arc;
+
+const NO_PAGE: u32 = u32::MAX;
+
+/// One owner's memory.
+pub struct Slab {
+    pub(super) items: Items,
+    pool: Arc<PagePool>,
+    layout: Layout,
+    pages: Box<[Page]>,
+    /// First page with free slots, per class.
+    partial: [u32; CLASSES_MAX],
+    pub(super) census: Arc<Census>,
+    /// Free slots of pages that are not closed.
+    class_free: [u32; CLASSES_MAX],
+    pub(super) limbo: Limbo,
+    /// Chunks that were taken for the item that is being built.
+    pub(super) chunks: Vec<ItemRef>,
+    used_bytes: usize,
+    used_slots: usize,
+    pages_held: usize,
+    closed_pages: usize,
+    /// Bytes of pages that are in no slot.
+    tail_bytes: usize,
+    /// Classes that have pages.
+    classes_used: usize,
+}
+
+/// A slot to write an item into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allocation {
+    /// Where it is.
+    pub at: ItemRef,
+    /// Its size, in bytes.
+    pub slot_bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Page {
+    class: Option<Class>,
+    used: u32,
+    /// Neighbours in the class's list of pages with free slots.
+    previous: u32,
+    next: u32,
+    /// No clear bit in the bitmap words before this one.
+    hint: u32,
+    /// It is being emptied: nothing is allocated in it.
+    closed: bool,
+}
+
+const FREE_PAGE: Page =
+    Page { class: None, used: 0, previous: NO_PAGE, next: NO_PAGE, hint: 0, closed: false };
+
+impl Slab {
+    /// An owner's slab, without pages yet.
+    pub fn new(items: Items, pool: Arc<PagePool>) -> Slab {
+        let layout = pool.layout();
+        assert!(layout.pages * layout.page_bytes <= items.bytes());
+        Slab {
+            layout,
+            pages: vec![FREE_PAGE; layout.pages].into_boxed_slice(),
+            partial: [NO_PAGE; CLASSES_MAX],
+            census: Arc::new(Census::new(layout)),
+            class_free: [0; CLASSES_MAX],
+            limbo: Limbo::new(Self::chunks_max(&items) + 1),
+            chunks: Vec::with_capacity(Self::chunks_max(&items)),
+            items,
+            used_bytes: 0,
+            used_slots: 0,
+            pages_held: 0,
+            closed_pages: 0,
+            tail_bytes: 0,
+            classes_used: 0,
+            pool,
+        }
+    }
+
+    /// A slot for `bytes` bytes; `None` when neither a page of the class nor the pool has one.
+    pub fn allocate(&mut self, bytes: usize) -> Option<Allocation> {
+        self.allocate_class(Class::of(bytes))
+    }
+
+    /// As [`Slab::allocate`], of a class.
+    pub fn allocate_class(&mut self, class: Class) -> Option<Allocation> {
+        if self.partial[class.index()] == NO_PAGE {
+            self.take_page(class)?;
+        }
+        self.allocate_in_class(class)
+    }
+
+    /// As [`Slab::allocate_class`], in a page that this owner has: of the class, or of one that is larger, up to twice the
+    /// size. Chunks are of one size.
+    pub fn allocate_near(&mut self, class: Class) -> Option<Allocation> {
+        if class == Class::CHUNK {
+            return self.allocate_in_class(class);
+        }
+        let near = class.index()..(class.index() + Class::PER_DOUBLING).min(Class::CHUNK.index());
+        near.map(Class::from_index).find_map(|class| self.allocate_in_class(class))
+    }
+
+    /// A slot of exactly this class, in a page that this owner has.
+    pub fn allocate_in_class(&mut self, class: Class) -> Option<Allocation> {
+        let page = match self.partial[class.index()] {
+            NO_PAGE => return None,
+            page => page as usize,
+        };
+        let slots = self.layout.slots(class);
+        let index = self.take_slot(page, &slots);
+        self.used_bytes += slots.slot_bytes;
+        self.used_slots += 1;
+        self.census.of(class).used.add(1);
+        self.class_free[class.index()] -= 1;
+        Some(Allocation { at: slots.item(&self.layout, page, index), slot_bytes: slots.slot_bytes })
+    }
+
+    /// Frees a slot at once: it was never published, or its grace is over.
+    pub fn release(&mut self, at: ItemRef) {
+        let (page, class) = (self.layout.page_of(at), self.class_at(at));
+        let slots = self.layout.slots(class);
+        #[cfg(debug_assertions)]
+        self.items.poison(at, slots.slot_bytes);
+        let index = slots.index(&self.layout, at);
+        let word = &self.items.words(slots.bitmap(&self.layout, page))[index / 64];
+        // Relaxed: only the owner of a page touches its bitmap.
+        let before = word.load(Ordering::Relaxed);
+        assert!(before & 1 << (index % 64) != 0, "a slot is released once");
+        word.store(before & !(1 << (index % 64)), Ordering::Relaxed);
+        self.used_bytes -= slots.slot_bytes;
+        self.used_slots -= 1;
+        self.census.of(class).used.sub(1);
+        self.return_slot(page, class, index, &slots);
+    }
+
+    /// Allocates nothing more in a page of this owner, so that it empties.
+    pub fn close_page(&mut self, page: usize) {
+        let entry = self.pages[page];
+        let class = entry.class.expect("a page of this owner");
+        let free = self.layout.slots(class).count as u32 - entry.used;
+        if !entry.closed && free > 0 {
+            self.unlist(page, class);
+            self.class_free[class.index()] -= free;
+        }
+        self.closed_pages += !entry.closed as usize;
+        self.pages[page].closed = true;
+    }
+
+    /// Whether the next item of its class goes into this page.
+    pub fn is_filling(&self, page: usize) -> bool {
+        self.pages[page].class.is_some_and(|class| self.partial[class.index()] == page as u32)
+    }
+
+    /// Pages that are being emptied.
+    pub fn closed_pages(&self) -> usize {
+        self.closed_pages
+    }
+
+    /// Whether nothing is allocated in a page any more.
+    pub fn is_closed(&self, page: usize) -> bool {
+        self.pages[page].closed
+    }
+
+    /// Retires one slot that nothing leads to any more; it is free after grace. Of an item that was cut see
+    /// [`Slab::retire`].
+    pub fn retire_slot(&mut self, at: ItemRef) {
+        self.census.of(self.class_at(at)).retired.add(1);
+        self.limbo.push(at);
+    }
+
+    /// Once a tick: stamps what was retired, frees what nobody can read any more; at most `max` slots.
+    pub fn reclaim(&mut self, grace: &Grace, max: usize) -> usize {
+        self.limbo.close(grace);
+        let mut count = 0;
+        while count < max
+            && let Some(at) = self.limbo.pop(grace)
+        {
+            self.census.of(self.class_at(at)).retired.sub(1);
+            self.release(at);
+            count += 1;
+        }
+        count
+    }
+
+    /// Retired items that wait for grace.
+    pub fn limbo(&self) -> &Limbo {
+        &self.limbo
+    }
+
+    /// Size of the slot of an item of this owner, in bytes.
+    pub fn slot_bytes(&self, at: ItemRef) -> usize {
+        self.layout.slots(self.class_at(at)).slot_bytes
+    }
+
+    /// Whether the page of `at` belongs to this owner.
+    pub fn owns(&self, at: ItemRef) -> bool {
+        self.pages.get(self.layout.page_of(at)).is_some_and(|page| page.class.is_some())
+    }
+
+    /// The class of a page; `None` if this owner does not have it.
+    pub fn class_of(&self, page: usize) -> Option<Class> {
+        self.pages[page].class
+    }
+
+    /// Used slots of a page, items in limbo included.
+    pub fn used_in(&self, page: usize) -> usize {
+        self.pages[page].used as usize
+    }
+
+    /// The first used slot of `page` at or behind slot `from`: its number and what is there. What is in limbo is used as
+    /// well.
+    pub fn next_used_slot(&self, page: usize, from: usize) -> Option<(usize, Used)> {
+        let class = self.pages[page].class?;
+        let slots = self.layout.slots(class);
+        let words = self.items.words(slots.bitmap(&self.layout, page));
+        let mut mask = !0u64 << (from % 64);
+        for (i, word) in words.iter().enumerate().skip(from / 64) {
+            // Relaxed: see `release`.
+            let used = word.load(Ordering::Relaxed) & mask;
+            if used != 0 {
+                let index = i * 64 + used.trailing_zeros() as usize;
+                let at = slots.item(&self.layout, page, index);
+                return Some((index, if class == Class::CHUNK { Used::Chunk(at) } else { Used::Item(at) }));
+            }
+            mask = !0;
+        }
+        None
+    }
+
+    /// Slots of a page of `class`.
+    pub fn slots_of(&self, class: Class) -> Slots {
+        self.layout.slots(class)
+    }
+
+    /// Free slots of `class` in pages that this owner has and that are not closed.
+    pub fn free_slots_of(&self, class: Class) -> usize {
+        self.class_free[class.index()] as usize
+    }
+
+    /// Pages that `class` has.
+    pub fn pages_of(&self, class: Class) -> usize {
+        self.census.of(class).pages.get() as usize
+    }
+
+    /// Slots of `class` that wait for grace.
+    pub fn retired_slots_of(&self, class: Class) -> usize {
+        self.census.of(class).retired.get() as usize
+    }
+
+    /// Bytes of all used slots.
+    pub fn used_bytes(&self) -> usize {
+        self.used_bytes
+    }
+
+    /// Bytes of this owner's pages that are in no slot: bitmaps, and what is left behind the last slot.
+    pub fn tail_bytes(&self) -> usize {
+        self.tail_bytes
+    }
+
+    /// Classes that have pages.
+    pub fn classes_used(&self) -> usize {
+        self.classes_used
+    }
+
+    /// Used slots.
+    pub fn used_slots(&self) -> usize {
+        self.used_slots
+    }
+
+    /// Pages of this owner.
+    pub fn pages_held(&self) -> usize {
+        self.pages_held
+    }
+
+    /// What pages and slots are used for.
+    pub fn census(&self) -> &Arc<Census> {
+        &self.census
+    }
+
+    /// The pages and their pool.
+    pub fn pool(&self) -> &Arc<PagePool> {
+        &self.pool
+    }
+
+    /// The memory.
+    pub fn items(&self) -> &Items {
+        &self.items
+    }
+
+    fn class_at(&self, at: ItemRef) -> Class {
+        self.pages[self.layout.page_of(at)].class.expect("a slot of a page of this owner")
+    }
+
+    fn take_page(&mut self, class: Class) -> Option<usize> {
+        let page = self.pool.take()?;
+        let slots = self.layout.slots(class);
+        for word in self.items.words(slots.bitmap(&self.layout, page)) {
+            // Relaxed: the page is this owner's alone; the pool's queue ordered the last owner's stores before.
+            word.store(0, Ordering::Relaxed);
+        }
+        self.pages[page] = Page { class: Some(class), ..FREE_PAGE };
+        self.classes_used += (self.pages_of(class) == 0) as usize;
+        self.census.of(class).pages.add(1);
+        self.class_free[class.index()] += slots.count as u32;
+        self.pages_held += 1;
+        self.tail_bytes += self.layout.page_bytes - slots.count * slots.slot_bytes;
+        self.list(page, class);
+        Some(page)
+    }
+
+    /// Sets the first clear bit of a page's bitmap; the page has one.
+    fn take_slot(&mut self, page: usize, slots: &Slots) -> usize {
+        let words = self.items.words(slots.bitmap(&self.layout, page));
+        let entry = &mut self.pages[page];
+        let (i, bits) = words
+            .iter()
+            .enumerate()
+            .skip(entry.hint as usize)
+            // Relaxed: see `release`.
+            .map(|(i, word)| (i, word.load(Ordering::Relaxed)))
+            .find(|&(_, bits)| bits != !0)
+            .expect("a listed page has a free slot");
+        let bit = bits.trailing_ones() as usize;
+        words[i].store(bits | 1 << bit, Ordering::Relaxed);
+        entry.hint = i as u32;
+        entry.used += 1;
+        let full = entry.used as usize == slots.count;
+        if full {
+            let class = entry.class.expect("a page in use has a class");
+            self.unlist(page, class);
+        }
+        i * 64 + bit
+    }
+
+    fn return_slot(&mut self, page: usize, class: Class, index: usize, slots: &Slots) {
+        let entry = &mut self.pages[page];
+        let was_full = entry.used as usize == slots.count;
+        entry.used -= 1;
+        entry.hint = entry.hint.min((index / 64) as u32);
+        let (is_empty, is_closed) = (entry.used == 0, entry.closed);
+        if was_full && !is_closed {
+            self.list(page, class);
+        }
+        self.class_free[class.index()] += !is_closed as u32;
+        if is_empty {
+            if is_closed {
+                self.closed_pages -= 1;
+            } else {
+                self.unlist(page, class);
+                self.class_free[class.index()] -= slots.count as u32;
+            }
+            self.pages[page] = FREE_PAGE;
+            self.census.of(class).pages.sub(1);
+            self.classes_used -= (self.pages_of(class) == 0) as usize;
+            self.pages_held -= 1;
+            self.tail_bytes -= self.layout.page_bytes - slots.count * slots.slot_bytes;
+            self.pool.give_back(page);
+        }
+    }
+
+    fn list(&mut self, page: usize, class: Class) {
+        let first = std::mem::replace(&mut self.partial[class.index()], page as u32);
+        self.pages[page].previous = NO_PAGE;
+        self.pages[page].next = first;
+        if first != NO_PAGE {
+            self.pages[first as usize].previous = page as u32;
+        }
+    }
+
+    fn unlist(&mut self, page: usize, class: Class) {
+        let Page { previous, next, .. } = self.pages[page];
+        match previous {
+            NO_PAGE => self.partial[class.index()] = next,
+            previous => self.pages[previous as usize].next = next,
+        }
+        if next != NO_PAGE {
+            self.pages[next as usize].previous = previous;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn slab(pages: usize) -> Slab {
+        let layout = Layout { page_bytes: Layout::PAGE_BYTES_MIN, pages };
+        let items = Items::on_heap(layout.page_bytes * pages);
+        Slab::new(items, PagePool::new(layout, 0))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// No overlap, no leak, sizes kept, and all pages back after everything is released.
+        #[test]
+        fn the_slab_is_an_allocator(ops in prop::collection::vec((25usize..70_000, any::<u16>()), 1..600)) {
+            let mut slab = slab(12);
+            let mut model: BTreeMap<ItemRef, usize> = BTreeMap::new();
+            for (bytes, choice) in ops {
+                if choice % 3 == 0 && !model.is_empty() {
+                    let at = *model.keys().nth(choice as usize % model.len()).unwrap();
+                    model.remove(&at);
+                    slab.release(at);
+                } else if let Some(got) = slab.allocate(bytes) {
+                    prop_assert!(got.slot_bytes >= bytes);
+                    let end = got.at.offset_bytes() + got.slot_bytes;
+                    if let Some((before, size)) = model.range(..=got.at).next_back() {
+                        prop_assert!(before.offset_bytes() + size <= got.at.offset_bytes());
+                    }
+                    if let Some((after, _)) = model.range(got.at..).next() {
+                        prop_assert!(after.offset_bytes() >= end);
+                    }
+                    prop_assert_eq!(slab.slot_bytes(got.at), got.slot_bytes);
+                    model.insert(got.at, got.slot_bytes);
+                } else {
+                    prop_assert_eq!(slab.pool().free_pages(), 0);
+                }
+                prop_assert_eq!(slab.used_bytes(), model.values().sum::<usize>());
+                prop_assert_eq!(slab.used_slots(), model.len());
+                let census = Census::read_all(&[slab.census()]);
+                let (pages, live): (u64, u64) = census.iter().map(|(_, t)| (t.pages, t.live)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+                prop_assert_eq!((pages as usize, live as usize), (slab.pages_held(), model.len()));
+                if choice % 7 == 0 && let Some(&at) = model.keys().next() {
+                    slab.close_page(slab.layout.page_of(at));
+                }
+                for class in (0..CLASSES_MAX).map(Class::from_index) {
+                    let open = (0..12).filter(|&page| slab.class_of(page) == Some(class) && !slab.is_closed(page));
+                    let free = open.map(|page| slab.slots_of(class).count - slab.used_in(page)).sum::<usize>();
+                    prop_assert_eq!(slab.free_slots_of(class), free);
+                    prop_assert_eq!(slab.partial[class.index()] == NO_PAGE, free == 0);
+                }
+            }
+            for page in 0..12 {
+                let mut from = 0;
+                while let Some((index, used)) = slab.next_used_slot(page, from) {
+                    prop_assert!(model.contains_key(&slab.item_of(used)));
+                    from = index + 1;
+                }
+            }
+            for at in model.into_keys() {
+                slab.release(at);
+            }
+            prop_assert_eq!(slab.pool().free_pages(), 12);
+        }
+    }
+
+    #[test]
+    fn retired_memory_is_reused_after_grace_only() {
+        let grace = Grace::new(2);
+        let (owner, reader) = (grace.member(0), grace.member(1));
+        owner.online();
+        reader.online();
+        let mut slab = slab(1);
+        let bytes = 60_000;
+        let first = slab.allocate(bytes).unwrap();
+        let second = slab.allocate(bytes).unwrap();
+        assert_eq!(slab.allocate(bytes), None);
+        slab.retire(first.at);
+        assert_eq!(slab.reclaim(&grace, 10), 0);
+        owner.quiescent();
+        assert_eq!(slab.reclaim(&grace, 10), 0, "the reader may still look at it");
+        assert_eq!(slab.limbo().len(), 1);
+        let census = Census::read_all(&[slab.census()]);
+        assert_eq!((census[0].1.live, census[0].1.retired, census[0].1.free()), (1, 1, 0));
+        reader.quiescent();
+        assert_eq!(slab.reclaim(&grace, 10), 1);
+        assert_eq!(slab.allocate(bytes), Some(first));
+        slab.release(first.at);
+        slab.release(second.at);
+    }
+}

@@ -1,0 +1,108 @@
+//! The policy's commands: hints that are obeyed when they still make sense.
+//!
+//! A command names an item by reference. The owner looks for a slot that holds exactly this reference near the home of
+//! the hash, and looks at the item only after it has found one: the page may belong to another class by now. If the
+//! reference was reused meanwhile for a key of the same home, that key goes early; a wrong reply cannot come of it.
+
+//!
+//! ```text
+//! ring ─ pop 16 ─▶ ask for their home lines and items ─▶ obey one after the other     as many a tick as its time allows
+//! ```
+//! An expired item is cold: its line of the table and its header are two misses, 400 ns one by one. Asked for together
+//! they overlap. How many are obeyed follows from how long ticks take: at most a quarter of one, so that a mass expiry holds
+//! nobody up, and an owner that has nothing else to do is done soon.
+
+use crate::base::clock::Now;
+use crate::base::item_ref::ItemRef;
+use crate::limits::{COMMAND_BATCH, COMMAND_NS, COMMANDS_SHARE, TICK_COMMANDS_MAX};
+use crate::ring::{Command, Event, Verdict};
+use crate::shard::owner::{Owner, deadline};
+use arrayvec::ArrayVec;
+
+impl Owner {
+    /// Applies the next commands, a bounded number of them; says whether more wait.
+    pub(super) fn obey(&mut self, now: Now) -> bool {
+        let mut left = commands_max(now.ns.saturating_sub(self.last_tick_ns));
+        self.last_tick_ns = now.ns;
+        while left > 0 && !self.slab.limbo().is_full() {
+            let mut batch = ArrayVec::<Command, COMMAND_BATCH>::new();
+            while !batch.is_full()
+                && let Some(command) = self.commands.pop()
+            {
+                self.writer.table().prefetch_home((command.hash as u64) << 32);
+                self.slab.items().prefetch(command.item, ITEM_HEAD_BYTES);
+                batch.push(command);
+            }
+            if batch.is_empty() {
+                return false;
+            }
+            left = left.saturating_sub(batch.len());
+            batch.into_iter().for_each(|command| self.obey_one(command, now));
+        }
+        self.has_commands()
+    }
+
+    /// Whether commands wait.
+    pub fn has_commands(&self) -> bool {
+        self.commands.waiting() > 0
+    }
+
+    fn obey_one(&mut self, Command { item, hash, verdict }: Command, now: Now) {
+        let done = match verdict {
+            Verdict::Reject | Verdict::Evict if self.spares(item, hash, verdict, now) => return,
+            Verdict::Reject | Verdict::Evict => self.evict_hashed(hash, item),
+            Verdict::Expire => {
+                // The deadline is checked again: a touch may have moved it.
+                self.writer.holds(hash, item)
+                    && self.slab.items().get(item).state().expired(now.ms())
+                    && self.evict_hashed(hash, item)
+            }
+        };
+        match (done, verdict) {
+            (true, Verdict::Reject | Verdict::Evict) => {
+                self.mercy.evicted();
+                self.counters.evicted_by_policy.add(1);
+            }
+            (true, Verdict::Expire) => self.counters.expired.add(1),
+            (false, _) => self.counters.stale_commands.add(1),
+        }
+    }
+
+    /// Keeps an item that was read without the policy's knowledge, once, and tells the policy of it.
+    fn spares(&mut self, at: ItemRef, hash: u32, verdict: Verdict, now: Now) -> bool {
+        if !self.mercy.is_left() || !self.writer.holds(hash, at) {
+            return false;
+        }
+        let item = self.slab.items().get(at);
+        if !self.shard().is_live(&item, now) || !item.take_untold() {
+            return false;
+        }
+        let deadline = deadline(item.state().deadline_ms(), self.slab.slot_bytes(at));
+        self.mercy.spared();
+        self.counters.spared.add(1);
+        self.events.send(Event::Spare { item: at, deadline, verdict });
+        true
+    }
+}
+
+/// Header, key and the references of a cut value's first chunks: what an eviction looks at.
+const ITEM_HEAD_BYTES: usize = 64;
+
+/// Commands for a tick, when the last one took `tick_ns`.
+fn commands_max(tick_ns: u64) -> usize {
+    ((tick_ns / COMMANDS_SHARE / COMMAND_NS) as usize).clamp(COMMAND_BATCH, TICK_COMMANDS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_take_a_quarter_of_a_tick_at_most() {
+        for (tick_us, want) in
+            [(0, COMMAND_BATCH), (10, 16), (40, 40), (200, 200), (100_000, TICK_COMMANDS_MAX)]
+        {
+            assert_eq!(commands_max(tick_us * 1000), want, "after a tick of {tick_us} µs");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Deleting a key, or leaving something in its place.
+
+use crate::base::clock::Now;
+use crate::base::item_ref::ItemRef;
+use crate::limits::KEY_BYTES_MAX;
+use crate::memory::{Parts, Size, Value};
+use crate::shard::error::{Blocked, WriteError};
+use crate::shard::owner::Owner;
+
+/// What to delete, and under which conditions.
+#[derive(Clone, Copy, Debug)]
+pub struct Delete<'a> {
+    /// 1 to 250 bytes.
+    pub key: &'a [u8],
+    /// Delete only the item with this cas number.
+    pub compare_cas: Option<u64>,
+    /// What is left in its place.
+    pub leaves: Option<Remains>,
+}
+
+/// What a deletion leaves in the place of an item: a copy of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Remains {
+    /// Marked stale and with a new cas number: the next reader wins the right to refresh it.
+    pub is_stale: bool,
+    /// Without its value, and with `flags`.
+    pub is_emptied: bool,
+    /// Flags of an emptied item.
+    pub flags: u32,
+    /// Its cas number, instead of the one that follows from the rest.
+    pub new_cas: Option<u64>,
+    /// When it expires, in ms since the server epoch; `None`: as before, but an emptied item never.
+    pub due_ms: Option<u64>,
+}
+
+/// What a deletion did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// The item is gone, or its remains are there.
+    Done,
+    /// The item has another cas number.
+    Exists,
+    /// There is no such item.
+    NotFound,
+}
+
+impl<'a> Delete<'a> {
+    /// Without conditions; nothing is left.
+    pub fn new(key: &'a [u8]) -> Delete<'a> {
+        Delete { key, compare_cas: None, leaves: None }
+    }
+}
+
+impl Owner {
+    /// Deletes a key if its condition allows it.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing has changed then.
+    pub fn delete(&mut self, delete: &Delete<'_>, now: Now) -> Result<Deleted, WriteError> {
+        let (key, hash) = (delete.key, self.shards().hash(delete.key));
+        self.room_to_retire()?;
+        let found = self.find_hashed(hash, key, now).map(|(at, item)| (at, item.cas()));
+        let deleted = match (found, delete.compare_cas) {
+            (None, _) => Deleted::NotFound,
+            (Some((_, cas)), Some(wanted)) if cas != wanted => Deleted::Exists,
+            _ => Deleted::Done,
+        };
+        match (found, delete.leaves) {
+            (Some((at, _)), Some(remains)) if deleted == Deleted::Done => {
+                self.leave(hash, at, &remains, now)?;
+            }
+            // An item that is dead already goes as well.
+            _ if deleted != Deleted::Exists => _ = self.remove(hash, key),
+            _ => {}
+        }
+        let is_hit = deleted == Deleted::Done;
+        let counter = if is_hit { &self.counters.delete_hits } else { &self.counters.delete_misses };
+        counter.add(1);
+        Ok(deleted)
+    }
+
+    /// Puts the remains of an item in its place.
+    fn leave(&mut self, hash: u64, at: ItemRef, remains: &Remains, now: Now) -> Result<(), WriteError> {
+        let items = self.slab.items().clone();
+        let mut key = [0; KEY_BYTES_MAX];
+        let key_bytes = items.get(at).key_bytes();
+        key[..key_bytes].copy_from_slice(items.get(at).key());
+        let key = &key[..key_bytes];
+        let value_bytes = if remains.is_emptied { 0 } else { items.get(at).value_bytes() };
+        // Whatever the flags will be, there is room for them.
+        let slot = self.allocate(Size::of(key.len(), value_bytes, u32::MAX), now)?;
+        let Some(item) = self.find_hashed(hash, key, now).map(|(at, _)| items.get(at)) else {
+            // Room has cost this very item: it is gone, as with a plain delete.
+            self.slab.abandon(slot);
+            return Ok(());
+        };
+        let (state, fetched) = (item.state(), item.fetched());
+        let kept_due_ms = if remains.is_emptied { 0 } else { state.deadline_ms() };
+        let parts = Parts {
+            key,
+            value: [if remains.is_emptied { Value::EMPTY } else { item.value() }, Value::EMPTY],
+            flags: if remains.is_emptied { remains.flags } else { item.flags() },
+            cas: match remains.new_cas {
+                None if !remains.is_stale => item.cas(),
+                asked => self.cas_or(asked),
+            },
+            deadline_ms: remains.due_ms.unwrap_or(kept_due_ms),
+            generation: self.shard().number(),
+            now_s: now.s(),
+        };
+        self.publish_item(hash, slot, &parts);
+        let copy = items.get(slot.at);
+        copy.set_state(copy.state().with_stale(remains.is_stale));
+        if fetched && !remains.is_emptied {
+            copy.note_access(now.s(), true);
+        }
+        Ok(())
+    }
+
+    /// Room to retire one more item.
+    fn room_to_retire(&mut self) -> Result<(), WriteError> {
+        if self.slab.limbo().is_full() {
+            self.breathe();
+        }
+        if self.slab.limbo().is_full() { Err(Blocked::OnGrace.into()) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,294 @@
+//! Growth of a shard's table, and its opposite: when it happens, and where its memory comes from.
+//!
+//! ```text
+//! Settled ── load above 78 % ──▶ Gathering ── the run is in ──▶ Moving ── all keys moved ──▶ Retiring ── grace ──▶ Settled
+//!         or memory full and      pages of a run of the pool     TICK_GROW_LINES a tick,      the old array's pages
+//!         load below 30 %         are emptied by their owners    INSERT_GROW_LINES an insert  go to the pool
+//! ```
+//! Growth is paid for by inserts: each does its share (`Owner::place_in_index`), so that all keys have moved before the old
+//! array is crowded, however seldom the owner ticks. While the memory of the larger array is still being gathered, an insert that
+//! would take another key's place waits, if memory is free: the key that it would crowd out may have been stored a
+//! moment ago.
+//!
+//! When sizes shift from small to large the index is left nearly empty, and its pages are worth more to items: it halves, as
+//! often as `table::HALVINGS_MAX` allows below its first size.
+//!
+//! The memory of an index is memory that items had: the pool gives a run of neighbouring pages, whoever holds one of them
+//! empties it (`mover`), and every owner tells its policy the smaller budget. A table does not grow when the run
+//! would take more than half of the pages that slabs have, nor when the items that fit beside the larger index would not
+//! overload the present one: then items are evicted where lines are crowded, as before.
+
+use crate::base::clock::Now;
+use crate::base::item_ref::ItemRef;
+use crate::base::sync::Arc;
+use crate::limits::{
+    FULL_LOAD_PERCENT, GROW_ASK_SLOTS, GROW_LOAD_PERCENT, INSERT_GROW_LINES, INSERT_GROW_STEP_LINES,
+    SHRINK_LOAD_PERCENT, TICK_GROW_LINES,
+};
+use crate::memory::PagePool;
+use crate::memory::grace::Stamp;
+use crate::ring::Event;
+use crate::shard::error::Blocked;
+use crate::shard::owner::Owner;
+use crate::table;
+use std::ops::Range;
+
+/// Where a growth stands.
+#[derive(Debug, Default)]
+pub struct Growth {
+    phase: Phase,
+    /// When to ask for memory again, in ms since the server epoch, or with how many items.
+    next_ask_ms: u64,
+    next_ask_items: u64,
+    /// Another owner gathers a run: ours comes next.
+    is_queued: bool,
+    /// Free pages that inserts have looked at for the run.
+    sifted: usize,
+    /// Home lines that inserts owe.
+    owed_lines: u64,
+    /// What the policy knows.
+    budget_bytes: u64,
+    /// Pages that the budget leaves out because classes fill one of theirs partly, and when they may be one less.
+    partial_pages: usize,
+    next_less_ms: u64,
+}
+
+#[derive(Debug, Default)]
+enum Phase {
+    #[default]
+    Settled,
+    Gathering(To),
+    Moving(To),
+    /// The pages of the old array, free after grace.
+    Retiring(Stamp, Range<usize>),
+}
+
+/// To which size.
+#[derive(Clone, Copy, Debug)]
+enum To {
+    Twice,
+    Half,
+}
+
+/// One part in so many of the pages, at most, is left out of the budget because classes fill one of theirs partly. Where there
+/// are more classes than that, memory is full before the budget is, and pressure evicts.
+const PARTIAL_PAGES_SHARE: usize = 32;
+/// Classes whose partly filled pages the reserve of free pages is enough for.
+const CLASSES_IN_RESERVE: usize = 2;
+/// One page less is left out once in so many ms, when there are fewer classes.
+const PARTIAL_PAGE_MS: u64 = 1000;
+/// Steps in which the budget changes while pages come and go.
+const BUDGET_STEPS: u64 = 256;
+const WORD_BYTES: usize = size_of::<u64>();
+/// How long to wait after the pool had no run, in ms, unless many items have come.
+const ASK_AGAIN_MS: u64 = 1000;
+/// How long to wait while another owner gathers its run, in ms.
+const ASK_NEXT_MS: u64 = 1;
+
+impl Owner {
+    /// A tick's work; says whether there is more.
+    pub(super) fn grow(&mut self, now: Now) -> bool {
+        self.announce_budget(now);
+        match &self.growth.phase {
+            Phase::Settled => self.consider(now),
+            &Phase::Gathering(to) => self.gather(to),
+            &Phase::Moving(to) => self.move_keys(to, TICK_GROW_LINES),
+            Phase::Retiring(..) => {
+                self.end_retiring();
+                true
+            }
+        }
+    }
+
+    /// A place in the index for a key that may be new. Call it before looking at any item.
+    ///
+    /// # Errors
+    /// [`Blocked::OnGrace`] when the key would take the place of another one although memory is free and a larger index is on
+    /// its way.
+    #[inline]
+    pub(super) fn place_in_index(&mut self, hash: u64, key: &[u8], now: Now) -> Result<(), Blocked> {
+        let is_quiet = matches!(self.growth.phase, Phase::Settled) && !self.is_loaded();
+        if is_quiet { Ok(()) } else { self.place_in_growing_index(hash, key, now) }
+    }
+
+    #[cold]
+    fn place_in_growing_index(&mut self, hash: u64, key: &[u8], now: Now) -> Result<(), Blocked> {
+        self.grow_for_insert(now);
+        let pool = self.slab.pool();
+        let is_awaited = match self.growth.phase {
+            Phase::Settled => self.growth.is_queued,
+            Phase::Gathering(_) | Phase::Moving(_) => true,
+            Phase::Retiring(..) => self.is_loaded(),
+        };
+        let is_free = pool.free_pages() > self.free_pages_wanted();
+        if !is_awaited || !is_free || !self.writer.would_evict(self.slab.items(), hash, key) {
+            return Ok(());
+        }
+        if let Phase::Moving(to) = self.growth.phase {
+            // A tick's share at once: a small table is done with that.
+            self.move_keys(to, TICK_GROW_LINES);
+            if !self.writer.would_evict(self.slab.items(), hash, key) {
+                return Ok(());
+            }
+        }
+        self.counters.growth_waits.add(1);
+        Err(Blocked::OnGrace)
+    }
+
+    /// An insert's share of the work.
+    fn grow_for_insert(&mut self, now: Now) {
+        if matches!(self.growth.phase, Phase::Settled) {
+            self.consider(now);
+        }
+        match self.growth.phase {
+            Phase::Settled => {}
+            // What owners still hold of the run is emptied in ticks.
+            Phase::Gathering(to) if self.growth.sifted < self.slab.pool().layout().pages => {
+                self.growth.sifted += PagePool::SIFT_PAGES_MAX;
+                self.gather(to);
+            }
+            Phase::Gathering(_) => {}
+            Phase::Moving(to) => {
+                self.growth.owed_lines += INSERT_GROW_LINES;
+                if self.growth.owed_lines >= INSERT_GROW_STEP_LINES {
+                    let lines = std::mem::take(&mut self.growth.owed_lines);
+                    self.move_keys(to, lines);
+                }
+            }
+            Phase::Retiring(..) if self.is_loaded() => {
+                self.breathe();
+                self.end_retiring();
+            }
+            Phase::Retiring(..) => {}
+        }
+    }
+
+    /// Gives the old array's pages back, if nobody can read them any more.
+    fn end_retiring(&mut self) {
+        if let Phase::Retiring(stamp, run) = &self.growth.phase
+            && self.member.grace().passed(*stamp)
+        {
+            self.slab.pool().return_run(run.clone());
+            self.growth.phase = Phase::Settled;
+        }
+    }
+
+    fn is_loaded(&self) -> bool {
+        self.writer.items() * 100 > self.writer.table().capacity() * GROW_LOAD_PERCENT
+    }
+
+    /// Tells the policy how many bytes of slots and chunks this owner may keep, when that has changed. What of a page is in
+    /// neither is not in the budget, in steps, so that it is told seldom. A step is less than half a percent of what is kept.
+    fn announce_budget(&mut self, now: Now) {
+        let budget_bytes = self.slab.pool().budget_bytes(self.shards().count());
+        let step = (budget_bytes / BUDGET_STEPS).max(1);
+        self.count_partial_pages(now);
+        let partial_bytes = self.growth.partial_pages * self.slab.pool().layout().page_bytes;
+        let not_kept = (self.slab.tail_bytes() + partial_bytes) as u64;
+        let bytes = budget_bytes.saturating_sub(not_kept.next_multiple_of(step)).max(step);
+        if bytes != self.growth.budget_bytes {
+            self.growth.budget_bytes = bytes;
+            self.events.send(Event::Budget { bytes });
+        }
+    }
+
+    /// Each class has a page that is partly filled. What a class is left out for stays left out for a while after its last item:
+    /// a size that comes and goes would otherwise cost a page of items each time.
+    fn count_partial_pages(&mut self, now: Now) {
+        let pages_of_owner = self.slab.pool().slab_pages() / self.shards().count();
+        let classes = self.slab.classes_used().saturating_sub(CLASSES_IN_RESERVE);
+        let wanted = classes.min(pages_of_owner / PARTIAL_PAGES_SHARE);
+        let growth = &mut self.growth;
+        if wanted >= growth.partial_pages {
+            (growth.partial_pages, growth.next_less_ms) = (wanted, now.ms() + PARTIAL_PAGE_MS);
+        } else if now.ms() >= growth.next_less_ms {
+            (growth.partial_pages, growth.next_less_ms) =
+                (growth.partial_pages - 1, now.ms() + PARTIAL_PAGE_MS);
+        }
+    }
+
+    fn consider(&mut self, now: Now) -> bool {
+        if now.ms() < self.growth.next_ask_ms && self.writer.items() < self.growth.next_ask_items {
+            return false;
+        }
+        self.growth.is_queued = false;
+        let Some((words, to)) = self.wanted_size() else { return false };
+        let pool = self.slab.pool();
+        let pages = (words * WORD_BYTES).div_ceil(pool.layout().page_bytes);
+        let capacity = self.writer.table().capacity();
+        let is_worth_it = match to {
+            To::Twice => self.fitting_beside(pages) * 100 > capacity * FULL_LOAD_PERCENT,
+            To::Half => true,
+        };
+        let is_possible = is_worth_it && pages <= pool.slab_pages() / 2;
+        let is_queued = is_possible && !pool.wanted().is_empty();
+        if !is_possible || is_queued || pool.want_run(pages).is_none() {
+            self.growth.is_queued = is_queued;
+            self.growth.next_ask_ms = now.ms() + if is_queued { ASK_NEXT_MS } else { ASK_AGAIN_MS };
+            self.growth.next_ask_items = self.writer.items() + capacity / GROW_ASK_SLOTS;
+            return false;
+        }
+        (self.growth.phase, self.growth.sifted, self.growth.owed_lines) = (Phase::Gathering(to), 0, 0);
+        true
+    }
+
+    /// The words of the array that this table should have, if it should have another.
+    fn wanted_size(&self) -> Option<(usize, To)> {
+        let (items, capacity) = (self.writer.items() * 100, self.writer.table().capacity());
+        if self.is_loaded() {
+            return Some((self.writer.words_to_grow()?, To::Twice));
+        }
+        let pool = self.slab.pool();
+        // As many as the policy leaves free, and some.
+        let left_free = pool.slab_pages() / 32 + self.growth.partial_pages * self.shards().count();
+        let is_full = pool.free_pages() <= self.free_pages_wanted().max(left_free);
+        if is_full && items < capacity * SHRINK_LOAD_PERCENT {
+            return Some((self.writer.words_to_shrink()?, To::Half));
+        }
+        None
+    }
+
+    /// Items that this owner could keep if its index had `pages` pages, half of which it has already: items of the size
+    /// that they have now.
+    fn fitting_beside(&self, pages: usize) -> u64 {
+        let pool = self.slab.pool();
+        let slot_bytes = (self.slab.used_bytes() as u64 / self.writer.items().max(1)).max(1);
+        let more_bytes = (pages.div_ceil(2) * pool.layout().page_bytes) as u64;
+        pool.budget_bytes(self.shards().count()).saturating_sub(more_bytes) / slot_bytes
+    }
+
+    fn gather(&mut self, to: To) -> bool {
+        let pool = Arc::clone(self.slab.pool());
+        pool.sift();
+        if let Some(run) = pool.take_run() {
+            let first_word = run.start * pool.layout().page_bytes / WORD_BYTES;
+            match to {
+                To::Twice => self.writer.begin_growth(first_word),
+                To::Half => self.writer.begin_shrinking(first_word),
+            }
+            self.growth.phase = Phase::Moving(to);
+        }
+        true
+    }
+
+    fn move_keys(&mut self, to: To, lines: u64) -> bool {
+        let mut lost: Vec<ItemRef> = Vec::new();
+        let grown = self.writer.grow(lines, |item| lost.push(item));
+        for item in lost {
+            // Next to impossible: sixteen full lines in a row at 43 % load, or at 60 %.
+            self.counters.evicted_by_growth.add(1);
+            self.events.send(Event::Delete { item });
+            self.retire(item);
+        }
+        if let table::Growth::Done { retired } = grown {
+            let page_words = self.slab.pool().layout().page_bytes / WORD_BYTES;
+            let run = retired.start / page_words..retired.end.div_ceil(page_words);
+            self.growth.phase = Phase::Retiring(self.member.grace().retire(), run);
+            match to {
+                To::Twice => self.counters.table_doublings.add(1),
+                To::Half => self.counters.table_halvings.add(1),
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,40 @@
+//! A shard: table, memory and the right to write them.
+//!
+//! ```text
+//!                   ┌ shard 0: table · generation ┐
+//!  any worker ─read─┤ shard 1: table · generation ├─ one slab memory, one key hash        Shards, shared
+//!                   └ …                           ┘
+//!  its owner ─write─▶ writer · slab · events to the policy · commands from it            Owner, one thread
+//! ```
+//! Reads run on any thread and change nothing but the access word of an item; everything else runs on the owner.
+//! Not here: sockets and batching (`crate::worker`), who is evicted in peace time (`crate::policy`).
+
+pub mod command;
+mod count;
+pub mod counters;
+mod decimal;
+mod delete;
+pub mod error;
+pub mod events;
+pub mod growth;
+mod invalid;
+pub mod mover;
+pub mod namespace;
+mod number;
+pub mod owner;
+pub mod pressure;
+pub mod route;
+mod scrub;
+pub mod store;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
+mod touch;
+
+pub use count::{Count, Counted};
+pub use counters::OwnerCounters;
+pub use delete::{Delete, Deleted, Remains};
+pub use error::{Blocked, WriteError};
+pub use namespace::Namespace;
+pub use owner::{Found, Owner};
+pub use route::{Shard, Shards};
+pub use store::{Mode, Outcome, Store, Stored};

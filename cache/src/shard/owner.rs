@@ -1,0 +1,322 @@
+//! The owner of a shard: the one thread that writes it.
+
+use crate::base::clock::Now;
+use crate::base::item_ref::ItemRef;
+use crate::base::sync::Arc;
+use crate::limits::TICK_RECLAIM_MAX;
+use crate::memory::grace::Member;
+use crate::memory::item::{Chunks, Shape};
+use crate::memory::{Allocation, Item, Items, Parts, Slab, Used};
+use crate::ring::mercy::Mercy;
+use crate::ring::{ChunkUnits, Command, Consumer, Deadline, Event};
+use crate::shard::OwnerCounters;
+use crate::shard::error::Blocked;
+use crate::shard::events::Events;
+use crate::shard::growth::Growth;
+use crate::shard::mover::Mover;
+use crate::shard::pressure::Pressure;
+use crate::shard::route::{Shard, Shards};
+use crate::shard::scrub::Scrub;
+use crate::table::{Upsert, Writer};
+
+/// A part of an owner's tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Memory whose grace is over was freed.
+    Reclaim,
+    /// What flushes left was removed, commands of the policy were obeyed.
+    Obey,
+    /// The table grew, pages were emptied.
+    Rearrange,
+}
+
+/// What an owner is made of.
+pub struct OwnerConfig {
+    /// Which shard.
+    pub index: usize,
+    /// All shards.
+    pub shards: Arc<Shards>,
+    /// Its memory.
+    pub slab: Slab,
+    /// Its part in the grace protocol.
+    pub member: Member,
+    /// To the policy.
+    pub events: Events,
+    /// From the policy.
+    pub commands: Consumer<Command>,
+    /// What it counts.
+    pub counters: Arc<OwnerCounters>,
+    /// Largest value, in bytes; appends may not exceed it.
+    pub value_bytes_max: usize,
+}
+
+/// Everything that only the owner touches.
+pub struct Owner {
+    pub(super) index: usize,
+    pub(super) shards: Arc<Shards>,
+    pub(super) writer: Writer,
+    pub(super) slab: Slab,
+    pub(super) member: Member,
+    pub(super) events: Events,
+    pub(super) commands: Consumer<Command>,
+    pub(super) pressure: Pressure,
+    pub(super) mover: Mover,
+    pub(super) growth: Growth,
+    pub(super) scrub: Scrub,
+    pub(super) counters: Arc<OwnerCounters>,
+    item_bytes: usize,
+    /// Bytes of items written since they were last asked for.
+    written_bytes: usize,
+    pub(super) value_bytes_max: usize,
+    last_cas: u64,
+    /// When the last tick began, in ns.
+    pub(super) last_tick_ns: u64,
+    pub(super) mercy: Mercy,
+    /// When a delayed flush_all is due, in ms since the server epoch.
+    flush_at_ms: Option<u64>,
+}
+
+/// An item that was found by its key.
+#[derive(Clone, Copy)]
+pub struct Found<'a> {
+    /// Where it is.
+    pub at: ItemRef,
+    /// The hash of its key.
+    pub hash: u64,
+    /// The item.
+    pub item: Item<'a>,
+}
+
+impl Owner {
+    /// The owner of shard `index`.
+    ///
+    /// # Panics
+    /// When the shard has an owner already.
+    pub fn new(config: OwnerConfig) -> Owner {
+        let OwnerConfig { index, shards, slab, member, events, commands, counters, value_bytes_max } = config;
+        let writer = shards.shard(index).table.writer().expect("a shard has one owner");
+        let pressure = Pressure::new();
+        let scrub = Scrub::new(shards.shard(index).namespaces());
+        Owner {
+            index,
+            shards,
+            writer,
+            slab,
+            member,
+            events,
+            commands,
+            pressure,
+            mover: Mover::default(),
+            growth: Growth::default(),
+            scrub,
+            counters,
+            item_bytes: 0,
+            written_bytes: 0,
+            value_bytes_max,
+            last_cas: 0,
+            last_tick_ns: 0,
+            mercy: Mercy::default(),
+            flush_at_ms: None,
+        }
+    }
+
+    /// Which shard.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The shard as others see it.
+    pub fn shard(&self) -> &Shard {
+        self.shards.shard(self.index)
+    }
+
+    /// All shards.
+    pub fn shards(&self) -> &Arc<Shards> {
+        &self.shards
+    }
+
+    /// The worker's part in the grace protocol.
+    pub fn member(&self) -> &Member {
+        &self.member
+    }
+
+    /// The first thing of a tick: free memory, obey the policy, tidy up, send again what the policy did not hear. Says
+    /// whether there is more of that, so that the next tick should come soon. `done` is told when a stage is over.
+    pub fn tick(&mut self, now: Now, mut done: impl FnMut(Stage)) -> bool {
+        self.slab.reclaim(self.member.grace(), TICK_RECLAIM_MAX);
+        done(Stage::Reclaim);
+        if self.flush_at_ms.is_some_and(|at_ms| at_ms <= now.ms()) && self.flush_now().is_ok() {
+            self.flush_at_ms = None;
+        }
+        self.scrub_on(now);
+        let obeyed = self.obey(now);
+        done(Stage::Obey);
+        // What waits for grace is free in the next tick, not when an idle worker has slept.
+        let has_more = obeyed | self.grow(now) | self.tidy(now) | !self.slab.limbo().is_empty();
+        done(Stage::Rearrange);
+        self.catch_up_events();
+        self.publish();
+        has_more || self.events.can_catch_up()
+    }
+
+    /// The item of a key, if it may still be served.
+    #[inline]
+    pub fn find(&self, key: &[u8], now: Now) -> Option<Found<'_>> {
+        let hash = self.shards().hash(key);
+        self.find_hashed(hash, key, now).map(|(at, item)| Found { at, hash, item })
+    }
+
+    /// The same where the hash of the key is known.
+    pub(super) fn find_hashed(&self, hash: u64, key: &[u8], now: Now) -> Option<(ItemRef, Item<'_>)> {
+        let at = self.writer.get(self.slab.items(), hash, key)?;
+        let item = self.slab.items().get(at);
+        self.shard().is_live(&item, now).then_some((at, item))
+    }
+
+    /// Stores an item under its key, in place of the one that it may have. `slot` holds room for it.
+    pub(super) fn publish_item(&mut self, hash: u64, slot: Allocation, parts: &Parts<'_>) {
+        self.slab.write(slot, parts);
+        self.note_stored(parts.key);
+        let (replaced, evicted) = match self.writer.upsert(self.slab.items(), hash, parts.key, slot.at) {
+            Upsert::Inserted => (None, None),
+            Upsert::Replaced(old) => (Some(old), None),
+            Upsert::Evicted(victim) => (None, Some(victim)),
+        };
+        self.item_bytes += parts.size().bytes();
+        self.written_bytes += parts.size().bytes();
+        self.counters.total_items.add(1);
+        self.events.send(Event::Store {
+            item: slot.at,
+            replaced,
+            deadline: deadline(parts.deadline_ms, slot.slot_bytes),
+            chunks: chunk_units(self.slab.items().chunks(), parts.size().shape(self.slab.items().chunks())),
+            hash: upper(hash),
+        });
+        replaced.into_iter().for_each(|old| self.retire(old));
+        if let Some(item) = evicted {
+            self.counters.evicted_by_crowding.add(1);
+            self.events.send(Event::Delete { item });
+            self.retire(item);
+        }
+    }
+
+    /// Removes a key and its item.
+    pub(super) fn remove(&mut self, hash: u64, key: &[u8]) -> bool {
+        let Some(gone) = self.writer.remove(self.slab.items(), hash, key) else { return false };
+        self.events.send(Event::Delete { item: gone });
+        self.retire(gone);
+        true
+    }
+
+    /// Removes an item of this owner, whatever its key; says whether the table had it.
+    pub(super) fn evict(&mut self, victim: ItemRef) -> bool {
+        let hash = self.shards.hash(self.slab.items().get(victim).key());
+        self.evict_hashed(upper(hash), victim)
+    }
+
+    /// As [`Owner::evict`], without a look at the item.
+    pub(super) fn evict_hashed(&mut self, upper: u32, victim: ItemRef) -> bool {
+        let was_there = self.writer.remove_item(upper, victim);
+        if was_there {
+            self.events.send(Event::Delete { item: victim });
+            self.retire(victim);
+        }
+        was_there
+    }
+
+    /// The next cas number: unique in the process.
+    pub(super) fn next_cas(&mut self) -> u64 {
+        self.last_cas += 1;
+        (self.last_cas - 1) * self.shards.count() as u64 + self.index as u64 + 1
+    }
+
+    /// Makes everything that this owner has stale: at once, or at a time in ms since the server epoch.
+    ///
+    /// # Errors
+    /// [`Blocked::OnScrub`].
+    pub fn flush(&mut self, due_ms: Option<u64>) -> Result<(), Blocked> {
+        // A client's flush goes to every shard; one of them counts it.
+        self.counters.cmd_flush.add((self.index == 0) as u64);
+        if due_ms.is_none() {
+            return self.flush_now();
+        }
+        self.flush_at_ms = due_ms;
+        Ok(())
+    }
+
+    fn flush_now(&mut self) -> Result<(), Blocked> {
+        if !self.scrub.may_step() {
+            return Err(Blocked::OnScrub);
+        }
+        let number = self.shard().flush();
+        self.scrub.note_step(number);
+        Ok(())
+    }
+
+    pub(super) fn retire(&mut self, old: ItemRef) {
+        self.item_bytes -= self.slab.items().get(old).bytes();
+        self.slab.retire(old);
+    }
+
+    fn catch_up_events(&mut self) {
+        let Owner { events, slab, writer, shards, counters, .. } = self;
+        events.catch_up(&counters.event_resyncs, |page, slot| {
+            let (index, used) = slab.next_used_slot(page, slot)?;
+            // Chunks are told with the items that they belong to.
+            let Used::Item(at) = used else { return Some((index, None)) };
+            let item = slab.items().get(at);
+            let hash = upper(shards.hash(item.key()));
+            let store = writer.holds(hash, at).then(|| {
+                let deadline = deadline(item.state().deadline_ms(), slab.slot_bytes(at));
+                let chunks = chunk_units(slab.items().chunks(), item.shape());
+                Event::Store { item: at, replaced: None, deadline, chunks, hash }
+            });
+            Some((index, store))
+        });
+    }
+
+    fn publish(&self) {
+        self.counters.curr_items.set(self.writer.items());
+        self.counters.used_bytes.set(self.slab.used_bytes() as u64);
+        self.counters.item_bytes.set(self.item_bytes as u64);
+        self.counters.pages.set(self.slab.pages_held() as u64);
+        self.counters.table_slots.set(self.writer.table().capacity());
+        self.counters.limbo_items.set(self.slab.limbo().len() as u64);
+    }
+
+    /// Counts a store that begins to wait for memory which others may still read.
+    pub fn note_grace_wait(&self) {
+        self.counters.grace_waits.add(1);
+    }
+
+    /// Bytes of items written since the last call: what commands cost beside looking up their keys.
+    #[inline]
+    pub fn take_written_bytes(&mut self) -> usize {
+        std::mem::take(&mut self.written_bytes)
+    }
+
+    /// Length of the slot of an item of this owner, in bytes.
+    pub fn slot_bytes(&self, at: ItemRef) -> usize {
+        self.slab.slot_bytes(at)
+    }
+
+    /// The memory.
+    pub fn items(&self) -> &Items {
+        self.slab.items()
+    }
+}
+
+/// The half of a key hash that travels in records.
+#[inline]
+pub fn upper(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+pub(super) fn deadline(deadline_ms: u64, slot_bytes: usize) -> Deadline {
+    Deadline::new(deadline_ms, (slot_bytes / ItemRef::UNIT_BYTES) as u32)
+}
+
+/// What an item of this shape takes beside its slot.
+fn chunk_units(chunks: Chunks, shape: Shape) -> ChunkUnits {
+    ChunkUnits::new((shape.chunks * chunks.slot_bytes() / ItemRef::UNIT_BYTES) as u64)
+}

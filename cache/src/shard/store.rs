@@ -1,0 +1,258 @@
+//! Storing a value: the verb behind set, add, replace, append, prepend and compare-and-set.
+//!
+//! Room for the new item is allocated before any item is looked at, because pressure may evict what was looked at.
+//! A store that is blocked leaves no trace: the caller repeats it in a later tick.
+
+use crate::base::clock::Now;
+use crate::base::item_ref::ItemRef;
+use crate::memory::{Item, Parts, Size, Value};
+use crate::shard::error::WriteError;
+use crate::shard::owner::Owner;
+
+/// When a store stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Always.
+    Set,
+    /// Only if the key is absent.
+    Add,
+    /// Only if it is present.
+    Replace,
+    /// Only if present: behind its value.
+    Append,
+    /// Only if present: before its value.
+    Prepend,
+}
+
+/// A value to store, and under which conditions.
+#[derive(Clone, Copy, Debug)]
+pub struct Store<'a> {
+    /// When to store.
+    pub mode: Mode,
+    /// 1 to 250 bytes.
+    pub key: &'a [u8],
+    /// Bytes of the value, or of what is joined to it.
+    pub value: &'a [u8],
+    /// Kept with the value for the client.
+    pub flags: u32,
+    /// When the item expires, in ms since the server epoch; 0 = never. A value that is joined to another keeps that one's time.
+    pub due_ms: u64,
+    /// Store only over the item with this cas number.
+    pub compare_cas: Option<u64>,
+    /// The cas number of the new item, instead of the next one.
+    pub new_cas: Option<u64>,
+    /// A lower cas number than the item's stores too, and marks the item stale.
+    pub takes_older: bool,
+    /// An append or prepend that finds no item stores the value as a new one, due at this time.
+    pub or_create_due_ms: Option<u64>,
+}
+
+/// What a store did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The key has the new value.
+    Stored,
+    /// The mode forbade it.
+    NotStored,
+    /// The item has another cas number.
+    Exists,
+    /// There is no such item.
+    NotFound,
+}
+
+/// What a store did, and the item that it stored.
+#[derive(Clone, Copy)]
+pub struct Stored<'a> {
+    /// What it did.
+    pub outcome: Outcome,
+    /// The new item of [`Outcome::Stored`].
+    pub item: Option<Item<'a>>,
+}
+
+impl Mode {
+    /// Whether the value is put to the old one.
+    pub fn joins(self) -> bool {
+        matches!(self, Mode::Append | Mode::Prepend)
+    }
+}
+
+impl<'a> Store<'a> {
+    /// A store without flags, expiry and conditions beyond its mode.
+    pub fn new(mode: Mode, key: &'a [u8], value: &'a [u8]) -> Store<'a> {
+        Store {
+            mode,
+            key,
+            value,
+            flags: 0,
+            due_ms: 0,
+            compare_cas: None,
+            new_cas: None,
+            takes_older: false,
+            or_create_due_ms: None,
+        }
+    }
+
+    /// What the store comes to, and whether the new item is stale.
+    fn judge(&self, old: Option<&Item<'_>>) -> (Outcome, bool) {
+        let Some(old) = old else {
+            return match (self.mode, self.compare_cas) {
+                (Mode::Set | Mode::Replace, Some(_)) => (Outcome::NotFound, false),
+                (Mode::Set | Mode::Add, _) => (Outcome::Stored, false),
+                _ => (Outcome::NotStored, false),
+            };
+        };
+        match (self.mode, self.compare_cas) {
+            (Mode::Add, _) => (Outcome::NotStored, false),
+            (_, None) => (Outcome::Stored, false),
+            // memcached takes 0 for no number; where a number must match, none does.
+            (Mode::Append | Mode::Prepend, Some(0)) => (Outcome::Stored, false),
+            (_, Some(cas)) if cas == old.cas() && cas != 0 => (Outcome::Stored, false),
+            (Mode::Set | Mode::Replace, Some(cas)) if self.takes_older && cas != 0 && cas < old.cas() => {
+                (Outcome::Stored, true)
+            }
+            _ => (Outcome::Exists, false),
+        }
+    }
+
+    /// Value, flags and deadline of the new item.
+    fn contents<'v>(&self, old: Option<&Item<'v>>, is_stale: bool) -> ([Value<'v>; 2], u32, u64)
+    where
+        'a: 'v,
+    {
+        let value = Value::from(self.value);
+        match old {
+            Some(old) if self.mode.joins() => {
+                let values =
+                    if self.mode == Mode::Append { [old.value(), value] } else { [value, old.value()] };
+                (values, old.flags(), old.state().deadline_ms())
+            }
+            // A refresh that came late keeps the time that the item had.
+            Some(old) if is_stale => ([value, Value::EMPTY], self.flags, old.state().deadline_ms()),
+            _ => ([value, Value::EMPTY], self.flags, self.due_ms),
+        }
+    }
+}
+
+impl Owner {
+    /// Stores a value if its mode and its conditions allow it.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing has changed then.
+    pub fn store(&mut self, store: &Store<'_>, now: Now) -> Result<Stored<'_>, WriteError> {
+        let hash = self.shards().hash(store.key);
+        let (mut outcome, mut at) = self.try_store(hash, store, now)?;
+        if outcome == Outcome::NotStored
+            && store.mode.joins()
+            && let Some(due_ms) = store.or_create_due_ms
+        {
+            (outcome, at) = self.try_store(hash, &Store { mode: Mode::Add, due_ms, ..*store }, now)?;
+        }
+        // Behind all that may have to wait: a store that is repeated counts once.
+        self.note_store(store.compare_cas.is_some(), outcome);
+        Ok(Stored { outcome, item: at.map(|at| self.slab.items().get(at)) })
+    }
+
+    fn try_store(
+        &mut self,
+        hash: u64,
+        store: &Store<'_>,
+        now: Now,
+    ) -> Result<(Outcome, Option<ItemRef>), WriteError> {
+        self.place_in_index(hash, store.key, now)?;
+        let size = self.size_to_store(hash, store, now)?;
+        let slot = self.allocate(size, now)?;
+        let items = self.slab.items().clone();
+        let old = self.find_hashed(hash, store.key, now).map(|(at, _)| items.get(at));
+        let (outcome, is_stale) = store.judge(old.as_ref());
+        if outcome != Outcome::Stored {
+            self.slab.abandon(slot);
+            return Ok((outcome, None));
+        }
+        let (value, flags, deadline_ms) = store.contents(old.as_ref(), is_stale);
+        let parts = Parts {
+            key: store.key,
+            value,
+            flags,
+            cas: self.cas_or(store.new_cas),
+            deadline_ms,
+            generation: self.shard().number(),
+            now_s: now.s(),
+        };
+        if parts.size() != size {
+            // Pressure has evicted the item to join; then there is nothing to join.
+            self.slab.abandon(slot);
+            return Ok((Outcome::NotStored, None));
+        }
+        let win_sent = is_stale && old.is_some_and(|old| old.state().win_sent());
+        self.publish_item(hash, slot, &parts);
+        if is_stale {
+            let item = items.get(slot.at);
+            item.set_state(item.state().with_stale(true).with_win_sent(win_sent));
+        }
+        Ok((Outcome::Stored, Some(slot.at)))
+    }
+
+    /// The size of the item that a store will make, as things are now.
+    fn size_to_store(&self, hash: u64, store: &Store<'_>, now: Now) -> Result<Size, WriteError> {
+        let (key_bytes, value_bytes) = (store.key.len(), store.value.len());
+        match self.find_hashed(hash, store.key, now) {
+            Some((_, old)) if store.mode.joins() => {
+                let joined_bytes = old.value_bytes() + value_bytes;
+                if joined_bytes > self.value_bytes_max {
+                    return Err(WriteError::TooLarge);
+                }
+                Ok(Size::of(key_bytes, joined_bytes, old.flags()))
+            }
+            _ => Ok(Size::of(key_bytes, value_bytes, store.flags)),
+        }
+    }
+
+    fn note_store(&self, compares_cas: bool, outcome: Outcome) {
+        self.counters.cmd_set.add(1);
+        if !compares_cas {
+            return;
+        }
+        match outcome {
+            Outcome::Stored => self.counters.cas_hits.add(1),
+            Outcome::NotFound => self.counters.cas_misses.add(1),
+            Outcome::Exists => self.counters.cas_badval.add(1),
+            Outcome::NotStored => {}
+        }
+    }
+
+    /// Stores a value under a key that has none: what a read or a count creates. It does not count as a store.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing has changed then.
+    pub fn create(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        due_ms: u64,
+        cas: Option<u64>,
+        now: Now,
+    ) -> Result<ItemRef, WriteError> {
+        let hash = self.shards().hash(key);
+        self.place_in_index(hash, key, now)?;
+        let slot = self.allocate(Size::of(key.len(), value.len(), 0), now)?;
+        let parts = Parts {
+            key,
+            value: [value.into(), Value::EMPTY],
+            flags: 0,
+            cas: self.cas_or(cas),
+            deadline_ms: due_ms,
+            generation: self.shard().number(),
+            now_s: now.s(),
+        };
+        self.publish_item(hash, slot, &parts);
+        Ok(slot.at)
+    }
+
+    /// The cas number that a command asks for, or the next one.
+    pub(super) fn cas_or(&mut self, asked: Option<u64>) -> u64 {
+        match asked {
+            Some(cas) => cas,
+            None => self.next_cas(),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Every bound of the server, with the assertions that relate them.
+//!
+//! A limit that is reached is a normal answer with a counter, never a wait and never a crash.
+//!
+//! Those of the cache and of the protocol live with their crates; what the server needs of them is named here, too.
+
+pub use cache::limits::{COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HOT_KEYS_MAX, LOAD_PERCENT};
+pub use protocol::limits::{
+    DATAGRAM_BYTES_MAX, FRAME_HEADER_BYTES, KEY_BYTES_MAX, REPLY_DATAGRAM_BYTES_MAX, VALUE_BYTES_LIMIT,
+};
+
+/// Largest value when `--value-max` is not given, in bytes.
+pub const VALUE_BYTES_MAX_DEFAULT: usize = 1 << 20;
+/// Smallest `--memory`, in bytes; also per worker.
+pub const MEMORY_BYTES_MIN: usize = 16 << 20;
+/// Socket buffers that we ask for, in bytes.
+pub const SOCKET_BUFFER_BYTES: usize = 16 << 20;
+
+/// Attempts to bind the address of a server while it is in use: a process that has just ended, or was killed, may hold it for
+/// some 50 ms more.
+pub const BIND_ATTEMPTS: u32 = 100;
+/// Time between two of them, in ms.
+pub const BIND_RETRY_MS: u64 = 5;
+
+/// Segments of one GSO train that we send (`UDP_MAX_SEGMENTS` of the kernel's include/linux/udp.h before 6.9).
+pub const TRAIN_SEGMENTS_MAX: usize = 64;
+/// How long an address to which the kernel refused a train gets single datagrams, in s: each minute one call fails. The
+/// kernel itself forgets what it learned of a path after 600 s.
+pub const TRAIN_RETRY_S: u64 = 60;
+/// Addresses that a worker remembers to send no trains to.
+pub const TRAIN_PEERS: usize = 1_024;
+/// Trains that may be refused in a row, for other reasons than their length, before no peer gets trains for a while.
+pub const TRAIN_REFUSALS_MAX: u32 = 16;
+/// Receive buffers of a worker, each as large as the largest train.
+pub const RECEIVE_BUFFERS: usize = 64;
+/// Bytes of one receive buffer: io_uring's header, the peer's address and control data, then the payload.
+pub const RECEIVE_BUFFER_BYTES: usize = (64 << 10) + 512;
+/// Bytes of one reply message at most, frames included; more is "object too large for udp".
+pub const REPLY_BYTES_MAX: usize = 1_400 * 800;
+/// Bytes of replies that wait for the end of a tick.
+pub const OUTBOX_BYTES: usize = 4 << 20;
+/// Datagrams that wait for the end of a tick.
+pub const OUTBOX_DATAGRAMS_MAX: usize = 8_192;
+/// Datagrams handled in one tick at most.
+pub const TICK_DATAGRAMS_MAX: usize = 4_096;
+/// Reads answered together, of any number of datagrams.
+pub const TICK_READS_MAX: usize = 128;
+
+/// Hit records that fit a worker's ring to the policy; a full ring drops hits and counts them.
+pub const HIT_RING_RECORDS: usize = 1 << 14;
+
+/// Suspended datagrams of a worker whose request and reply so far are small.
+pub const SMALL_PARCELS: usize = 1_024;
+/// The same of a worker that has no others to ask.
+pub const LONE_SMALL_PARCELS: usize = 64;
+/// Suspended datagrams of a worker of any size. Their buffers are address space until they are used.
+pub const LARGE_PARCELS: usize = 16;
+/// Large parcels that only a datagram which has begun, and has no other way on, may take.
+pub const LARGE_PARCELS_SPARED: usize = 8;
+/// Bytes of a small request.
+pub const SMALL_PARCEL_BYTES: usize = 2_048;
+/// Bytes of a small reply, the answer to the next command included.
+pub const SMALL_PARCEL_REPLY_BYTES: usize = 4_096;
+/// Longest answer without a value, in bytes: a line with a key in base64 and every flag.
+pub const ANSWER_LINE_BYTES_MAX: usize = 1_024;
+/// Keys of a small parcel whose order is kept one by one; with more, that of all keys of its client is.
+pub const SMALL_PARCEL_KEYS: usize = 128;
+/// The same of a large parcel.
+pub const LARGE_PARCEL_KEYS: usize = 1_024;
+/// Entries of the filter that says which keys are under way.
+pub const ORDER_ENTRIES: usize = 8_192;
+/// Work of one datagram at a stretch, in units of 100 to 200 ns; what is left is done in the next tick.
+pub const TURN_WORK_UNITS: u32 = 512;
+/// How long a datagram for which no parcel is free may hold up those behind it, in ms; then it is told to come again.
+pub const PARCEL_WAIT_MS: u64 = 10;
+/// Commands of other workers, and answers of theirs, that a worker takes in one tick.
+pub const TICK_MAIL_MAX: usize = 512;
+/// How long a store may wait for memory that others may still read, in ms.
+pub const GRACE_WAIT_MS: u64 = 10;
+/// How long an idle worker sleeps at most, in ms.
+pub const IDLE_WAIT_MS: u64 = 20;
+
+/// Counts by source address that a worker keeps, of errors and of challenges.
+pub const BUDGET_SOURCES: usize = 4_096;
+/// Errors of one source address that a worker answers in a second, and as many challenges; loopback and administrators have no
+/// bound.
+pub const SOURCE_BUDGET_PER_S: u8 = 100;
+
+/// One busy tick in so many is timed, on average, unless `--watch-one-in` says otherwise.
+pub const WATCH_ONE_IN_DEFAULT: u32 = 16;
+/// Open connections of the metrics endpoint; the oldest that is idle makes room for a newer one.
+pub const METRICS_CONNECTIONS_MAX: usize = 64;
+/// Time that a connection of the metrics endpoint has as a whole, request and answer, in ms.
+pub const METRICS_REQUEST_MS: u64 = 5_000;
+/// Bytes of a request to the metrics endpoint at most.
+pub const METRICS_REQUEST_BYTES_MAX: usize = 4_096;
+/// Pause after a connection could not be accepted, in ms.
+pub const METRICS_ACCEPT_PAUSE_MS: u64 = 100;
+/// Time between two intervals of `--hist-log`, in s.
+pub const HIST_LOG_INTERVAL_S: u64 = 1;
+/// Bytes of a key that `--hot-keys prefix` shows.
+pub const HOT_KEYS_PREFIX_BYTES: usize = 8;
+
+/// How far the clock in a seal may be from the server's, in ms.
+pub const SEAL_SKEW_MS: u64 = 30_000;
+/// Sessions of sealed frames that a worker remembers.
+pub const SEAL_SESSIONS: usize = 1_024;
+/// Sequences of a session that a worker remembers; what is older is refused.
+pub const SEAL_WINDOW: usize = 1_024;
+
+/// Bytes of the program, its libraries and what no worker has alone, to reckon with at the start.
+pub const PROGRAM_BYTES: usize = 8 << 20;
+/// Bytes of a worker beside its buffers, parcels and rings: stack, histograms, retired items, what it remembers of seals.
+pub const WORKER_BYTES: usize = 2 << 20;
+/// Workers of one process at most.
+pub const WORKERS_MAX: usize = 64;
+
+const _: () = assert!(BIND_ATTEMPTS as u64 * BIND_RETRY_MS >= 250, "longer than the kernel keeps a port");
+const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
+const _: () = assert!(cache::limits::READ_BATCH_MAX <= TICK_DATAGRAMS_MAX);
+const _: () = assert!(LARGE_PARCELS_SPARED < LARGE_PARCELS);
+const _: () = assert!(2 * ANSWER_LINE_BYTES_MAX <= SMALL_PARCEL_REPLY_BYTES);
+const _: () = assert!(cache::limits::KEY_BYTES_MAX == protocol::limits::KEY_BYTES_MAX);
+const _: () = assert!(cache::limits::VALUE_BYTES_LIMIT == protocol::limits::VALUE_BYTES_LIMIT);
