@@ -116,7 +116,7 @@ fn rooms_import_only_what_they_may() {
             for path in paths(without_tests(&text)) {
                 let target = path.split("::").next().unwrap();
                 let starts_with = |f: &&str| path == **f || path.starts_with(&format!("{f}::"));
-                let is_foundation = house.foundations.iter().any(|f| starts_with(&f));
+                let is_foundation = house.foundations.iter().any(starts_with);
                 assert!(
                     target == room || is_foundation || allowed.contains(&target),
                     "{file}: {room} may not import {path}"
