@@ -3,6 +3,7 @@
 //! What it does not do: choose CPUs; `placement` does.
 
 use crate::Error;
+use crate::cpulist::list;
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
@@ -36,15 +37,6 @@ pub fn allowed_cpus() -> Result<Vec<usize>, Error> {
     Ok((0..CpuSet::count()).filter(|cpu| set.is_set(*cpu) == Ok(true)).collect())
 }
 
-/// `0-3,8`: ascending CPU numbers as Linux writes them.
-pub fn list(cpus: &[usize]) -> String {
-    let runs = cpus.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
-        [only] => only.to_string(),
-        _ => format!("{}-{}", run[0], run[run.len() - 1]),
-    });
-    runs.collect::<Vec<_>>().join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,15 +55,6 @@ mod tests {
         for cpu in [1023, 1024, usize::MAX] {
             let error = thread::spawn(move || pin_current_thread(cpu)).join().unwrap().unwrap_err();
             assert!(error.to_string().contains(&list(&allowed_cpus().unwrap())), "{error}");
-        }
-    }
-
-    #[test]
-    fn lists_join_runs() {
-        let cases: &[(&[usize], &str)] =
-            &[(&[], ""), (&[4], "4"), (&[0, 1], "0-1"), (&[0, 1, 2, 8, 10, 11], "0-2,8,10-11")];
-        for (cpus, text) in cases {
-            assert_eq!(list(cpus), *text);
         }
     }
 }

@@ -116,7 +116,7 @@ fn announce(server: &Server) -> std::io::Result<()> {
             1 => "1 worker".to_owned(),
             count => format!("{count} workers"),
         },
-        format_args!("CPU {}", numa::pin::list(&server.plan().worker_cpus())),
+        format_args!("CPU {}", numa::cpulist::list(&server.plan().worker_cpus())),
         granted.join(", "),
         server.plan().policy_cpu(),
         server.figures().io,

@@ -1,7 +1,5 @@
 //! One valid configuration, from flags and TOML.
 
-#[cfg(not(any(loom, shuttle)))]
-pub mod cpulist;
 pub mod limits;
 #[cfg(not(any(loom, shuttle)))]
 pub mod serve;

@@ -1,7 +1,6 @@
 //! The configuration of `serve`: flags over a TOML file over defaults become one valid [`Config`].
 
 use crate::clock::Clock;
-use crate::config::cpulist::CpuList;
 use crate::config::{limits, size};
 use crate::io::socket::SocketConfig;
 use crate::policy::{Goal, PolicyKind};
@@ -9,7 +8,7 @@ use crate::worker::Poll;
 use crate::worker::access::{Access, Cidr};
 use crate::worker::cookie::Secret;
 use clap::ValueEnum;
-use numa::{Huge, Workers};
+use numa::{CpuList, Huge, Workers};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -350,7 +349,7 @@ fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
 
 fn bytes(name: &str, text: Option<String>) -> Result<usize, String> {
     let text = text.unwrap_or_default();
-    size::parse(&text).map_err(|e| format!("--{name} {text}: {e}"))
+    size::bytes(&text).map_err(|e| format!("--{name} {text}: {e}"))
 }
 
 fn is_group(ip: IpAddr) -> bool {
