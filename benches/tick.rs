@@ -13,7 +13,7 @@ mod whole;
 use nix::time::{ClockId, clock_gettime};
 use sherwood::clock::Clock;
 use sherwood::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Waker};
-use sherwood::load::random::Random;
+use sherwood::random::Random;
 use sherwood::server::policy::cooperative;
 use sherwood::stats::counters::WorkerCounters;
 use sherwood::worker::Worker;

@@ -1,7 +1,7 @@
 //! Sherwood: a Linux data-plane cache. The tour, in reading order:
 //!
 //! ```text
-//! foundations   sync · clock · hash · item_ref · config::limits · stats::counters
+//! foundations   sync · clock · hash · random · item_ref · config::limits · stats::counters
 //! bytes         protocol (bytes ⇄ commands)         io (datagrams ⇄ kernel)
 //! storage       table (key → item) · memory (items in pages, grace)
 //! a shard       shard (memcached's commands on table + memory) · policy (who stays) · ring (between threads)
@@ -28,6 +28,7 @@ pub mod memory;
 pub mod policy;
 #[cfg(not(any(loom, shuttle)))]
 pub mod protocol;
+pub mod random;
 pub mod ring;
 #[cfg(not(any(loom, shuttle)))]
 pub mod server;

@@ -15,7 +15,7 @@ mod whole;
 use sherwood::clock::Clock;
 use sherwood::io::PeerAddr;
 use sherwood::io::sim::{Faults, SimPort, Wire};
-use sherwood::load::random::Random;
+use sherwood::random::Random;
 use sherwood::protocol::batch::{Code, Operation};
 use sherwood::stats::counters::{OwnerCounters, WorkerCounters};
 use sherwood::worker::Worker;

@@ -243,7 +243,7 @@ fn bad_input_is_survived() {
     let mut client = Client::new(server.addr);
     assert_eq!(client.ask(b"set good 0 0 2\r\nok\r\n").unwrap(), b"STORED\r\n");
     let items = server.stat("curr_items");
-    let mut random = sherwood::io::sim::Random::new(7);
+    let mut random = sherwood::random::Random::new(7);
     let commands: [&[u8]; 6] = [
         b"set k 0 0 5\r\nhello\r\n",
         b"get k\r\n",
@@ -257,7 +257,7 @@ fn bad_input_is_survived() {
         let mut datagram = vec![0, 1, 0, 0, 0, 1, 0, 0];
         if round % 2 == 0 {
             let length = random.below(300) as usize;
-            datagram.extend((0..length).map(|_| random.next_u64() as u8));
+            datagram.extend((0..length).map(|_| random.bits() as u8));
             datagram.truncate(random.below(309) as usize);
         } else {
             let command = commands[random.below(6) as usize];

@@ -6,7 +6,7 @@ mod support;
 #[path = "../fuzz/src/targets.rs"]
 mod targets;
 
-use sherwood::load::random::Random;
+use sherwood::random::Random;
 use support::noise::{framed, noise, operations, words};
 
 const EXECUTIONS: u64 = 25_000;

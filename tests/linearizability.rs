@@ -5,7 +5,7 @@ mod history;
 use history::{Answer, Asked, Memory, Operation, check};
 use proptest::prelude::*;
 use sherwood::item_ref::ItemRef;
-use sherwood::load::random::Random;
+use sherwood::random::Random;
 use sherwood::table::{Found, Keys, Table, Upsert, Writer};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

@@ -6,7 +6,7 @@
 mod support;
 
 use sherwood::config::serve::Io;
-use sherwood::load::random::Random;
+use sherwood::random::Random;
 use sherwood::protocol::frame::Header;
 use sherwood::server::Server;
 use support::memcached::Memcached;

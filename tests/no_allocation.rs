@@ -16,7 +16,7 @@ mod whole;
 
 use sherwood::clock::Clock;
 use sherwood::config::serve::Io;
-use sherwood::io::sim::Random;
+use sherwood::random::Random;
 use sherwood::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Waker};
 use sherwood::policy::{Limits, run_once};
 use sherwood::protocol::batch::{Code, FrameWriter, Operation};

@@ -5,7 +5,7 @@
 
 use sherwood::cli::simulate::replay::{Capacity, Setup, replay};
 use sherwood::item_ref::ItemRef;
-use sherwood::load::random::Random;
+use sherwood::random::Random;
 use sherwood::load::trace::{Op, Record};
 use sherwood::load::zipf::Zipf;
 use sherwood::policy::board::Board;

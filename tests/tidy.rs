@@ -26,12 +26,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sync", &[]),
     ("clock", &[]),
     ("hash", &[]),
+    ("random", &[]),
     ("item_ref", &[]),
 ];
 
 /// Foundations: anybody may import them.
 const FOUNDATIONS: &[&str] =
-    &["sync", "clock", "hash", "item_ref", "config::limits", "stats::counters", "stats::times"];
+    &["sync", "clock", "hash", "random", "item_ref", "config::limits", "stats::counters", "stats::times"];
 
 /// The files that may say `unsafe`.
 const UNSAFE_ROOMS: &[&str] = &[

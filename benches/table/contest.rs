@@ -11,7 +11,7 @@
 
 use crate::stretch::{Case, Mix, STRETCH, Stretch};
 use nix::time::{ClockId, clock_gettime};
-use sherwood::io::sim::Random;
+use sherwood::random::Random;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

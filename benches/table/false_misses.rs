@@ -9,7 +9,7 @@
 use crate::field::{Field, Shard, View};
 use crate::options::Options;
 use crate::stretch::key;
-use sherwood::io::sim::Random;
+use sherwood::random::Random;
 use sherwood::memory::grace::Member;
 use sherwood::table::{Found, Lookup};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

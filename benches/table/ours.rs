@@ -4,7 +4,7 @@ use crate::contest::Seat;
 use crate::field::Shard;
 use crate::stretch::{Case, Mix, Stretch};
 use arrayvec::ArrayVec;
-use sherwood::io::sim::Random;
+use sherwood::random::Random;
 use sherwood::table::{Found, Lookup};
 use std::ops::Range;
 

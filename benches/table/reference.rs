@@ -6,7 +6,7 @@
 use crate::contest::{Contestant, Seat};
 use crate::field::{Field, View};
 use crate::stretch::{Case, Stretch};
-use sherwood::io::sim::Random;
+use sherwood::random::Random;
 use sherwood::item_ref::ItemRef;
 use sherwood::table::prefetch;
 use std::ops::Range;

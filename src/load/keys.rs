@@ -3,7 +3,7 @@
 //! A key is a number in `0..keys` everywhere inside the load generator; only the encoder sees bytes. Popular ranks
 //! are scattered over the numbers by a bijection, so that a filled cache does not hold the hot keys side by side.
 
-use super::random::Random;
+use crate::random::Random;
 use super::sizes::Size;
 use super::zipf::Zipf;
 use crate::config::limits::KEY_BYTES_MAX;

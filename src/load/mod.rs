@@ -14,7 +14,6 @@
 
 // What is asked: numbers, keys, values, sources.
 pub mod options;
-pub mod random;
 pub mod zipf;
 
 pub mod keys;

@@ -2,7 +2,7 @@
 
 use super::in_flight::IN_FLIGHT_MAX;
 use super::keys::{Distribution, KeySpace, Popularity};
-use super::random::Random;
+use crate::random::Random;
 use super::replay::{Replay, Trace};
 use super::schedule::{Arrivals, Schedule};
 use super::sizes::Size;

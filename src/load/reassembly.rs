@@ -132,7 +132,7 @@ mod tests {
             let mut pieces: Vec<(u16, &[u8])> =
                 message.chunks(stride).enumerate().map(|(i, c)| (i as u16, c)).collect();
             let total = pieces.len() as u16;
-            let mut random = crate::load::random::Random::new(order);
+            let mut random = crate::random::Random::new(order);
             for i in (1..pieces.len()).rev() {
                 pieces.swap(i, random.below(i as u64 + 1) as usize);
             }

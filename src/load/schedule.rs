@@ -4,7 +4,7 @@
 //! counts from the sending, measures only the requests that the server let it send ("coordinated omission",
 //! G. Tene). So a request that is late because of anything at all has that lateness in its latency.
 
-use super::random::Random;
+use crate::random::Random;
 
 /// The spacing of arrivals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

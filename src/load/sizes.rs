@@ -5,7 +5,7 @@
 //! *etc* keys follow a generalized extreme value distribution, values a generalized Pareto one with fourteen short
 //! lengths of their own; *usr* keys have 16 or 21 bytes, values 2.
 
-use super::random::{Random, mix};
+use crate::random::{Random, mix};
 use crate::config::size;
 
 /// How large a key or a value is, in bytes.

@@ -3,7 +3,7 @@
 //! Each key goes to the server with the highest hash of (key, server). When a server leaves or joins, only the keys
 //! that were or will be its own move. Cost: one multiply-mix a server and key; meant for tens of servers.
 
-use super::random::mix;
+use crate::random::mix;
 use crate::hash::steer;
 use std::net::SocketAddr;
 

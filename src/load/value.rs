@@ -8,7 +8,7 @@
 //! offset that depends on key and version, so that a value torn between two versions or two keys cannot pass.
 //! A value shorter than 24 bytes is noise alone and cannot be checked.
 
-use super::random::{Random, mix};
+use crate::random::{Random, mix};
 use crate::config::limits::DATAGRAM_BYTES_MAX;
 use crate::hash::steer;
 

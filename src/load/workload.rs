@@ -1,7 +1,7 @@
 //! What is asked: commands, their mix, and the synthetic source of them.
 
 use super::keys::Popularity;
-use super::random::Random;
+use crate::random::Random;
 use super::sizes::Size;
 
 /// A command of the cache.

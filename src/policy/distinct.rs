@@ -105,7 +105,7 @@ fn tau(mut x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::random::mix;
+    use crate::random::mix;
 
     #[test]
     fn estimates_stay_within_four_standard_errors() {

@@ -110,7 +110,7 @@ impl Popularity {
 mod tests {
     use super::*;
     use crate::item_ref::ItemRef;
-    use crate::load::random::{Random, mix};
+    use crate::random::{Random, mix};
     use crate::load::zipf::Zipf;
 
     #[test]

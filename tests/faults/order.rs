@@ -6,7 +6,7 @@ use crate::support::duo::Duo;
 use crate::support::peer::Peer;
 use crate::support::{KINDS, config};
 use sherwood::hash::{owner, steer};
-use sherwood::load::random::Random;
+use sherwood::random::Random;
 use sherwood::protocol::batch::{Code, Status};
 use sherwood::server::Server;
 use sherwood::worker::Access;

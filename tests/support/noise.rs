@@ -1,6 +1,6 @@
 //! Datagrams that no honest client sends: noise, words of the protocol in any order, frames that are damaged.
 
-use sherwood::load::random::Random;
+use sherwood::random::Random;
 use sherwood::protocol::batch::{self, Code, FrameWriter, Operation};
 
 /// Any bytes.

@@ -4,7 +4,7 @@
 use super::World;
 use crate::common::{Client, Serve};
 use sherwood::cli::simulate::replay::{Capacity, Setup, replay};
-use sherwood::load::random::{Random, mix};
+use sherwood::random::{Random, mix};
 use sherwood::load::trace::{Op, Record};
 use sherwood::load::zipf::Zipf;
 use sherwood::memory::class::Class;
