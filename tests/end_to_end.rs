@@ -214,6 +214,13 @@ fn the_effective_configuration_is_printed() {
     let (status, out, _) = run(&["serve", "--print-config", "--memory", "3GiB"]);
     assert!(status.success());
     assert!(out.contains("memory = \"3GiB\"") && out.contains("policy = \"wtinylfu\""), "{out}");
+    // What is printed is a file for --config; a flag wins over it.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, out.replace("wtinylfu", "lru")).unwrap();
+    let path = file.path().to_str().unwrap();
+    let (status, again, _) = run(&["serve", "--print-config", "--config", path, "--node", "0"]);
+    assert!(status.success());
+    assert_eq!(again.replace("node = 0\n", ""), out.replace("wtinylfu", "lru"));
 }
 
 #[test]

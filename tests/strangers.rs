@@ -255,7 +255,7 @@ fn an_error_line_is_not_answered_so_that_two_servers_do_not_talk_for_ever() {
 #[test]
 fn an_open_address_needs_a_network_or_a_secret() {
     let options = |secret| Options {
-        listen: Some("0.0.0.0:0".parse().unwrap()),
+        listen: "0.0.0.0:0".parse().unwrap(),
         secret_file: secret,
         ..Options::default()
     };

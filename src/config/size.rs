@@ -15,6 +15,9 @@
 //!
 //! What is refused could mean two things, and the message names both. Case does not matter, nor do spaces around number and unit.
 
+use crate::config::text;
+use serde::de::{Deserializer, Error};
+use serde::ser::Serializer;
 use std::fmt;
 
 /// What a unit without `i` stands for.
@@ -35,6 +38,22 @@ enum Reading {
 pub fn bytes(text: &str) -> Result<usize, String> {
     let bytes = read(text, Reading::Memory)?.whole();
     bytes.and_then(|n| n.try_into().ok()).ok_or_else(|| format!("{text} is more than the address space"))
+}
+
+/// Writes a size of memory as [`bytes`] reads it, in the largest unit that divides it; for `#[serde(with = "size")]`.
+pub fn serialize<S: Serializer>(bytes: &usize, to: S) -> Result<S::Ok, S::Error> {
+    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10), ("", 0)];
+    let unit = units.iter().find(|(_, shift)| *bytes > 0 && bytes.trailing_zeros() >= *shift);
+    let (unit, shift) = unit.unwrap_or(&("", 0));
+    to.collect_str(&format_args!("{}{unit}", bytes >> shift))
+}
+
+/// Reads it.
+///
+/// # Errors
+/// As [`bytes`].
+pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    bytes(&text::words(from)?).map_err(D::Error::custom)
 }
 
 /// Parses a size of a cache or an item of a trace; at least 1.

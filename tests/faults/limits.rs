@@ -3,6 +3,7 @@
 use crate::common::Client;
 use crate::program::{PATIENCE, Program};
 use nix::sys::signal::Signal;
+use numa::{Huge, Workers};
 use sherwood::config::limits::RECEIVE_BUFFERS;
 use sherwood::config::serve::{Io, Options};
 use sherwood::server::reckon::Reckoning;
@@ -153,10 +154,10 @@ fn what_is_reckoned_is_what_is_taken() {
             exercise(&program, addr);
             let beside = resident(&program) - memory_mib * MIB;
             let options = Options {
-                workers: Some(count.clone()),
-                memory: Some(memory.clone()),
-                huge: Some("off".into()),
-                io: Some(if io == "mmsg" { Io::Mmsg } else { Io::Uring }),
+                workers: Workers::Count(workers),
+                memory_bytes: memory_mib * MIB,
+                huge: Huge::Off,
+                io: if io == "mmsg" { Io::Mmsg } else { Io::Uring },
                 ..Options::default()
             };
             let config = options.check().unwrap();

@@ -101,8 +101,8 @@ fn whoever_may_not_read_data_may_not_scrape() {
 fn an_open_metrics_address_needs_a_network() {
     let options = |metrics: &str, allow: &[&str], admin: &[&str]| Options {
         metrics: Some(metrics.parse().unwrap()),
-        allow: allow.iter().map(|network| network.to_string()).collect(),
-        admin: admin.iter().map(|network| network.to_string()).collect(),
+        allow: allow.iter().map(|network| network.parse().unwrap()).collect(),
+        admin: admin.iter().map(|network| network.parse().unwrap()).collect(),
         ..Options::default()
     };
     for addr in ["0.0.0.0:9100", "[::]:9100", "192.0.2.1:9100"] {

@@ -11,18 +11,20 @@ pub mod peer;
 pub mod script;
 
 use sherwood::clock::Clock;
-use sherwood::config::serve::{Config, Io, Options, PollMode};
+use numa::{Huge, Workers};
+use sherwood::config::serve::{Config, Io, Options};
 use sherwood::server::Server;
+use sherwood::worker::Poll;
 
 /// A small configuration that any machine can grant: a free port, pages of 4 KiB, sleeping workers.
 pub fn config(io: Io, workers: usize) -> Config {
     let options = Options {
-        listen: Some("127.0.0.1:0".parse().unwrap()),
-        workers: Some(workers.to_string()),
-        memory: Some(format!("{}MiB", 32 * workers)),
-        huge: Some("off".into()),
-        io: Some(io),
-        poll: Some(PollMode::Block),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        workers: Workers::Count(workers),
+        memory_bytes: workers * (32 << 20),
+        huge: Huge::Off,
+        io,
+        poll: Poll::Block,
         ..Options::default()
     };
     options.check().unwrap()
