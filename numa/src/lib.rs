@@ -68,7 +68,7 @@ pub use bind::prefer_huge_pages;
 pub use cpulist::CpuList;
 pub use error::Error;
 pub use page::{Huge, PageKind};
-pub use pin::{allowed_cpus, pin_current_thread};
+pub use pin::{allowed_cpus, confine_current_thread, pin_current_thread};
 pub use placement::{Plan, Request, Seat, Workers, plan};
 pub use region::{Region, RegionRequest};
 pub use report::RegionReport;

@@ -15,16 +15,26 @@ const THIS_THREAD: i32 = 0;
 /// # Errors
 /// The CPU does not exist, is offline, or is not allowed to this process.
 pub fn pin_current_thread(cpu: usize) -> Result<(), Error> {
-    let refused = |errno| Error::Pin { cpu, errno, allowed: list(&allowed_cpus().unwrap_or_default()) };
-    let mut wanted = CpuSet::new();
-    wanted.set(cpu).map_err(refused)?;
-    sched_setaffinity(Pid::from_raw(THIS_THREAD), &wanted).map_err(refused)?;
-    let granted = sched_getaffinity(Pid::from_raw(THIS_THREAD)).map_err(refused)?;
-    let runs_on = sched_getcpu().map_err(refused)?;
-    if granted != wanted || runs_on != cpu {
-        return Err(refused(Errno::EBUSY));
+    confine_current_thread(&[cpu])?;
+    let runs_on = sched_getcpu().map_err(|errno| refused(&[cpu], errno))?;
+    match runs_on == cpu && allowed_cpus()? == [cpu] {
+        true => Ok(()),
+        false => Err(refused(&[cpu], Errno::EBUSY)),
     }
-    Ok(())
+}
+
+/// Keeps the calling thread on `cpus`, as far as they exist and are allowed to this process; at least one must be.
+///
+/// # Errors
+/// None of the CPUs is there, or one has a number that Linux does not know.
+pub fn confine_current_thread(cpus: &[usize]) -> Result<(), Error> {
+    let mut wanted = CpuSet::new();
+    let set = cpus.iter().try_for_each(|cpu| wanted.set(*cpu));
+    set.and_then(|()| sched_setaffinity(Pid::from_raw(THIS_THREAD), &wanted)).map_err(|e| refused(cpus, e))
+}
+
+fn refused(cpus: &[usize], errno: Errno) -> Error {
+    Error::Pin { cpus: list(cpus), errno, allowed: list(&allowed_cpus().unwrap_or_default()) }
 }
 
 /// The CPUs that the calling thread may use, ascending: its affinity, which a cpuset has already narrowed.
@@ -47,6 +57,18 @@ mod tests {
         for cpu in allowed_cpus().unwrap() {
             let seen = thread::spawn(move || pin_current_thread(cpu).and_then(|()| allowed_cpus()));
             assert_eq!(seen.join().unwrap(), Ok(vec![cpu]));
+        }
+    }
+
+    #[test]
+    fn a_confined_thread_may_use_those_that_are_there() {
+        let allowed = allowed_cpus().unwrap();
+        let cpus: Vec<usize> = allowed.iter().copied().chain([1023]).collect();
+        let seen = thread::spawn(move || confine_current_thread(&cpus).and_then(|()| allowed_cpus()));
+        assert_eq!(seen.join().unwrap(), Ok(allowed));
+        for none in [vec![], vec![1023], vec![0, 1024]] {
+            let error = thread::spawn(move || confine_current_thread(&none)).join().unwrap().unwrap_err();
+            assert!(error.to_string().contains("pinning to CPU"), "{error}");
         }
     }
 
