@@ -1,8 +1,9 @@
 //! The whole: the real program over real loopback UDP.
 
-mod common;
+mod support;
 
-use common::{Client, Serve, load, run, sherwood};
+use support::client::Client;
+use support::program::{Serve, load, run, sherwood};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;

@@ -11,8 +11,6 @@
 #![allow(unsafe_code)] // a global allocator is unsafe to implement; see `Counting`
 
 mod support;
-#[path = "support/whole.rs"]
-mod whole;
 
 use sherwood::clock::Clock;
 use sherwood::config::serve::Io;
@@ -31,7 +29,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use support::peer::Peer;
-use whole::{Parts, Size};
+use support::whole::{Parts, Size};
 
 /// The system's allocator, which notes who asked.
 struct Counting;

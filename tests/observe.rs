@@ -1,8 +1,9 @@
 //! What a running server tells of itself: latencies, hot keys, its histogram log.
 
-mod common;
+mod support;
 
-use common::{Client, Serve, load, run};
+use support::client::Client;
+use support::program::{Serve, load, run};
 use std::collections::BTreeMap;
 
 /// The lines of `stats WHAT`.

@@ -16,8 +16,6 @@
 
 mod history;
 mod support;
-#[path = "support/whole.rs"]
-mod whole;
 
 use history::{Answer, Asked, Memory, Operation, check};
 use sherwood::clock::Clock;
@@ -32,7 +30,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use whole::{Size, Whole};
+use support::whole::{Size, Whole};
 
 /// What a run is made of.
 #[derive(Clone, Copy, Debug)]

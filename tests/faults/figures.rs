@@ -5,7 +5,7 @@ use crate::support::batch::sealed;
 use crate::support::config;
 use crate::support::duo::Duo;
 use crate::support::peer::Peer;
-use crate::whole::{Size, Whole};
+use crate::support::whole::{Size, Whole};
 use sherwood::clock::Clock;
 use sherwood::config::limits::{LARGE_PARCELS, PARCEL_WAIT_MS, SMALL_PARCELS, SOURCE_BUDGET_PER_S};
 use sherwood::config::serve::Io;

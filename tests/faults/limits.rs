@@ -1,7 +1,7 @@
 //! Limits of memory that a control group sets: a server that does not fit says so, and one that is told to fit does.
 
-use crate::common::Client;
-use crate::program::{PATIENCE, Program};
+use crate::support::client::Client;
+use crate::support::program::{PATIENCE, Program};
 use nix::sys::signal::Signal;
 use numa::{Huge, Workers};
 use sherwood::config::limits::RECEIVE_BUFFERS;
@@ -46,7 +46,7 @@ impl Group {
     fn start(&self, arguments: &[&str]) -> Program {
         let mut command = Command::new("sh");
         let joined = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", self.0.display());
-        command.args(["-c", &joined, "sh"]).arg(crate::common::sherwood().get_program()).args(arguments);
+        command.args(["-c", &joined, "sh"]).arg(crate::support::program::sherwood().get_program()).args(arguments);
         Program::run(command)
     }
 }

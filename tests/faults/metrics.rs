@@ -1,7 +1,7 @@
 //! The metrics endpoint among clients that are idle, slow, dripping or not wanted.
 
-use crate::common::Client;
-use crate::program::{PATIENCE, Program, has, limit};
+use crate::support::client::Client;
+use crate::support::program::{PATIENCE, Program, has, limit};
 use crate::support::config;
 use sherwood::config::serve::{Io, Options};
 use sherwood::server::Server;

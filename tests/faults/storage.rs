@@ -5,7 +5,7 @@ mod chunk_pages;
 mod heard;
 mod index;
 
-use crate::whole::{Size, Whole};
+use crate::support::whole::{Size, Whole};
 use sherwood::clock::Clock;
 use sherwood::io::PeerAddr;
 use sherwood::io::sim::Faults;

@@ -1,14 +1,26 @@
-//! What the tests of the protocol share: a server in this process, a client over a real socket, Debian's memcached.
+//! The harness of all integration tests.
+//!
+//! ```text
+//! program   the program as a child process                        client   over a socket; silence is an answer, too
+//! config    a server in this process, on real sockets             peer     over a socket; checks every frame that it gets
+//! whole     a server in this thread, its policy with it           plan     a short run of the load generator
+//! duo       two workers in this thread, ticked one by one         batch, noise, script   requests and conversations
+//! memcached, netns   Debian's memcached; networks of a test's own
+//! ```
 
 #![allow(dead_code)] // each test uses a part of it
 
 pub mod batch;
+pub mod client;
 pub mod duo;
 pub mod memcached;
 pub mod netns;
 pub mod noise;
 pub mod peer;
+pub mod plan;
+pub mod program;
 pub mod script;
+pub mod whole;
 
 use sherwood::clock::Clock;
 use numa::{Huge, Workers};
