@@ -9,6 +9,7 @@
 //! work on it measures nearly the same.
 
 use cache::base::item_ref::ItemRef;
+use cache::base::random::Random;
 use cache::policy::{CommandBuffer, Goal, Policy, PolicyConfig, PolicyKind, build};
 use cache::ring::record::{ChunkUnits, Deadline};
 use cache::ring::{Event, Hit};
@@ -29,7 +30,7 @@ struct Bench {
     slots: Vec<u32>,
     free: Vec<u32>,
     next_key: u32,
-    state: u64,
+    random: Random,
     items: u64,
     work: u64,
 }
@@ -51,15 +52,14 @@ impl Bench {
             slots: vec![u32::MAX; slots as usize],
             free: (0..slots as u32).rev().collect(),
             next_key: 0,
-            state: 1,
+            random: Random::new(1),
             items,
             work: 0,
         }
     }
 
     fn draw(&mut self, bound: u64) -> u64 {
-        self.state = self.state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-        ((self.state >> 32) * bound) >> 32
+        self.random.below(bound)
     }
 
     fn item(slot: u32) -> ItemRef {

@@ -7,8 +7,6 @@
 
 #[path = "../tests/support/mod.rs"]
 mod support;
-#[path = "../tests/support/whole.rs"]
-mod whole;
 
 use cache::base::clock::Clock;
 use cache::base::random::Random;
@@ -21,7 +19,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
-use whole::{Parts, Size};
+use support::whole::{Parts, Size};
 
 const KEYS: u64 = 100_000;
 const DATAGRAMS: usize = 256;

@@ -1,18 +1,14 @@
-//! Sherwood: a Linux data-plane cache. The tour, in reading order:
+//! The Sherwood server and its tools. The tour, in reading order:
 //!
 //! ```text
-//! foundations   sync · clock · hash · item_ref · limits · stats::counters
-//! bytes         protocol (bytes ⇄ commands)         io (datagrams ⇄ kernel)
-//! storage       table (key → item) · memory (items in pages, grace)
-//! a shard       shard (verbs on table + memory) · policy (who stays) · ring (between threads)
+//! beside it     numa (where) · cache (what is kept) · protocol (words): crates that know nothing of the server
+//! datagrams     io (datagrams ⇄ kernel)
 //! the words     session (memcached's commands → verbs of a shard, and their answers)
-//! the server    worker (the tick) · server (plan, map, wire, spawn) · cli
+//! the server    worker (the tick) · server (plan, map, wire, spawn) · config · cli
 //! the tools     load (drive any memcached over UDP) · stats (histograms, plots)
 //! ```
 //!
 //! `docs/architecture.md` is the map with the directions; `docs/concurrency.md` has every atomic.
-//!
-//! Under `--cfg loom` and `--cfg shuttle` only what the models run is built: foundations, table, grace, rings.
 
 pub mod cli;
 pub mod config;

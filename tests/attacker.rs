@@ -9,8 +9,6 @@
 //! `SHERWOOD_ATTACK_FIRST` repeats it. `scripts/attack` runs it for an hour.
 
 mod support;
-#[path = "support/whole.rs"]
-mod whole;
 
 use cache::base::clock::Clock;
 use cache::base::random::Random;
@@ -25,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::batch::{frame, op};
 use support::noise::{framed, words};
-use whole::{Size, Whole};
+use support::whole::{Size, Whole};
 
 /// Steps of a seed.
 const STEPS: u64 = 3_000;

@@ -1,9 +1,9 @@
 //! `load --protocol batch` against the real program: every value checked, over both ports, with one worker and two.
 //! What strangers get is in `strangers.rs`.
 
-mod common;
+mod support;
 
-use common::{Serve, load, run};
+use support::program::{Serve, load, run};
 
 fn count(report: &serde_json::Value, command: &str, field: &str) -> u64 {
     report["commands"][command][field].as_u64().unwrap_or_else(|| panic!("no {command}.{field} in {report}"))

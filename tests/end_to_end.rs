@@ -1,11 +1,12 @@
 //! The whole: the real program over real loopback UDP.
 
-mod common;
+mod support;
 
-use common::{Client, Serve, load, run, sherwood};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
+use support::client::Client;
+use support::program::{Serve, load, run, sherwood};
 
 fn count(report: &serde_json::Value, command: &str, field: &str) -> u64 {
     report["commands"][command][field].as_u64().unwrap_or_else(|| panic!("no {command}.{field} in {report}"))
@@ -214,6 +215,13 @@ fn the_effective_configuration_is_printed() {
     let (status, out, _) = run(&["serve", "--print-config", "--memory", "3GiB"]);
     assert!(status.success());
     assert!(out.contains("memory = \"3GiB\"") && out.contains("policy = \"wtinylfu\""), "{out}");
+    // What is printed is a file for --config; a flag wins over it.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, out.replace("wtinylfu", "lru")).unwrap();
+    let path = file.path().to_str().unwrap();
+    let (status, again, _) = run(&["serve", "--print-config", "--config", path, "--node", "0"]);
+    assert!(status.success());
+    assert_eq!(again.replace("node = 0\n", ""), out.replace("wtinylfu", "lru"));
 }
 
 #[test]
@@ -243,7 +251,7 @@ fn bad_input_is_survived() {
     let mut client = Client::new(server.addr);
     assert_eq!(client.ask(b"set good 0 0 2\r\nok\r\n").unwrap(), b"STORED\r\n");
     let items = server.stat("curr_items");
-    let mut random = sherwood::io::sim::Random::new(7);
+    let mut random = cache::base::random::Random::new(7);
     let commands: [&[u8]; 6] = [
         b"set k 0 0 5\r\nhello\r\n",
         b"get k\r\n",
@@ -257,7 +265,7 @@ fn bad_input_is_survived() {
         let mut datagram = vec![0, 1, 0, 0, 0, 1, 0, 0];
         if round % 2 == 0 {
             let length = random.below(300) as usize;
-            datagram.extend((0..length).map(|_| random.next_u64() as u8));
+            datagram.extend((0..length).map(|_| random.bits() as u8));
             datagram.truncate(random.below(309) as usize);
         } else {
             let command = commands[random.below(6) as usize];

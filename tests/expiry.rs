@@ -2,15 +2,13 @@
 //! that the test moves. The policy runs on the worker's core, between its ticks.
 
 mod support;
-#[path = "support/whole.rs"]
-mod whole;
 
 use cache::base::clock::Clock;
 use sherwood::io::PeerAddr;
 use sherwood::io::sim::Faults;
 use std::net::SocketAddr;
 use std::time::Duration;
-use whole::{Size, Whole};
+use support::whole::{Size, Whole};
 
 const PERFECT: Faults = Faults { drop_percent: 0, duplicate_percent: 0, reorder_percent: 0 };
 

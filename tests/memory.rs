@@ -1,8 +1,9 @@
 //! Memory of the real server: long values, sizes that shift, an index that was sized for something else.
 
-mod common;
+mod support;
 
-use common::{Client, Serve};
+use support::client::Client;
+use support::program::Serve;
 
 /// A value longer than any request, built by appends, comes back whole; also through the second worker.
 #[test]

@@ -8,7 +8,9 @@ use support::peer::Peer;
 use support::{KINDS, config};
 
 fn with_namespaces(io: Io, workers: usize) -> Config {
-    Config { namespace_separator: Some(b':'), ..config(io, workers) }
+    let mut config = config(io, workers);
+    config.namespace_separator = Some(b':');
+    config
 }
 
 /// Servers of every kind that this machine can run.

@@ -11,14 +11,12 @@
 #![allow(unsafe_code)] // a global allocator is unsafe to implement; see `Counting`
 
 mod support;
-#[path = "support/whole.rs"]
-mod whole;
 
 use cache::base::clock::Clock;
+use cache::base::random::Random;
 use cache::policy::{Limits, run_once};
 use protocol::batch::{Code, FrameWriter, Operation};
 use sherwood::config::serve::Io;
-use sherwood::io::sim::Random;
 use sherwood::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Waker};
 use sherwood::server::Server;
 use sherwood::stats::counters::WorkerCounters;
@@ -31,7 +29,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use support::peer::Peer;
-use whole::{Parts, Size};
+use support::whole::{Parts, Size};
 
 /// The system's allocator, which notes who asked.
 struct Counting;

@@ -1,9 +1,10 @@
 //! What a running server tells of itself: latencies, hot keys, its histogram log.
 
-mod common;
+mod support;
 
-use common::{Client, Serve, load, run};
 use std::collections::BTreeMap;
+use support::client::Client;
+use support::program::{Serve, load, run};
 
 /// The lines of `stats WHAT`.
 fn stats(server: &Serve, what: &str) -> BTreeMap<String, String> {

@@ -16,22 +16,21 @@
 
 mod history;
 mod support;
-#[path = "support/whole.rs"]
-mod whole;
 
 use cache::base::clock::Clock;
+use cache::base::random::Random;
 use cache::shard::Shards;
 use history::{Answer, Asked, Memory, Operation, check};
 use protocol::request::Commands;
 use sherwood::io::PeerAddr;
-use sherwood::io::sim::{Faults, Random, SimPort, Wire};
+use sherwood::io::sim::{Faults, SimPort, Wire};
 use sherwood::stats::counters::OwnerCounters;
 use sherwood::worker::Worker;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use whole::{Size, Whole};
+use support::whole::{Size, Whole};
 
 /// What a run is made of.
 #[derive(Clone, Copy, Debug)]

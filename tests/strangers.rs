@@ -8,11 +8,11 @@ use sherwood::config::serve::{Io, Options};
 use sherwood::server::Server;
 use sherwood::stats::counters::{Counter, WorkerCounters};
 use sherwood::worker::cookie::Secret;
-use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 use support::batch::{frame, get, op, results, sealed, set, statuses, with_cookie};
 use support::config;
 use support::peer::Peer;
+use support::program::sherwood;
 
 const SECRET: &[u8] = b"what nobody outside can guess";
 
@@ -213,7 +213,7 @@ fn load_seals_its_frames_and_every_one_is_taken() {
         "load --target {addr} --secret-file {file} --protocol batch --verify --fill --keys 5k --batch 20 --threads 2 \
          --mix get:80,set:20 --warmup 0s --duration 300ms --json -"
     );
-    let load = Command::new(env!("CARGO_BIN_EXE_sherwood")).args(line.split(' ')).output().unwrap();
+    let load = sherwood().args(line.split(' ')).output().unwrap();
     assert!(load.status.success(), "{}", String::from_utf8_lossy(&load.stderr));
     let report: serde_json::Value = serde_json::from_slice(&load.stdout).unwrap();
     assert!(report["verify"]["checked"].as_u64().unwrap() > 0 && report["verify"]["wrong"] == 0);
@@ -254,11 +254,8 @@ fn an_error_line_is_not_answered_so_that_two_servers_do_not_talk_for_ever() {
 
 #[test]
 fn an_open_address_needs_a_network_or_a_secret() {
-    let options = |secret| Options {
-        listen: Some("0.0.0.0:0".parse().unwrap()),
-        secret_file: secret,
-        ..Options::default()
-    };
+    let options =
+        |secret| Options { listen: "0.0.0.0:0".parse().unwrap(), secret_file: secret, ..Options::default() };
     assert!(options(None).check().unwrap_err().contains("--secret-file"));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secret");

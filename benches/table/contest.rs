@@ -10,8 +10,8 @@
 //!   takes no processor time. A chunk is so short that few are interrupted.
 
 use crate::stretch::{Case, Mix, STRETCH, Stretch};
+use cache::base::random::Random;
 use nix::time::{ClockId, clock_gettime};
-use sherwood::io::sim::Random;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

@@ -9,9 +9,9 @@
 use crate::field::{Field, Shard, View};
 use crate::options::Options;
 use crate::stretch::key;
+use cache::base::random::Random;
 use cache::memory::grace::Member;
 use cache::table::{Found, Lookup};
-use sherwood::io::sim::Random;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 

@@ -4,8 +4,8 @@ use crate::contest::Seat;
 use crate::field::Shard;
 use crate::stretch::{Case, Mix, Stretch};
 use arrayvec::ArrayVec;
+use cache::base::random::Random;
 use cache::table::{Found, Lookup};
-use sherwood::io::sim::Random;
 use std::ops::Range;
 
 type Lookups<'a> = ArrayVec<Lookup<'a>, BATCH_MAX>;

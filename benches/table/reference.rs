@@ -8,7 +8,7 @@ use crate::field::{Field, View};
 use crate::stretch::{Case, Stretch};
 use cache::base::item_ref::ItemRef;
 use cache::base::prefetch;
-use sherwood::io::sim::Random;
+use cache::base::random::Random;
 use std::ops::Range;
 use std::sync::Arc;
 

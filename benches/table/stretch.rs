@@ -1,6 +1,6 @@
 //! Work for one thread, prepared while no clock runs: which keys, and what is asked of each.
 
-use sherwood::io::sim::Random;
+use cache::base::random::Random;
 
 /// Operations of one stretch: long enough to time, short enough for the keys to stay in the second-level cache.
 pub const STRETCH: usize = 8192;
@@ -76,7 +76,7 @@ impl Stretch {
             loop {
                 self.numbers[index] = match case.mix {
                     Mix::Replace => oldest + index as u64,
-                    Mix::Misses => (1 << 40) + random.next_u64() % (1 << 40),
+                    Mix::Misses => (1 << 40) + random.bits() % (1 << 40),
                     _ => oldest + self.rank(case, random),
                 };
                 key(self.numbers[index], &mut self.keys[index * self.key_bytes..][..self.key_bytes]);
@@ -106,7 +106,7 @@ impl Stretch {
             return random.below(self.items);
         }
         // Zipf 0.99 by inversion of its continuous twin: close enough to exercise the caches.
-        let uniform = (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+        let uniform = (random.bits() >> 11) as f64 / (1u64 << 53) as f64;
         let x = (1.0 + uniform * ((self.items as f64).powf(0.01) - 1.0)).powf(100.0);
         (x as u64).min(self.items - 1)
     }

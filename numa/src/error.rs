@@ -156,11 +156,11 @@ pub enum Error {
     },
     /// A thread cannot be put on a CPU.
     #[error(
-        "pinning to CPU {cpu} failed: {errno}; choose among CPUs {allowed} (see --cpus, taskset, cpuset)"
+        "pinning to CPU {cpus} failed: {errno}; choose among CPUs {allowed} (see --cpus, taskset, cpuset)"
     )]
     Pin {
-        /// The CPU.
-        cpu: usize,
+        /// The CPU, or the list of them.
+        cpus: String,
         /// Why.
         errno: Errno,
         /// CPUs that this process may use, as a list.
@@ -207,7 +207,7 @@ mod tests {
             Error::ThpDisabled { region: "table", remedy: remedy.clone() },
             Error::Bind { region: "table", node: 1, errno: Errno::EPERM },
             Error::Lock { region: "table", bytes: 1, errno: Errno::ENOMEM },
-            Error::Pin { cpu: 9, errno: Errno::EINVAL, allowed: "0-1".to_owned() },
+            Error::Pin { cpus: "9".to_owned(), errno: Errno::EINVAL, allowed: "0-1".to_owned() },
         ];
         for error in errors {
             let line = error.to_string();

@@ -51,6 +51,7 @@
 
 mod bind;
 pub mod cgroup;
+pub mod cpulist;
 pub mod error;
 pub mod forecast;
 pub mod hwloc;
@@ -64,9 +65,10 @@ pub mod report;
 pub mod topology;
 
 pub use bind::prefer_huge_pages;
+pub use cpulist::CpuList;
 pub use error::Error;
 pub use page::{Huge, PageKind};
-pub use pin::{allowed_cpus, pin_current_thread};
+pub use pin::{allowed_cpus, confine_current_thread, pin_current_thread};
 pub use placement::{Plan, Request, Seat, Workers, plan};
 pub use region::{Region, RegionRequest};
 pub use report::RegionReport;

@@ -3,6 +3,7 @@
 //! What it does not do: choose CPUs; `placement` does.
 
 use crate::Error;
+use crate::cpulist::list;
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
@@ -14,16 +15,26 @@ const THIS_THREAD: i32 = 0;
 /// # Errors
 /// The CPU does not exist, is offline, or is not allowed to this process.
 pub fn pin_current_thread(cpu: usize) -> Result<(), Error> {
-    let refused = |errno| Error::Pin { cpu, errno, allowed: list(&allowed_cpus().unwrap_or_default()) };
-    let mut wanted = CpuSet::new();
-    wanted.set(cpu).map_err(refused)?;
-    sched_setaffinity(Pid::from_raw(THIS_THREAD), &wanted).map_err(refused)?;
-    let granted = sched_getaffinity(Pid::from_raw(THIS_THREAD)).map_err(refused)?;
-    let runs_on = sched_getcpu().map_err(refused)?;
-    if granted != wanted || runs_on != cpu {
-        return Err(refused(Errno::EBUSY));
+    confine_current_thread(&[cpu])?;
+    let runs_on = sched_getcpu().map_err(|errno| refused(&[cpu], errno))?;
+    match runs_on == cpu && allowed_cpus()? == [cpu] {
+        true => Ok(()),
+        false => Err(refused(&[cpu], Errno::EBUSY)),
     }
-    Ok(())
+}
+
+/// Keeps the calling thread on `cpus`, as far as they exist and are allowed to this process; at least one must be.
+///
+/// # Errors
+/// None of the CPUs is there, or one has a number that Linux does not know.
+pub fn confine_current_thread(cpus: &[usize]) -> Result<(), Error> {
+    let mut wanted = CpuSet::new();
+    let set = cpus.iter().try_for_each(|cpu| wanted.set(*cpu));
+    set.and_then(|()| sched_setaffinity(Pid::from_raw(THIS_THREAD), &wanted)).map_err(|e| refused(cpus, e))
+}
+
+fn refused(cpus: &[usize], errno: Errno) -> Error {
+    Error::Pin { cpus: list(cpus), errno, allowed: list(&allowed_cpus().unwrap_or_default()) }
 }
 
 /// The CPUs that the calling thread may use, ascending: its affinity, which a cpuset has already narrowed.
@@ -34,15 +45,6 @@ pub fn pin_current_thread(cpu: usize) -> Result<(), Error> {
 pub fn allowed_cpus() -> Result<Vec<usize>, Error> {
     let set = sched_getaffinity(Pid::from_raw(THIS_THREAD)).map_err(|errno| Error::Affinity { errno })?;
     Ok((0..CpuSet::count()).filter(|cpu| set.is_set(*cpu) == Ok(true)).collect())
-}
-
-/// `0-3,8`: ascending CPU numbers as Linux writes them.
-pub fn list(cpus: &[usize]) -> String {
-    let runs = cpus.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
-        [only] => only.to_string(),
-        _ => format!("{}-{}", run[0], run[run.len() - 1]),
-    });
-    runs.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -59,19 +61,22 @@ mod tests {
     }
 
     #[test]
-    fn a_cpu_that_is_not_there_is_an_error_that_lists_those_that_are() {
-        for cpu in [1023, 1024, usize::MAX] {
-            let error = thread::spawn(move || pin_current_thread(cpu)).join().unwrap().unwrap_err();
-            assert!(error.to_string().contains(&list(&allowed_cpus().unwrap())), "{error}");
+    fn a_confined_thread_may_use_those_that_are_there() {
+        let allowed = allowed_cpus().unwrap();
+        let cpus: Vec<usize> = allowed.iter().copied().chain([1023]).collect();
+        let seen = thread::spawn(move || confine_current_thread(&cpus).and_then(|()| allowed_cpus()));
+        assert_eq!(seen.join().unwrap(), Ok(allowed));
+        for none in [vec![], vec![1023], vec![0, 1024]] {
+            let error = thread::spawn(move || confine_current_thread(&none)).join().unwrap().unwrap_err();
+            assert!(error.to_string().contains("pinning to CPU"), "{error}");
         }
     }
 
     #[test]
-    fn lists_join_runs() {
-        let cases: &[(&[usize], &str)] =
-            &[(&[], ""), (&[4], "4"), (&[0, 1], "0-1"), (&[0, 1, 2, 8, 10, 11], "0-2,8,10-11")];
-        for (cpus, text) in cases {
-            assert_eq!(list(cpus), *text);
+    fn a_cpu_that_is_not_there_is_an_error_that_lists_those_that_are() {
+        for cpu in [1023, 1024, usize::MAX] {
+            let error = thread::spawn(move || pin_current_thread(cpu)).join().unwrap().unwrap_err();
+            assert!(error.to_string().contains(&list(&allowed_cpus().unwrap())), "{error}");
         }
     }
 }

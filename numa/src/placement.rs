@@ -14,8 +14,8 @@
 //!
 //! What it does not do: look at the load of the machine, at frequencies or at efficiency cores; give `--cpus`.
 
+use crate::cpulist::list;
 use crate::forecast::{MemoryPlan, forecast};
-use crate::pin::list;
 use crate::topology::{Cpu, Topology};
 use crate::{Error, Huge};
 use serde::Serialize;

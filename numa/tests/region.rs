@@ -96,7 +96,9 @@ fn prefault_refuses_what_it_cannot_do() {
     let region = Region::map(&request(MIB, Huge::Off)).unwrap();
     assert!(matches!(region.prefault(0..MIB + 1, &|_| ()), Err(Error::Range { .. })));
     let cpus = [numa::allowed_cpus().unwrap()[0], 1023];
-    assert!(matches!(region.prefault_parallel(&cpus, &|_| ()), Err(Error::Pin { cpu: 1023, .. })));
+    assert!(
+        matches!(region.prefault_parallel(&cpus, &|_| ()), Err(Error::Pin { cpus, .. }) if cpus == "1023")
+    );
 }
 
 #[test]

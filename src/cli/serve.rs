@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use crate::cli::panics;
-use crate::config::serve::{Options, effective};
+use crate::config::options::Flags;
 use crate::server::Server;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -19,7 +19,7 @@ use std::time::Duration;
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
-    options: Options,
+    flags: Flags,
     /// TOML file with the same options, _ for - (flags win over it)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -36,9 +36,9 @@ pub fn run(args: &Args) -> Outcome {
     panics::end_the_process();
     let serving = Arc::new(AtomicBool::new(false));
     let signals = watch_signals(Arc::clone(&serving))?;
-    let options = effective(args.options.clone(), args.config.as_ref())?;
+    let options = args.flags.over(args.config.as_deref())?;
     if args.print_config {
-        std::io::stdout().write_all(options.to_toml().as_bytes())?;
+        std::io::stdout().write_all(options.to_toml()?.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
     let config = options.check()?;
@@ -116,7 +116,7 @@ fn announce(server: &Server) -> std::io::Result<()> {
             1 => "1 worker".to_owned(),
             count => format!("{count} workers"),
         },
-        format_args!("CPU {}", numa::pin::list(&server.plan().worker_cpus())),
+        format_args!("CPU {}", numa::cpulist::list(&server.plan().worker_cpus())),
         granted.join(", "),
         server.plan().policy_cpu(),
         server.figures().io,

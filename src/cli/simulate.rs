@@ -4,6 +4,7 @@ pub mod curve;
 pub mod replay;
 
 use super::Outcome;
+use crate::config::size;
 use crate::load::trace::Reader;
 use cache::policy::{Goal, PolicyKind};
 use replay::{Capacity, Setup, replay};
@@ -22,7 +23,7 @@ pub struct Args {
     items: Option<u64>,
 
     /// Size of the cache in bytes (10MiB, 1GB, 123456); sizes, TTLs and ops of the trace are honoured
-    #[arg(long, value_name = "N", value_parser = parse_bytes)]
+    #[arg(long, value_name = "N", value_parser = size::trace_bytes)]
     bytes: Option<u64>,
 
     /// wtinylfu, s3fifo or lru
@@ -42,7 +43,7 @@ pub struct Args {
     value_size: u32,
 
     /// Size of an item that the policy expects, as `serve --mean-item` tells it; without it the mean of the trace
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, conflicts_with = "items")]
+    #[arg(long, value_name = "BYTES", value_parser = size::trace_bytes, conflicts_with = "items")]
     mean_item: Option<u64>,
 
     /// Key hash, sampling and loss follow from it
@@ -132,42 +133,4 @@ fn json_of(setup: &Setup, outcome: &replay::Outcome) -> serde_json::Value {
         }
     }
     object
-}
-
-/// Bytes with an optional unit: K, M, G, T (powers of 1000), KiB, MiB, GiB, TiB (powers of 1024).
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: f64 = digits.trim().parse().map_err(|_| format!("{text} is not a size (try 10MiB)"))?;
-    let factor: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" => 1_000,
-        "m" | "mb" => 1_000_000,
-        "g" | "gb" => 1_000_000_000,
-        "t" | "tb" => 1_000_000_000_000,
-        "kib" => 1 << 10,
-        "mib" => 1 << 20,
-        "gib" => 1 << 30,
-        "tib" => 1 << 40,
-        unit => return Err(format!("{unit} is not a unit (known: KB, MB, GB, TB, KiB, MiB, GiB, TiB)")),
-    };
-    match number >= 1.0 / factor as f64 {
-        true => Ok((number * factor as f64) as u64),
-        false => Err(format!("{text} is less than a byte")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        let table = [("1", 1), ("10KiB", 10240), ("1.5MB", 1_500_000), ("2GiB", 2 << 30), ("7b", 7)];
-        for (text, bytes) in table {
-            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
-        }
-        for text in ["", "0", "-1", "x", "10parsec"] {
-            assert!(parse_bytes(text).is_err(), "{text}");
-        }
-    }
 }

@@ -4,14 +4,13 @@
 //! described or recorded (`--synthetic`, `--xml`) is planned for as if we had all of it.
 
 use super::Outcome;
-use crate::config::cpulist::CpuList;
 use crate::config::size;
 use crate::limits::WORKERS_MAX;
 use numa::page::Huge;
 use numa::pool::Kernel;
 use numa::report::Bytes;
 use numa::topology::Node;
-use numa::{Plan, Request, Topology, Workers};
+use numa::{CpuList, Plan, Request, Topology, Workers};
 use serde::Serialize;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -37,7 +36,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     node: Option<usize>,
     /// Memory to place
-    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size::parse)]
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size::bytes)]
     memory: usize,
     /// Which pages: auto, 1g, 2m, thp or off
     #[arg(long, value_name = "KIND", default_value = "auto")]
@@ -136,7 +135,7 @@ fn write_machine(out: &mut String, machine: &Topology, request: &Request) -> fmt
     for node in &machine.nodes {
         let cpus: Vec<usize> = machine.cpus_of(node.index).map(|cpu| cpu.index).collect();
         let memory = node.memory_bytes.map_or("unknown".to_owned(), |bytes| Bytes(bytes).to_string());
-        writeln!(out, "  node {}: CPUs {}, memory {memory}", node.index, numa::pin::list(&cpus))?;
+        writeln!(out, "  node {}: CPUs {}, memory {memory}", node.index, numa::cpulist::list(&cpus))?;
         for pool in &node.pools {
             writeln!(out, "    {} pages: {} of {} free", pool.kind, pool.pages_free, pool.pages_total)?;
         }
@@ -147,7 +146,7 @@ fn write_machine(out: &mut String, machine: &Topology, request: &Request) -> fmt
     }
     let allowed = allowed(machine, request);
     if allowed.len() < machine.cpus.len() {
-        writeln!(out, "  allowed to this process: CPUs {}", numa::pin::list(&allowed))?;
+        writeln!(out, "  allowed to this process: CPUs {}", numa::cpulist::list(&allowed))?;
     }
     if let Some(quota) = request.quota_cpus {
         writeln!(out, "  quota of the control group: {quota:.1} CPUs")?;

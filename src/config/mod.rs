@@ -1,5 +1,6 @@
 //! One valid configuration, from flags and TOML.
 
-pub mod cpulist;
+pub mod options;
 pub mod serve;
 pub mod size;
+mod text;

@@ -6,6 +6,7 @@
 use crate::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Waker};
 use crate::limits::TICK_DATAGRAMS_MAX;
 use crate::stats::counters::WorkerCounters;
+use cache::base::random::Random;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
@@ -20,36 +21,6 @@ pub struct Faults {
     pub duplicate_percent: u8,
     /// Delivered before an earlier one.
     pub reorder_percent: u8,
-}
-
-/// A small seeded generator (splitmix64, Steele et al. 2014).
-#[derive(Clone, Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// Equal seeds give equal numbers.
-    pub fn new(seed: u64) -> Random {
-        Random(seed)
-    }
-
-    /// The next number.
-    pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    /// A number below `bound`, which is not 0.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        ((self.next_u64() as u128 * bound as u128) >> 64) as u64
-    }
-
-    /// True in `percent` of 100 cases.
-    pub fn chance(&mut self, percent: u8) -> bool {
-        self.below(100) < percent as u64
-    }
 }
 
 /// The wire between a test and a port.

@@ -13,9 +13,6 @@ use super::versions::Versions;
 use cache::base::clock::Clock;
 use cache::base::hash::KeyHash;
 use cache::base::sync::AtomicBool;
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::time::{ClockId, clock_gettime};
-use nix::unistd::Pid;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -120,7 +117,9 @@ fn run_with<C: Codec>(
     each: &mut dyn FnMut(&Merged),
 ) -> Result<Measured, String> {
     // This thread only collects; it, too, stays on the processors that the run may use.
-    pin(&plan.cpus)?;
+    if !plan.cpus.is_empty() {
+        numa::confine_current_thread(&plan.cpus).map_err(|e| format!("--cpus: {e}"))?;
+    }
     let mut clients = Vec::new();
     for thread in 0..plan.threads {
         let client = Client::new(setup(plan, context, thread), codec.of_thread(thread));
@@ -201,7 +200,8 @@ fn work<C: Codec>(
     empties: Receiver<Box<Latencies>>,
 ) -> Result<Done, String> {
     if !plan.cpus.is_empty() {
-        pin(&plan.cpus[thread % plan.cpus.len()..][..1])?;
+        let cpu = plan.cpus[thread % plan.cpus.len()];
+        numa::pin_current_thread(cpu).map_err(|e| format!("--cpus: {e}"))?;
     }
     // A sleep must end when it is due, not up to 50 µs later; without it only a sleep is less exact.
     let _ = nix::sys::prctl::set_timerslack(1);
@@ -217,7 +217,7 @@ fn work<C: Codec>(
         interval_ns: plan.interval.as_nanos() as u64,
         over: false,
     };
-    let cpu_before_ns = thread_cpu_ns();
+    let cpu_before_ns = context.clock.thread_cpu_ns();
     let mut sink = |interval: Interval| {
         // The collector outlives the threads; if it is gone, so is the run.
         let _ = to_main.send(interval);
@@ -236,7 +236,7 @@ fn work<C: Codec>(
     };
     Ok(Done {
         thread_ns: context.clock.now().ns - start_ns,
-        cpu_ns: thread_cpu_ns() - cpu_before_ns,
+        cpu_ns: context.clock.thread_cpu_ns() - cpu_before_ns,
         idle_ns: client.idle_ns(),
         unfilled,
         stalls,
@@ -258,24 +258,6 @@ fn fill<C: Codec>(plan: &Plan, client: &mut Client<C>, phase: &mut Phase, sink: 
         }
         fill.restart();
     }
-}
-
-/// Keeps this thread on these processors; wherever the system likes if there are none.
-fn pin(cpus: &[usize]) -> Result<(), String> {
-    if cpus.is_empty() {
-        return Ok(());
-    }
-    let mut set = CpuSet::new();
-    cpus.iter()
-        .try_for_each(|&cpu| set.set(cpu))
-        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
-        .map_err(|e| format!("--cpus: cannot run on processors {cpus:?}: {e}; see `sherwood topo`"))
-}
-
-fn thread_cpu_ns() -> u64 {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
-        .map(|t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
-        .unwrap_or(0)
 }
 
 /// Merges the threads' intervals, one of each at a time; the result (without times) and the end in nanoseconds.

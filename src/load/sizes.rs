@@ -5,6 +5,7 @@
 //! *etc* keys follow a generalized extreme value distribution, values a generalized Pareto one with fourteen short
 //! lengths of their own; *usr* keys have 16 or 21 bytes, values 2.
 
+use crate::config::size;
 use cache::base::random::{Random, mix};
 
 /// How large a key or a value is, in bytes.
@@ -74,8 +75,7 @@ impl Size {
 
     fn parse(text: &str, seed: u64) -> Result<Size, String> {
         let wrong = || format!("`{text}` is not a size (100, 10-1000, lognormal:MEAN:SIGMA, etc, usr)");
-        let bytes =
-            |t: &str| super::options::count(t).ok().and_then(|n| u32::try_from(n).ok()).ok_or_else(wrong);
+        let bytes = |t: &str| size::count(t).ok().and_then(|n| u32::try_from(n).ok()).ok_or_else(wrong);
         if let Some(rest) = text.strip_prefix("lognormal:") {
             let (mean, sigma) = rest.split_once(':').ok_or_else(wrong)?;
             let mean: f64 = mean.parse().map_err(|_| wrong())?;

@@ -44,7 +44,7 @@ pub fn round(
             events,
             commands,
             wake,
-            policy: build(config.policy, config.goal, &policy_config),
+            policy: build(config.policy, config.policy_goal, &policy_config),
             counters: Arc::default(),
         })
         .collect();

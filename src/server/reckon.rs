@@ -158,12 +158,13 @@ fn policy_bytes(kind: PolicyKind, memory_bytes: usize, mean_item_bytes: usize) -
 mod tests {
     use super::*;
     use crate::config::serve::Options;
+    use crate::config::size;
 
     const MIB: u64 = 1 << 20;
 
     fn config(memory: &str, policy: &str) -> Config {
-        let (memory, policy) = (Some(memory.to_owned()), Some(policy.to_owned()));
-        Options { memory, policy, ..Options::default() }.check().unwrap()
+        let (memory_bytes, policy) = (size::bytes(memory).unwrap(), policy.parse().unwrap());
+        Options { memory_bytes, policy, ..Options::default() }.check().unwrap()
     }
 
     fn reckoned(config: &Config, workers: usize, kind: PageKind) -> Reckoning {
@@ -193,7 +194,9 @@ mod tests {
     }
 
     fn config_of(config: &Config, memory_bytes: u64) -> Config {
-        Config { memory_bytes: memory_bytes as usize, ..config.clone() }
+        let mut config = config.clone();
+        config.memory_bytes = memory_bytes as usize;
+        config
     }
 
     #[test]

@@ -301,8 +301,8 @@ pub(super) fn run_worker<P: Port>(port: P, assignment: Assignment) -> std::io::R
         counters: seat.counters,
         watch: seat.watch,
         value_bytes_max: config.value_bytes_max,
-        access: config.access,
         poll: config.poll,
+        access: config.access,
         teller,
     });
     // The starter is gone only if it gave up; then `stop` is set.

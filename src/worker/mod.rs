@@ -55,11 +55,15 @@ use watch::Watch;
 use work::Work;
 
 /// How a worker waits for datagrams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize, serde::Serialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Poll {
     /// Never sleeps.
     Busy,
-    /// Spins for a while, then sleeps.
+    /// Spins for 50 µs, then sleeps.
+    #[default]
     Adaptive,
     /// Sleeps at once.
     Block,

@@ -10,6 +10,7 @@
 
 use crate::stats::times::{Measure, WorkerTimes};
 use cache::base::clock::{Clock, Now};
+use cache::base::random::Random;
 use cache::base::sync::Arc;
 use cache::shard::owner::Stage;
 use protocol::meta;
@@ -21,7 +22,7 @@ pub struct Watch {
     clock: Clock,
     one_in: u32,
     busy_ticks_left: u32,
-    random: u64,
+    random: Random,
     is_on: bool,
     began_ns: u64,
     mark_ns: u64,
@@ -43,7 +44,7 @@ impl Watch {
             clock,
             one_in,
             busy_ticks_left: 0,
-            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            random: Random::new(seed),
             is_on: false,
             began_ns: 0,
             mark_ns: 0,
@@ -154,13 +155,9 @@ impl Watch {
         self.mark_ns = now_ns;
     }
 
-    /// Busy ticks until the next that is watched: 0 to twice the mean, drawn by xorshift (Marsaglia 2003).
+    /// Busy ticks until the next that is watched: 0 to twice the mean.
     fn gap(&mut self) -> u32 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        let span = 2 * self.one_in.min(u32::MAX / 2) as u64 - 1;
-        (((self.random >> 32) * span) >> 32) as u32
+        self.random.below(2 * self.one_in.min(u32::MAX / 2) as u64 - 1) as u32
     }
 }
 

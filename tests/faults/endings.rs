@@ -1,7 +1,7 @@
 //! How a server ends: by a panic at once and loudly, by a signal in bounded time, and not by a log that cannot be written.
 
-use crate::common::Client;
-use crate::program::{PATIENCE, Program, SMALL, has, limit, limited};
+use crate::support::client::Client;
+use crate::support::program::{PATIENCE, Program, SMALL, has, limit, limited};
 use clap::Parser;
 use sherwood::cli::{Cli, panics};
 use sherwood::stats::view::{self, Unit};
@@ -73,7 +73,7 @@ fn every_thread_of_a_server_has_a_name() {
 fn nobody_who_reads_its_lines_ends_no_server() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let mut command = crate::common::sherwood();
+    let mut command = crate::support::program::sherwood();
     command.args([SMALL, &["--metrics", "127.0.0.1:0"]].concat());
     let program = Program::run_with_stdout(command, writer.into());
     let line = program.says("metrics on http://");

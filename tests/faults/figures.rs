@@ -5,7 +5,7 @@ use crate::support::batch::sealed;
 use crate::support::config;
 use crate::support::duo::Duo;
 use crate::support::peer::Peer;
-use crate::whole::{Size, Whole};
+use crate::support::whole::{Size, Whole};
 use cache::base::clock::Clock;
 use protocol::batch::SealKey;
 use protocol::steer::{owner, steer};

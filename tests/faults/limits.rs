@@ -1,8 +1,9 @@
 //! Limits of memory that a control group sets: a server that does not fit says so, and one that is told to fit does.
 
-use crate::common::Client;
-use crate::program::{PATIENCE, Program};
+use crate::support::client::Client;
+use crate::support::program::{PATIENCE, Program};
 use nix::sys::signal::Signal;
+use numa::{Huge, Workers};
 use sherwood::config::serve::{Io, Options};
 use sherwood::limits::RECEIVE_BUFFERS;
 use sherwood::server::reckon::Reckoning;
@@ -45,7 +46,10 @@ impl Group {
     fn start(&self, arguments: &[&str]) -> Program {
         let mut command = Command::new("sh");
         let joined = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", self.0.display());
-        command.args(["-c", &joined, "sh"]).arg(crate::common::sherwood().get_program()).args(arguments);
+        command
+            .args(["-c", &joined, "sh"])
+            .arg(crate::support::program::sherwood().get_program())
+            .args(arguments);
         Program::run(command)
     }
 }
@@ -153,10 +157,10 @@ fn what_is_reckoned_is_what_is_taken() {
             exercise(&program, addr);
             let beside = resident(&program) - memory_mib * MIB;
             let options = Options {
-                workers: Some(count.clone()),
-                memory: Some(memory.clone()),
-                huge: Some("off".into()),
-                io: Some(if io == "mmsg" { Io::Mmsg } else { Io::Uring }),
+                workers: Workers::Count(workers),
+                memory_bytes: memory_mib * MIB,
+                huge: Huge::Off,
+                io: if io == "mmsg" { Io::Mmsg } else { Io::Uring },
                 ..Options::default()
             };
             let config = options.check().unwrap();

@@ -6,9 +6,9 @@
 
 use crate::support::batch::{frame, get, op, set, with_cookie};
 use crate::support::duo::Duo;
+use cache::base::random::Random;
 use protocol::batch::Code;
 use sherwood::io::PeerAddr;
-use sherwood::io::sim::Random;
 use sherwood::limits::SOURCE_BUDGET_PER_S;
 use sherwood::worker::Access;
 use sherwood::worker::cookie::Secret;
@@ -162,7 +162,7 @@ fn mutated(random: &mut Random, datagram: &[u8]) -> Vec<u8> {
     let mut datagram = datagram.to_vec();
     for _ in 0..1 + random.below(3) {
         let at = random.below(datagram.len() as u64) as usize;
-        datagram[at] = random.next_u64() as u8;
+        datagram[at] = random.bits() as u8;
     }
     datagram
 }

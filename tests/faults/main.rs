@@ -1,8 +1,6 @@
 //! Faults that the running program once had: each is reproduced as a client, an operator or the machine makes it happen,
 //! and holds the right answer. A file a topic.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod edge;
 mod endings;
 mod figures;
@@ -15,12 +13,9 @@ mod metrics;
 mod namespaces;
 mod network;
 mod order;
-mod program;
 mod sandbox;
 mod starting;
 mod storage;
 #[path = "../support/mod.rs"]
 mod support;
-#[path = "../support/whole.rs"]
-mod whole;
 mod work;

@@ -1,8 +1,8 @@
 //! The metrics endpoint among clients that are idle, slow, dripping or not wanted.
 
-use crate::common::Client;
-use crate::program::{PATIENCE, Program, has, limit};
+use crate::support::client::Client;
 use crate::support::config;
+use crate::support::program::{PATIENCE, Program, has, limit};
 use sherwood::config::serve::{Io, Options};
 use sherwood::server::Server;
 use std::io::{Read, Write};
@@ -101,8 +101,8 @@ fn whoever_may_not_read_data_may_not_scrape() {
 fn an_open_metrics_address_needs_a_network() {
     let options = |metrics: &str, allow: &[&str], admin: &[&str]| Options {
         metrics: Some(metrics.parse().unwrap()),
-        allow: allow.iter().map(|network| network.to_string()).collect(),
-        admin: admin.iter().map(|network| network.to_string()).collect(),
+        allow: allow.iter().map(|network| network.parse().unwrap()).collect(),
+        admin: admin.iter().map(|network| network.parse().unwrap()).collect(),
         ..Options::default()
     };
     for addr in ["0.0.0.0:9100", "[::]:9100", "192.0.2.1:9100"] {

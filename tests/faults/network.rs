@@ -1,8 +1,8 @@
 //! Datagrams between us and the kernel: sockets, ports, paths, and io_uring where it is refused.
 
-use crate::common::{drain, sherwood};
 use crate::support::netns::Machines;
 use crate::support::peer::Peer;
+use crate::support::program::{drain, sherwood};
 use crate::support::{KINDS, config};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

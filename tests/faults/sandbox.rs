@@ -1,6 +1,7 @@
 //! What a sandbox denies: io_uring as a whole or one call of it, locked memory, the plain calls. Found out at start.
 
-use crate::common::{Client, drain};
+use crate::support::client::Client;
+use crate::support::program::{drain, sherwood};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
@@ -52,7 +53,8 @@ impl Sandboxed {
         let memlock = memlock.map_or("-1".to_owned(), |bytes| bytes.to_string());
         let workers = workers.to_string();
         let mut child = Command::new("python3")
-            .args(["-c", SANDBOX, &denied.join(","), &memlock, env!("CARGO_BIN_EXE_sherwood")])
+            .args(["-c", SANDBOX, &denied.join(","), &memlock])
+            .arg(sherwood().get_program())
             .args(["serve", "--listen", "127.0.0.1:0", "--memory", "32MiB", "--huge", "off"])
             .args(["--io", io, "--workers", &workers])
             .stdout(Stdio::piped())

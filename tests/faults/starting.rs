@@ -1,7 +1,6 @@
 //! A start: ended by a signal at any moment, and refused for whatever an operator can have got wrong before it takes long.
 
-use crate::common::run;
-use crate::program::{PATIENCE, Program, has};
+use crate::support::program::{PATIENCE, Program, has, run};
 use nix::sys::signal::Signal;
 use std::net::TcpListener;
 use std::process::Command;
@@ -97,7 +96,7 @@ fn a_kernel_that_does_not_tell_the_affinity_is_an_error_and_no_endless_wait() {
     if !has("python3") {
         return;
     }
-    let sherwood = crate::common::sherwood();
+    let sherwood = crate::support::program::sherwood();
     for arguments in [MUCH, &["topo"]] {
         let mut command = Command::new("python3");
         command.args(["-c", DENY]).arg(sherwood.get_program()).args(arguments);

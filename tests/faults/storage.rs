@@ -5,7 +5,7 @@ mod chunk_pages;
 mod heard;
 mod index;
 
-use crate::whole::{Size, Whole};
+use crate::support::whole::{Size, Whole};
 use cache::base::clock::Clock;
 use cache::policy::PolicyKind;
 use sherwood::io::PeerAddr;

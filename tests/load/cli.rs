@@ -1,6 +1,7 @@
 //! `sherwood load` and `sherwood hist` as people call them: exit codes, JSON keys, logs, messages with a remedy.
 
 use crate::server::{Faults, Server};
+use crate::support::program;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Runs the binary; `{}` in an argument becomes the target.
 fn sherwood(target: &str, line: &str) -> Output {
     let words = line.split_whitespace().map(|word| word.replace("{}", target));
-    Command::new(env!("CARGO_BIN_EXE_sherwood")).args(words).output().unwrap()
+    program::sherwood().args(words).output().unwrap()
 }
 
 /// `sherwood load` with JSON on standard output; short, unless the line says otherwise.
@@ -89,7 +90,7 @@ fn no_reply_at_all_ends_with_1_and_a_remedy() {
 fn an_interrupted_run_reports_what_it_has() {
     let server = Server::start(Faults::default());
     let line = format!("load --target {} --keys 100 --warmup 0s --duration 100s --json -", server.address);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sherwood"));
+    let mut command = program::sherwood();
     let child = command.args(line.split(' ')).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
     while server.seen().requests < 100 && Instant::now() < deadline {

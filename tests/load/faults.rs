@@ -1,7 +1,7 @@
 //! The load generator against a server whose faults are known: every request is accounted for, every fault is found.
 
 use crate::server::{Faults, Seen, Server};
-use crate::support::plan;
+use crate::support::plan::plan;
 use sherwood::load::keys::KeySpace;
 use sherwood::load::plan::{Plan, Protocol, Stage};
 use sherwood::load::replay::{Step, Trace};

@@ -3,4 +3,5 @@
 mod cli;
 mod faults;
 mod server;
+#[path = "../support/mod.rs"]
 mod support;

@@ -1,28 +1,42 @@
-//! What the tests of the protocol share: a server in this process, a client over a real socket, Debian's memcached.
+//! The harness of all integration tests.
+//!
+//! ```text
+//! program   the program as a child process                        client   over a socket; silence is an answer, too
+//! config    a server in this process, on real sockets             peer     over a socket; checks every frame that it gets
+//! whole     a server in this thread, its policy with it           plan     a short run of the load generator
+//! duo       two workers in this thread, ticked one by one         batch, noise, script   requests and conversations
+//! memcached, netns   Debian's memcached; networks of a test's own
+//! ```
 
 #![allow(dead_code)] // each test uses a part of it
 
 pub mod batch;
+pub mod client;
 pub mod duo;
 pub mod memcached;
 pub mod netns;
 pub mod noise;
 pub mod peer;
+pub mod plan;
+pub mod program;
 pub mod script;
+pub mod whole;
 
 use cache::base::clock::Clock;
-use sherwood::config::serve::{Config, Io, Options, PollMode};
+use numa::{Huge, Workers};
+use sherwood::config::serve::{Config, Io, Options};
 use sherwood::server::Server;
+use sherwood::worker::Poll;
 
 /// A small configuration that any machine can grant: a free port, pages of 4 KiB, sleeping workers.
 pub fn config(io: Io, workers: usize) -> Config {
     let options = Options {
-        listen: Some("127.0.0.1:0".parse().unwrap()),
-        workers: Some(workers.to_string()),
-        memory: Some(format!("{}MiB", 32 * workers)),
-        huge: Some("off".into()),
-        io: Some(io),
-        poll: Some(PollMode::Block),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        workers: Workers::Count(workers),
+        memory_bytes: workers * (32 << 20),
+        huge: Huge::Off,
+        io,
+        poll: Poll::Block,
         ..Options::default()
     };
     options.check().unwrap()

@@ -1,9 +1,7 @@
 //! A whole server in one thread: workers on ports of the test's choice, their policy, a clock that the test moves.
 //! Wired as `server::spawn` wires threads.
 
-#![allow(dead_code)] // each test uses a part of it
-
-use crate::support::config;
+use super::config;
 use cache::base::clock::Clock;
 use cache::base::hash::KeyHash;
 use cache::memory::grace::Grace;

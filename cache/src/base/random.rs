@@ -1,23 +1,29 @@
-//! A small seeded generator: xoshiro256++ (Blackman & Vigna 2019), seeded by splitmix64.
+//! Pseudo-random numbers: one small seeded generator for sampling, simulation and load. Not for secrets.
 //!
-//! Our own thirty lines and not a crate, because "same seed, same requests" must survive a crate's update.
-//! Not for secrets.
+//! xoshiro256++ (Blackman & Vigna 2019), seeded by splitmix64 (Steele et al. 2014). It is thirty lines of our own and not a crate,
+//! because `load --seed` must ask the same requests after a crate's update. Any seed is good, 0 included.
 
 /// A stream of pseudo-random numbers; equal seeds give equal streams.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Random {
     state: [u64; 4],
 }
 
 impl Random {
     /// The stream of `seed`.
-    pub fn new(seed: u64) -> Random {
-        let mut s = seed;
-        Random { state: std::array::from_fn(|_| splitmix(&mut s)) }
+    pub const fn new(seed: u64) -> Random {
+        Random {
+            state: [
+                mix(seed.wrapping_add(GOLDEN)),
+                mix(seed.wrapping_add(GOLDEN.wrapping_mul(2))),
+                mix(seed.wrapping_add(GOLDEN.wrapping_mul(3))),
+                mix(seed.wrapping_add(GOLDEN.wrapping_mul(4))),
+            ],
+        }
     }
 
     /// The stream of `seed` for part `index` of something (a thread, a key): unrelated to its neighbours'.
-    pub fn part(seed: u64, index: u64) -> Random {
+    pub const fn part(seed: u64, index: u64) -> Random {
         Random::new(mix(seed ^ mix(index.wrapping_add(1))))
     }
 
@@ -48,6 +54,11 @@ impl Random {
         (self.bits() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 
+    /// True in `percent` of 100 cases.
+    pub fn chance(&mut self, percent: u8) -> bool {
+        self.below(100) < percent as u64
+    }
+
     /// A number of the exponential distribution with mean 1.
     #[inline]
     pub fn exponential(&mut self) -> f64 {
@@ -61,17 +72,15 @@ impl Random {
     }
 }
 
-/// Mixes 64 bits so that neighbours become strangers (the finalizer of splitmix64, Steele et al. 2014).
+/// 2^64 divided by the golden ratio: the step of splitmix64.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Mixes 64 bits so that neighbours become strangers (the finalizer of splitmix64).
 #[inline]
-pub fn mix(mut z: u64) -> u64 {
+pub const fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
-}
-
-fn splitmix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mix(*state)
 }
 
 #[cfg(test)]
@@ -80,20 +89,47 @@ mod tests {
 
     #[test]
     fn equal_seeds_give_equal_streams() {
-        let draw = |seed| {
-            let mut r = Random::new(seed);
-            std::array::from_fn::<u64, 8, _>(|_| r.bits())
-        };
-        assert_eq!(draw(7), draw(7));
-        assert_ne!(draw(7), draw(8));
+        let draw = |mut random: Random| std::array::from_fn::<u64, 8, _>(|_| random.bits());
+        assert_eq!(draw(Random::new(7)), draw(Random::new(7)));
+        assert_ne!(draw(Random::new(7)), draw(Random::new(8)));
+        assert_eq!(draw(Random::part(7, 1)), draw(Random::part(7, 1)));
+        assert_ne!(draw(Random::part(7, 1)), draw(Random::part(7, 2)));
+    }
+
+    /// `load --seed` and recorded simulations depend on the exact stream.
+    #[test]
+    fn the_stream_is_xoshiro256_plus_plus_seeded_by_splitmix64() {
+        // First outputs for the state 1, 2, 3, 4: the reference vector of the rand_xoshiro crate.
+        let mut random = Random { state: [1, 2, 3, 4] };
+        let want = [41943041, 58720359, 3588806011781223, 3591011842654386];
+        assert_eq!(std::array::from_fn::<u64, 4, _>(|_| random.bits()), want);
+        // First outputs of splitmix64 for the seed 1234567: the reference vector of Rosetta Code.
+        let want = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431];
+        assert_eq!(Random::new(1_234_567).state, want);
     }
 
     #[test]
-    fn the_stream_is_xoshiro256_plus_plus() {
-        // First outputs for the state 1, 2, 3, 4: the reference vector of the rand_xoshiro crate.
-        let mut r = Random { state: [1, 2, 3, 4] };
-        let want = [41943041, 58720359, 3588806011781223, 3591011842654386];
-        assert_eq!(std::array::from_fn::<u64, 4, _>(|_| r.bits()), want);
+    fn numbers_keep_their_bounds() {
+        for seed in [0, 1, u64::MAX] {
+            let mut random = Random::new(seed);
+            for bound in [1, 2, 3, 1000, 1 << 40, u64::MAX] {
+                assert!((0..1000).all(|_| random.below(bound) < bound), "{seed}, {bound}");
+            }
+            assert!((0..1000).all(|_| (0.0..1.0).contains(&random.unit())));
+            assert!((0..1000).all(|_| !random.chance(0) && random.chance(100)));
+        }
+    }
+
+    #[test]
+    fn numbers_are_spread_evenly() {
+        for seed in [0, 1, 2, u64::MAX] {
+            let (mut random, mut counts) = (Random::new(seed), [0u32; 16]);
+            (0..160_000).for_each(|_| counts[random.below(16) as usize] += 1);
+            // The standard deviation of each is 97; 6 of them are an error.
+            assert!(counts.iter().all(|&count| count.abs_diff(10_000) < 600), "{seed}: {counts:?}");
+            let ones: u32 = (0..10_000).map(|_| random.bits().count_ones()).sum();
+            assert!(ones.abs_diff(320_000) < 2_400, "{seed}: {ones}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@
 //! **Error.** None but that of f64: the distribution is Zipf's itself, not the popular approximation of Gray et al.
 //! (SIGMOD 1994), which is several percent off at the first ranks.
 
-use super::random::Random;
+use crate::base::random::Random;
 
 /// A Zipf distribution over the ranks `0..ranks` (rank 0 is the most popular).
 #[derive(Clone, Debug)]

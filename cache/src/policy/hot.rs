@@ -22,6 +22,8 @@
 //!
 //! [`HOT_KEYS_AGE_S`]: crate::limits::HOT_KEYS_AGE_S
 
+use crate::base::random::Random;
+
 const ROWS: usize = 2;
 const ROW_BITS: u32 = 12;
 /// Odd numbers, one a row, that spread the hash: the top bits of the products are the cells.
@@ -53,7 +55,7 @@ pub struct HotKeys {
     /// By count: the chance of a decay, in units of 2^-32.
     chances: [u32; DECAYING],
     reads: u64,
-    random: u64,
+    random: Random,
 }
 
 impl HotKeys {
@@ -63,7 +65,7 @@ impl HotKeys {
             rows: std::array::from_fn(|_| vec![Cell::default(); 1 << ROW_BITS].into()),
             chances: std::array::from_fn(|count| (DECAY.powi(-(count as i32)) * u32::MAX as f64) as u32),
             reads: 0,
-            random: seed | 1,
+            random: Random::new(seed),
         }
     }
 
@@ -78,12 +80,8 @@ impl HotKeys {
             } else if cell.hash == hash {
                 cell.count = cell.count.saturating_add(weight);
             } else if let Some(&chance) = self.chances.get(cell.count as usize) {
-                // xorshift (Marsaglia 2003).
-                self.random ^= self.random << 13;
-                self.random ^= self.random >> 7;
-                self.random ^= self.random << 17;
                 // One of `weight` trials: at most one decay, which is what matters for all but the smallest counts.
-                if (self.random >> 32) < chance as u64 * weight as u64 {
+                if self.random.below(1 << 32) < chance as u64 * weight as u64 {
                     cell.count -= 1;
                 }
             }
@@ -135,7 +133,7 @@ fn place(row: usize, hash: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::random::{Random, mix};
+    use crate::base::random::mix;
     use crate::base::zipf::Zipf;
     use std::collections::{HashMap, HashSet};
 

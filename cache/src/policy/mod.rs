@@ -107,6 +107,17 @@ impl std::str::FromStr for PolicyKind {
     }
 }
 
+impl std::fmt::Display for PolicyKind {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.pad(match self {
+            PolicyKind::Wtinylfu => "wtinylfu",
+            PolicyKind::S3fifo => "s3fifo",
+            PolicyKind::Lru => "lru",
+            PolicyKind::None => "none",
+        })
+    }
+}
+
 /// What counts as a good cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Goal {
@@ -125,6 +136,15 @@ impl std::str::FromStr for Goal {
             "bytes" => Ok(Goal::Bytes),
             other => Err(format!("unknown goal {other} (known: objects, bytes)")),
         }
+    }
+}
+
+impl std::fmt::Display for Goal {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.pad(match self {
+            Goal::Objects => "objects",
+            Goal::Bytes => "bytes",
+        })
     }
 }
 

@@ -1,16 +1,18 @@
-//! Random gaps between samples, so that none hides behind a pattern: of the same twenty keys in each get one in four
-//! would always be the same five.
+//! Random gaps between samples. They avoid aliasing: with a fixed stride of 4, a client that always reads the same 20 keys would
+//! report the same 5.
 
-/// Draws gaps; xorshift (Marsaglia 2003).
+use crate::base::random::Random;
+
+/// Draws gaps.
 #[derive(Clone, Copy, Debug)]
 pub struct Gaps {
-    state: u64,
+    random: Random,
 }
 
 impl Gaps {
     /// Gaps that follow from `seed`.
     pub const fn new(seed: u64) -> Gaps {
-        Gaps { state: seed | 1 }
+        Gaps { random: Random::new(seed) }
     }
 
     /// What to leave out before the next sample, when one in `one_in` is taken on average: 0 to twice the mean.
@@ -19,10 +21,7 @@ impl Gaps {
         if one_in <= 1 {
             return 0;
         }
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        (((self.state >> 32) * (2 * one_in as u64 - 1)) >> 32) as u32
+        self.random.below(2 * one_in as u64 - 1) as u32
     }
 }
 

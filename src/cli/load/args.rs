@@ -1,5 +1,6 @@
 //! The flags of `sherwood load`, and the plan that they describe.
 
+use crate::config::size;
 use crate::limits::WORKERS_MAX;
 use crate::load::in_flight::{BATCH_MAX, IN_FLIGHT_MAX};
 use crate::load::keys::{Distribution, KeySpace};
@@ -46,7 +47,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1, value_name = "N")]
     threads: usize,
     /// Processors to pin the threads to, as in 0,2-3
-    #[arg(long, value_name = "LIST", value_parser = options::cpus)]
+    #[arg(long, value_name = "LIST", value_parser = numa::cpulist::parse)]
     cpus: Option<std::vec::Vec<usize>>,
     /// Measured time [default: 10s; a trace: to its end]
     #[arg(long, value_name = "TIME", value_parser = options::duration)]
@@ -58,7 +59,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
     /// Number of keys (k, M, G)
-    #[arg(long, default_value = "1M", value_name = "N", value_parser = options::count)]
+    #[arg(long, default_value = "1M", value_name = "N", value_parser = size::count)]
     keys: u64,
     /// Popularity: uniform, zipf:0.99, hotspot:0.1:0.9 (keys:requests), sequential
     #[arg(long, default_value = "zipf:0.99")]
@@ -210,7 +211,7 @@ impl Args {
     fn rate_per_s(&self) -> Result<Option<f64>, String> {
         match self.rate.as_str() {
             "max" => Ok(None),
-            text => match options::count(text)? {
+            text => match size::count(text)? {
                 0 => Err("--rate 0: at least 1, or max".into()),
                 rate => Ok(Some(rate as f64)),
             },

@@ -12,6 +12,7 @@
 use crate::load::trace::{Op, Record};
 use cache::base::hash::KeyHash;
 use cache::base::item_ref::ItemRef;
+use cache::base::random::Random;
 use cache::memory::item::Access;
 use cache::policy::{CommandBuffer, Goal, Policy, PolicyConfig, PolicyKind, PolicyStats, build};
 use cache::ring::mercy::Mercy;
@@ -143,7 +144,7 @@ impl Replay {
             hash: KeyHash::new(setup.seed),
             index: HashMap::default(),
             slots: Slots::default(),
-            loss: Loss { state: setup.seed | 1, percent: setup.loss_percent },
+            loss: Loss { random: Random::new(setup.seed), percent: setup.loss_percent },
             mercy: Mercy::default(),
             outcome: Outcome::default(),
         }
@@ -296,21 +297,14 @@ impl Slots {
     }
 }
 
-/// Drops a share of the hit records; xorshift64*, so that a seed repeats a run.
+/// Drops a share of the hit records; a seed repeats a run.
 struct Loss {
-    state: u64,
+    random: Random,
     percent: f64,
 }
 
 impl Loss {
     fn drops(&mut self) -> bool {
-        if self.percent <= 0.0 {
-            return false;
-        }
-        self.state ^= self.state >> 12;
-        self.state ^= self.state << 25;
-        self.state ^= self.state >> 27;
-        let draw = (self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 40) as f64 / (1u64 << 24) as f64;
-        draw * 100.0 < self.percent
+        self.percent > 0.0 && self.random.unit() * 100.0 < self.percent
     }
 }

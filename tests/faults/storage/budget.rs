@@ -2,7 +2,8 @@
 //! step of the budget told 48 values of 60 KB to go: a full cache dropped up to 80 % of itself within five stores.
 
 use super::World;
-use crate::common::{Client, Serve};
+use crate::support::client::Client;
+use crate::support::program::Serve;
 use cache::base::random::{Random, mix};
 use cache::base::zipf::Zipf;
 use cache::memory::class::Class;

@@ -2,7 +2,8 @@
 //! was read as an item, whose lengths were the client's bytes: with 0xff the program ended.
 
 use super::framed;
-use crate::common::{Client, Serve};
+use crate::support::client::Client;
+use crate::support::program::Serve;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

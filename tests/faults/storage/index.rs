@@ -1,7 +1,8 @@
 //! The index grows in time and as far as items need: a key that was just stored is not crowded out while memory is free.
 
 use super::{World, framed};
-use crate::common::{Client, Serve};
+use crate::support::client::Client;
+use crate::support::program::Serve;
 use cache::policy::PolicyKind;
 
 fn sets(keys: std::ops::Range<u64>) -> Vec<u8> {

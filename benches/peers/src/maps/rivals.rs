@@ -4,7 +4,7 @@ use crate::Boxed;
 use crate::contest::{Contestant, Seat};
 use crate::stretch::{Case, Mix, Stretch, key};
 use foldhash::quality::RandomState;
-use sherwood::io::sim::Random;
+use cache::base::random::Random;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Mutex, RwLock};

@@ -2,6 +2,7 @@
 
 use super::RETRY_MS;
 use crate::base::item_ref::ItemRef;
+use crate::base::random::Random;
 use crate::policy::{CommandBuffer, Goal, Policy, PolicyConfig, PolicyKind, PolicyStats, build};
 use crate::ring::record::{ChunkUnits, Deadline, Event, Hit, Verdict};
 use std::collections::HashMap;
@@ -32,18 +33,6 @@ fn drain(policy: &mut dyn Policy, now_ms: u64) -> Vec<crate::ring::Command> {
     let work = policy.advance(now_ms, usize::MAX, &mut commands);
     assert!(work < usize::MAX);
     commands.as_slice().to_vec()
-}
-
-/// xorshift64*: a seed reproduces a run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
-    }
 }
 
 #[test]
@@ -346,7 +335,7 @@ fn rough_life(kind: PolicyKind, steps: u64, seed: u64) -> PolicyStats {
     let budget_bytes = 16 * 6000;
     let mut policy = build(kind, Goal::Objects, &config(budget_bytes));
     let mut owner = Owner {
-        random: Random(seed | 1),
+        random: Random::new(seed),
         live: HashMap::new(),
         by_key: HashMap::new(),
         page_class: (0..32).map(|page| 4 + page % 9).collect(),

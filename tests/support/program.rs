@@ -1,6 +1,6 @@
 //! The program as an operator has it: started with options and limits, its lines read, signalled, and waited for.
 
-use crate::common::sherwood;
+use super::client::Client;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read};
@@ -26,6 +26,11 @@ pub const SMALL: &[&str] = &[
     "--poll",
     "block",
 ];
+
+/// The program under test.
+pub fn sherwood() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_sherwood"))
+}
 
 /// A running program, killed if a test fails before it has ended.
 pub struct Program {
@@ -160,4 +165,58 @@ pub fn has(command: &str) -> bool {
         println!("SKIPPED: there is no {command} here");
     }
     is_there.is_ok()
+}
+
+/// A running `sherwood serve` on a free port of loopback, killed if a test fails before it stops it.
+pub struct Serve {
+    program: Program,
+    /// Where it listens.
+    pub addr: SocketAddr,
+}
+
+impl Serve {
+    /// Starts a server and waits for its ready line.
+    pub fn start(options: &[&str]) -> Serve {
+        let program = Program::start(&[&["serve", "--listen", "127.0.0.1:0"], options].concat());
+        let addr = program.ready();
+        Serve { program, addr }
+    }
+
+    /// Sends SIGTERM and waits; also says how long it took.
+    pub fn terminate(self) -> (ExitStatus, Duration) {
+        let (status, _, took) = self.program.terminate();
+        (status, took)
+    }
+
+    /// A figure of `stats`.
+    pub fn stat(&self, name: &str) -> u64 {
+        let reply = Client::new(self.addr).ask(b"stats\r\n").expect("stats are answered");
+        let text = String::from_utf8(reply).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("STAT {name} ")));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).trim().parse().unwrap()
+    }
+}
+
+/// Runs the program to its end; status, stdout, stderr.
+pub fn run(arguments: &[&str]) -> (ExitStatus, String, String) {
+    let output = sherwood().args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status, text(output.stdout), text(output.stderr))
+}
+
+/// `sherwood load` against a server, as its JSON report.
+pub fn load(addr: SocketAddr, arguments: &[&str]) -> serde_json::Value {
+    let target = addr.to_string();
+    let mut all = vec!["load", "--target", &target, "--json", "-"];
+    all.extend_from_slice(arguments);
+    let (status, out, err) = run(&all);
+    assert!(status.success(), "load failed: {err}{out}");
+    serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}"))
+}
+
+/// Reads all that is left of a stream.
+pub fn drain(mut stream: impl Read) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
 }

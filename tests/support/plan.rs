@@ -1,4 +1,4 @@
-//! The plan that the end-to-end tests start from.
+//! The plan that the tests of the load generator start from.
 
 use sherwood::load::keys::{Distribution, KeySpace};
 use sherwood::load::plan::{Plan, Protocol};
