@@ -1,9 +1,9 @@
 //! Threads: wired, started, stopped and joined.
 
 use crate::clock::Clock;
+use crate::config::limits::PARCELS_MAX;
 use crate::config::limits::{BIND_ATTEMPTS, BIND_RETRY_MS};
 use crate::config::limits::{COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS};
-use crate::config::limits::{LARGE_PARCELS, SMALL_PARCELS};
 use crate::config::serve::Config;
 use crate::hash::ShownHash;
 use crate::io::socket::bind_group;
@@ -148,7 +148,7 @@ impl Server {
             teller: Arc::new(move |what, shards| told.stats(what, shards)),
             stop: Arc::clone(&stop),
         };
-        let ends = mesh(count, SMALL_PARCELS + LARGE_PARCELS);
+        let ends = mesh(count, PARCELS_MAX);
 
         let (policy_cpu, mut aside, mut thread_round) = match plan.policy {
             Some(seat) => (Some(seat.cpu.index), None, Some(round)),

@@ -16,6 +16,7 @@ mod namespaces;
 mod network;
 mod order;
 mod program;
+mod reads;
 mod sandbox;
 mod starting;
 mod storage;
