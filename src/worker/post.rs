@@ -181,7 +181,7 @@ impl Core {
     /// Sends the reply of a parcel.
     pub(super) fn finish(&mut self, parcel: Box<Parcel>, outbox: &mut Outbox) {
         let mut reply = Reply::framed(outbox.room(), parcel.request_id, parcel.dialect);
-        reply.put(parcel.reply());
+        reply.put_complete(parcel.reply());
         let bytes = reply.finish();
         outbox.commit(&parcel.peer, bytes);
         self.parcels.put_back(parcel);
