@@ -53,10 +53,18 @@ pub const HIT_RING_RECORDS: usize = 1 << 14;
 pub const SMALL_PARCELS: usize = 1_024;
 /// The same of a worker that has no others to ask.
 pub const LONE_SMALL_PARCELS: usize = 64;
+/// Suspended datagrams of a worker with requests of any length, whose reply so far is small.
+pub const LONG_PARCELS: usize = 64;
+/// Long parcels that only datagrams without a store may take: those of others may be under way for long.
+pub const LONG_PARCELS_SPARED: usize = 32;
 /// Suspended datagrams of a worker of any size. Their buffers are address space until they are used.
 pub const LARGE_PARCELS: usize = 16;
-/// Large parcels that only a datagram which has begun, and has no other way on, may take.
+/// Large parcels that only a datagram whose reply needs one may take.
 pub const LARGE_PARCELS_SPARED: usize = 8;
+/// Of those: large parcels that only datagrams without a store may take.
+pub const LARGE_PARCELS_FOR_READS: usize = 4;
+/// All parcels of a worker; a ring between two workers holds so many.
+pub const PARCELS_MAX: usize = SMALL_PARCELS + LONG_PARCELS + LARGE_PARCELS;
 /// Bytes of a small request.
 pub const SMALL_PARCEL_BYTES: usize = 2_048;
 /// Bytes of a small reply, the answer to the next command included.
@@ -71,7 +79,10 @@ pub const LARGE_PARCEL_KEYS: usize = 1_024;
 pub const ORDER_ENTRIES: usize = 8_192;
 /// Work of one datagram at a stretch, in units of 100 to 200 ns; what is left is done in the next tick.
 pub const TURN_WORK_UNITS: u32 = 512;
-/// How long a datagram for which no parcel is free may hold up those behind it, in ms; then it is told to come again.
+/// Work in one tick on datagrams that were suspended here, in the same units; what is left waits for the next tick.
+pub const TICK_SUSPENDED_WORK_UNITS: u32 = 16 * TURN_WORK_UNITS;
+/// How long a datagram with a store for which no parcel is free may hold up those behind it, in ms; then it is told to come again.
+/// A datagram without a store waits as long as it takes.
 pub const PARCEL_WAIT_MS: u64 = 10;
 /// Commands of other workers, and answers of theirs, that a worker takes in one tick.
 pub const TICK_MAIL_MAX: usize = 512;
@@ -94,6 +105,8 @@ pub const METRICS_CONNECTIONS_MAX: usize = 64;
 pub const METRICS_REQUEST_MS: u64 = 5_000;
 /// Bytes of a request to the metrics endpoint at most.
 pub const METRICS_REQUEST_BYTES_MAX: usize = 4_096;
+/// Bytes behind a request to the metrics endpoint that are thrown away at most, so that its answer is not lost by a reset.
+pub const METRICS_DRAIN_BYTES_MAX: usize = 64 << 10;
 /// Pause after a connection could not be accepted, in ms.
 pub const METRICS_ACCEPT_PAUSE_MS: u64 = 100;
 /// Time between two intervals of `--hist-log`, in s.
@@ -118,7 +131,8 @@ pub const WORKERS_MAX: usize = 64;
 const _: () = assert!(BIND_ATTEMPTS as u64 * BIND_RETRY_MS >= 250, "longer than the kernel keeps a port");
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(cache::limits::READ_BATCH_MAX <= TICK_DATAGRAMS_MAX);
-const _: () = assert!(LARGE_PARCELS_SPARED < LARGE_PARCELS);
+const _: () = assert!(LARGE_PARCELS_FOR_READS < LARGE_PARCELS_SPARED && LARGE_PARCELS_SPARED < LARGE_PARCELS);
+const _: () = assert!(LONG_PARCELS_SPARED < LONG_PARCELS);
 const _: () = assert!(2 * ANSWER_LINE_BYTES_MAX <= SMALL_PARCEL_REPLY_BYTES);
 const _: () = assert!(cache::limits::KEY_BYTES_MAX == protocol::limits::KEY_BYTES_MAX);
 const _: () = assert!(cache::limits::VALUE_BYTES_LIMIT == protocol::limits::VALUE_BYTES_LIMIT);

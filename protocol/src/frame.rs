@@ -92,8 +92,10 @@ pub fn request(datagram: &[u8]) -> Result<(u16, Dialect, &[u8]), Refused> {
     match body.first() {
         None => Err(Refused::Short),
         _ if header.total == 0 && header.reserved == batch::MARK => match batch::Frame::open(body) {
-            Some(frame) => Ok((header.request_id, Dialect::Batch { padded: frame.padded }, body)),
-            None => Err(Refused::Batch),
+            Some(frame) if header.sequence == 0 => {
+                Ok((header.request_id, Dialect::Batch { padded: frame.padded }, body))
+            }
+            _ => Err(Refused::Batch),
         },
         _ if header.total != 1 => Err(Refused::Fragment),
         Some(0x80..) => Err(Refused::Binary),
@@ -126,6 +128,9 @@ mod tests {
         assert_eq!(request(b"\0\x01\0\0\0\0\x53\x01get"), Err(Refused::Batch));
         let frame = b"\0\x01\0\0\0\0\x53\x01\0\0\0\0\0\x01\0\x01\0\0\0\0\0\0\0\0";
         assert_eq!(request(frame), Ok((1, Dialect::Batch { padded: true }, &frame[8..])));
+        let mut numbered = *frame;
+        numbered[3] = 1;
+        assert_eq!(request(&numbered), Err(Refused::Batch));
     }
 
     /// First words of text replies: ours, and those of memcached 1.4 to 1.6.

@@ -8,13 +8,20 @@
 //! A reply that would outgrow its buffer keeps what is whole and ends in an error line. The reply to a batch frame holds
 //! results instead of lines, and its last datagram may be padded with zeros.
 
-use crate::batch::{Outcome, Status, padded_bytes};
+use crate::batch::{Outcome, RESULT_BYTES, Status, padded_bytes};
 use crate::error::Error;
 use crate::frame::{Dialect, Header};
-use crate::limits::{FRAME_HEADER_BYTES, REPLY_DATAGRAM_BYTES_MAX};
+use crate::limits::{BATCH_OPERATIONS_MAX, FRAME_HEADER_BYTES, REPLY_DATAGRAM_BYTES_MAX};
 
 /// Room kept for the error line that ends a reply which outgrew its buffer.
 const ERROR_ROOM_BYTES: usize = 96;
+/// Bytes of the value of a small result: a number.
+const SMALL_VALUE_BYTES: usize = 8;
+/// Room kept for the small results of a frame: whatever else does not fit, each operation is answered.
+const RESULTS_ROOM_BYTES: usize = {
+    let bytes = BATCH_OPERATIONS_MAX * (RESULT_BYTES + SMALL_VALUE_BYTES);
+    bytes + bytes.div_ceil(REPLY_DATAGRAM_BYTES_MAX - FRAME_HEADER_BYTES) * FRAME_HEADER_BYTES
+};
 
 /// A reply being written.
 pub struct Reply<'b> {
@@ -25,6 +32,8 @@ pub struct Reply<'b> {
     framing: Option<Framing>,
     dialect: Dialect,
     limit: usize,
+    /// Bytes behind the limit that are kept for what has to be said.
+    kept: usize,
     overflown: bool,
 }
 
@@ -50,17 +59,19 @@ impl<'b> Reply<'b> {
     #[inline]
     pub fn framed(buffer: &'b mut [u8], request_id: u16, dialect: Dialect) -> Reply<'b> {
         assert!(buffer.len() >= REPLY_DATAGRAM_BYTES_MAX);
-        let limit = buffer.len() - ERROR_ROOM_BYTES - FRAME_HEADER_BYTES;
+        let kept = kept(dialect, buffer.len());
+        let limit = buffer.len() - kept - FRAME_HEADER_BYTES;
         let framing = Some(Framing { request_id, datagrams: 1 });
         let at = FRAME_HEADER_BYTES;
         let datagram_end = REPLY_DATAGRAM_BYTES_MAX;
-        Reply { buffer, at, datagram_end, framing, dialect, limit, overflown: false }
+        Reply { buffer, at, datagram_end, framing, dialect, limit, kept, overflown: false }
     }
 
     /// Reply bytes without frames, to be put into a framed reply later: `buffer` holds `at` of them already.
     pub fn plain(buffer: &'b mut [u8], at: usize, dialect: Dialect) -> Reply<'b> {
-        let (datagram_end, limit) = (buffer.len(), buffer.len().saturating_sub(ERROR_ROOM_BYTES));
-        Reply { buffer, at, datagram_end, framing: None, dialect, limit, overflown: false }
+        let kept = kept(dialect, buffer.len());
+        let (datagram_end, limit) = (buffer.len(), buffer.len().saturating_sub(kept));
+        Reply { buffer, at, datagram_end, framing: None, dialect, limit, kept, overflown: false }
     }
 
     /// Appends bytes.
@@ -72,6 +83,13 @@ impl<'b> Reply<'b> {
         } else {
             self.put_split(bytes);
         }
+    }
+
+    /// Appends a plain reply that is complete, with what it has of the room that is kept.
+    pub fn put_complete(&mut self, reply: &[u8]) {
+        let limit = std::mem::replace(&mut self.limit, self.buffer.len());
+        self.put(reply);
+        self.limit = limit;
     }
 
     /// Appends a number in decimal.
@@ -91,8 +109,11 @@ impl<'b> Reply<'b> {
     /// Appends the result of an operation.
     #[inline]
     pub fn put_result(&mut self, status: Status, client_flags: u32, cas: u64, value: &[u8]) {
+        let is_small = value.len() <= SMALL_VALUE_BYTES;
+        self.limit += if is_small { self.kept } else { 0 };
         self.put_result_head(status, client_flags, cas, value.len());
         self.put(value);
+        self.limit -= if is_small { self.kept } else { 0 };
     }
 
     /// Appends the head of a result: its value follows.
@@ -183,6 +204,12 @@ impl<'b> Reply<'b> {
         self.overflown
     }
 
+    /// Whether there is no room for one more error line: the answer to what comes now could not be told.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.at > self.limit
+    }
+
     /// Replaces what was written since `mark` by the error that says why, if it did not fit.
     #[inline]
     pub fn settle(&mut self, mark: Mark) {
@@ -194,9 +221,14 @@ impl<'b> Reply<'b> {
     /// Replaces what was written since `mark` by an error, for which there is always room.
     pub fn give_up(&mut self, mark: Mark, error: Error) {
         self.rewind(mark);
-        self.limit += ERROR_ROOM_BYTES;
-        self.put_error(error);
-        self.limit -= ERROR_ROOM_BYTES;
+        match self.dialect {
+            Dialect::Text => {
+                self.limit += self.kept;
+                self.put_error(error);
+                self.limit -= self.kept;
+            }
+            Dialect::Batch { .. } => self.put_error(error),
+        }
     }
 
     /// Fills in the frame headers; returns the bytes of the whole message, 0 for an empty one.
@@ -265,6 +297,14 @@ impl<'b> Reply<'b> {
         let body_max = REPLY_DATAGRAM_BYTES_MAX - FRAME_HEADER_BYTES;
         let beyond = bytes.saturating_sub(self.datagram_end - self.at);
         bytes + beyond.div_ceil(body_max) * FRAME_HEADER_BYTES
+    }
+}
+
+/// Bytes that a reply in this dialect keeps of a buffer of so many. A small buffer is replaced by a larger one in time.
+fn kept(dialect: Dialect, buffer_bytes: usize) -> usize {
+    match dialect {
+        Dialect::Batch { .. } if buffer_bytes > 4 * RESULTS_ROOM_BYTES => RESULTS_ROOM_BYTES,
+        _ => ERROR_ROOM_BYTES,
     }
 }
 

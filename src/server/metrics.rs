@@ -1,7 +1,7 @@
 //! Prometheus metrics over HTTP: one thread waits for all its connections at once, and for none of them in particular.
 //!
 //! ```text
-//! accepted ─▶ reading ─ the whole request ─▶ writing ─▶ closed
+//! accepted ─▶ reading ─ the whole request ─▶ writing ─▶ (draining what is unread) ─▶ closed
 //!               └─ its time is over, or room is needed for a newer one ─▶ closed
 //! ```
 //! No read and no write blocks, so that whoever is idle, slow or dripping delays nobody's scrape, nor the end of the process.
@@ -10,14 +10,16 @@
 
 use crate::io::PeerAddr;
 use crate::limits::{
-    METRICS_ACCEPT_PAUSE_MS, METRICS_CONNECTIONS_MAX, METRICS_REQUEST_BYTES_MAX, METRICS_REQUEST_MS,
+    METRICS_ACCEPT_PAUSE_MS, METRICS_CONNECTIONS_MAX, METRICS_DRAIN_BYTES_MAX, METRICS_REQUEST_BYTES_MAX,
+    METRICS_REQUEST_MS,
 };
 use crate::server::figures::Figures;
+use crate::server::http::{self, Answer};
 use crate::worker::access::{Access, Right};
 use cache::base::sync::Arc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
@@ -88,7 +90,8 @@ impl Host {
             let (figures, now) = (&self.figures, Instant::now());
             self.connections.retain_mut(|connection| {
                 let is_late = now >= connection.until;
-                figures.scrapes.metrics_closed.add(is_late as u64);
+                // A client that has its answer loses nothing.
+                figures.scrapes.metrics_closed.add((is_late && connection.stage != Stage::Draining) as u64);
                 // A peer that goes away is its own trouble.
                 !is_late && matches!(connection.advance(figures), Ok(false))
             });
@@ -109,7 +112,7 @@ impl Host {
         let mut fds =
             vec![PollFd::new(self.ended.as_fd(), PollFlags::POLLIN), PollFd::new(self.listener.as_fd(), new)];
         fds.extend(self.connections.iter().map(|connection| {
-            let flags = if connection.is_answered() { PollFlags::POLLOUT } else { PollFlags::POLLIN };
+            let flags = if connection.is_writing() { PollFlags::POLLOUT } else { PollFlags::POLLIN };
             PollFd::new(connection.stream.as_fd(), flags)
         }));
         match poll(&mut fds, timeout) {
@@ -148,9 +151,9 @@ impl Host {
         }
         if self.connections.len() == METRICS_CONNECTIONS_MAX {
             // Whoever has asked already is answered first.
-            let idle = self.connections.iter().position(|connection| !connection.is_answered());
-            self.connections.remove(idle.unwrap_or(0));
-            self.figures.scrapes.metrics_closed.add(1);
+            let idle = self.connections.iter().position(|connection| !connection.is_writing());
+            let closed = self.connections.remove(idle.unwrap_or(0));
+            self.figures.scrapes.metrics_closed.add((closed.stage != Stage::Draining) as u64);
         }
         let mut connection = Connection::new(stream);
         // Its request may be there already; then no later one takes its place before it is read.
@@ -168,16 +171,34 @@ struct Connection {
     /// Empty until the request is whole.
     answer: Vec<u8>,
     written: usize,
+    /// Bytes behind the head of the request, or behind what is taken of it, that were thrown away.
+    drained: usize,
+    stage: Stage,
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Reading,
+    /// The answer goes out. `has_rest`: bytes of the request may be unread.
+    Writing {
+        has_rest: bool,
+    },
+    /// The answer is out; what is left of the request is thrown away. Were the connection closed with something unread, the
+    /// kernel would reset it, and the client might lose the answer.
+    Draining,
 }
 
 impl Connection {
     fn new(stream: TcpStream) -> Connection {
         let until = Instant::now() + Duration::from_millis(METRICS_REQUEST_MS);
-        Connection { stream, until, request: Vec::new(), answer: Vec::new(), written: 0 }
+        let (request, answer, stage) = (Vec::new(), Vec::new(), Stage::Reading);
+        Connection { stream, until, request, answer, written: 0, drained: 0, stage }
     }
 
-    fn is_answered(&self) -> bool {
-        !self.answer.is_empty()
+    /// Whether its answer waits for the peer.
+    fn is_writing(&self) -> bool {
+        matches!(self.stage, Stage::Writing { .. })
     }
 
     /// Reads and writes as far as it goes without waiting; says whether all is done.
@@ -191,34 +212,43 @@ impl Connection {
 
     fn advance_blocking(&mut self, figures: &Figures) -> io::Result<bool> {
         let mut buffer = [0; 512];
-        while !self.is_answered() {
-            match self.stream.read(&mut buffer)? {
-                0 => return Ok(true),
-                count => self.request.extend_from_slice(&buffer[..count]),
+        loop {
+            match self.stage {
+                Stage::Reading => match self.stream.read(&mut buffer)? {
+                    0 => return Ok(true),
+                    count => self.take(&buffer[..count], figures),
+                },
+                Stage::Writing { has_rest } if self.written == self.answer.len() => {
+                    if !has_rest {
+                        return Ok(true);
+                    }
+                    self.stream.shutdown(Shutdown::Write)?;
+                    self.stage = Stage::Draining;
+                }
+                Stage::Writing { .. } => self.written += self.stream.write(&self.answer[self.written..])?,
+                Stage::Draining => match self.stream.read(&mut buffer)? {
+                    0 => return Ok(true),
+                    count => self.drained += count,
+                },
             }
-            let is_whole = self.request.windows(4).any(|end| end == b"\r\n\r\n");
-            if is_whole || self.request.len() >= METRICS_REQUEST_BYTES_MAX {
-                figures.scrapes.metrics_answered.add(1);
-                self.answer = answer(&self.request, figures);
+            if self.drained > METRICS_DRAIN_BYTES_MAX {
+                return Ok(true);
             }
         }
-        while self.written < self.answer.len() {
-            self.written += self.stream.write(&self.answer[self.written..])?;
-        }
-        Ok(true)
     }
-}
 
-fn answer(request: &[u8], figures: &Figures) -> Vec<u8> {
-    let is_known = |method: &str| request.starts_with(format!("{method} /metrics").as_bytes());
-    let (status, body) = match is_known("GET") || is_known("HEAD") {
-        true => ("200 OK", figures.metrics()),
-        false => ("404 Not Found", "metrics are at /metrics\n".into()),
-    };
-    let shown = if request.starts_with(b"HEAD ") { "" } else { &body };
-    let length = body.len();
-    format!(
-        "HTTP/1.1 {status}\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{shown}"
-    )
-    .into_bytes()
+    /// Takes more of the request; if it is whole, or too long, it is answered.
+    fn take(&mut self, bytes: &[u8], figures: &Figures) {
+        self.request.extend_from_slice(bytes);
+        let head = http::head_bytes(&self.request);
+        let answer = match head {
+            Some(bytes) => http::answer(&self.request[..bytes]),
+            None if self.request.len() >= METRICS_REQUEST_BYTES_MAX => Answer::TOO_LONG,
+            None => return,
+        };
+        figures.scrapes.metrics_answered.add(1);
+        self.answer = answer.message(|| figures.metrics());
+        // A whole buffer may not have been all that there is.
+        self.stage = Stage::Writing { has_rest: answer.error.is_some() || head != Some(self.request.len()) };
+    }
 }

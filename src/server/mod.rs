@@ -8,6 +8,7 @@
 pub mod figures;
 pub mod histlog;
 pub mod hotkeys;
+mod http;
 pub mod latency;
 pub mod map;
 mod memory;

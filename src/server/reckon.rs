@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! sure    region, page tables │ a worker's buffers, parcels, rings │ the policy's sketch │ the program
-//! at most + large parcels of every worker, and the policy's nodes if all items are of the smallest size
+//! at most + long and large parcels of every worker, and the policy's nodes if all items are of the smallest size
 //! ```
 //! What is sure must fit, or the start is refused. What may come is said, with the `--memory` that fits whatever is stored.
 //!
@@ -13,8 +13,8 @@
 use crate::config::serve::Config;
 use crate::limits::{
     COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS, LARGE_PARCELS, LONE_SMALL_PARCELS,
-    MEMORY_BYTES_MIN, OUTBOX_BYTES, OUTBOX_DATAGRAMS_MAX, PROGRAM_BYTES, RECEIVE_BUFFER_BYTES,
-    RECEIVE_BUFFERS, SMALL_PARCELS, WORKER_BYTES,
+    LONG_PARCELS, MEMORY_BYTES_MIN, OUTBOX_BYTES, OUTBOX_DATAGRAMS_MAX, PARCELS_MAX, PROGRAM_BYTES,
+    RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, SMALL_PARCELS, WORKER_BYTES,
 };
 use crate::worker::parcel::Parcel;
 use cache::base::item_ref::ItemRef;
@@ -50,7 +50,8 @@ impl Reckoning {
         let region = if kind.is_pooled() { 0 } else { memory_bytes };
         let namespaces = if config.namespace_separator.is_some() { NAMESPACES_BYTES } else { 0 };
         let fixed = PROGRAM_BYTES + tables + sure + workers * (worker_bytes(workers) + namespaces);
-        let growth = most - sure + workers * LARGE_PARCELS * Parcel::LARGE_BYTES;
+        let parcels = LARGE_PARCELS * Parcel::LARGE_BYTES + LONG_PARCELS * Parcel::LONG_BYTES;
+        let growth = most - sure + workers * parcels;
         Reckoning { workers, region, fixed, growth }
     }
 
@@ -122,7 +123,7 @@ fn worker_bytes(workers: usize) -> usize {
     let rings = EVENT_RING_RECORDS * size_of::<Event>()
         + COMMAND_RING_RECORDS * size_of::<Command>()
         + HIT_RING_RECORDS * size_of::<Hit>();
-    let mesh = (workers - 1) * 2 * (SMALL_PARCELS + LARGE_PARCELS) * size_of::<usize>();
+    let mesh = (workers - 1) * 2 * PARCELS_MAX * size_of::<usize>();
     RECEIVE_BUFFERS * RECEIVE_BUFFER_BYTES
         + OUTBOX_BYTES
         + OUTBOX_DATAGRAMS_MAX * OUTBOX_ENTRY_BYTES

@@ -3,9 +3,9 @@
 use crate::config::serve::Config;
 use crate::io::socket::bind_group;
 use crate::io::{Port, Waker};
+use crate::limits::PARCELS_MAX;
 use crate::limits::{BIND_ATTEMPTS, BIND_RETRY_MS};
 use crate::limits::{COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS};
-use crate::limits::{LARGE_PARCELS, SMALL_PARCELS};
 use crate::server::figures::Figures;
 use crate::server::histlog::{self, HistLog};
 use crate::server::map::{self, Memory};
@@ -148,7 +148,7 @@ impl Server {
             teller: Arc::new(move |what, shards| told.stats(what, shards)),
             stop: Arc::clone(&stop),
         };
-        let ends = mesh(count, SMALL_PARCELS + LARGE_PARCELS);
+        let ends = mesh(count, PARCELS_MAX);
 
         let (policy_cpu, mut aside, mut thread_round) = match plan.policy {
             Some(seat) => (Some(seat.cpu.index), None, Some(round)),

@@ -315,6 +315,9 @@ impl<'a> Batch<'a> {
                 if reply.overflown() {
                     reply.settle(mark);
                     given_up = !ends_command;
+                    if reply.is_full() {
+                        break;
+                    }
                 } else {
                     hits += hit as u64;
                     misses += !hit as u64;

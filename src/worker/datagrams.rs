@@ -27,7 +27,7 @@ pub(super) struct Unserved {
     noted: usize,
     /// Since when one waits for a parcel, in ns since the server epoch; 0 = none does.
     waits_since_ns: u64,
-    /// One has waited long enough: no other one does.
+    /// One has waited in vain: stores behind it do not wait.
     is_impatient: bool,
     is_pending: bool,
 }
@@ -39,10 +39,9 @@ impl Unserved {
     }
 
     /// Whether a datagram may wait for a parcel: for a bounded time, because all behind it wait as well.
-    fn is_patient(&mut self, now: Now) -> bool {
+    fn is_patient(&self, now: Now) -> bool {
         let waited_ns = if self.waits_since_ns == 0 { 0 } else { now.ns.saturating_sub(self.waits_since_ns) };
-        self.is_impatient |= waited_ns > PARCEL_WAIT_MS * 1_000_000;
-        !self.is_impatient
+        !self.is_impatient && waited_ns <= PARCEL_WAIT_MS * 1_000_000
     }
 
     /// A datagram waits; says whether it has just begun to.
@@ -55,8 +54,9 @@ impl Unserved {
     }
 
     /// A datagram of `alone` is done.
-    fn goes_on(&mut self) {
+    fn goes_on(&mut self, served: Served) {
         (self.alone_done, self.waits_since_ns) = (self.alone_done + 1, 0);
+        self.is_impatient |= served == Served::InVain;
     }
 
     fn next_alone(&self) -> Option<usize> {
@@ -95,12 +95,13 @@ impl<P: Port> Worker<P> {
                 if !self.outbox.has_room() {
                     return false;
                 }
-                if self.serve_alone(datagram, now) == Served::NotYet {
+                let served = self.serve_alone(datagram, now);
+                if served == Served::NotYet {
                     let begins = self.unserved.waits(now);
                     self.core.counters.deferred.add(begins as u64);
                     return false;
                 }
-                self.unserved.goes_on();
+                self.unserved.goes_on(served);
             }
             if self.unserved.next == count {
                 return true;

@@ -17,6 +17,7 @@ pub struct Footprint {
     keys: Vec<u16>,
     is_wide: bool,
     commands: usize,
+    has_store: bool,
 }
 
 /// What a command touches.
@@ -41,7 +42,7 @@ impl Footprint {
     /// Begins again, for a request of `origin`.
     pub(super) fn begin(&mut self, origin: Origin) {
         self.keys.clear();
-        (self.origin, self.is_wide, self.commands) = (origin, false, 0);
+        (self.origin, self.is_wide, self.commands, self.has_store) = (origin, false, 0, false);
     }
 
     /// Notes the hash of a key; `None` for all keys.
@@ -58,18 +59,18 @@ impl Footprint {
         let has_room = other.keys.len() <= self.keys.capacity();
         self.keys.extend_from_slice(if has_room { &other.keys } else { &[] });
         (self.origin, self.is_wide) = (other.origin, other.is_wide || !has_room);
-        self.commands = other.commands;
+        (self.commands, self.has_store) = (other.commands, other.has_store);
     }
 
     /// Finds out what the commands of `body` touch.
     pub(super) fn trace(&mut self, shards: &Shards, dialect: Dialect, body: &[u8], value_bytes_max: usize) {
-        let (mut commands, mut is_fence) = (0, false);
-        each_touch(shards, dialect, body, value_bytes_max, &mut commands, |touch| match touch {
+        let (mut seen, mut is_fence) = (Seen::default(), false);
+        each_touch(shards, dialect, body, value_bytes_max, &mut seen, |touch| match touch {
             Touch::Read(key) | Touch::Write(key) => self.note(Some(shards.hash(key))),
             Touch::All => self.note(None),
             Touch::Fence => is_fence = true,
         });
-        self.commands = commands;
+        (self.commands, self.has_store) = (seen.commands, seen.has_store);
         self.is_wide |= is_fence && self.keys.is_empty();
     }
 
@@ -85,6 +86,12 @@ impl Footprint {
         self.is_wide
     }
 
+    /// Whether a command of it is no read, and may be refused when buffers are short.
+    #[inline]
+    pub(super) fn has_store(&self) -> bool {
+        self.has_store
+    }
+
     /// The entry of its only key, if it is one command with one key.
     pub(super) fn lone_key(&self) -> Option<u16> {
         match self.keys[..] {
@@ -94,26 +101,57 @@ impl Footprint {
     }
 }
 
-/// Calls `note` with what each command of a request touches, and counts the commands.
+/// What commands a request has.
+#[derive(Default)]
+struct Seen {
+    commands: usize,
+    has_store: bool,
+}
+
+impl Seen {
+    fn note(&mut self, is_store: bool) {
+        (self.commands, self.has_store) = (self.commands + 1, self.has_store | is_store);
+    }
+}
+
+/// Whether a command changes more than the time to live of what it reads. Of commands that cannot be read none does.
+fn is_store(command: &Command<'_>) -> bool {
+    match command {
+        Command::Meta(meta) => matches!(meta.kind, Kind::Set | Kind::Delete | Kind::Arithmetic),
+        Command::Get(_)
+        | Command::Version
+        | Command::Verbosity { .. }
+        | Command::MemoryLimit { .. }
+        | Command::Stats { .. }
+        | Command::Quit => false,
+        Command::Store(_)
+        | Command::Delete { .. }
+        | Command::Arithmetic { .. }
+        | Command::Touch { .. }
+        | Command::FlushAll { .. } => true,
+    }
+}
+
+/// Calls `note` with what each command of a request touches, and says what commands there are.
 fn each_touch(
     shards: &Shards,
     dialect: Dialect,
     body: &[u8],
     value_bytes_max: usize,
-    commands: &mut usize,
+    seen: &mut Seen,
     mut note: impl FnMut(Touch<'_>),
 ) {
     match dialect {
         Dialect::Text => {
             for command in Commands::new(body, value_bytes_max) {
-                *commands += 1;
+                seen.note(command.as_ref().is_ok_and(is_store));
                 command.iter().for_each(|command| touches(shards, command, &mut note));
             }
         }
         Dialect::Batch { .. } => {
             let frame = Frame::open(body);
             for operation in frame.iter().flat_map(|frame| frame.operations(body)).flatten() {
-                *commands += 1;
+                seen.note(!operation.yields_value());
                 note(touch_of(&operation));
             }
         }

@@ -1,7 +1,6 @@
 //! Datagrams that stand behind others of their client on the same keys.
 
 use crate::io::{Outbox, Port};
-use crate::limits::LARGE_PARCELS_SPARED;
 use crate::worker::access::Right;
 use crate::worker::order::{Origin, Standing};
 use crate::worker::post::Fresh;
@@ -18,6 +17,8 @@ pub(super) enum Served {
     Yes,
     /// No parcel is free for it: try again in the next tick.
     NotYet,
+    /// No parcel was free for it in time: it is answered, as far as it can be without one.
+    InVain,
 }
 
 impl<P: Port> Worker<P> {
@@ -36,7 +37,8 @@ impl<P: Port> Worker<P> {
 }
 
 impl Core {
-    /// Serves a datagram in its turn: now, or behind others of its client on the same keys. The outbox has room.
+    /// Serves a datagram in its turn: now, or behind others of its client on the same keys. The outbox has room. One with a store
+    /// that is not patient does not wait for a parcel.
     pub(super) fn serve_in_turn(
         &mut self,
         fresh: Fresh<'_>,
@@ -48,42 +50,47 @@ impl Core {
         if standing == Standing::Behind {
             return self.hold(fresh, is_patient, outbox);
         }
-        if is_patient && !self.can_suspend(&fresh) {
+        let bytes = fresh.body.len();
+        let are_short = self.parcels.are_short(bytes);
+        if are_short {
+            self.trace(&fresh);
+        }
+        let has_parcel = !are_short || self.parcels.have(bytes, &self.traced);
+        if !has_parcel && (is_patient || !self.traced.has_store()) {
             return Served::NotYet;
         }
         self.serve_fresh(Fresh { follows: standing == Standing::Follows, ..fresh }, outbox, now);
-        Served::Yes
+        if has_parcel { Served::Yes } else { Served::InVain }
+    }
+
+    /// Finds out what a datagram touches.
+    fn trace(&mut self, fresh: &Fresh<'_>) {
+        self.traced.begin(Origin::of(fresh.peer, &self.shards));
+        self.traced.trace(&self.shards, fresh.dialect, fresh.body, self.value_bytes_max);
     }
 
     /// Where a datagram stands to what its client has under way. What it touches is in `traced` if that is anything.
     fn standing_of(&mut self, fresh: &Fresh<'_>) -> Standing {
-        let origin = Origin::of(fresh.peer, &self.shards);
-        if !self.order.has_any_of(origin) {
+        if !self.order.has_any_of(Origin::of(fresh.peer, &self.shards)) {
             return Standing::Free;
         }
-        self.traced.begin(origin);
-        self.traced.trace(&self.shards, fresh.dialect, fresh.body, self.value_bytes_max);
+        self.trace(fresh);
         self.order.standing(&self.traced)
-    }
-
-    /// Whether a datagram that is begun now can be suspended wherever it has to be.
-    fn can_suspend(&self, fresh: &Fresh<'_>) -> bool {
-        // A worker without others has nobody to wait for but its own memory.
-        self.shards.count() == 1 || self.parcels.has(fresh.body.len())
     }
 
     /// Keeps a copy of a datagram until what is before it is done.
     fn hold(&mut self, fresh: Fresh<'_>, is_patient: bool, outbox: &mut Outbox) -> Served {
         let Fresh { peer, request_id, dialect, body, .. } = fresh;
-        match self.parcels.take(body.len(), 0, LARGE_PARCELS_SPARED) {
+        match self.parcels.take(body.len(), 0, self.traced.has_store()) {
             Some(mut parcel) => {
                 parcel.begin(&fresh, self.access.right(peer) == Right::Admin, std::iter::empty());
                 parcel.footprint.copy_from(&self.traced);
                 self.order.hold(&parcel.footprint);
                 self.counters.held.add(1);
                 self.parcels.held.push_back(parcel);
+                Served::Yes
             }
-            None if is_patient => return Served::NotYet,
+            None if is_patient || !self.traced.has_store() => Served::NotYet,
             None => {
                 self.counters.busy.add(1);
                 let mut reply = Reply::framed(outbox.room(), request_id, dialect);
@@ -92,9 +99,9 @@ impl Core {
                 (0..frame.map_or(1, |frame| frame.count)).for_each(|_| reply.put_error(Error::Busy));
                 let bytes = reply.finish();
                 outbox.commit(peer, bytes);
+                Served::InVain
             }
         }
-        Served::Yes
     }
 
     /// Runs the next that is held, or puts it back behind those that were not yet looked at.

@@ -34,7 +34,7 @@ pub use access::Access;
 pub use bells::Bells;
 
 use crate::io::{Inbox, Outbox, Patience, Port};
-use crate::limits::{IDLE_WAIT_MS, LARGE_PARCEL_KEYS, LARGE_PARCELS, SMALL_PARCELS};
+use crate::limits::{IDLE_WAIT_MS, LARGE_PARCEL_KEYS, PARCELS_MAX};
 use crate::session::SettledRead;
 use crate::stats::counters::WorkerCounters;
 use admission::{Sealed, SourceBudget};
@@ -202,7 +202,7 @@ impl<P: Port> Worker<P> {
                 sealed: Sealed::new(),
                 order: Order::new(),
                 // Any number of them may be here at a time.
-                stalled: Stalled::new((workers - 1) * (SMALL_PARCELS + LARGE_PARCELS)),
+                stalled: Stalled::new((workers - 1) * PARCELS_MAX),
                 work: Work::default(),
                 traced: Footprint::with_capacity(LARGE_PARCEL_KEYS),
                 has_finished: false,

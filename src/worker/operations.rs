@@ -138,7 +138,7 @@ fn position_of(operations: &Operations<'_>, reply: &Reply<'_>) -> Position {
 }
 
 /// The operations of a frame from `position` on; from the first for the beginning of a request.
-fn resumed(body: &[u8], position: Position) -> Operations<'_> {
+pub(super) fn resumed(body: &[u8], position: Position) -> Operations<'_> {
     let operations = Frame::open(body).expect("a frame that was admitted").operations(body);
     let Position { at, part: index, .. } = position;
     if index == 0 { operations } else { operations.from(At { at, index }) }

@@ -6,7 +6,8 @@
 
 use crate::io::PeerAddr;
 use crate::limits::{
-    DATAGRAM_BYTES_MAX, FRAME_HEADER_BYTES, LARGE_PARCEL_KEYS, LARGE_PARCELS, LONE_SMALL_PARCELS,
+    DATAGRAM_BYTES_MAX, FRAME_HEADER_BYTES, LARGE_PARCEL_KEYS, LARGE_PARCELS, LARGE_PARCELS_FOR_READS,
+    LARGE_PARCELS_SPARED, LONE_SMALL_PARCELS, LONG_PARCELS, LONG_PARCELS_SPARED, PARCELS_MAX,
     REPLY_BYTES_MAX, REPLY_DATAGRAM_BYTES_MAX, SMALL_PARCEL_BYTES, SMALL_PARCEL_KEYS,
     SMALL_PARCEL_REPLY_BYTES, SMALL_PARCELS,
 };
@@ -23,7 +24,7 @@ const LARGE_PARCEL_REPLY_BYTES: usize =
 /// A suspended or held datagram.
 #[derive(Debug)]
 pub struct Parcel {
-    is_large: bool,
+    size: Size,
     /// Whose request it is.
     pub peer: PeerAddr,
     /// Its id.
@@ -54,6 +55,17 @@ pub struct Parcel {
     reply_bytes: usize,
 }
 
+/// What a parcel has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Size {
+    /// A small request, and a small reply.
+    Small,
+    /// Any request, and a small reply.
+    Long,
+    /// Any request, and any reply.
+    Large,
+}
+
 /// What a parcel waits for with its home worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WaitsFor {
@@ -69,17 +81,19 @@ pub enum WaitsFor {
 impl Parcel {
     /// Bytes of the buffers of a small one.
     pub const SMALL_BYTES: usize = SMALL_PARCEL_BYTES + SMALL_PARCEL_REPLY_BYTES + 2 * SMALL_PARCEL_KEYS;
+    /// The same of a long one.
+    pub const LONG_BYTES: usize = DATAGRAM_BYTES_MAX + SMALL_PARCEL_REPLY_BYTES + 2 * LARGE_PARCEL_KEYS;
     /// The same of a large one.
     pub const LARGE_BYTES: usize = DATAGRAM_BYTES_MAX + LARGE_PARCEL_REPLY_BYTES + 2 * LARGE_PARCEL_KEYS;
 
-    fn new(is_large: bool) -> Box<Parcel> {
-        let (request, reply, keys) = if is_large {
-            (DATAGRAM_BYTES_MAX, LARGE_PARCEL_REPLY_BYTES, LARGE_PARCEL_KEYS)
-        } else {
-            (SMALL_PARCEL_BYTES, SMALL_PARCEL_REPLY_BYTES, SMALL_PARCEL_KEYS)
+    fn new(size: Size) -> Box<Parcel> {
+        let (request, reply, keys) = match size {
+            Size::Small => (SMALL_PARCEL_BYTES, SMALL_PARCEL_REPLY_BYTES, SMALL_PARCEL_KEYS),
+            Size::Long => (DATAGRAM_BYTES_MAX, SMALL_PARCEL_REPLY_BYTES, LARGE_PARCEL_KEYS),
+            Size::Large => (DATAGRAM_BYTES_MAX, LARGE_PARCEL_REPLY_BYTES, LARGE_PARCEL_KEYS),
         };
         Box::new(Parcel {
-            is_large,
+            size,
             peer: PeerAddr::from(std::net::SocketAddr::from(([0, 0, 0, 0], 0))),
             request_id: 0,
             dialect: Dialect::Text,
@@ -100,7 +114,7 @@ impl Parcel {
 
     /// Whether its reply cannot get more room than it has.
     pub fn is_large(&self) -> bool {
-        self.is_large
+        self.size == Size::Large
     }
 
     /// Becomes a request that comes from `fresh`, with the reply so far in pieces. It has room for both.
@@ -167,6 +181,7 @@ type FreeList = Vec<Box<Parcel>>;
 /// A worker's own parcels, and the ones that wait with it.
 pub struct Parcels {
     small: FreeList,
+    long: FreeList,
     large: FreeList,
     /// Ours that were begun, and wait here.
     pub(super) waiting: VecDeque<Box<Parcel>>,
@@ -179,31 +194,68 @@ impl Parcels {
     pub fn for_workers(workers: usize) -> Parcels {
         // A single worker forwards nothing; what waits with it are stores of a size that has no page yet.
         let small = if workers == 1 { LONE_SMALL_PARCELS } else { SMALL_PARCELS };
+        let make = |count, size| (0..count).map(|_| Parcel::new(size)).collect();
         Parcels {
-            small: (0..small).map(|_| Parcel::new(false)).collect(),
-            large: (0..LARGE_PARCELS).map(|_| Parcel::new(true)).collect(),
-            waiting: VecDeque::with_capacity(SMALL_PARCELS + LARGE_PARCELS),
-            held: VecDeque::with_capacity(SMALL_PARCELS + LARGE_PARCELS),
+            small: make(small, Size::Small),
+            long: make(LONG_PARCELS, Size::Long),
+            large: make(LARGE_PARCELS, Size::Large),
+            waiting: VecDeque::with_capacity(PARCELS_MAX),
+            held: VecDeque::with_capacity(PARCELS_MAX),
         }
     }
 
-    /// Whether [`Parcels::take`] finds a parcel for a request of so many bytes that has no reply yet.
-    pub fn has(&self, request_bytes: usize) -> bool {
-        !self.large.is_empty() || fits_small(request_bytes, 0) && !self.small.is_empty()
+    /// Whether there are so few parcels that one must be chosen with care; if not, [`Parcels::take`] finds one for any request of
+    /// so many bytes, whatever its reply so far.
+    #[inline]
+    pub fn are_short(&self, request_bytes: usize) -> bool {
+        let has_small = request_bytes <= SMALL_PARCEL_BYTES && !self.small.is_empty();
+        !has_small && self.long.len() <= LONG_PARCELS_SPARED || self.large.len() <= LARGE_PARCELS_FOR_READS
     }
 
-    /// A free parcel for a request and a reply so far of so many bytes; so many large ones are left to others.
-    pub fn take(&mut self, request_bytes: usize, reply_bytes: usize, spared: usize) -> Option<Box<Parcel>> {
-        if fits_small(request_bytes, reply_bytes)
-            && let Some(small) = self.small.pop()
-        {
-            return Some(small);
+    /// Whether there is one for a request with this footprint, wherever it has to be suspended first.
+    pub(super) fn have(&self, request_bytes: usize, footprint: &Footprint) -> bool {
+        let has_store = footprint.has_store();
+        if footprint.keys().is_empty() && !has_store {
+            // It looks nothing up.
+            return true;
         }
-        if self.large.len() > spared { self.large.pop() } else { None }
+        let has_small = request_bytes <= SMALL_PARCEL_BYTES && !self.small.is_empty();
+        // A lone command has no reply when it is suspended.
+        (has_small || self.has_long(has_store) || self.large.len() > LARGE_PARCELS_SPARED)
+            && (footprint.lone_key().is_some() || self.has_large(has_store))
     }
 
-    /// Puts a large parcel in the place of a small one; says whether there was one.
+    fn has_long(&self, has_store: bool) -> bool {
+        self.long.len() > if has_store { LONG_PARCELS_SPARED } else { 0 }
+    }
+
+    fn has_large(&self, has_store: bool) -> bool {
+        self.large.len() > if has_store { LARGE_PARCELS_FOR_READS } else { 0 }
+    }
+
+    /// A free parcel for a request and a reply so far of so many bytes: the smallest that there is. Reads keep some for
+    /// themselves, so that they wait for reads only, which are soon done; and long replies keep some, which have no other place.
+    pub fn take(&mut self, request_bytes: usize, reply_bytes: usize, has_store: bool) -> Option<Box<Parcel>> {
+        if reply_bytes > SMALL_PARCEL_REPLY_BYTES / 2 {
+            return if self.has_large(has_store) { self.large.pop() } else { None };
+        }
+        let small = if request_bytes <= SMALL_PARCEL_BYTES { self.small.pop() } else { None };
+        if small.is_some() {
+            small
+        } else if self.has_long(has_store) {
+            self.long.pop()
+        } else if self.large.len() > LARGE_PARCELS_SPARED {
+            self.large.pop()
+        } else {
+            None
+        }
+    }
+
+    /// Puts a large parcel in the place of one with a small reply; says whether there was one.
     pub fn enlarge(&mut self, parcel: &mut Box<Parcel>) -> bool {
+        if !self.has_large(parcel.footprint.has_store()) {
+            return false;
+        }
         let Some(mut large) = self.large.pop() else { return false };
         large.take_over(parcel);
         self.put_back(std::mem::replace(parcel, large));
@@ -213,10 +265,10 @@ impl Parcels {
     /// Takes a parcel back.
     pub fn put_back(&mut self, mut parcel: Box<Parcel>) {
         parcel.clear();
-        if parcel.is_large { self.large.push(parcel) } else { self.small.push(parcel) }
+        match parcel.size {
+            Size::Small => self.small.push(parcel),
+            Size::Long => self.long.push(parcel),
+            Size::Large => self.large.push(parcel),
+        }
     }
-}
-
-fn fits_small(request_bytes: usize, reply_bytes: usize) -> bool {
-    request_bytes <= SMALL_PARCEL_BYTES && reply_bytes <= SMALL_PARCEL_REPLY_BYTES / 2
 }

@@ -9,13 +9,14 @@
 //! Waiting for memory ends after [`GRACE_WAIT_MS`]: then the client is told.
 
 use crate::io::{Outbox, PeerAddr, Port};
-use crate::limits::{ANSWER_LINE_BYTES_MAX, GRACE_WAIT_MS, LARGE_PARCELS_SPARED, TICK_MAIL_MAX};
+use crate::limits::{ANSWER_LINE_BYTES_MAX, GRACE_WAIT_MS, TICK_MAIL_MAX, TICK_SUSPENDED_WORK_UNITS};
 use crate::worker::access::Right;
 use crate::worker::order::Origin;
 use crate::worker::parcel::{Parcel, WaitsFor};
 use crate::worker::serial::{Executed, Position, Request, Step};
-use crate::worker::{Core, Worker};
+use crate::worker::{Core, Worker, operations};
 use cache::base::clock::Now;
+use protocol::request::Commands;
 use protocol::{Dialect, Error, Reply};
 
 /// A datagram that begins to be served.
@@ -36,16 +37,28 @@ impl<P: Port> Worker<P> {
             return Ok(false);
         }
         self.core.execute_for_others(now);
+        let mut work = 0;
         for _ in 0..self.core.parcels.waiting.len() {
+            if work > TICK_SUSPENDED_WORK_UNITS {
+                break;
+            }
             self.make_room()?;
+            self.core.work.begin_turn();
             let Some(parcel) = self.core.parcels.waiting.pop_front() else { break };
             self.core.retry(parcel, &mut self.outbox, now);
+            work += self.core.work.spent();
         }
+        work = 0;
         for _ in 0..TICK_MAIL_MAX {
+            if work > TICK_SUSPENDED_WORK_UNITS {
+                break;
+            }
             self.make_room()?;
             let Some(parcel) = self.core.mesh.next_answer() else { break };
             self.core.watch.answered(parcel.asked_ns);
+            self.core.work.begin_turn();
             self.core.resume(parcel, &mut self.outbox, now);
+            work += self.core.work.spent();
         }
         self.release_held(now)?;
         Ok(true)
@@ -73,20 +86,27 @@ impl Core {
         self.work.begin_turn();
         loop {
             let step = self.run(request, position, &mut reply);
-            let (at, spared) = match step {
+            let at = match step {
                 Step::Done => break,
                 Step::Enlarge { .. } => unreachable!("the outbox has all the room there is"),
-                Step::Yield { position } => (position, LARGE_PARCELS_SPARED),
-                Step::Forward { position, .. } | Step::Wait { position } => (position, 0),
+                Step::Forward { position, .. } | Step::Wait { position } | Step::Yield { position } => {
+                    position
+                }
             };
-            if let Some(mut parcel) = self.parcels.take(body.len(), reply.bytes(), spared) {
+            // Only looked at where parcels are short, and then it is of this datagram.
+            let has_store = self.traced.has_store();
+            if let Some(mut parcel) = self.parcels.take(body.len(), reply.bytes(), has_store) {
                 parcel.begin(&fresh, is_admin, reply.pieces());
                 parcel.footprint.begin(Origin::of(peer, &self.shards));
                 parcel.footprint.trace(&self.shards, dialect, body, self.value_bytes_max);
                 return self.begin(parcel, step, now);
             }
             if let Step::Yield { .. } = step {
-                // All work is bounded by the length of the datagram.
+                if has_store {
+                    self.refuse_rest(&request, at, &mut reply);
+                    break;
+                }
+                // What changes nothing is bounded by the length of the datagram.
                 (request.may_yield, position) = (false, at);
             } else {
                 self.counters.busy.add(1);
@@ -96,6 +116,30 @@ impl Core {
         }
         let bytes = reply.finish();
         outbox.commit(peer, bytes);
+    }
+
+    /// Answers all commands from `at` on as busy, up to one that cannot be read.
+    #[cold]
+    fn refuse_rest(&mut self, request: &Request<'_>, at: Position, reply: &mut Reply<'_>) {
+        reply.rewind(reply.mark_at(at.reply_bytes));
+        let mut refuse = |is_answered: bool| {
+            self.counters.busy.add(1);
+            let mark = reply.mark();
+            if is_answered {
+                reply.put_error(Error::Busy);
+            }
+            reply.settle(mark);
+        };
+        match request.dialect {
+            Dialect::Text => {
+                let commands = Commands::resume(request.body, at.at, self.value_bytes_max);
+                let readable = commands.map_while(Result::ok);
+                readable.for_each(|command| refuse(!command.wants_no_reply()));
+            }
+            Dialect::Batch { .. } => {
+                operations::resumed(request.body, at).flatten().for_each(|_| refuse(true));
+            }
+        }
     }
 
     /// Runs a parcel from its position, with its reply as far as it goes. The outbox has room.
@@ -137,7 +181,7 @@ impl Core {
     /// Sends the reply of a parcel.
     pub(super) fn finish(&mut self, parcel: Box<Parcel>, outbox: &mut Outbox) {
         let mut reply = Reply::framed(outbox.room(), parcel.request_id, parcel.dialect);
-        reply.put(parcel.reply());
+        reply.put_complete(parcel.reply());
         let bytes = reply.finish();
         outbox.commit(&parcel.peer, bytes);
         self.parcels.put_back(parcel);

@@ -128,6 +128,10 @@ impl Core {
         let (mut at, mut mark) = (from.at, reply.mark_at(from.reply_bytes));
         self.watch.mark();
         loop {
+            if !request.may_grow && reply.is_full() {
+                // What is done now could not be told.
+                return Step::Done;
+            }
             let command = match keys.take() {
                 Some(left) => Ok(Command::Get(left.get(body))),
                 None => {

@@ -36,6 +36,11 @@ impl Work {
         self.left = self.left.saturating_sub(units);
     }
 
+    /// What was spent of the turn.
+    pub(super) fn spent(&self) -> u32 {
+        TURN_WORK_UNITS - self.left
+    }
+
     /// Whether the turn is over.
     #[inline]
     pub(super) fn is_spent(&self) -> bool {

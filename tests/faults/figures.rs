@@ -12,7 +12,7 @@ use protocol::steer::{owner, steer};
 use sherwood::config::serve::Io;
 use sherwood::io::PeerAddr;
 use sherwood::io::sim::Faults;
-use sherwood::limits::{LARGE_PARCELS, PARCEL_WAIT_MS, SMALL_PARCELS, SOURCE_BUDGET_PER_S};
+use sherwood::limits::{PARCEL_WAIT_MS, PARCELS_MAX, SOURCE_BUDGET_PER_S};
 use sherwood::server::Server;
 use sherwood::stats::counters::{Counter, HistLogCounters, MetricsCounters, OwnerCounters, WorkerCounters};
 use sherwood::worker::Access;
@@ -228,7 +228,7 @@ fn waiting(moved: &mut Moved) {
     let keys_of = |worker| {
         (0..).map(|i| format!("key{i}")).filter(move |key| owner(steer(key.as_bytes()), 2) == worker)
     };
-    for key in keys_of(1).take(SMALL_PARCELS + LARGE_PARCELS + 5) {
+    for key in keys_of(1).take(PARCELS_MAX + 5) {
         scene.send(0, &format!("set {key} 0 0 1\r\nx\r\n"));
     }
     scene.tick_one(0, 10);

@@ -13,6 +13,7 @@ mod metrics;
 mod namespaces;
 mod network;
 mod order;
+mod reads;
 mod sandbox;
 mod starting;
 mod storage;

@@ -117,13 +117,76 @@ fn an_open_metrics_address_needs_a_network() {
 }
 
 #[test]
-fn head_tells_the_length_and_others_are_not_found() {
+fn head_tells_the_length_and_other_paths_are_not_found() {
     let (server, addr) = start();
     let head = ask(addr, b"HEAD /metrics HTTP/1.1\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
     assert!(!head.contains("content-length: 0"), "{head}");
     assert!(ask(addr, b"GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404 Not Found\r\n"));
-    assert!(ask(addr, &[b'a'; 5000]).starts_with("HTTP/1.1 404 Not Found\r\n"));
+    assert!(ask(addr, b"GET /metricsandmore HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404 Not Found\r\n"));
+    server.stop().unwrap();
+}
+
+/// Requests that people type, and old scripts send: a line ends with LF as well.
+#[test]
+fn lines_may_end_with_a_line_feed_alone() {
+    let (server, addr) = start();
+    for request in [
+        "GET /metrics HTTP/1.1\n\n",
+        "GET /metrics HTTP/1.0\n\n",
+        "GET /metrics HTTP/1.1\nHost: x\n\n",
+        "GET /metrics HTTP/1.1\r\nHost: x\n\r\n",
+        "\r\n\nGET /metrics HTTP/1.1\r\n\r\n",
+    ] {
+        let answer = ask(addr, request.as_bytes());
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("\nsherwood_ticks{"),
+            "{request}"
+        );
+    }
+    server.stop().unwrap();
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_told() {
+    let (server, addr) = start();
+    let body = "x".repeat(30_000);
+    let post = format!("POST /metrics HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let put = post.replace("POST", "PUT").replace("\r\n", "\n");
+    for (request, want) in [
+        // The answer arrives although most of the body was never looked at.
+        (post.as_str(), "405 Method Not Allowed\r\nallow: GET, HEAD\r\n"),
+        (put.as_str(), "405 Method Not Allowed\r\nallow: GET, HEAD\r\n"),
+        ("DELETE /metrics HTTP/1.1\r\n\r\n", "405 Method Not Allowed\r\nallow: GET, HEAD\r\n"),
+        ("POST / HTTP/1.1\r\n\r\n", "404 Not Found\r\n"),
+        ("GET /metrics\r\n\r\n", "400 Bad Request\r\n"),
+        ("metrics, please\n\n", "400 Bad Request\r\n"),
+        ("GET /metrics HTTP/2.0\r\n\r\n", "505 HTTP Version Not Supported\r\n"),
+        (&format!("GET /metrics HTTP/1.1\r\nX: {body}"), "431 Request Header Fields Too Large\r\n"),
+    ] {
+        let (answer, begin) = (ask(addr, request.as_bytes()), &request[..request.len().min(40)]);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {want}")), "{begin}: {answer}");
+    }
+    let scrapes = &server.figures().scrapes;
+    assert_eq!((scrapes.metrics_answered.get(), scrapes.metrics_closed.get()), (8, 0));
+    server.stop().unwrap();
+}
+
+/// A client that sends on for ever after its answer is cut off.
+#[test]
+fn what_follows_a_request_is_thrown_away_and_no_more_than_a_bound_of_it() {
+    let (server, addr) = start();
+    let mut stream = connect(addr);
+    stream.write_all(b"POST /metrics HTTP/1.1\r\n\r\n").unwrap();
+    let mut sent = 0;
+    while sent < 64 << 20 {
+        match stream.write(&[b'x'; 4096]) {
+            Ok(bytes) => sent += bytes,
+            Err(_) => break,
+        }
+    }
+    assert!(sent < 64 << 20, "all of {sent} bytes were taken");
+    assert!(ask(addr, GET).starts_with("HTTP/1.1 200 OK\r\n"));
     server.stop().unwrap();
 }
 

@@ -162,6 +162,31 @@ fn a_chain_of_long_datagrams_is_done_piece_by_piece() {
     }
 }
 
+/// A reply that is full ends with the error that says so, and what is behind is not done: once it was, and nobody was told.
+#[test]
+fn what_could_not_be_told_is_not_done() {
+    for workers in [1, 2] {
+        let mut duo = duo(workers);
+        for command in ["mg big v\r\n", "get big\r\n", "gat 0 big\r\n"] {
+            let late = "set late 0 0 1\r\nx\r\n";
+            duo.send(0, &text(format!("{}{late}", command.repeat(5_900)).as_bytes()));
+            let mut got = Vec::new();
+            for _ in 0..20_000 {
+                (0..workers).for_each(|worker| duo.tick(worker));
+                got.extend(std::iter::from_fn(|| duo.receive(0)));
+            }
+            got.sort_by_key(|datagram| (datagram[2], datagram[3]));
+            assert!(!got.is_empty(), "{workers} workers, {command}: no answer");
+            let body: Vec<u8> = got.iter().flat_map(|datagram| &datagram[8..]).copied().collect();
+            let error = b"SERVER_ERROR object too large for udp\r\n";
+            assert!(body.len() > 1_110_000 && body.ends_with(error), "{command}: {} bytes", body.len());
+            duo.send(0, &text(b"delete late\r\n"));
+            duo.settle();
+            assert_eq!(duo.receive(0), Some(text(b"NOT_FOUND\r\n")), "{command}");
+        }
+    }
+}
+
 /// Four times as many keys take about four times as long, not sixteen, also where every second one is another worker's.
 #[test]
 fn work_grows_with_the_length_of_a_datagram_only() {

@@ -6,15 +6,14 @@ use cache::base::hash::KeyHash;
 use cache::memory::grace::Grace;
 use cache::memory::{Items, Layout, Slab};
 use cache::ring::{Command, Consumer, Event, Hit, Producer, mesh, ring};
+use cache::shard::OwnerCounters;
 use cache::shard::events::Events;
 use cache::shard::owner::OwnerConfig;
 use cache::shard::{Owner, Shards};
 use protocol::steer::{owner, steer};
 use sherwood::io::PeerAddr;
 use sherwood::io::sim::{Faults, SimPort, Wire};
-use sherwood::limits::{
-    COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS, LARGE_PARCELS, SMALL_PARCELS,
-};
+use sherwood::limits::{COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS, PARCELS_MAX};
 use sherwood::worker::hits::Hits;
 use sherwood::worker::watch::Watch;
 use sherwood::worker::{Access, Bells, Poll, Worker, WorkerConfig};
@@ -28,6 +27,7 @@ pub struct Duo {
     clock: Clock,
     workers: Vec<Worker<SimPort>>,
     wires: Vec<Wire>,
+    owners: Vec<Arc<OwnerCounters>>,
     client: PeerAddr,
     /// The policy's ends: they are never read, and full rings are no trouble.
     _policy: Vec<(Consumer<Event>, Producer<Command>, Consumer<Hit>)>,
@@ -54,7 +54,8 @@ impl Duo {
             Shards::lay_out(Items::on_heap(BYTES), layout, (count, 1024), KeyHash::new(1), None);
         let grace = Grace::new(count);
         let (mut workers, mut wires, mut policy) = (Vec::new(), Vec::new(), Vec::new());
-        let ends = mesh(count, SMALL_PARCELS + LARGE_PARCELS).into_iter().zip(Bells::for_workers(count));
+        let owners: Vec<Arc<OwnerCounters>> = (0..count).map(|_| Arc::default()).collect();
+        let ends = mesh(count, PARCELS_MAX).into_iter().zip(Bells::for_workers(count));
         for (index, (mesh, bells)) in ends.enumerate() {
             let (events, events_end) = ring(EVENT_RING_RECORDS);
             let (commands_end, commands) = ring(COMMAND_RING_RECORDS);
@@ -67,7 +68,7 @@ impl Duo {
                 member: grace.member(index),
                 events: Events::new(events, pool.layout()),
                 commands,
-                counters: Arc::default(),
+                counters: Arc::clone(&owners[index]),
                 value_bytes_max: 1 << 20,
             });
             wires.push(Wire::new(1, Faults::default()));
@@ -88,7 +89,7 @@ impl Duo {
             }));
         }
         let client = Duo::client(9999);
-        Duo { clock, workers, wires, client, _policy: policy }
+        Duo { clock, workers, wires, owners, client, _policy: policy }
     }
 
     /// Puts a datagram on its way to a worker.
@@ -149,6 +150,11 @@ impl Duo {
     /// A worker.
     pub fn worker(&self, worker: usize) -> &Worker<SimPort> {
         &self.workers[worker]
+    }
+
+    /// What the owner of a shard counts.
+    pub fn owned(&self, worker: usize) -> &OwnerCounters {
+        &self.owners[worker]
     }
 
     /// The `number`-th key that a worker owns.

@@ -147,7 +147,7 @@ impl Seats {
     ) -> (Vec<Worker<P>>, Vec<Arc<OwnerCounters>>) {
         let (count, config) = (ports.len(), config(Io::Mmsg, ports.len()));
         let counters = self.owners.iter().map(|(owner, _)| Arc::clone(&owner.counters)).collect();
-        let parcels = limits::SMALL_PARCELS + limits::LARGE_PARCELS;
+        let parcels = limits::PARCELS_MAX;
         let parts = self.owners.into_iter().zip(self.bells).zip(mesh(count, parcels)).zip(ports).enumerate();
         let workers = parts.map(|(index, ((((owner, hits), bells), mesh), port))| {
             Worker::new(WorkerConfig {

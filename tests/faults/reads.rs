@@ -1,0 +1,245 @@
+//! Reads are never answered `busy`, however many are under way: they wait. Requests of more than 2 KiB once needed one of 16
+//! buffers where a key was another worker's, and 6 % of 64 in flight were refused. Stores may be refused; what they hold up
+//! is bounded.
+
+use crate::support::batch::{frame, op, results};
+use crate::support::duo::Duo;
+use protocol::batch::{Code, Operation, Status};
+use sherwood::limits::{PARCEL_WAIT_MS, TURN_WORK_UNITS};
+use sherwood::stats::counters::WorkerCounters;
+use sherwood::worker::Access;
+use std::collections::HashMap;
+use std::time::Duration;
+
+const CLIENTS: u16 = 4;
+/// Keys of a long request.
+const KEYS: usize = 250;
+
+/// A text datagram with this id.
+fn text(id: u16, body: &str) -> Vec<u8> {
+    [&id.to_be_bytes()[..], &[0, 0, 0, 1, 0, 0], body.as_bytes()].concat()
+}
+
+/// A frame with this id.
+fn numbered(id: u16, operations: &[Operation<'_>]) -> Vec<u8> {
+    let mut datagram = frame(operations);
+    datagram[..2].copy_from_slice(&id.to_be_bytes());
+    datagram
+}
+
+/// Two workers with a value under each key.
+fn duo(keys: &[String], value: &str) -> Duo {
+    let mut duo = Duo::of(2, Access::default());
+    for key in keys {
+        duo.send(0, &text(1, &format!("set {key} 0 0 {} noreply\r\n{value}\r\n", value.len())));
+    }
+    (0..10).for_each(|_| duo.settle());
+    duo
+}
+
+fn keys() -> Vec<String> {
+    (0..KEYS).map(|i| format!("key{i:03}")).collect()
+}
+
+/// Whole bodies by port and id, put together from datagrams.
+#[derive(Default)]
+struct Replies {
+    parts: HashMap<(u16, u16), Vec<Vec<u8>>>,
+    whole: usize,
+}
+
+impl Replies {
+    fn take(&mut self, duo: &Duo) {
+        while let Some((port, datagram)) = duo.receive_with_port(0) {
+            let word = |at: usize| u16::from_be_bytes([datagram[at], datagram[at + 1]]) as usize;
+            let parts = self.parts.entry((port, word(0) as u16)).or_insert_with(|| vec![Vec::new(); word(4)]);
+            assert!(parts[word(2)].is_empty(), "answered twice");
+            parts[word(2)] = datagram[8..].to_vec();
+            self.whole += parts.iter().all(|part| !part.is_empty()) as usize;
+        }
+    }
+
+    fn bodies(self) -> impl Iterator<Item = ((u16, u16), Vec<u8>)> {
+        self.parts.into_iter().map(|(who, parts)| (who, parts.concat()))
+    }
+}
+
+fn counter(duo: &Duo, figure: fn(&WorkerCounters) -> u64) -> u64 {
+    (0..duo.workers()).map(|worker| figure(duo.worker(worker).counters())).sum()
+}
+
+/// Lets the first worker tick a millisecond apart, and the other one rarely, until so many are answered.
+fn tick_slowly(duo: &mut Duo, replies: &mut Replies, count: usize) {
+    for tick in 0..2_000_000 {
+        duo.tick(0);
+        if tick % (2 * PARCEL_WAIT_MS) == 0 {
+            duo.tick(1);
+        }
+        duo.advance(Duration::from_millis(1));
+        replies.take(duo);
+        if replies.whole == count {
+            return;
+        }
+    }
+    panic!("{} of {count} are answered", replies.whole);
+}
+
+#[test]
+fn long_reads_wait_for_a_slow_owner() {
+    let keys = keys();
+    let lines = |line: &str| keys.iter().map(|key| line.replace('K', key)).collect::<String>();
+    let touch: Vec<_> = keys.iter().map(|key| op(Code::GetAndTouch, key)).collect();
+    let requests = |id| {
+        [
+            text(id, &format!("gat 0 {}\r\n", keys.join(" "))),
+            text(id + 1, &lines("mg K v N30\r\n")),
+            text(id + 2, &lines("mg K v R30 t\r\n")),
+            text(id + 3, &lines("mg K v T0\r\n")),
+            numbered(id + 4, &touch),
+        ]
+    };
+    let mut duo = duo(&keys, "four");
+    let mut sent = 0;
+    for round in 0..24 {
+        for client in 0..CLIENTS {
+            for request in requests(round * 5) {
+                duo.send_from(0, Duo::client(1 + client), &request);
+                sent += 1;
+            }
+        }
+    }
+    let mut replies = Replies::default();
+    tick_slowly(&mut duo, &mut replies, sent);
+    for ((port, id), body) in replies.bodies() {
+        let found = match id % 5 {
+            4 => results(&body)
+                .iter()
+                .filter(|got| got.status == Status::Value && got.value == b"four")
+                .count(),
+            _ => body.windows(8).filter(|part| part == b"\r\nfour\r\n").count(),
+        };
+        assert_eq!(found, KEYS, "client {port}, request {id}: {}", body[..body.len().min(80)].escape_ascii());
+    }
+    assert_eq!(counter(&duo, |counters| counters.busy.get()), 0);
+    // More came than there are buffers for, or nothing was tried.
+    assert!(counter(&duo, |counters| counters.deferred.get()) > 20);
+}
+
+/// A short request can have a long reply before it has to go to another worker.
+#[test]
+fn short_reads_with_long_replies_wait_for_a_slow_owner() {
+    let (mine, theirs) = (Duo::key_of(0, 0), Duo::key_of(1, 0));
+    let mut duo = duo(&[mine.clone(), theirs.clone()], &"v".repeat(20_000));
+    const SENT: usize = 150;
+    for id in 0..SENT as u16 {
+        let line = match id % 2 {
+            0 => format!("gat 0 {mine} {theirs} {mine} {theirs}\r\n"),
+            _ => format!("mg {mine} v\r\nmg {theirs} v N30\r\nmg {mine} v T0\r\nmg {theirs} v R30\r\n"),
+        };
+        duo.send_from(0, Duo::client(1 + id), &text(id, &line));
+    }
+    let mut replies = Replies::default();
+    tick_slowly(&mut duo, &mut replies, SENT);
+    for (_, body) in replies.bodies() {
+        assert!((80_000..81_000).contains(&body.len()), "{}", body[..body.len().min(80)].escape_ascii());
+    }
+    assert_eq!(counter(&duo, |counters| counters.busy.get()), 0);
+}
+
+/// Plain reads behind stores of the same client go to the owner, too; stores may be refused, and are if the owner does not tick.
+#[test]
+fn stores_are_refused_in_time_and_reads_beside_them_are_not() {
+    let keys = keys();
+    let mut duo = duo(&keys, "four");
+    let padding = " ".repeat(2_100);
+    let (mut sent, mut reads) = (0, Vec::new());
+    for id in 0..400u16 {
+        let (key, client) = (&keys[id as usize % KEYS], Duo::client(1 + id % CLIENTS));
+        // Longer than a small buffer takes.
+        let line = match id % 4 {
+            0 => format!("get{padding}{}\r\n", keys.join(" ")),
+            1 => format!("gat 0{padding}{key} {}\r\n", keys[7]),
+            _ => format!("set {key}{padding} 0 0 4\r\nfour\r\n"),
+        };
+        if id % 4 < 2 {
+            reads.push((1 + id % CLIENTS, id));
+        }
+        duo.send_from(0, client, &text(id, &line));
+        sent += 1;
+    }
+    // The owner does not tick for a while.
+    let mut replies = Replies::default();
+    for _ in 0..5 * PARCEL_WAIT_MS {
+        duo.tick(0);
+        duo.advance(Duration::from_millis(1));
+        replies.take(&duo);
+    }
+    tick_slowly(&mut duo, &mut replies, sent);
+    let bodies: HashMap<_, _> = replies.bodies().collect();
+    for read in reads {
+        let body = &bodies[&read];
+        assert!(
+            body.ends_with(b"four\r\nEND\r\n"),
+            "{read:?}: {}",
+            body[..body.len().min(80)].escape_ascii()
+        );
+    }
+    let refused = bodies.values().filter(|body| *body == b"SERVER_ERROR busy\r\n").count() as u64;
+    assert_eq!(refused, counter(&duo, |counters| counters.busy.get()));
+}
+
+/// Stores that a turn has room for.
+const TURN: u64 = TURN_WORK_UNITS as u64 / 2;
+
+/// A datagram with many stores of one key.
+fn heavy(count: usize) -> Vec<u8> {
+    text(1, &"set a 0 0 0 noreply\r\n\r\n".repeat(count))
+}
+
+fn stored(duo: &Duo) -> u64 {
+    (0..duo.workers()).map(|worker| duo.owned(worker).cmd_set.get()).sum()
+}
+
+/// Of more heavy datagrams than there are buffers, those that find none wait, and are refused in the end, but never done in one
+/// go: a light client waits for a bounded piece of work only.
+#[test]
+fn heavy_stores_without_a_buffer_are_not_done_in_one_go() {
+    const HEAVY: u16 = 100;
+    for workers in [1, 2] {
+        let mut duo = Duo::of(workers, Access::default());
+        for client in 0..HEAVY {
+            duo.send_from(0, Duo::client(1_000 + client), &heavy(2_600));
+        }
+        (0..2).for_each(|_| (0..workers).for_each(|worker| duo.tick(worker)));
+        // Behind an inbox that is not empty.
+        duo.send_from(0, Duo::client(7), &text(2, "get n\r\n"));
+        let (mut before, mut most, mut ticks) = (stored(&duo), 0, 0);
+        while !std::iter::from_fn(|| duo.receive_with_port(0)).any(|(port, _)| port == 7) {
+            (0..workers).for_each(|worker| duo.tick(worker));
+            duo.advance(Duration::from_millis(1));
+            let now = stored(&duo);
+            (most, before, ticks) = (most.max(now - before), now, ticks + 1);
+            assert!(ticks < 3 * PARCEL_WAIT_MS, "the light client waits for more than {ticks} ticks");
+        }
+        // A piece of each datagram, and some of those that wait.
+        let bound = (HEAVY as u64 + 20) * TURN;
+        assert!(most < bound, "{most} stores in one tick, of {} in all", HEAVY as u64 * 2_600);
+        assert!(counter(&duo, |counters| counters.busy.get()) > 0);
+    }
+}
+
+#[test]
+fn what_is_suspended_has_a_bounded_share_of_a_tick() {
+    const HEAVY: u16 = 40;
+    let mut duo = Duo::of(1, Access::default());
+    (0..HEAVY).for_each(|client| duo.send_from(0, Duo::client(1_000 + client), &heavy(2_600)));
+    (0..2).for_each(|_| duo.tick(0));
+    assert!(stored(&duo) >= HEAVY as u64 * (TURN - 1), "all have begun");
+    let (mut before, mut most) = (stored(&duo), 0);
+    for _ in 0..100 {
+        duo.tick(0);
+        (most, before) = (most.max(stored(&duo) - before), stored(&duo));
+    }
+    assert_eq!(before, HEAVY as u64 * 2_600);
+    assert!((TURN..20 * TURN).contains(&most), "{most} stores in one tick");
+}
