@@ -1,0 +1,135 @@
+"""What came out: tables for people, and one JSON object for programs."""
+import json
+import time
+
+from measuring import machine, programs, rounds
+
+
+def text(session, experiment, tolerance_percent):
+    """The whole report, as lines."""
+    lines = _figures(session.results.rows(), experiment.COLUMNS)
+    compared = session.results.compare(experiment.COLUMNS, tolerance_percent)
+    if compared:
+        lines += ["", *_comparisons(compared, tolerance_percent)]
+    lines += session.notes
+    lines += [f"SKIPPED {what}: {why}" for what, why in session.skipped]
+    lines += [f"FAILED {failure}" for failure in session.failures]
+    lines += [f"SLOWER {_name(row)}: {column.title} {_change(comparison)}"
+              for row, column, comparison in compared if comparison.verdict == "slower"]
+    return lines
+
+
+def is_failed(session, experiment, tolerance_percent):
+    """Whether a rule of the experiment was broken or a row is slower."""
+    compared = session.results.compare(experiment.COLUMNS, tolerance_percent)
+    return bool(session.failures) or any(comparison.verdict == "slower" for _, _, comparison in compared)
+
+
+def _figures(rows, columns):
+    """A line for each row, under its case where a case has several rows; medians of the rounds."""
+    columns = [column for column in columns if any(row.values(column.figure) for row in rows)]
+    table, case = [["", *(column.title for column in columns)]], None
+    grouped = sorted(rows, key=lambda row: list(dict.fromkeys(other.case for other in rows)).index(row.case))
+    for row in grouped:
+        if row.case != case and row.subject:
+            table.append([row.case])
+        case = row.case
+        who = f"  {row.subject}" if row.subject else row.case
+        who += " (old)" if row.binary == "old" else ""
+        table.append([who, *(_cell(row, column) for column in columns)])
+    return _aligned(table)
+
+
+def _cell(row, column):
+    values = row.values(column.figure)
+    if not values:
+        return "–"
+    cell = column.write(column.summary(values))
+    if column.has_quartiles and len(values) > 1:
+        cell += " ({} to {})".format(*map(column.write, rounds.quartiles(values)))
+    return cell
+
+
+def _comparisons(compared, tolerance_percent):
+    """A line for each row and figure by which old and new are compared."""
+    table = [["old and new", "figure", "old", "new", "new/old", "of medians", "interval", "verdict"]]
+    for row, column, comparison in compared:
+        low, high = comparison.interval
+        table.append([
+            _name(row), column.title, column.write(comparison.old), column.write(comparison.new),
+            f"{comparison.median_of_ratios:.3f}", f"{comparison.ratio_of_medians:.3f}", f"{low:.3f}–{high:.3f}",
+            _mark(comparison, tolerance_percent),
+        ])
+    return _aligned(table) + _legend(compared[0][2])
+
+
+def _legend(comparison):
+    count = len(comparison.ratios)
+    if comparison.confidence is None:
+        return [f"new/old is the median of the ratios of {count} rounds, interval their least and largest; "
+                f"fewer than {rounds.JUDGED_ROUNDS_MIN} rounds are not judged"]
+    return [f"new/old is the median of the ratios of {count} rounds; "
+            f"the interval holds the true one with {comparison.confidence * 100:.0f} % confidence"]
+
+
+def _mark(comparison, tolerance_percent):
+    """The verdict; with a star where the ratio is beyond the tolerance, whatever the noise."""
+    is_beyond = abs(comparison.median_of_ratios - 1) * 100 > tolerance_percent
+    return comparison.verdict + (" *" if is_beyond else "")
+
+
+def _change(comparison):
+    return f"{(comparison.median_of_ratios - 1) * 100:+.1f} %"
+
+
+def _name(row):
+    return f"{row.case}, {row.subject}" if row.subject else row.case
+
+
+def _aligned(table):
+    """The first column to the left, the others to the right."""
+    width = max(len(line) for line in table)
+    widths = [max((len(line[i]) for line in table if len(line) > max(i, 1)), default=0) for i in range(width)]
+    return ["  ".join([line[0].ljust(widths[0]), *(cell.rjust(widths[i]) for i, cell in enumerate(line[1:], 1))]).rstrip()
+            for line in table]
+
+
+def as_object(session, experiment, tolerance_percent):
+    """The same as one object: every round's figures, medians, comparisons, machine and tree."""
+    compared = session.results.compare(experiment.COLUMNS, tolerance_percent)
+    return {
+        "experiment": session.name,
+        "measured_unix_s": int(time.time()),
+        "seconds": round(time.monotonic() - session.began, 3),
+        "machine": machine.describe(),
+        "tree": machine.commit(programs.ROOT),
+        "binaries": {name: programs.describe(path) for name, path in session.binaries.items()},
+        "parameters": {name.replace("-", "_"): value for name, value in vars(session.parameters).items()},
+        "tolerance_percent": tolerance_percent,
+        "rows": [_row_object(row) for row in session.results.rows()],
+        "comparisons": [_comparison_object(*found) for found in compared],
+        "notes": session.notes,
+        "skipped": [{"what": what, "why": why} for what, why in session.skipped],
+        "failures": session.failures,
+        "is_failed": is_failed(session, experiment, tolerance_percent),
+    }
+
+
+def _row_object(row):
+    return {"case": row.case, "subject": row.subject, "binary": row.binary, "medians": row.medians(), "rounds": row.rounds}
+
+
+def _comparison_object(row, column, comparison):
+    low, high = comparison.interval
+    return {
+        "case": row.case, "subject": row.subject, "figure": column.figure, "better": column.better,
+        "old": comparison.old, "new": comparison.new, "ratio_of_medians": comparison.ratio_of_medians,
+        "median_of_ratios": comparison.median_of_ratios, "ratios": comparison.ratios,
+        "interval": {"low": low, "high": high, "confidence": comparison.confidence}, "verdict": comparison.verdict,
+    }
+
+
+def write(path, report):
+    with open(path, "w") as file:
+        json.dump(report, file, indent=1)
+        file.write("\n")

@@ -1,0 +1,93 @@
+"""The verdict: fails on a slower row, passes on noise."""
+import random
+import unittest
+
+from measuring import rounds
+
+
+def noisy(middle, percent, count, seed):
+    """So many rounds about a figure, within some percent of it."""
+    drawn = random.Random(seed)
+    return [middle * (1 + drawn.uniform(-percent, percent) / 100) for _ in range(count)]
+
+
+class Verdict(unittest.TestCase):
+    def verdict(self, old, new, better="lower", tolerance=3):
+        return rounds.compare(old, new, better, tolerance).verdict
+
+    def test_a_slower_row_is_slower(self):
+        for count in [6, 9, 21]:
+            old, new = noisy(100, 2, count, 1), noisy(110, 2, count, 2)
+            self.assertEqual(self.verdict(old, new), "slower")
+            self.assertEqual(self.verdict(new, old), "faster")
+
+    def test_where_more_is_better_it_is_the_other_way_round(self):
+        old, new = noisy(100, 2, 9, 1), noisy(90, 2, 9, 2)
+        self.assertEqual(self.verdict(old, new, "higher"), "slower")
+        self.assertEqual(self.verdict(new, old, "higher"), "faster")
+
+    def test_noise_is_not_slower(self):
+        verdicts = [self.verdict(noisy(100, 20, 9, seed), noisy(100, 20, 9, seed + 1000)) for seed in range(200)]
+        # 2 % of noise intervals lie wholly on the slower side by chance, and not all of those are beyond the tolerance.
+        self.assertLessEqual(verdicts.count("slower"), 8, verdicts)
+
+    def test_a_difference_within_the_tolerance_is_the_same(self):
+        self.assertEqual(self.verdict([100.0] * 9, [102.9] * 9), "same")
+        self.assertEqual(self.verdict([100.0] * 9, [103.1] * 9), "slower")
+        self.assertEqual(self.verdict([100.0] * 9, [110.0] * 9, tolerance=15), "same")
+
+    def test_one_bad_round_decides_nothing(self):
+        self.assertEqual(self.verdict([100.0] * 9, [100.0] * 8 + [400.0]), "same")
+
+    def test_rounds_that_disagree_are_unclear(self):
+        self.assertEqual(self.verdict([100.0] * 6, [90.0, 110, 112, 115, 120, 91]), "unclear")
+
+    def test_drift_that_both_meet_is_not_a_difference(self):
+        machine = [1, 1.3, 1.7, 2.2, 2.9, 3.7, 4.8, 6.3, 8.2]
+        old, new = [100 * speed for speed in machine], [110 * speed for speed in machine]
+        self.assertEqual(self.verdict(old, new), "slower")
+        self.assertEqual(self.verdict(old, old), "same")
+
+    def test_few_rounds_are_not_judged(self):
+        self.assertEqual(self.verdict([100.0] * 5, [200.0] * 5), "not judged")
+        self.assertEqual(self.verdict([100.0] * 6, [200.0] * 6), "slower")
+
+    def test_rounds_without_a_figure_are_left_out(self):
+        comparison = rounds.compare([None, 100.0, 0, 100.0], [1.0, 150.0, 5.0, 150.0], "lower", 3)
+        self.assertEqual(comparison.ratios, [1.5, 1.5])
+        self.assertIsNone(rounds.compare([None], [1.0], "lower", 3))
+
+
+class Interval(unittest.TestCase):
+    def test_it_skips_as_many_as_95_percent_allow(self):
+        # From tables of the sign test: ranks of the interval of the median.
+        for count, rank, confidence in [(6, 1, 0.969), (8, 1, 0.992), (9, 2, 0.961), (12, 3, 0.961), (20, 6, 0.959)]:
+            (low, high), sure = rounds.interval([float(i) for i in range(count, 0, -1)])
+            self.assertEqual((low, high), (rank, count + 1 - rank))
+            self.assertAlmostEqual(sure, confidence, places=3)
+
+    def test_five_rounds_are_too_few(self):
+        self.assertIsNone(rounds.interval([1.0] * (rounds.JUDGED_ROUNDS_MIN - 1)))
+
+    def test_it_holds_the_true_median_as_often_as_it_says(self):
+        drawn = random.Random(7)
+        held = 0
+        for _ in range(2000):
+            (low, high), sure = rounds.interval([drawn.lognormvariate(0, 0.3) for _ in range(9)])
+            held += low <= 1 <= high
+        self.assertGreater(held / 2000, 0.94)
+
+
+class Order(unittest.TestCase):
+    def test_every_second_round_turns_it_around(self):
+        self.assertEqual([rounds.in_turn({"new": 1, "old": 2}, i) for i in range(3)],
+                         [["new", "old"], ["old", "new"], ["new", "old"]])
+
+    def test_figures_of_rounds(self):
+        self.assertEqual(rounds.median([3, None, 1, 2]), 2)
+        self.assertIsNone(rounds.median([]))
+        self.assertEqual(rounds.quartiles([4, 1, 3, 2]), (2, 4))
+
+
+if __name__ == "__main__":
+    unittest.main()
