@@ -7,10 +7,14 @@
   results        figures by row and round
   report         tables for people, one JSON object for programs
   harness        servers as children: sherwood, memcached, the echo
-  load           runs of `sherwood load`
+  load, tcp      runs of `sherwood load`; gets over TCP, for memcached
   stats          the figures of a running server, over UDP
+  cost, tables   what several experiments have in common
+  bench          runs of cargo's benches
   programs       which binary is measured, and how it is built
+  options        options of experiments
+  quantities     sizes, counts and figures as text
   machine        what the machine is
 
-Standard library only.
+Standard library only. `tests/` has unit tests, which tests/measure.rs runs.
 """

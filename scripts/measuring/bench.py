@@ -10,7 +10,7 @@ from measuring.trouble import Trouble
 def output(binary, *options):
     """What it prints."""
     command = [binary, *options]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"RUST_BACKTRACE": "0"})
     if done.returncode:
         raise Trouble(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}")
     return done.stdout

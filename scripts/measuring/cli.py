@@ -28,9 +28,9 @@ OLD_AND_NEW = """
 old and new:
   Both run in turn in every round; every second round turns their order around. From each round comes one ratio new / old.
   A row is slower when the ratio of the medians and the median of the ratios are both beyond --tolerance, and the interval that
-  holds the true median of the ratios with 95 % confidence (order statistics; 6 rounds: from the least to the largest) lies
-  wholly on the slower side of 1. A star marks what is beyond the tolerance, whatever the noise. Fewer than 6 rounds are
-  not judged. The client is always the new binary's, so that both servers meet the same one.
+  holds the true median of the ratios (order statistics; 95 % confidence for all rows together) lies wholly on the slower side
+  of 1. A star marks what is beyond the tolerance, whatever the noise. A table is not judged with fewer rounds than its rows
+  need: 6 for one row, 11 for 51. The client is always the new binary's, so that both servers meet the same one.
 """
 
 
@@ -79,7 +79,7 @@ def measure(name, words):
     parameters = argparse.Namespace(**{option.name.replace("-", "_"): getattr(given, option.name.replace("-", "_"))
                                        for option in experiment.OPTIONS})
     if given.old and not any(word.split("=")[0] == "--rounds" for word in words):
-        parameters.rounds = max(parameters.rounds, rounds.JUDGED_ROUNDS_MIN)
+        parameters.rounds = max(parameters.rounds, rounds.COMPARED_ROUNDS)
     if given.json:
         refuse_unwritable(given.json)
     binaries = {"new": programs.find(given.new, experiment.PROGRAM)}

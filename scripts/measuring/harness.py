@@ -70,7 +70,9 @@ class Server:
         while not is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                raise Trouble(f"{self.name} did not start: {self.output().strip() or 'it said nothing'}")
+                said = self.output().strip() or "it said nothing"
+                self.said.close()
+                raise Trouble(f"{self.name} did not start: {said}")
             time.sleep(0.005)
 
     def output(self):
@@ -82,6 +84,7 @@ class Server:
 
     def __exit__(self, *_):
         self.stop()
+        self.said.close()
 
     def stop(self):
         """Ends it by SIGTERM, and by SIGKILL if it does not listen to that; the seconds that it took."""

@@ -47,7 +47,7 @@ flags = kind_of(shlex.split)
 
 
 def rounds(default):
-    return Option("rounds", whole_number, default, "N", "rounds of everything; with --old at least 6 unless you give it")
+    return Option("rounds", whole_number, default, "N", "rounds of everything; with --old at least 11 unless you give it")
 
 
 def seconds(default, of="measured seconds of each run"):

@@ -60,16 +60,16 @@ def _comparisons(compared, tolerance_percent):
             f"{comparison.median_of_ratios:.3f}", f"{comparison.ratio_of_medians:.3f}", f"{low:.3f}–{high:.3f}",
             _mark(comparison, tolerance_percent),
         ])
-    return _aligned(table) + _legend(compared[0][2])
+    return _aligned(table) + [_legend(len(compared), compared[0][2])]
 
 
-def _legend(comparison):
-    count = len(comparison.ratios)
+def _legend(count, comparison):
+    many = len(comparison.ratios)
+    of = f"new/old is the median of the ratios of {many} round{'s' if many > 1 else ''}"
     if comparison.confidence is None:
-        return [f"new/old is the median of the ratios of {count} rounds, interval their least and largest; "
-                f"fewer than {rounds.JUDGED_ROUNDS_MIN} rounds are not judged"]
-    return [f"new/old is the median of the ratios of {count} rounds; "
-            f"the interval holds the true one with {comparison.confidence * 100:.0f} % confidence"]
+        needed = rounds.rounds_needed(count)
+        return f"{of}, interval their least and largest; to judge {count} rows takes {needed} rounds"
+    return f"{of}; the interval holds the true one with {comparison.confidence * 100:.1f} % confidence"
 
 
 def _mark(comparison, tolerance_percent):

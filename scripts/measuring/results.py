@@ -56,14 +56,14 @@ class Results:
 
     def compare(self, columns, tolerance_percent):
         """(row, column, comparison) for every row that both binaries have and every column that says what is better."""
-        found = []
-        for row in self.rows():
-            old = self.row(row.case, row.subject, "old")
-            if row.binary != "new" or old is None:
-                continue
-            for column in (column for column in columns if column.better):
-                values = [[figures.get(column.figure) for figures in of.rounds] for of in (old, row)]
-                comparison = rounds.compare(*values, column.better, tolerance_percent)
-                if comparison:
-                    found.append((row, column, comparison))
-        return found
+        found = [(row, column, pairs) for row in self.rows() for column in columns if column.better
+                 for pairs in [self._pairs(row, column.figure)] if pairs]
+        return [(row, column, rounds.compare(pairs, column.better, tolerance_percent, len(found)))
+                for row, column, pairs in found]
+
+    def _pairs(self, row, figure):
+        """Old and new of every round; nothing for rows that are not the new binary's."""
+        old = self.row(row.case, row.subject, "old")
+        if row.binary != "new" or old is None:
+            return []
+        return rounds.pairs_of(*([figures.get(figure) for figures in of.rounds] for of in (old, row)))

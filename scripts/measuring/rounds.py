@@ -8,19 +8,20 @@ A row is `slower` when all of these hold:
 
   1. the ratio of the medians is beyond the tolerance;
   2. the median of the ratios is beyond the tolerance;
-  3. it is beyond the noise: the interval that holds the true median of the ratios with 95 % confidence or more lies wholly
-     on the slower side of 1. The interval is made of order statistics (of 6 rounds the least and the largest ratio, of 9 the
-     second least and the second largest), so nothing is assumed about how the ratios are distributed.
+  3. it is beyond the noise: the interval that holds the true median of the ratios lies wholly on the slower side of 1. The
+     interval is made of order statistics (from the k-th least to the k-th largest ratio), so nothing is assumed about how the
+     ratios are distributed. It has 95 % confidence for all rows of the table together, 1 - 5 % / rows for each: else a table
+     of 30 rows would have a slower one by chance in every second run on a noisy machine.
 
-`faster` is the mirror image; `same` is a row with both figures within the tolerance; `unclear` is everything else. Fewer than
-6 rounds have no interval of 95 %: such a row is `not judged`.
+`faster` is the mirror image; `same` is a row with both figures within the tolerance; `unclear` is everything else. Where the
+rounds are too few for such an interval (6 for one row, 11 for 51), a row is `not judged`.
 """
 import statistics
 from dataclasses import dataclass
 from math import comb
 
-CONFIDENCE_MIN = 0.95
-JUDGED_ROUNDS_MIN = 6
+CHANCE_MAX = 0.05  # that any row of a table is told to differ by chance
+COMPARED_ROUNDS = 11  # enough for 51 rows
 
 
 def in_turn(names, round_number):
@@ -47,14 +48,19 @@ def spread_percent(values):
     return (max(values) - min(values)) / middle * 100 if middle else None
 
 
-def interval(ratios):
-    """The order statistics that hold the true median with CONFIDENCE_MIN or more, and with how much; None if too few."""
+def rounds_needed(rows):
+    """The least number of rounds with which a table of so many rows can be judged."""
+    return next(count for count in range(1, 100) if 2 / 2**count <= CHANCE_MAX / rows)
+
+
+def interval(ratios, rows=1):
+    """The order statistics that hold the true median, and with how much confidence; None where the ratios are too few."""
     ordered, count = sorted(ratios), len(ratios)
     best = None
     for skipped in range(count // 2):
         # The true median is below the k-th least with the chance that fewer than k of the rounds fell below it.
         outside = 2 * sum(comb(count, below) for below in range(skipped + 1)) / 2**count
-        if 1 - outside >= CONFIDENCE_MIN:
+        if outside <= CHANCE_MAX / rows:
             best = (ordered[skipped], ordered[count - 1 - skipped]), 1 - outside
     return best
 
@@ -73,14 +79,16 @@ class Comparison:
     verdict: str
 
 
-def compare(old, new, better, tolerance_percent):
-    """Compares the rounds of a figure of which `better` ("lower" or "higher") is good; None where there is no ratio."""
-    pairs = [(a, b) for a, b in zip(old, new) if a and b and a > 0 and b > 0]
-    if not pairs:
-        return None
+def pairs_of(old, new):
+    """The rounds that have a ratio."""
+    return [(a, b) for a, b in zip(old, new) if a and b and a > 0 and b > 0]
+
+
+def compare(pairs, better, tolerance_percent, rows=1):
+    """Compares (old, new) of every round, of which `better` ("lower" or "higher") is good, as one of so many rows."""
     ratios = [b / a for a, b in pairs]
     old_median, new_median = median(a for a, _ in pairs), median(b for _, b in pairs)
-    found = interval(ratios)
+    found = interval(ratios, rows)
     (low, high), confidence = found or ((min(ratios), max(ratios)), None)
     of_medians, of_ratios = new_median / old_median, median(ratios)
     verdict = judge((of_medians, of_ratios), found and found[0], better, tolerance_percent)

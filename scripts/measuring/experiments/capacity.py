@@ -17,7 +17,7 @@ from measuring.results import Column
 from measuring.trouble import Trouble
 
 ABOUT = "what an item costs beyond key and value, by parts, beside memcached; fails above 56 bytes"
-TAKES = "30 seconds"
+TAKES = "1 minute"
 PROGRAM = programs.SERVER
 OPTIONS = [options.rounds(1), options.memory("256MiB"), options.serve_flags()]
 COLUMNS = [

@@ -13,7 +13,7 @@ from measuring.results import Column
 from measuring.trouble import Trouble
 
 ABOUT = "rates, processor time and latency beside memcached (UDP, TCP) and beside a bare echo, the kernel's limit"
-TAKES = "6 minutes"
+TAKES = "5 minutes"
 PROGRAM = programs.SERVER_AND_ECHO
 OPTIONS = [
     options.rounds(3), options.seconds(1.0), options.keys("1m"), options.memory("1GiB"), options.only(), *options.cpus(),

@@ -1,12 +1,9 @@
 """What is written by people: sizes, counts, options, names of experiments."""
 import contextlib
 import io
-import os
-import tempfile
 import unittest
 
-from measuring import cli, harness, programs, quantities
-from measuring.trouble import Trouble
+from measuring import cli, harness, quantities
 
 
 class CommandLine(unittest.TestCase):
@@ -42,15 +39,6 @@ class CommandLine(unittest.TestCase):
             status, _, said = self.main(*words)
             self.assertEqual(status, 2, words)
             self.assertIn(remedy, said)
-
-    def test_a_server_that_does_not_start_is_told_with_what_it_said(self):
-        with self.assertRaisesRegex(Trouble, "sherwood did not start: no memory today"):
-            with tempfile.TemporaryDirectory() as folder:
-                fake = os.path.join(folder, "sherwood")
-                with open(fake, "w") as file:
-                    file.write("#!/bin/sh\necho no memory today >&2\nexit 1\n")
-                os.chmod(fake, 0o755)
-                harness.Sherwood(programs.find(fake, programs.SERVER))
 
     def test_quantities(self):
         self.assertEqual([quantities.size_bytes(text) for text in ["7", "1KiB", "1.5MiB"]], [7, 1024, 1536 << 10])

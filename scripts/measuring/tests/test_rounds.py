@@ -13,7 +13,7 @@ def noisy(middle, percent, count, seed):
 
 class Verdict(unittest.TestCase):
     def verdict(self, old, new, better="lower", tolerance=3):
-        return rounds.compare(old, new, better, tolerance).verdict
+        return rounds.compare(rounds.pairs_of(old, new), better, tolerance).verdict
 
     def test_a_slower_row_is_slower(self):
         for count in [6, 9, 21]:
@@ -27,9 +27,13 @@ class Verdict(unittest.TestCase):
         self.assertEqual(self.verdict(new, old, "higher"), "faster")
 
     def test_noise_is_not_slower(self):
-        verdicts = [self.verdict(noisy(100, 20, 9, seed), noisy(100, 20, 9, seed + 1000)) for seed in range(200)]
-        # 2 % of noise intervals lie wholly on the slower side by chance, and not all of those are beyond the tolerance.
-        self.assertLessEqual(verdicts.count("slower"), 8, verdicts)
+        drawn = random.Random(5)
+        count, rows, tables, slower = rounds.COMPARED_ROUNDS, 30, 200, 0
+        for _ in range(tables):
+            pairs = [[(drawn.lognormvariate(5, .3), drawn.lognormvariate(5, .3)) for _ in range(count)] for _ in range(rows)]
+            slower += any(rounds.compare(row, "lower", 3, rows).verdict == "slower" for row in pairs)
+        # Half of what is allowed is on the faster side.
+        self.assertLessEqual(slower / tables, rounds.CHANCE_MAX)
 
     def test_a_difference_within_the_tolerance_is_the_same(self):
         self.assertEqual(self.verdict([100.0] * 9, [102.9] * 9), "same")
@@ -53,9 +57,8 @@ class Verdict(unittest.TestCase):
         self.assertEqual(self.verdict([100.0] * 6, [200.0] * 6), "slower")
 
     def test_rounds_without_a_figure_are_left_out(self):
-        comparison = rounds.compare([None, 100.0, 0, 100.0], [1.0, 150.0, 5.0, 150.0], "lower", 3)
-        self.assertEqual(comparison.ratios, [1.5, 1.5])
-        self.assertIsNone(rounds.compare([None], [1.0], "lower", 3))
+        pairs = rounds.pairs_of([None, 100.0, 0, 100.0], [1.0, 150.0, 5.0, 120.0])
+        self.assertEqual(pairs, [(100, 150), (100, 120)])
 
 
 class Interval(unittest.TestCase):
@@ -66,8 +69,11 @@ class Interval(unittest.TestCase):
             self.assertEqual((low, high), (rank, count + 1 - rank))
             self.assertAlmostEqual(sure, confidence, places=3)
 
-    def test_five_rounds_are_too_few(self):
-        self.assertIsNone(rounds.interval([1.0] * (rounds.JUDGED_ROUNDS_MIN - 1)))
+    def test_many_rows_need_more_rounds(self):
+        for rows, needed in [(1, 6), (4, 8), (33, 11), (51, rounds.COMPARED_ROUNDS), (52, 12)]:
+            self.assertEqual(rounds.rounds_needed(rows), needed)
+            self.assertIsNone(rounds.interval([1.0] * (needed - 1), rows))
+            self.assertIsNotNone(rounds.interval([1.0] * needed, rows))
 
     def test_it_holds_the_true_median_as_often_as_it_says(self):
         drawn = random.Random(7)
