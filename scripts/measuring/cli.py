@@ -24,7 +24,9 @@ Exit status: 0 measured · 1 a rule of the experiment is broken, or a row is slo
 2 wrong use, or it could not be measured
 """
 
-OLD_AND_NEW = """
+EPILOG = """
+Figures are medians of the rounds; `spread %` is the largest round less the least, in percent of the median.
+
 old and new:
   Both run in turn in every round; every second round turns their order around. From each round comes one ratio new / old.
   A row is slower when the ratio of the medians and the median of the ratios are both beyond --tolerance, and the interval that
@@ -97,7 +99,7 @@ def measure(name, words):
 def parser_of(name, experiment):
     """The options of one experiment, and those that all have."""
     parser = argparse.ArgumentParser(
-        prog=f"scripts/measure {name}", description=experiment.__doc__, epilog=OLD_AND_NEW, allow_abbrev=False,
+        prog=f"scripts/measure {name}", description=experiment.__doc__, epilog=EPILOG, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     for option in experiment.OPTIONS:
         option.add_to(parser)

@@ -1,7 +1,7 @@
 """Servers as children of the measuring process: Sherwood, memcached and the echo.
 
-Each listens on a free port of loopback, is pinned where it is told to, and is ended by its process id, also when the
-measurement is interrupted: use it in a `with`, or enter it into a stack.
+Each listens on a free port of loopback, runs on the processors that it is given, and is ended by its process id, also when
+the measurement is interrupted: use it in a `with`, or enter it into a stack.
 """
 import contextlib
 import getpass
@@ -61,30 +61,30 @@ class Server:
         self._until(lambda: _listens(port))
 
     def _start(self, command, cpus):
-        self.said = tempfile.TemporaryFile()
+        self.log = tempfile.TemporaryFile()
         with pinned(cpus):
-            self.process = subprocess.Popen(command, stdout=self.said, stderr=self.said, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
 
     def _until(self, is_ready):
         deadline = time.monotonic() + READY_S
         while not is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                said = self.output().strip() or "it said nothing"
-                self.said.close()
-                raise Trouble(f"{self.name} did not start: {said}")
+                output = self.output().strip() or "it printed nothing"
+                self.log.close()
+                raise Trouble(f"{self.name} did not start: {output}")
             time.sleep(0.005)
 
     def output(self):
         """What it wrote so far. Read by position: the child writes where its own offset is, which is the same one."""
-        return os.pread(self.said.fileno(), 1 << 20, 0).decode(errors="replace")
+        return os.pread(self.log.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.stop()
-        self.said.close()
+        self.log.close()
 
     def stop(self):
         """Ends it by SIGTERM, and by SIGKILL if it does not listen to that; the seconds that it took."""
@@ -154,7 +154,7 @@ class Sherwood(Server):
 
     def times(self):
         """Its own histograms so far, by name."""
-        return {name: stats.Times.parse(told) for name, told in self.stats("buckets").items()}
+        return {name: stats.Times.parse(text) for name, text in self.stats("buckets").items()}
 
 
 def memcached(memory, cpus=None):

@@ -11,20 +11,19 @@ class Client:
     def __init__(self, binary, cpus=None):
         self.binary, self.cpus = binary, cpus
 
-    def load(self, server, *options, cpus=None):
+    def load(self, server, *options):
         """One run; its report."""
-        done = self._run(server, options, cpus)
+        done = self._run(server, options, self.cpus)
         if not done.stdout.startswith("{"):
             raise Trouble(f"{' '.join(done.args)}: {done.stderr.strip()}")
         return json.loads(done.stdout)
 
     def try_load(self, server, *options, cpus=None):
         """The same, or None where the load generator refuses, as for a protocol that it does not speak."""
-        done = self._run(server, options, cpus)
+        done = self._run(server, options, cpus or self.cpus)
         return json.loads(done.stdout) if done.stdout.startswith("{") else None
 
     def _run(self, server, options, cpus):
-        cpus = cpus or self.cpus
         pin = ["--cpus", cpus] if cpus else []
         command = [self.binary, "load", "--target", server.address, *pin, "--warmup", "0s", *options, "--json", "-"]
         return subprocess.run(command, capture_output=True, text=True)

@@ -28,7 +28,8 @@ def is_failed(session, experiment, tolerance_percent):
 def _figures(rows, columns):
     """A line for each row, under its case where a case has several rows; medians of the rounds."""
     columns = [column for column in columns if any(row.values(column.figure) for row in rows)]
-    table, case = [["", *(column.title for column in columns)]], None
+    titles = [title for column in columns for title in _titles(column, rows)]
+    table, case = [["", *titles]], None
     grouped = sorted(rows, key=lambda row: list(dict.fromkeys(other.case for other in rows)).index(row.case))
     for row in grouped:
         if row.case != case and row.subject:
@@ -36,18 +37,30 @@ def _figures(rows, columns):
         case = row.case
         who = f"  {row.subject}" if row.subject else row.case
         who += " (old)" if row.binary == "old" else ""
-        table.append([who, *(_cell(row, column) for column in columns)])
+        table.append([who, *(cell for column in columns for cell in _cells(row, column, rows))])
     return _aligned(table)
 
 
-def _cell(row, column):
+def _has_spread(column, rows):
+    """Behind what old and new are compared by stands how much the rounds differ."""
+    return column.better and any(len(row.rounds) > 1 for row in rows)
+
+
+def _titles(column, rows):
+    return [column.title, "spread %"] if _has_spread(column, rows) else [column.title]
+
+
+def _cells(row, column, rows):
     values = row.values(column.figure)
-    if not values:
-        return "–"
-    cell = column.write(column.summary(values))
+    cell = column.write(column.summary(values)) if values else "–"
     if column.has_quartiles and len(values) > 1:
         cell += " ({} to {})".format(*map(column.write, rounds.quartiles(values)))
-    return cell
+    return [cell, _spread(values)] if _has_spread(column, rows) else [cell]
+
+
+def _spread(values):
+    spread = rounds.spread_percent(values) if len(values) > 1 else None
+    return "–" if spread is None else f"{spread:.0f}"
 
 
 def _comparisons(compared, tolerance_percent):

@@ -20,7 +20,7 @@ import statistics
 from dataclasses import dataclass
 from math import comb
 
-CHANCE_MAX = 0.05  # that any row of a table is told to differ by chance
+CHANCE_MAX = 0.05  # of a verdict slower or faster anywhere in a table where nothing differs
 COMPARED_ROUNDS = 11  # enough for 51 rows
 
 

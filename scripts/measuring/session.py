@@ -52,7 +52,7 @@ class Session:
         return row and row.median(figure)
 
     def check(self, binary, holds, text):
-        """A rule of the experiment. What the old binary breaks is told, and is no failure of this run."""
+        """A rule of the experiment. Where the old binary breaks it, that is a note, and no failure of this run."""
         if holds:
             return
         if binary == "new":

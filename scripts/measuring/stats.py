@@ -42,8 +42,8 @@ class Times:
         self.buckets = {value: count for value, count in sorted(buckets.items()) if count > 0}
 
     @staticmethod
-    def parse(told):
-        pairs = told.split(" ")[1:]  # the first word is the largest value since the start
+    def parse(text):
+        pairs = text.split(" ")[1:]  # the first word is the largest value since the start
         pairs = [pair.split(":") for pair in ",".join(pairs).split(",") if pair]
         return Times({int(value): int(count) for value, count in pairs})
 

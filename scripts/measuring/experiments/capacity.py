@@ -1,7 +1,7 @@
 """What an item costs beyond its key and value: Sherwood and memcached, filled until they evict, the same load to both.
 
 Both get the same memory and twice the items that could ever fit (32-byte keys, 100-byte values, no time to live), over UDP
-from `sherwood load`. Then, once items and policy have stood still for two seconds:
+from `sherwood load`. Then, once nothing has changed for two seconds:
 
   Sherwood    (granted bytes of the region + bytes of the policy) / live items, and the parts of that
   memcached   limit_maxbytes / curr_items, which leaves its hash table and threads out; and its resident set / curr_items
@@ -102,8 +102,8 @@ def filled(session, server):
 
 
 def settled(server):
-    """The figures once the items, and those that the policy knows of, stand still: after a flood it has to be told of some
-    again, and then evicts down to its budget."""
+    """The figures once the counts of items, the server's and the policy's, have not changed for a while: after a flood the
+    policy gets the events that it missed, and then evicts down to its budget."""
     last, since = None, time.monotonic()
     while time.monotonic() - since < STANDS_STILL_S:
         now = (server.stat("curr_items"), server.stats("policy").get("0:items"))

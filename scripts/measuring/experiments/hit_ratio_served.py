@@ -3,8 +3,8 @@
 A trace is replayed by `sherwood load --trace` (a get; a set after a miss; one request in flight per key, so that each key
 sees the trace's own order) against a server with an empty cache, in rounds. Then `simulate` replays it in a cache of as
 many items: the server's own budget (`stats policy`) divided by the slot of an item. So that every item has one slot size,
-keys have 16 bytes and values one size (a trace that knows sizes is refused), which is chosen so that the budget holds about
-the items asked for; at least some 15,000, because the least memory holds as many of the largest that lie in one piece.
+keys have 16 bytes and values one size (a trace with sizes is refused), which is chosen so that the budget holds about as
+many items as --cases says; at least some 15,000, because the least memory holds as many of the largest that lie in one piece.
 Each round has another seed, since the server draws one at its start; medians are compared. With one processor for the
 server (--server-cpus 0) the policy has no thread of its own and runs between the ticks.
 
@@ -53,7 +53,7 @@ COLUMNS = [
     Column("records_dropped", "dropped", decimals(0)),
 ]
 
-# Longer values are kept in chunks, of which the policy does not know: with the least memory, chunks begin at 1 KiB.
+# Longer values are kept in chunks, with slots of their own: with the least memory, chunks begin at 1 KiB.
 KEY_BYTES, HEADER_BYTES, VALUE_BYTES_MAX = 16, 24, 900
 PAGE_BYTES = 2 << 20
 PUBLISHED_S = 0.3  # figures are published every 100 ms

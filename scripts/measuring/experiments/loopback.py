@@ -2,9 +2,9 @@
 
 The echo (examples/load_echo.rs) answers with the same bytes and looks nothing up: the limit that the kernel sets.
 Servers block while idle, so their processor time is work: `ns/key` is all of it (from the scheduler) by keys answered, and
-is what old and new are compared by. `client` is how many times as much the client could have asked; below 1.5 a rate may
-be the client's, and has a `<`. Open loops, one request at a time and two workers come in rounds of their own, after the peak
-is known. memcached's rows and the echo's are SKIPPED where it is not there.
+is what old and new are compared by. `client` is the client's headroom: 2.0 means that it could have sent twice as much;
+below 1.5 (with a `<`) the rate may be the client's limit. Open loops, one request at a time and two workers come in
+rounds of their own, after the peak is known. memcached's rows and the echo's are SKIPPED where it is not there.
 """
 from measuring import harness, options, programs, tcp
 from measuring.load import answered, duration

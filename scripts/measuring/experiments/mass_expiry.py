@@ -3,7 +3,7 @@
 Fills a server with small items that all expire in the same second (a deadline in unix time, which every memcached
 understands), and with other keys that stay. A client reads the others, open loop, in runs of a second: before the
 deadline, and until everything is gone. The table has GET p50 and p99 before and during (medians of those seconds; `by second`
-in the remarks has all of them, so that a second in which something else had the core can be told), how long after the
+in the notes has all of them, which shows a second in which something else had the core), how long after the
 deadline the last item was gone (the deadlines of one second of unix time are spread over it), the longest tick, and the
 share of the worker's time that was the owner's own work, meanwhile.
 

@@ -1,7 +1,7 @@
 """Records per second that one policy takes in, on one core: `cargo bench --bench policy`, whose page says what it does.
 
-A row is a number of items. `work` in the remarks depends on everything that was decided: where it differs, old and new
-did not do the same. To compare two versions give --old a source tree (cargo builds its bench there) or a built bench.
+A row is a number of items. `work` in the notes is a sum over everything that was decided: where it differs, old and
+new did not do the same. To compare two versions give --old a source tree (cargo builds its bench there) or a built bench.
 """
 import re
 

@@ -10,8 +10,8 @@ Every SET is of a key that was not there. Server and policy on one core, client 
   set, tick        the server's own: processor time of a SET; the longest tick
   owner            the longest part of a tick that freeing memory, the policy's commands, growth and the mover took
 
-Fails when a SET failed, p99 is above 10 times the median, or live bytes are below 88 % of the memory. Of values of 64
-bytes 84 % are asked: an item of 104 bytes has a slot of 112 and 9.4 bytes of the index, so no more than 85.6 % can be
+Fails when a SET failed, p99 is above 10 times the median, or live bytes are below 88 % of the memory. For values of 64
+bytes 84 % are enough: an item of 104 bytes has a slot of 112 and 9.4 bytes of the index, so no more than 85.6 % can be
 its own. In the next phase too: nobody reads anything, so the policy keeps the small items, which are cheaper to keep.
 """
 from measuring import options, programs

@@ -84,7 +84,7 @@ class Life:
             self._stop(server, "stop")
         with self._start("restart") as server:
             if server.stat("curr_items") != 0:
-                raise Trouble("a new process knows old items: this is a fault of the server")
+                raise Trouble("a new process has old items: this is a fault of the server")
             self._stop(server, "stop again")
 
     def _start(self, name):

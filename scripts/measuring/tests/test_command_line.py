@@ -36,9 +36,9 @@ class CommandLine(unittest.TestCase):
             (["capacity", "--new", "/"], "a folder without Cargo.toml"),
             (["capacity", "--json", "/nowhere/file"], "name a file in a folder that exists"),
         ]:
-            status, _, said = self.main(*words)
+            status, _, errors = self.main(*words)
             self.assertEqual(status, 2, words)
-            self.assertIn(remedy, said)
+            self.assertIn(remedy, errors)
 
     def test_quantities(self):
         self.assertEqual([quantities.size_bytes(text) for text in ["7", "1KiB", "1.5MiB"]], [7, 1024, 1536 << 10])

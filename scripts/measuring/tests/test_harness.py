@@ -24,7 +24,7 @@ class Children(unittest.TestCase):
         with harness.Sherwood(self.fake(f"echo something first >&2; echo {READY}; exec sleep 1000")) as server:
             self.assertEqual((server.ready, server.address), (READY, "127.0.0.1:1"))
 
-    def test_a_server_that_does_not_start_is_told_with_what_it_said(self):
+    def test_a_server_that_does_not_start_is_an_error_with_its_output(self):
         with self.assertRaisesRegex(Trouble, "sherwood did not start: no memory today"):
             harness.Sherwood(self.fake("echo no memory today >&2; exit 1"))
 
@@ -40,7 +40,7 @@ class Children(unittest.TestCase):
             self.assertEqual(os.sched_getaffinity(0), {min(before)})
         self.assertEqual(os.sched_getaffinity(0), before)
 
-    def test_a_processor_that_is_not_there_is_told(self):
+    def test_a_processor_that_does_not_exist_is_an_error(self):
         with self.assertRaisesRegex(Trouble, "CPU 1023 cannot be used"), harness.pinned("1023"):
             pass
 

@@ -52,7 +52,7 @@ class Programs(unittest.TestCase):
         with open(self.notes) as notes:
             self.assertIn(f"{programs.ROOT} /ours bench --no-run --bench tick", notes.read())
 
-    def test_a_tree_that_does_not_build_is_told(self):
+    def test_a_tree_that_does_not_build_is_an_error(self):
         self.write(os.path.join(self.tree, "broken"), "")
         with self.assertRaisesRegex(Trouble, f"tick was not built in {self.tree}"):
             self.find(self.tree)

@@ -53,9 +53,10 @@ class Report(unittest.TestCase):
     def test_the_table_has_a_row_for_each_subject_and_only_columns_with_figures(self):
         lines = report.text(session(old=100.0), EXPERIMENT, 3)
         self.assertEqual([line.split() for line in lines[:5]], [
-            ["ns/key", "keys/s"], ["get"], ["text", "100", "7"], ["text", "(old)", "100", "–"], ["memcached", "900", "–"]])
+            ["ns/key", "spread", "%", "keys/s"], ["get"], ["text", "100", "0", "7"], ["text", "(old)", "100", "0", "–"],
+            ["memcached", "900", "0", "–"]])
 
-    def test_what_is_skipped_is_said_once(self):
+    def test_what_is_skipped_appears_once(self):
         made = session()
         made.skip("memcached", "it is not installed")
         made.skip("memcached", "it is not installed")
