@@ -33,3 +33,7 @@ def thousands(value):
 
 def gibibytes(value):
     return f"{value / 2**30:.2f} GiB"
+
+
+def plural(number, noun):
+    return f"{number} {noun}{'' if number == 1 else 's'}"

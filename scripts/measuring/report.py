@@ -2,7 +2,7 @@
 import json
 import time
 
-from measuring import machine, programs, rounds
+from measuring import machine, programs, quantities, rounds
 
 
 def text(session, experiment, tolerance_percent):
@@ -77,11 +77,10 @@ def _comparisons(compared, tolerance_percent):
 
 
 def _legend(count, comparison):
-    many = len(comparison.ratios)
-    of = f"new/old is the median of the ratios of {many} round{'s' if many > 1 else ''}"
+    of = f"new/old is the median of the ratios of {quantities.plural(len(comparison.ratios), 'round')}"
     if comparison.confidence is None:
-        needed = rounds.rounds_needed(count)
-        return f"{of}, interval their least and largest; to judge {count} rows takes {needed} rounds"
+        return (f"{of}, interval their least and largest; "
+                f"to judge {quantities.plural(count, 'row')} takes {rounds.rounds_needed(count)} rounds")
     return f"{of}; the interval holds the true one with {comparison.confidence * 100:.1f} % confidence"
 
 

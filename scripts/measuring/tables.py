@@ -23,9 +23,9 @@ def run(session):
     for number in session.rounds():
         for binary in session.in_turn(number):
             rows, printed = bench.csv_rows(session.binaries[binary], *flags(session.parameters))
-            for row in rows:
+            for row, after in zip(rows, rows[1:] + [None]):
                 # What is measured beside ours is neither old nor new, whichever bench it is in.
-                session.record(case_of(row), subject_of(row), figures(row), binary if row["who"] == "sherwood" else None)
+                session.record(case_of(row), subject_of(row, after), figures(row), binary if row["who"] == "sherwood" else None)
             for line in printed.splitlines():
                 if "left out" in line:
                     session.skip(*line.split(" left out ", 1))
@@ -43,9 +43,11 @@ def case_of(row):
     return f"{row['items']} items, {row['key_bytes']}-byte keys, {threads}, load {row['load']}, {row['pages']} pages"
 
 
-def subject_of(row):
+def subject_of(row, after):
+    """Ours beside a rival comes just before the rival's own row, and has a ratio to itself."""
     batch = "" if row["batch"] == "0" else f", batch {row['batch']}"
-    return f"{row['case']}: {row['who']}{batch}"
+    beside = f", beside {after['who']}" if row["who"] == "sherwood" and row["of_ours"] else ""
+    return f"{row['case']}: {row['who']}{batch}{beside}"
 
 
 def figures(row):
