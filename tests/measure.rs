@@ -1,4 +1,4 @@
-//! `scripts/measure`: its own unit tests (the verdict fails on a slower row and passes on noise), its list, and one small
+//! `scripts/measure`: its own unit tests (the verdict fails on a worse row and passes on noise), its list, and one small
 //! experiment with old and new being the same program. Nothing here judges a speed: one round is too few for a verdict.
 
 use serde_json::Value;

@@ -20,7 +20,7 @@ USAGE = """usage: scripts/measure EXPERIMENT [OPTIONS]
 Measures this tree's release build (which cargo builds first), or what --new names. With --old another binary or source tree is
 measured in the same rounds, in turn, and each row says old, new and their ratio.
 
-Exit status: 0 measured · 1 a rule of the experiment is broken, or a row is slower than --old beyond tolerance and noise ·
+Exit status: 0 measured · 1 a rule of the experiment is broken, or a row is worse than --old beyond tolerance and noise ·
 2 wrong use, or it could not be measured
 """
 
@@ -29,8 +29,8 @@ Figures are medians of the rounds; `spread %` is the largest round less the leas
 
 old and new:
   Both run in turn in every round; every second round turns their order around. From each round comes one ratio new / old.
-  A row is slower when the ratio of the medians and the median of the ratios are both beyond --tolerance, and the interval that
-  holds the true median of the ratios (order statistics; 95 % confidence for all rows together) lies wholly on the slower side
+  A row is worse when the ratio of the medians and the median of the ratios are both beyond --tolerance, and the interval that
+  holds the true median of the ratios (order statistics; 95 % confidence for all rows together) lies wholly on the worse side
   of 1. A star marks what is beyond the tolerance, whatever the noise. A table is not judged with fewer rounds than its rows
   need: 6 for one row, 11 for 51. The client is always the new binary's, so that both servers meet the same one.
 """
@@ -107,7 +107,7 @@ def parser_of(name, experiment):
     parser.add_argument("--new", metavar="BINARY", help=f"a built {what}, or a source tree to build it in (default: this tree)")
     parser.add_argument("--old", metavar="BINARY", help="the same of what it is compared with (default: nothing)")
     parser.add_argument("--tolerance", type=positive, default=3.0, metavar="PERCENT",
-                        help="how much slower than --old a row may be (default: 3)")
+                        help="how much worse than --old a row may be (default: 3)")
     parser.add_argument("--json", metavar="FILE", help="write machine, commit, parameters and every round's figures there")
     return parser
 

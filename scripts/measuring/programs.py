@@ -41,7 +41,7 @@ PEERS = Program("table", ("build", "--release", "--manifest-path", "benches/peer
 
 
 def bench(name):
-    return Program(name, ("bench", "--no-run", "--bench", name))
+    return Program(name, ("bench", "--workspace", "--no-run", "--bench", name))
 
 
 def _environment(tree):

@@ -14,15 +14,15 @@ def text(session, experiment, tolerance_percent):
     lines += session.notes
     lines += [f"SKIPPED {what}: {why}" for what, why in session.skipped]
     lines += [f"FAILED {failure}" for failure in session.failures]
-    lines += [f"SLOWER {_name(row)}: {column.title} {_change(comparison)}"
-              for row, column, comparison in compared if comparison.verdict == "slower"]
+    lines += [f"WORSE {_name(row)}: {column.title} {_change(comparison)}"
+              for row, column, comparison in compared if comparison.verdict == "worse"]
     return lines
 
 
 def is_failed(session, experiment, tolerance_percent):
-    """Whether a rule of the experiment was broken or a row is slower."""
+    """Whether a rule of the experiment was broken or a row is worse."""
     compared = session.results.compare(experiment.COLUMNS, tolerance_percent)
-    return bool(session.failures) or any(comparison.verdict == "slower" for _, _, comparison in compared)
+    return bool(session.failures) or any(comparison.verdict == "worse" for _, _, comparison in compared)
 
 
 def _figures(rows, columns):

@@ -4,23 +4,23 @@ Old and new run in turn within every round, so that both meet the same minutes o
 their order around. Each round gives one ratio new / old. Two figures are made of them: the ratio of the two medians,
 which a single bad round does not move, and the median of the rounds' ratios, from which slow drift of the machine cancels.
 
-A row is `slower` when all of these hold:
+A row is `worse` when all of these hold:
 
   1. the ratio of the medians is beyond the tolerance;
   2. the median of the ratios is beyond the tolerance;
-  3. it is beyond the noise: the interval that holds the true median of the ratios lies wholly on the slower side of 1. The
+  3. it is beyond the noise: the interval that holds the true median of the ratios lies wholly on the worse side of 1. The
      interval is made of order statistics (from the k-th least to the k-th largest ratio), so nothing is assumed about how the
      ratios are distributed. It has 95 % confidence for all rows of the table together, 1 - 5 % / rows for each: else a table
-     of 30 rows would have a slower one by chance in every second run on a noisy machine.
+     of 30 rows would have a worse one by chance in every second run on a noisy machine.
 
-`faster` is the mirror image; `same` is a row with both figures within the tolerance; `unclear` is everything else. Where the
+`better` is the mirror image; `same` is a row with both figures within the tolerance; `unclear` is everything else. Where the
 rounds are too few for such an interval (6 for one row, 11 for 51), a row is `not judged`.
 """
 import statistics
 from dataclasses import dataclass
 from math import comb
 
-CHANCE_MAX = 0.05  # of a verdict slower or faster anywhere in a table where nothing differs
+CHANCE_MAX = 0.05  # of a verdict worse or better anywhere in a table where nothing differs
 COMPARED_ROUNDS = 11  # enough for 51 rows
 
 
@@ -105,7 +105,7 @@ def judge(middles, bounds, better, tolerance_percent):
     if all(1 - tolerance <= ratio <= 1 + tolerance for ratio in middles):
         return "same"
     if min(middles) > 1 + tolerance and bounds[0] > 1:
-        return "slower"
+        return "worse"
     if max(middles) < 1 - tolerance and bounds[1] < 1:
-        return "faster"
+        return "better"
     return "unclear"

@@ -3,7 +3,8 @@
 Both get the same memory and twice the items that could ever fit (32-byte keys, 100-byte values, no time to live), over UDP
 from `sherwood load`. Then, once nothing has changed for two seconds:
 
-  Sherwood    (granted bytes of the region + bytes of the policy) / live items, and the parts of that
+  Sherwood    (granted bytes of the region + bytes of the policy) / live items, and the parts of that; `policy may fill` is
+              the policy's budget as a share of the slab's pages
   memcached   limit_maxbytes / curr_items, which leaves its hash table and threads out; and its resident set / curr_items
 
 Fails when Sherwood takes more than 56 bytes an item beyond key and value.
@@ -23,6 +24,8 @@ OPTIONS = [options.rounds(1), options.memory("256MiB"), options.serve_flags()]
 COLUMNS = [
     Column("items", "items", decimals(0)), Column("item_bytes", "bytes/item", decimals(1)),
     Column("beyond_bytes", "beyond key and value", decimals(1), better="lower"),
+    Column("index_load_percent", "index load %", decimals(1)), Column("policy_share_percent", "policy may fill %", decimals(1)),
+    Column("evicted", "evicted", decimals(0)), Column("by_pressure", "by pressure", decimals(0)),
 ]
 
 KEY_BYTES, VALUE_BYTES, AIM_BYTES = 32, 100, 56
@@ -50,14 +53,16 @@ def measure_sherwood(session, binary):
         general = filled(session, server)
         memory, policy = server.figures("memory"), server.figures("policy")
         items = general["curr_items"]
-        record(session, "Sherwood", "all", items, memory["granted_bytes"] + memory["policy_bytes"], binary)
+        fullness = {
+            "index_load_percent": 100 * items / general["table_slots"],
+            "policy_share_percent": 100 * policy["0:budget_bytes"] / memory["slab_bytes"],  # of the slab's pages
+            "evicted": general["evictions"], "by_pressure": general["evicted_by_pressure"],
+        }
+        record(session, "Sherwood", "all", items, memory["granted_bytes"] + memory["policy_bytes"], binary, fullness)
         for part, count in parts(items, memory):
             session.record("Sherwood", f"of it {part}", {"item_bytes": count / items}, binary)
-        record(session, "Sherwood", "resident set, with buffers of sockets and rings", items,
-               server.resident_bytes(with_huge_pages=False), binary)
-    session.note(f"{binary}: index load {100 * items / general['table_slots']:.1f} %, "
-                 f"policy may fill {100 * policy['0:budget_bytes'] / memory['slab_bytes']:.1f} % of the slab's pages, "
-                 f"{general['evictions']:,} evicted ({general['evicted_by_pressure']:,} by pressure)")
+        resident = {"item_bytes": server.resident_bytes(with_huge_pages=False) / items}
+        session.record("Sherwood", "resident set, with buffers of sockets and rings", resident, binary)
 
 
 def parts(items, memory):
@@ -84,9 +89,9 @@ def measure_memcached(session):
         record(session, "memcached", "its resident set", items, resident)
 
 
-def record(session, case, subject, items, count, binary=None):
+def record(session, case, subject, items, count, binary=None, more=None):
     figures = {"items": items, "item_bytes": count / items, "beyond_bytes": count / items - PAYLOAD_BYTES}
-    session.record(case, subject, figures, binary)
+    session.record(case, subject, figures | (more or {}), binary)
 
 
 def filled(session, server):

@@ -108,23 +108,23 @@ class Life:
         return self.client.load(server, "--keys", str(keys), "--key-size", str(KEY_BYTES), "--verify", *sizes, *flags)
 
     def _phase(self, server, name, load):
-        """Runs `load`, which gives commands a second and a remark, and records what the ticks did meanwhile."""
+        """Runs `load`, which gives its figures and a note of them, and records what the ticks did meanwhile."""
         self.session.progress(f"{self.binary}: {name}")
         before, waited, began = server.times(), server.waited_s(), time.monotonic()
-        rate, remark = load()
+        figures, note = load()
         seconds = time.monotonic() - began
         of = {stage.removesuffix("_ns"): times.since(before[stage]) for stage, times in server.times().items()}
-        self._record(name, ticks(of) | {
-            "seconds": seconds, "rate_per_s": rate, "resident_bytes": server.resident_bytes(),
-            "waited_s": server.waited_s() - waited,
+        self._record(name, figures | ticks(of) | {
+            "seconds": seconds, "resident_bytes": server.resident_bytes(), "waited_s": server.waited_s() - waited,
         })
-        self.session.note(f"{self.binary}, {name}: {remark}")
+        self.session.note(f"{self.binary}, {name}: {note}")
 
     def _fill(self, server):
         def load():
             fill = self._load(server, self.keys, "--fill", "--window", "256", "--mix", "get:1", "--duration", "100ms")["fill"]
             self.fill_s = fill["seconds"]
-            return fill["stored"] / fill["seconds"], f"{server.stat('curr_items'):,} items"
+            items = server.stat("curr_items")
+            return {"rate_per_s": fill["stored"] / fill["seconds"], "items": items}, f"{items:,} items"
         self._phase(server, "fill", load)
         items = server.stat("curr_items")
         if items != self.keys:
@@ -141,8 +141,9 @@ class Life:
             if verify["wrong"] or get["misses"]:
                 raise Trouble(f"{verify['wrong']} values were wrong and {get['misses']} missed: this is a fault of the server")
             busy = "" if verify["checked"] >= self.keys else "; the machine was too busy to read all keys back in this time"
-            return get["rate_per_s"], (f"{verify['checked']:,} values checked, 0 wrong, 0 missed, "
-                                       f"each key {get['sent'] / self.keys:.1f} times{busy}")
+            figures = {"rate_per_s": get["rate_per_s"], "checked": verify["checked"], "reads_of_a_key": get["sent"] / self.keys}
+            return figures, (f"{verify['checked']:,} values checked, 0 wrong, 0 missed, "
+                             f"each key {figures['reads_of_a_key']:.1f} times{busy}")
         self._phase(server, "read back", load)
 
     def _evict(self, server, keys, flags, name):
@@ -151,10 +152,11 @@ class Life:
             report = self._load(server, keys, *flags, "--dist", "uniform", "--duration",
                                 duration(self.session.parameters.seconds))
             after = server.figures()
-            stored, evicted, pressed, moved = (
-                after[figure] - before[figure] for figure in ["total_items", "evictions", "evicted_by_pressure", "pages_moved"])
-            return answered(report) / report["seconds"], (
-                f"{stored:,} stored, {evicted:,} evicted ({pressed:,} by pressure), {moved:,} pages moved")
+            more = {name: after[figure] - before[figure] for name, figure in [
+                ("stored", "total_items"), ("evicted", "evictions"), ("by_pressure", "evicted_by_pressure"),
+                ("pages_moved", "pages_moved")]}
+            return {"rate_per_s": answered(report) / report["seconds"]} | more, (
+                "{stored:,} stored, {evicted:,} evicted ({by_pressure:,} by pressure), {pages_moved:,} pages moved".format(**more))
         self._phase(server, name, load)
 
 

@@ -45,12 +45,12 @@ class Programs(unittest.TestCase):
         self.assertEqual(self.find(self.tree), f"{self.tree}/target/release/deps/tick-1")
         with open(self.notes) as notes:
             # Two spaces: no target folder, which would be that of the new binary.
-            self.assertIn(f"{self.tree}  bench --no-run --bench tick", notes.read())
+            self.assertIn(f"{self.tree}  bench --workspace --no-run --bench tick", notes.read())
 
     def test_without_a_name_this_tree_is_built_where_it_always_is(self):
         self.assertEqual(self.find(None), f"{programs.ROOT}/target/release/deps/tick-1")
         with open(self.notes) as notes:
-            self.assertIn(f"{programs.ROOT} /ours bench --no-run --bench tick", notes.read())
+            self.assertIn(f"{programs.ROOT} /ours bench --workspace --no-run --bench tick", notes.read())
 
     def test_a_tree_that_does_not_build_is_an_error(self):
         self.write(os.path.join(self.tree, "broken"), "")

@@ -24,12 +24,12 @@ def session(old=None, new=100.0, rounds=6):
 
 
 class Report(unittest.TestCase):
-    def test_a_slower_row_fails_and_is_named(self):
+    def test_a_worse_row_fails_and_is_named(self):
         made = session(old=80.0)
         self.assertTrue(report.is_failed(made, EXPERIMENT, 3))
         text = "\n".join(report.text(made, EXPERIMENT, 3))
-        self.assertIn("SLOWER get, text: ns/key +25.0 %", text)
-        self.assertIn("slower *", text)
+        self.assertIn("WORSE get, text: ns/key +25.0 %", text)
+        self.assertIn("worse *", text)
 
     def test_equal_rows_pass(self):
         self.assertFalse(report.is_failed(session(old=100.0), EXPERIMENT, 3))
@@ -68,7 +68,7 @@ class Report(unittest.TestCase):
         self.assertEqual((row["case"], row["subject"], row["binary"]), ("get", "text", "new"))
         self.assertEqual(row["medians"], {"ns": 100, "rate": 7})
         self.assertEqual(len(row["rounds"]), 6)
-        self.assertEqual(made["comparisons"][0]["verdict"], "slower")
+        self.assertEqual(made["comparisons"][0]["verdict"], "worse")
         self.assertTrue(made["is_failed"])
 
 

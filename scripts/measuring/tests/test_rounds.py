@@ -1,4 +1,4 @@
-"""The verdict: fails on a slower row, passes on noise."""
+"""The verdict: fails on a worse row, passes on noise."""
 import random
 import unittest
 
@@ -15,29 +15,29 @@ class Verdict(unittest.TestCase):
     def verdict(self, old, new, better="lower", tolerance=3):
         return rounds.compare(rounds.pairs_of(old, new), better, tolerance).verdict
 
-    def test_a_slower_row_is_slower(self):
+    def test_a_worse_row_is_worse(self):
         for count in [6, 9, 21]:
             old, new = noisy(100, 2, count, 1), noisy(110, 2, count, 2)
-            self.assertEqual(self.verdict(old, new), "slower")
-            self.assertEqual(self.verdict(new, old), "faster")
+            self.assertEqual(self.verdict(old, new), "worse")
+            self.assertEqual(self.verdict(new, old), "better")
 
     def test_where_more_is_better_it_is_the_other_way_round(self):
         old, new = noisy(100, 2, 9, 1), noisy(90, 2, 9, 2)
-        self.assertEqual(self.verdict(old, new, "higher"), "slower")
-        self.assertEqual(self.verdict(new, old, "higher"), "faster")
+        self.assertEqual(self.verdict(old, new, "higher"), "worse")
+        self.assertEqual(self.verdict(new, old, "higher"), "better")
 
-    def test_noise_is_not_slower(self):
+    def test_noise_is_not_worse(self):
         drawn = random.Random(5)
-        count, rows, tables, slower = rounds.COMPARED_ROUNDS, 30, 100, 0
+        count, rows, tables, worse = rounds.COMPARED_ROUNDS, 30, 100, 0
         for _ in range(tables):
             pairs = [[(drawn.lognormvariate(5, .3), drawn.lognormvariate(5, .3)) for _ in range(count)] for _ in range(rows)]
-            slower += any(rounds.compare(row, "lower", 3, rows).verdict == "slower" for row in pairs)
-        # Half of what is allowed is on the faster side.
-        self.assertLessEqual(slower / tables, rounds.CHANCE_MAX)
+            worse += any(rounds.compare(row, "lower", 3, rows).verdict == "worse" for row in pairs)
+        # Half of what is allowed is on the better side.
+        self.assertLessEqual(worse / tables, rounds.CHANCE_MAX)
 
     def test_a_difference_within_the_tolerance_is_the_same(self):
         self.assertEqual(self.verdict([100.0] * 9, [102.9] * 9), "same")
-        self.assertEqual(self.verdict([100.0] * 9, [103.1] * 9), "slower")
+        self.assertEqual(self.verdict([100.0] * 9, [103.1] * 9), "worse")
         self.assertEqual(self.verdict([100.0] * 9, [110.0] * 9, tolerance=15), "same")
 
     def test_one_bad_round_decides_nothing(self):
@@ -49,12 +49,12 @@ class Verdict(unittest.TestCase):
     def test_drift_that_both_meet_is_not_a_difference(self):
         machine = [1, 1.3, 1.7, 2.2, 2.9, 3.7, 4.8, 6.3, 8.2]
         old, new = [100 * speed for speed in machine], [110 * speed for speed in machine]
-        self.assertEqual(self.verdict(old, new), "slower")
+        self.assertEqual(self.verdict(old, new), "worse")
         self.assertEqual(self.verdict(old, old), "same")
 
     def test_few_rounds_are_not_judged(self):
         self.assertEqual(self.verdict([100.0] * 5, [200.0] * 5), "not judged")
-        self.assertEqual(self.verdict([100.0] * 6, [200.0] * 6), "slower")
+        self.assertEqual(self.verdict([100.0] * 6, [200.0] * 6), "worse")
 
     def test_rounds_without_a_figure_are_left_out(self):
         pairs = rounds.pairs_of([None, 100.0, 0, 100.0], [1.0, 150.0, 5.0, 120.0])
