@@ -30,8 +30,8 @@ def _figures(rows, columns):
     columns = [column for column in columns if any(row.values(column.figure) for row in rows)]
     titles = [title for column in columns for title in _titles(column, rows)]
     table, case = [["", *titles]], None
-    grouped = sorted(rows, key=lambda row: list(dict.fromkeys(other.case for other in rows)).index(row.case))
-    for row in grouped:
+    order = {case: i for i, case in enumerate(dict.fromkeys(row.case for row in rows))}
+    for row in sorted(rows, key=lambda row: order[row.case]):
         if row.case != case and row.subject:
             table.append([row.case])
         case = row.case
