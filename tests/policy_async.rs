@@ -1,7 +1,7 @@
 //! What the asynchronous path costs in hit ratio: an owner whose policy hears of everything late, and of some reads never,
 //! against `simulate`, where it hears at once. The same keys, the same number of items, no clock and no thread.
 //!
-//! `scripts/hit-ratio-served` measures the same on a running server over UDP.
+//! `scripts/measure hit-ratio-served` measures the same on a running server over UDP.
 
 use cache::base::item_ref::ItemRef;
 use cache::base::random::Random;

@@ -6,7 +6,7 @@
 //! ```
 //! Sampling whole ticks and not commands keeps the unwatched ones free of everything but a branch that is always the
 //! same. A lap is one reading of the clock, about 25 ns: the end of a command is the beginning of the next.
-//! What it costs is measured by `scripts/watch-cost`; `docs/observe.md` has the figures.
+//! What it costs is measured by `scripts/measure watch-cost`; `docs/observe.md` has the figures.
 
 use crate::stats::times::{Measure, WorkerTimes};
 use cache::base::clock::{Clock, Now};

@@ -1,7 +1,7 @@
 //! No policy: nothing is told to go. Owners evict under pressure, by sampled age, and expired items go when their place is
 //! wanted.
 //!
-//! For measuring what a policy costs (`scripts/policy-cost`), and for a cache that holds all that is ever stored.
+//! For measuring what a policy costs (`scripts/measure policy-cost`), and for a cache that holds all that is ever stored.
 
 use super::{CommandBuffer, Policy, PolicyStats};
 use crate::ring::{Event, Hit};

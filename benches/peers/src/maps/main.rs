@@ -1,8 +1,8 @@
 //! Our table beside concurrent maps and caches, and beside the limit of the memory.
 //!
 //! ```text
-//! scripts/table-bench [--quick] [--items N,…] [--key-bytes 8,32] [--threads 1,2] [--rounds N] [--only NAME,…] [--csv FILE]
-//!                     [--load 0.7,0.8,0.9] [--huge auto,off]
+//! scripts/measure table-peers [--smoke] [--items N,…] [--key-bytes 8,32] [--threads 1,2] [--bench-rounds N] [--only NAME,…]
+//!                             [--load 0.7,0.8,0.9] [--huge auto,off]
 //!
 //! for each size:  ours over load, batch and page size, beside REF
 //!                 for each rival: fill it, then in each round REF, ours, rival, case by case; let it go
