@@ -4,7 +4,9 @@
 //!
 //! Those of the cache and of the protocol live with their crates; what the server needs of them is named here, too.
 
-pub use cache::limits::{COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HOT_KEYS_MAX, LOAD_PERCENT};
+pub use cache::limits::{
+    COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS, HOT_KEYS_MAX, LOAD_PERCENT,
+};
 pub use protocol::limits::{
     DATAGRAM_BYTES_MAX, FRAME_HEADER_BYTES, KEY_BYTES_MAX, REPLY_DATAGRAM_BYTES_MAX, VALUE_BYTES_LIMIT,
 };
@@ -45,9 +47,6 @@ pub const OUTBOX_DATAGRAMS_MAX: usize = 8_192;
 pub const TICK_DATAGRAMS_MAX: usize = 4_096;
 /// Reads answered together, of any number of datagrams.
 pub const TICK_READS_MAX: usize = 128;
-
-/// Hit records that fit a worker's ring to the policy; a full ring drops hits and counts them.
-pub const HIT_RING_RECORDS: usize = 1 << 14;
 
 /// Suspended datagrams of a worker whose request and reply so far are small.
 pub const SMALL_PARCELS: usize = 1_024;

@@ -6,12 +6,15 @@
 //! memory   items in slab pages, grace
 //! ring     records between threads
 //! shard    table + memory + the right to write: the verbs of a cache
+//! builder  a cache, wired
 //! policy   who stays, and when items expire; on a thread of its own, or between others' ticks
 //! ```
 //!
 //! Under `--cfg loom` and `--cfg shuttle` only what the models run is built: base, table, grace, rings.
 
 pub mod base;
+#[cfg(not(any(loom, shuttle)))]
+pub mod builder;
 pub mod limits;
 pub mod memory;
 #[cfg(not(any(loom, shuttle)))]
@@ -20,3 +23,6 @@ pub mod ring;
 #[cfg(not(any(loom, shuttle)))]
 pub mod shard;
 pub mod table;
+
+#[cfg(not(any(loom, shuttle)))]
+pub use builder::{Builder, Built, Cache};

@@ -82,6 +82,8 @@ pub const TICK_RECLAIM_MAX: usize = 4096;
 pub const TICK_RESYNC_MAX: usize = 512;
 /// Slots that an owner looks at in one tick to remove items of old generations.
 pub const TICK_SCRUB_MAX: usize = 256;
+/// Hit records that fit a worker's ring to the policy; a full ring drops hits and counts them.
+pub const HIT_RING_RECORDS: usize = 1 << 14;
 /// Events that fit an owner's ring to the policy; a full ring marks the page for a resync.
 pub const EVENT_RING_RECORDS: usize = 1 << 14;
 /// Room in the event ring that catching up leaves to fresh events.

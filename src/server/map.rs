@@ -5,30 +5,20 @@
 //! ```
 
 use crate::config::serve::Config;
-use crate::limits;
-use cache::base::hash::KeyHash;
 use cache::base::sync::Arc;
-use cache::memory::{Items, Layout, PagePool};
-use cache::shard::Shards;
-use cache::table::Table;
+use cache::memory::Items;
 use numa::{Huge, Plan, Region, RegionReport, RegionRequest};
 
-/// Everything that lies in mapped memory.
-pub struct Memory {
-    /// Tables and items.
-    pub shards: Arc<Shards>,
-    /// Free pages.
-    pub pool: Arc<PagePool>,
-    /// Asked and granted.
-    pub reports: Vec<RegionReport>,
-}
-
-/// Maps, binds and prefaults what `plan` says; `progress` is told bytes as they become ours.
+/// Maps, binds and prefaults what `plan` says; `progress` is told bytes as they become ours. With it comes what was asked for
+/// and what was granted.
 ///
 /// # Errors
 /// One line with the remedy.
-pub fn memory(config: &Config, plan: &Plan, progress: &(dyn Fn(usize) + Sync)) -> Result<Memory, String> {
-    let workers = plan.workers.len();
+pub fn memory(
+    config: &Config,
+    plan: &Plan,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<(Items, RegionReport), String> {
     let request = RegionRequest {
         name: "cache",
         bytes: config.memory_bytes,
@@ -38,12 +28,8 @@ pub fn memory(config: &Config, plan: &Plan, progress: &(dyn Fn(usize) + Sync)) -
     };
     let region = Region::map(&request).map_err(|e| e.to_string())?;
     region.prefault_parallel(&plan.worker_cpus(), progress).map_err(|e| e.to_string())?;
-    let (reports, layout) = (vec![region.report()], Layout::of(region.bytes(), workers));
-    let lines = index_lines(config, workers);
-    let items = Items::in_region(Arc::new(region));
-    let hash = KeyHash::new(config.seed);
-    let (shards, pool) = Shards::lay_out(items, layout, (workers, lines), hash, config.namespace_separator);
-    Ok(Memory { reports, shards, pool })
+    let report = region.report();
+    Ok((Items::in_region(Arc::new(region)), report))
 }
 
 /// Receive buffers of one worker's io_uring port.
@@ -58,12 +44,4 @@ pub fn receive_buffers(plan: &Plan, huge: Huge) -> Result<Region, numa::Error> {
         Region::map(&RegionRequest { name: "receive", bytes, node: plan.memory.node, huge, mlock: false })?;
     region.prefault(0..region.bytes(), &|_| ())?;
     Ok(region)
-}
-
-/// Home lines of each index: so many that the memory, filled with items of the configured size, loads it as intended.
-/// Larger items load it less, and memory is wasted; many more items make it grow.
-fn index_lines(config: &Config, workers: usize) -> u64 {
-    let index_bytes_per_item = size_of::<u64>() * 100 / limits::LOAD_PERCENT as usize;
-    let items = config.memory_bytes / (config.mean_item_bytes + index_bytes_per_item);
-    Table::lines_for((items / workers) as u64, limits::LOAD_PERCENT)
 }

@@ -1,58 +1,11 @@
 //! The policy of all owners: on a thread of its own, or on the last worker's core between its ticks.
 
-use crate::config::serve::Config;
 use crate::worker::Aside;
 use cache::base::clock::Clock;
-use cache::base::sync::{Arc, AtomicBool};
-use cache::memory::PagePool;
-use cache::policy::board::Board;
-use cache::policy::popularity::Popularity;
+use cache::base::sync::AtomicBool;
 use cache::policy::thread::Round;
-use cache::policy::{Counters, Limits, Link, PolicyConfig, Progress, build, run_once};
-use cache::ring::{Command, Consumer, Event, Hit, Producer};
+use cache::policy::{Limits, Progress, run_once};
 use std::time::Duration;
-
-/// The policy's ends of one owner's rings.
-pub struct OwnerEnds {
-    /// What the owner did.
-    pub events: Consumer<Event>,
-    /// What it is asked to do.
-    pub commands: Producer<Command>,
-    /// Wakes it if it sleeps.
-    pub wake: Box<dyn Fn() + Send>,
-}
-
-/// One policy per owner, and the round that feeds them.
-pub fn round(
-    config: &Config,
-    pool: &PagePool,
-    owners: Vec<OwnerEnds>,
-    hits: Vec<Consumer<Hit>>,
-) -> (Round, Vec<Arc<Counters>>, Arc<Board>) {
-    let layout = pool.layout();
-    let page_units = layout.page_units() as u64;
-    let policy_config = PolicyConfig {
-        budget_bytes: pool.budget_bytes(owners.len()),
-        page_units,
-        pages: layout.pages,
-        mean_item_bytes: config.mean_item_bytes as u64,
-        seed: config.seed,
-    };
-    let links: Vec<Link> = owners
-        .into_iter()
-        .map(|OwnerEnds { events, commands, wake }| Link {
-            events,
-            commands,
-            wake,
-            policy: build(config.policy, config.policy_goal, &policy_config),
-            counters: Arc::default(),
-        })
-        .collect();
-    let counters = links.iter().map(|link| Arc::clone(&link.counters)).collect();
-    let board = Arc::new(Board::default());
-    let popularity = Popularity::new(Arc::clone(&board), config.seed);
-    (Round::new(page_units, layout.pages, links, hits, popularity), counters, board)
-}
 
 /// Repeats the round on this thread until `stop`.
 pub fn run_thread(mut round: Round, clock: &Clock, stop: &AtomicBool) {

@@ -5,15 +5,14 @@ use crate::io::socket::bind_group;
 use crate::io::{Port, Waker};
 use crate::limits::PARCELS_MAX;
 use crate::limits::{BIND_ATTEMPTS, BIND_RETRY_MS};
-use crate::limits::{COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS};
 use crate::server::figures::Figures;
 use crate::server::histlog::{self, HistLog};
-use crate::server::map::{self, Memory};
+use crate::server::map;
 use crate::server::metrics::{self, Endpoint};
-use crate::server::policy::{self, OwnerEnds};
+use crate::server::policy;
 use crate::server::ports::Ports;
 use crate::server::reckon::Reckoning;
-use crate::stats::counters::{OwnerCounters, WorkerCounters};
+use crate::stats::counters::WorkerCounters;
 use crate::worker::hits::Hits;
 use crate::worker::parcel::Parcel;
 use crate::worker::watch::Watch;
@@ -21,13 +20,12 @@ use crate::worker::{Aside, Bells, Teller, Worker, WorkerConfig};
 use cache::base::clock::Clock;
 use cache::base::hash::ShownHash;
 use cache::base::sync::{Arc, AtomicBool, Ordering};
-use cache::memory::Slab;
-use cache::memory::grace::Grace;
+use cache::memory::Items;
 use cache::policy::PolicyKind;
-use cache::ring::{MeshEnd, mesh, ring};
+use cache::ring::{MeshEnd, mesh};
 use cache::shard::Owner;
-use cache::shard::events::Events;
-use cache::shard::owner::OwnerConfig;
+use cache::shard::owner::OwnerParts;
+use cache::{Built, Cache};
 use numa::pool::Kernel;
 use numa::{PageKind, Plan, RegionReport};
 use std::net::SocketAddr;
@@ -50,7 +48,7 @@ pub struct Server {
 
 /// What a worker's thread needs to build its worker.
 struct Seat {
-    owner: OwnerConfig,
+    owner: OwnerParts,
     mesh: MeshEnd<Box<Parcel>>,
     bells: Bells,
     hits: Hits,
@@ -96,33 +94,11 @@ impl Server {
             plan.reasons.extend(Reckoning::of(&config, &plan).check(&config, kind, available)?);
         }
         let mut ports = Ports::open(&config, &plan, sockets)?;
-        let Memory { shards, pool, reports } = map::memory(&config, &plan, progress)?;
+        let (items, report) = map::memory(&config, &plan, progress)?;
         let clock = config.clock.clone();
-        let grace = Grace::new(count);
         let stop = Arc::new(AtomicBool::new(false));
-
         let bells = Bells::for_workers(count);
-        let (mut owner_ends, mut owners, mut hit_ends, mut hits) = (vec![], vec![], vec![], vec![]);
-        for (index, bell) in bells.iter().enumerate() {
-            let (events, events_end) = ring(EVENT_RING_RECORDS);
-            let (commands_end, commands) = ring(COMMAND_RING_RECORDS);
-            let (hit, hit_end) = ring(HIT_RING_RECORDS);
-            let wake = bell.alarm();
-            owner_ends.push(OwnerEnds { events: events_end, commands: commands_end, wake });
-            hit_ends.push(hit_end);
-            hits.push(if config.policy == PolicyKind::None { Hits::untold() } else { Hits::new(hit) });
-            owners.push(OwnerConfig {
-                index,
-                shards: Arc::clone(&shards),
-                slab: Slab::new(shards.items().clone(), Arc::clone(&pool)),
-                member: grace.member(index),
-                events: Events::new(events, pool.layout()),
-                commands,
-                counters: Arc::new(OwnerCounters::default()),
-                value_bytes_max: config.value_bytes_max,
-            });
-        }
-        let (round, policies, board) = policy::round(&config, &pool, owner_ends, hit_ends);
+        let Built { cache, owners, hits, round, policies, hot_keys } = build_cache(&config, items, &bells);
         let figures = Arc::new(Figures {
             workers: (0..count).map(|_| Arc::default()).collect(),
             times: (0..count).map(|_| Arc::default()).collect(),
@@ -130,11 +106,11 @@ impl Server {
             scrapes: Arc::default(),
             histlog: Arc::default(),
             policies,
-            board,
+            board: hot_keys,
             hot_key_names: config.hot_keys,
             shown_hash: ShownHash::new(config.seed),
-            reports,
-            pool: Arc::clone(&pool),
+            reports: vec![report],
+            pool: Arc::clone(cache.pool()),
             censuses: owners.iter().map(|owner| Arc::clone(owner.slab.census())).collect(),
             clock: clock.clone(),
             memory_bytes: config.memory_bytes,
@@ -170,6 +146,7 @@ impl Server {
         };
         let parts = owners.into_iter().zip(ends).zip(hits).zip(bells);
         for (index, (((owner, mesh), hits), bells)) in parts.enumerate() {
+            let hits = if config.policy == PolicyKind::None { Hits::untold() } else { Hits::new(hits) };
             let seat = Seat {
                 owner,
                 mesh,
@@ -323,6 +300,20 @@ fn spawn_policy(
         policy::run_thread(round, &clock, &stop);
     });
     thread.map_err(|e| format!("cannot start a thread: {e}"))
+}
+
+/// The cache that the configuration asks for, in this memory; the policy wakes owners by their workers' bells.
+fn build_cache(config: &Config, items: Items, bells: &[Bells]) -> Built {
+    Cache::builder()
+        .shards(bells.len())
+        .memory(items)
+        .mean_item_bytes(config.mean_item_bytes)
+        .value_bytes_max(config.value_bytes_max)
+        .seed(config.seed)
+        .namespace_separator(config.namespace_separator)
+        .policy(config.policy, config.policy_goal)
+        .wakes(bells.iter().map(Bells::alarm).collect())
+        .build()
 }
 
 fn bind_error(addr: SocketAddr, error: &std::io::Error) -> String {

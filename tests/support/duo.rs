@@ -1,19 +1,16 @@
 //! Two workers without threads or a kernel: a test says which of them ticks, so what happens between them happens in the
 //! order that the test wants.
 
+use cache::Cache;
 use cache::base::clock::Clock;
-use cache::base::hash::KeyHash;
-use cache::memory::grace::Grace;
-use cache::memory::{Items, Layout, Slab};
-use cache::ring::{Command, Consumer, Event, Hit, Producer, mesh, ring};
-use cache::shard::OwnerCounters;
-use cache::shard::events::Events;
-use cache::shard::owner::OwnerConfig;
-use cache::shard::{Owner, Shards};
+use cache::policy::thread::Round;
+use cache::policy::{Goal, PolicyKind};
+use cache::ring::mesh;
+use cache::shard::{Owner, OwnerCounters};
 use protocol::steer::{owner, steer};
 use sherwood::io::PeerAddr;
 use sherwood::io::sim::{Faults, SimPort, Wire};
-use sherwood::limits::{COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS, PARCELS_MAX};
+use sherwood::limits::PARCELS_MAX;
 use sherwood::worker::hits::Hits;
 use sherwood::worker::watch::Watch;
 use sherwood::worker::{Access, Bells, Poll, Worker, WorkerConfig};
@@ -29,8 +26,8 @@ pub struct Duo {
     wires: Vec<Wire>,
     owners: Vec<Arc<OwnerCounters>>,
     client: PeerAddr,
-    /// The policy's ends: they are never read, and full rings are no trouble.
-    _policy: Vec<(Consumer<Event>, Producer<Command>, Consumer<Hit>)>,
+    /// It never runs: full rings are no trouble.
+    _policy: Round,
 }
 
 impl Duo {
@@ -49,32 +46,23 @@ impl Duo {
         const BYTES: usize = 8 << 20;
         let count = workers;
         let clock = Clock::manual(1_000_000_000);
-        let layout = Layout::of(BYTES, count);
-        let (shards, pool) =
-            Shards::lay_out(Items::on_heap(BYTES), layout, (count, 1024), KeyHash::new(1), None);
-        let grace = Grace::new(count);
-        let (mut workers, mut wires, mut policy) = (Vec::new(), Vec::new(), Vec::new());
-        let owners: Vec<Arc<OwnerCounters>> = (0..count).map(|_| Arc::default()).collect();
+        let built = Cache::builder()
+            .shards(count)
+            .memory_bytes(BYTES)
+            .index_lines(1024)
+            .value_bytes_max(1 << 20)
+            .seed(1)
+            .policy(PolicyKind::None, Goal::Objects)
+            .build();
+        let (mut workers, mut wires) = (Vec::new(), Vec::new());
+        let owners = built.owners.iter().map(|owner| Arc::clone(&owner.counters)).collect();
         let ends = mesh(count, PARCELS_MAX).into_iter().zip(Bells::for_workers(count));
-        for (index, (mesh, bells)) in ends.enumerate() {
-            let (events, events_end) = ring(EVENT_RING_RECORDS);
-            let (commands_end, commands) = ring(COMMAND_RING_RECORDS);
-            let (hits, hits_end) = ring(HIT_RING_RECORDS);
-            policy.push((events_end, commands_end, hits_end));
-            let owner = Owner::new(OwnerConfig {
-                index,
-                shards: Arc::clone(&shards),
-                slab: Slab::new(shards.items().clone(), Arc::clone(&pool)),
-                member: grace.member(index),
-                events: Events::new(events, pool.layout()),
-                commands,
-                counters: Arc::clone(&owners[index]),
-                value_bytes_max: 1 << 20,
-            });
+        let parts = built.owners.into_iter().zip(built.hits).zip(ends).enumerate();
+        for (index, ((owner, hits), (mesh, bells))) in parts {
             wires.push(Wire::new(1, Faults::default()));
             workers.push(Worker::new(WorkerConfig {
                 port: SimPort::new(wires[index].clone()).unwrap(),
-                owner,
+                owner: Owner::new(owner),
                 mesh,
                 bells,
                 hits: Hits::new(hits),
@@ -89,7 +77,7 @@ impl Duo {
             }));
         }
         let client = Duo::client(9999);
-        Duo { clock, workers, wires, owners, client, _policy: policy }
+        Duo { clock, workers, wires, owners, client, _policy: built.round }
     }
 
     /// Puts a datagram on its way to a worker.

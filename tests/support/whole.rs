@@ -3,21 +3,18 @@
 
 use super::config;
 use cache::base::clock::Clock;
-use cache::base::hash::KeyHash;
-use cache::memory::grace::Grace;
-use cache::memory::{Items, Layout, Slab};
 use cache::policy::thread::Round;
 use cache::policy::{Counters, PolicyKind};
-use cache::ring::{mesh, ring};
-use cache::shard::events::Events;
-use cache::shard::owner::OwnerConfig;
+use cache::ring::mesh;
+use cache::shard::owner::OwnerParts;
 use cache::shard::{Owner, Shards};
 use cache::table::Table;
+use cache::{Built, Cache};
 use sherwood::config::serve::Io;
 use sherwood::io::Port;
 use sherwood::io::sim::{Faults, SimPort, Wire};
 use sherwood::limits;
-use sherwood::server::policy::{OwnerEnds, cooperative, round};
+use sherwood::server::policy::cooperative;
 use sherwood::stats::counters::OwnerCounters;
 use sherwood::worker::hits::Hits;
 use sherwood::worker::watch::Watch;
@@ -73,7 +70,7 @@ pub struct Parts {
 
 /// What workers are made of, but for their ports.
 pub struct Seats {
-    owners: Vec<(OwnerConfig, Hits)>,
+    owners: Vec<(OwnerParts, Hits)>,
     bells: Vec<Bells>,
     seed: u64,
     clock: Clock,
@@ -93,47 +90,30 @@ impl Parts {
         wanted: fn(&Shards) -> bool,
         policy: Option<PolicyKind>,
     ) -> Parts {
-        let mut config = config(Io::Mmsg, size.workers);
-        (config.seed, config.clock, config.memory_bytes) = (seed, clock.clone(), size.memory_bytes);
-        if let Some(policy) = policy {
-            // As an operator guesses it.
-            (config.policy, config.mean_item_bytes) = (policy, size.memory_bytes / size.keys as usize);
-        }
-        let count = size.workers;
-        let layout = Layout::of(size.memory_bytes, count);
+        let config = config(Io::Mmsg, size.workers);
+        let (count, mean_item_bytes) = (size.workers, size.memory_bytes / size.keys as usize);
         let keys = if size.is_cramped { size.keys.min(4_000) / 8 } else { size.keys };
         let lines = Table::lines_for(keys / count as u64 + 8, limits::LOAD_PERCENT);
-        let items = Items::on_heap(layout.pages * layout.page_bytes);
-        let shards =
-            |seed| Shards::lay_out(items.clone(), layout, (count, lines), KeyHash::new(seed), Some(b':'));
-        let drawn = (0..).map(|i| shards(seed << 8 | i)).find(|(shards, _)| wanted(shards));
-        let (shards, pool) = drawn.expect("a seed");
-        let items = shards.items().clone();
-        let grace = Grace::new(count);
         let bells = Bells::for_workers(count);
-        let (mut ends, mut hit_ends, mut owners) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, bell) in bells.iter().enumerate() {
-            // A ring that is often full: what the policy did not hear it is told again, page by page.
-            let records = if size.is_cramped { 256 } else { limits::EVENT_RING_RECORDS };
-            let (events, events_end) = ring(records);
-            let (commands_end, commands) = ring(limits::COMMAND_RING_RECORDS);
-            let (hits, hit_end) = ring(limits::HIT_RING_RECORDS);
-            let wake = bell.alarm();
-            ends.push(OwnerEnds { events: events_end, commands: commands_end, wake });
-            hit_ends.push(hit_end);
-            let owner = OwnerConfig {
-                index,
-                shards: Arc::clone(&shards),
-                slab: Slab::new(items.clone(), Arc::clone(&pool)),
-                member: grace.member(index),
-                events: Events::new(events, layout),
-                commands,
-                counters: Arc::default(),
-                value_bytes_max: config.value_bytes_max,
-            };
-            owners.push((owner, Hits::new(hits)));
-        }
-        let (round, policies, _) = round(&config, &pool, ends, hit_ends);
+        let build = |seed| {
+            Cache::builder()
+                .shards(count)
+                .memory_bytes(size.memory_bytes)
+                // As an operator guesses it, where the policy is of the test's choice.
+                .mean_item_bytes(if policy.is_some() { mean_item_bytes } else { config.mean_item_bytes })
+                .index_lines(lines)
+                .value_bytes_max(config.value_bytes_max)
+                .seed(seed)
+                .namespace_separator(Some(b':'))
+                .policy(policy.unwrap_or(config.policy), config.policy_goal)
+                // A ring that is often full: what the policy did not hear it is told again, page by page.
+                .event_ring_records(if size.is_cramped { 256 } else { limits::EVENT_RING_RECORDS })
+                .wakes(bells.iter().map(Bells::alarm).collect())
+                .build()
+        };
+        let drawn = (0..).map(|i| build(seed << 8 | i)).find(|built| wanted(built.cache.shards()));
+        let Built { owners, hits, round, policies, .. } = drawn.expect("a seed");
+        let owners = owners.into_iter().zip(hits.into_iter().map(Hits::new)).collect();
         Parts { seats: Seats { owners, bells, seed, clock: clock.clone() }, round, policies }
     }
 }

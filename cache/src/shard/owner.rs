@@ -31,7 +31,7 @@ pub enum Stage {
 }
 
 /// What an owner is made of.
-pub struct OwnerConfig {
+pub struct OwnerParts {
     /// Which shard.
     pub index: usize,
     /// All shards.
@@ -92,8 +92,8 @@ impl Owner {
     ///
     /// # Panics
     /// When the shard has an owner already.
-    pub fn new(config: OwnerConfig) -> Owner {
-        let OwnerConfig { index, shards, slab, member, events, commands, counters, value_bytes_max } = config;
+    pub fn new(config: OwnerParts) -> Owner {
+        let OwnerParts { index, shards, slab, member, events, commands, counters, value_bytes_max } = config;
         let writer = shards.shard(index).table.writer().expect("a shard has one owner");
         let pressure = Pressure::new();
         let scrub = Scrub::new(shards.shard(index).namespaces());

@@ -10,7 +10,7 @@ use crate::memory::{Census, Items, Layout, PagePool, Slab};
 use crate::ring::{Command, Consumer, Event, Producer, Verdict, ring};
 use crate::shard::OwnerCounters;
 use crate::shard::events::Events;
-use crate::shard::owner::{OwnerConfig, upper};
+use crate::shard::owner::{OwnerParts, upper};
 use crate::table::Table;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -44,7 +44,7 @@ impl Lone {
         let member = grace.member(0);
         member.online();
         let counters = Arc::new(OwnerCounters::default());
-        let owner = Owner::new(OwnerConfig {
+        let owner = Owner::new(OwnerParts {
             index: 0,
             slab: Slab::new(shards.items().clone(), Arc::clone(&pool)),
             shards,
