@@ -81,8 +81,9 @@ pub const TURN_WORK_UNITS: u32 = 512;
 /// Work in one tick on datagrams that were suspended here, in the same units; what is left waits for the next tick.
 pub const TICK_SUSPENDED_WORK_UNITS: u32 = 16 * TURN_WORK_UNITS;
 /// How long a datagram with a store for which no parcel is free may hold up those behind it, in ms; then it is told to come again.
-/// A datagram without a store waits as long as it takes.
 pub const PARCEL_WAIT_MS: u64 = 10;
+/// The same of a datagram without a store, which is never refused: then it is dropped, as if the network had lost it.
+pub const READ_PARCEL_WAIT_MS: u64 = 250;
 /// Commands of other workers, and answers of theirs, that a worker takes in one tick.
 pub const TICK_MAIL_MAX: usize = 512;
 /// How long a store may wait for memory that others may still read, in ms.

@@ -44,14 +44,14 @@ impl Execution<'_, '_> {
     fn meta_get(&mut self, command: &Decoded<'_, '_>) -> Result<(), Stop> {
         let Decoded { key, form, meta } = command;
         let (terms, now) = (&meta.terms, self.now);
-        let created = match terms.vivify {
+        let mut created = false;
+        let found = match terms.vivify {
             Some(expiry) if self.owner.find(key, now).is_none() => {
-                self.owner.create(key, b"", due_ms(expiry, now), terms.new_cas, now)?;
-                true
+                created = true;
+                Some(self.owner.create(key, b"", due_ms(expiry, now), terms.new_cas, now)?)
             }
-            _ => false,
+            _ => self.owner.find(key, now),
         };
-        let found = self.owner.find(key, now);
         let read = if created { None } else { found.as_ref() };
         let read = SettledRead::of(read, !form.unseen);
         let Some(Found { item, .. }) = found else {

@@ -78,6 +78,8 @@ counters! {
         executed_for_others,
         /// Commands and datagrams refused because the buffers to suspend them were not free in time.
         busy,
+        /// Datagrams without a store that were dropped because the buffers to suspend them were not free in time.
+        reads_dropped,
         /// Datagrams suspended.
         suspended,
         /// Datagrams that waited for others of their client on the same key.

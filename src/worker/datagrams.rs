@@ -5,11 +5,11 @@
 //! ```
 
 use crate::io::Port;
-use crate::limits::{PARCEL_WAIT_MS, TICK_READS_MAX};
+use crate::limits::{PARCEL_WAIT_MS, READ_PARCEL_WAIT_MS, TICK_READS_MAX};
 use crate::worker::Worker;
 use crate::worker::admission::Admission;
 use crate::worker::batch::{Alone, Batch, Joined};
-use crate::worker::hold::Served;
+use crate::worker::hold::{Patience, Served};
 use crate::worker::post::Fresh;
 use cache::base::clock::Now;
 
@@ -29,6 +29,8 @@ pub(super) struct Unserved {
     waits_since_ns: u64,
     /// One has waited in vain: stores behind it do not wait.
     is_impatient: bool,
+    /// One without a store has waited in vain: none behind it waits.
+    has_dropped: bool,
     is_pending: bool,
 }
 
@@ -38,10 +40,14 @@ impl Unserved {
         self.is_pending
     }
 
-    /// Whether a datagram may wait for a parcel: for a bounded time, because all behind it wait as well.
-    fn is_patient(&self, now: Now) -> bool {
+    /// Which datagrams may wait for a parcel: for a bounded time, because all behind them wait as well.
+    fn patience(&self, now: Now) -> Patience {
         let waited_ns = if self.waits_since_ns == 0 { 0 } else { now.ns.saturating_sub(self.waits_since_ns) };
-        !self.is_impatient && waited_ns <= PARCEL_WAIT_MS * 1_000_000
+        let is_within = |ms: u64| waited_ns <= ms * 1_000_000;
+        Patience {
+            of_stores: !self.is_impatient && is_within(PARCEL_WAIT_MS),
+            of_reads: !self.has_dropped && is_within(READ_PARCEL_WAIT_MS),
+        }
     }
 
     /// A datagram waits; says whether it has just begun to.
@@ -56,7 +62,8 @@ impl Unserved {
     /// A datagram of `alone` is done.
     fn goes_on(&mut self, served: Served) {
         (self.alone_done, self.waits_since_ns) = (self.alone_done + 1, 0);
-        self.is_impatient |= served == Served::InVain;
+        self.is_impatient |= matches!(served, Served::InVain | Served::Dropped);
+        self.has_dropped |= served == Served::Dropped;
     }
 
     fn next_alone(&self) -> Option<usize> {
@@ -149,7 +156,7 @@ impl<P: Port> Worker<P> {
 
     fn serve_alone(&mut self, datagram: usize, now: Now) -> Served {
         let Worker { port, inbox, outbox, core, unserved, .. } = self;
-        let is_patient = unserved.is_patient(now);
+        let patience = unserved.patience(now);
         let (number, datagram) = (datagram, inbox.datagrams()[datagram]);
         let peer = inbox.peer(&datagram);
         match core.admit(peer, port.bytes(&datagram), number, now, false) {
@@ -160,7 +167,7 @@ impl<P: Port> Worker<P> {
             }
             Admission::Serve { request_id, dialect, body } => {
                 let fresh = Fresh { peer, request_id, dialect, body, follows: false };
-                core.serve_in_turn(fresh, is_patient, outbox, now)
+                core.serve_in_turn(fresh, patience, outbox, now)
             }
         }
     }

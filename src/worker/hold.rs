@@ -19,6 +19,17 @@ pub(super) enum Served {
     NotYet,
     /// No parcel was free for it in time: it is answered, as far as it can be without one.
     InVain,
+    /// The same of one without a store: it gets no answer, as if the network had lost it.
+    Dropped,
+}
+
+/// Who still waits for a parcel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Datagrams with a store.
+    pub(super) of_stores: bool,
+    /// Datagrams without.
+    pub(super) of_reads: bool,
 }
 
 impl<P: Port> Worker<P> {
@@ -37,18 +48,18 @@ impl<P: Port> Worker<P> {
 }
 
 impl Core {
-    /// Serves a datagram in its turn: now, or behind others of its client on the same keys. The outbox has room. One with a store
-    /// that is not patient does not wait for a parcel.
+    /// Serves a datagram in its turn: now, or behind others of its client on the same keys. The outbox has room. One for
+    /// which no parcel is free waits while its kind is patient.
     pub(super) fn serve_in_turn(
         &mut self,
         fresh: Fresh<'_>,
-        is_patient: bool,
+        patience: Patience,
         outbox: &mut Outbox,
         now: Now,
     ) -> Served {
         let standing = if self.order.is_idle() { Standing::Free } else { self.standing_of(&fresh) };
         if standing == Standing::Behind {
-            return self.hold(fresh, is_patient, outbox);
+            return self.hold(fresh, patience, outbox);
         }
         let bytes = fresh.body.len();
         let are_short = self.parcels.are_short(bytes);
@@ -56,11 +67,20 @@ impl Core {
             self.trace(&fresh);
         }
         let has_parcel = !are_short || self.parcels.have(bytes, &self.traced);
-        if !has_parcel && (is_patient || !self.traced.has_store()) {
-            return Served::NotYet;
+        if !has_parcel && (!self.traced.has_store() || patience.of_stores) {
+            return self.wait_or_drop(patience);
         }
         self.serve_fresh(Fresh { follows: standing == Standing::Follows, ..fresh }, outbox, now);
         if has_parcel { Served::Yes } else { Served::InVain }
+    }
+
+    /// What becomes of a datagram that is not refused, and is in `traced`.
+    fn wait_or_drop(&mut self, patience: Patience) -> Served {
+        if self.traced.has_store() || patience.of_reads {
+            return Served::NotYet;
+        }
+        self.counters.reads_dropped.add(1);
+        Served::Dropped
     }
 
     /// Finds out what a datagram touches.
@@ -79,7 +99,7 @@ impl Core {
     }
 
     /// Keeps a copy of a datagram until what is before it is done.
-    fn hold(&mut self, fresh: Fresh<'_>, is_patient: bool, outbox: &mut Outbox) -> Served {
+    fn hold(&mut self, fresh: Fresh<'_>, patience: Patience, outbox: &mut Outbox) -> Served {
         let Fresh { peer, request_id, dialect, body, .. } = fresh;
         match self.parcels.take(body.len(), 0, self.traced.has_store()) {
             Some(mut parcel) => {
@@ -90,7 +110,7 @@ impl Core {
                 self.parcels.held.push_back(parcel);
                 Served::Yes
             }
-            None if is_patient || !self.traced.has_store() => Served::NotYet,
+            None if patience.of_stores || !self.traced.has_store() => self.wait_or_drop(patience),
             None => {
                 self.counters.busy.add(1);
                 let mut reply = Reply::framed(outbox.room(), request_id, dialect);

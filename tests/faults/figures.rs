@@ -12,7 +12,7 @@ use protocol::steer::{owner, steer};
 use sherwood::config::serve::Io;
 use sherwood::io::PeerAddr;
 use sherwood::io::sim::Faults;
-use sherwood::limits::{PARCEL_WAIT_MS, PARCELS_MAX, SOURCE_BUDGET_PER_S};
+use sherwood::limits::{PARCEL_WAIT_MS, PARCELS_MAX, READ_PARCEL_WAIT_MS, SOURCE_BUDGET_PER_S};
 use sherwood::server::Server;
 use sherwood::stats::counters::{Counter, HistLogCounters, MetricsCounters, OwnerCounters, WorkerCounters};
 use sherwood::worker::Access;
@@ -234,6 +234,14 @@ fn waiting(moved: &mut Moved) {
     scene.tick_one(0, 10);
     scene.tick_one(0, 10);
     scene.tick_one(0, (PARCEL_WAIT_MS + 1) * 1000);
+    scene.ticks(8, 10);
+    for key in keys_of(1).take(PARCELS_MAX + 5) {
+        scene.send(0, &format!("gat 0 {key}\r\n"));
+    }
+    scene.tick_one(0, 10);
+    scene.tick_one(0, 10);
+    scene.tick_one(0, (READ_PARCEL_WAIT_MS + 1) * 1000);
+    scene.tick_one(0, 10);
     scene.ticks(8, 10);
     // Nor is any of its memory free before the other has looked away.
     let value = "v".repeat(20_000);

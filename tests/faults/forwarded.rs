@@ -37,6 +37,35 @@ fn no_read_is_busy_however_many_are_under_way() {
     }
 }
 
+/// The same of requests that a small buffer does not take: of 64 in flight 6 % were refused.
+#[test]
+fn no_long_read_is_busy_either() {
+    const KEYS: usize = 250;
+    for io in [Io::Mmsg, Io::Uring] {
+        let server = Server::start(config(io, 2), &|_| ()).unwrap();
+        let mut peer = Peer::new(server.addr());
+        if !peer.wants_room_for(8 << 20) {
+            return println!("SKIPPED: no permission for a socket buffer of 8 MiB");
+        }
+        let keys: Vec<String> = (0..KEYS).map(|i| format!("key{i:04}")).collect();
+        for key in &keys {
+            assert_eq!(peer.ask(format!("set {key} 0 0 9\r\nthe value\r\n").as_bytes()), b"STORED\r\n");
+        }
+        for _ in 0..5 {
+            for _ in 0..64 {
+                peer.send(format!("gat 0 {}\r\n", keys.join(" ")).as_bytes());
+            }
+            for (_, reply) in peer.replies(64) {
+                let found = reply.windows(13).filter(|part| part == b"\r\nthe value\r\n").count();
+                assert_eq!(found, KEYS, "{}", reply[..reply.len().min(80)].escape_ascii());
+            }
+        }
+        let busy: u64 = server.figures().workers.iter().map(|worker| worker.busy.get()).sum();
+        assert_eq!(busy, 0, "{io:?}");
+        server.stop().unwrap();
+    }
+}
+
 /// A value of 300 KB is the same from every address, whichever worker hears it; once a third of the sockets got an error,
 /// and the touch was done all the same.
 #[test]

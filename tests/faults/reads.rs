@@ -5,7 +5,9 @@
 use crate::support::batch::{frame, op, results};
 use crate::support::duo::Duo;
 use protocol::batch::{Code, Operation, Status};
-use sherwood::limits::{PARCEL_WAIT_MS, TURN_WORK_UNITS};
+use sherwood::limits::{
+    LARGE_PARCELS_SPARED, PARCEL_WAIT_MS, PARCELS_MAX, READ_PARCEL_WAIT_MS, TURN_WORK_UNITS,
+};
 use sherwood::stats::counters::WorkerCounters;
 use sherwood::worker::Access;
 use std::collections::HashMap;
@@ -68,14 +70,14 @@ fn counter(duo: &Duo, figure: fn(&WorkerCounters) -> u64) -> u64 {
     (0..duo.workers()).map(|worker| figure(duo.worker(worker).counters())).sum()
 }
 
-/// Lets the first worker tick a millisecond apart, and the other one rarely, until so many are answered.
+/// Lets the first worker tick a quarter of a millisecond apart, and the other one every second time, until so many are answered.
 fn tick_slowly(duo: &mut Duo, replies: &mut Replies, count: usize) {
     for tick in 0..2_000_000 {
         duo.tick(0);
-        if tick % (2 * PARCEL_WAIT_MS) == 0 {
+        if tick % 2 == 0 {
             duo.tick(1);
         }
-        duo.advance(Duration::from_millis(1));
+        duo.advance(Duration::from_micros(250));
         replies.take(duo);
         if replies.whole == count {
             return;
@@ -120,7 +122,7 @@ fn long_reads_wait_for_a_slow_owner() {
         };
         assert_eq!(found, KEYS, "client {port}, request {id}: {}", body[..body.len().min(80)].escape_ascii());
     }
-    assert_eq!(counter(&duo, |counters| counters.busy.get()), 0);
+    assert_eq!(counter(&duo, |counters| counters.busy.get() + counters.reads_dropped.get()), 0);
     // More came than there are buffers for, or nothing was tried.
     assert!(counter(&duo, |counters| counters.deferred.get()) > 20);
 }
@@ -143,7 +145,7 @@ fn short_reads_with_long_replies_wait_for_a_slow_owner() {
     for (_, body) in replies.bodies() {
         assert!((80_000..81_000).contains(&body.len()), "{}", body[..body.len().min(80)].escape_ascii());
     }
-    assert_eq!(counter(&duo, |counters| counters.busy.get()), 0);
+    assert_eq!(counter(&duo, |counters| counters.busy.get() + counters.reads_dropped.get()), 0);
 }
 
 /// Plain reads behind stores of the same client go to the owner, too; stores may be refused, and are if the owner does not tick.
@@ -186,6 +188,36 @@ fn stores_are_refused_in_time_and_reads_beside_them_are_not() {
     }
     let refused = bodies.values().filter(|body| *body == b"SERVER_ERROR busy\r\n").count() as u64;
     assert_eq!(refused, counter(&duo, |counters| counters.busy.get()));
+}
+
+/// Where the owner does not tick at all, a read is dropped in the end, as if the network had lost it, and still not refused; those
+/// behind it are served.
+#[test]
+fn a_read_that_waits_in_vain_is_dropped() {
+    let keys = keys();
+    let mut duo = duo(&keys, "four");
+    let theirs = Duo::key_of(1, 0);
+    const SENT: usize = PARCELS_MAX + 30;
+    for client in 0..SENT as u16 {
+        duo.send_from(0, Duo::client(1_000 + client), &text(1, &format!("gat 0 {theirs}\r\n")));
+    }
+    duo.tick(0);
+    duo.tick(0);
+    duo.send_from(0, Duo::client(7), &text(2, "get n\r\n"));
+    let mut ticks = 0;
+    while !std::iter::from_fn(|| duo.receive_with_port(0)).any(|(port, _)| port == 7) {
+        duo.tick(0);
+        duo.advance(Duration::from_millis(1));
+        ticks += 1;
+    }
+    assert!((READ_PARCEL_WAIT_MS..READ_PARCEL_WAIT_MS + 10).contains(&ticks), "{ticks} ms");
+    let dropped = counter(&duo, |counters| counters.reads_dropped.get()) as usize;
+    // Some parcels are kept for long replies.
+    assert!((30..30 + LARGE_PARCELS_SPARED + 1).contains(&dropped), "{dropped}");
+    (0..20).for_each(|_| duo.settle());
+    let answered =
+        std::iter::from_fn(|| duo.receive(0)).filter(|reply| reply[8..].ends_with(b"END\r\n")).count();
+    assert_eq!((answered, counter(&duo, |counters| counters.busy.get())), (SENT - dropped, 0));
 }
 
 /// Stores that a turn has room for.

@@ -7,7 +7,7 @@ use crate::base::clock::Now;
 use crate::base::item_ref::ItemRef;
 use crate::memory::{Item, Parts, Size, Value};
 use crate::shard::error::WriteError;
-use crate::shard::owner::Owner;
+use crate::shard::owner::{Found, Owner};
 
 /// When a store stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,11 +220,25 @@ impl Owner {
         }
     }
 
-    /// Stores a value under a key that has none: what a read or a count creates. It does not count as a store.
+    /// Stores a value under a key that has none: what a read or a count creates. It does not count as a store. An item that is
+    /// due at once is shown here and never found again.
     ///
     /// # Errors
     /// [`WriteError`]; nothing has changed then.
     pub fn create(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        due_ms: u64,
+        cas: Option<u64>,
+        now: Now,
+    ) -> Result<Found<'_>, WriteError> {
+        let at = self.create_at(key, value, due_ms, cas, now)?;
+        Ok(Found { at, hash: self.shards().hash(key), item: self.slab.items().get(at) })
+    }
+
+    /// The same; says where the item is.
+    pub(super) fn create_at(
         &mut self,
         key: &[u8],
         value: &[u8],
