@@ -11,8 +11,6 @@ pub use protocol::limits::{
     DATAGRAM_BYTES_MAX, FRAME_HEADER_BYTES, KEY_BYTES_MAX, REPLY_DATAGRAM_BYTES_MAX, VALUE_BYTES_LIMIT,
 };
 
-/// Largest value when `--value-max` is not given, in bytes.
-pub const VALUE_BYTES_MAX_DEFAULT: usize = 1 << 20;
 /// Smallest `--memory`, in bytes; also per worker.
 pub const MEMORY_BYTES_MIN: usize = 16 << 20;
 /// Socket buffers that we ask for, in bytes.

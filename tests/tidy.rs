@@ -228,3 +228,24 @@ fn every_atomic_has_a_row() {
         }
     }
 }
+
+/// A mistake that no build has would be "found" by a model that finds nothing.
+#[test]
+fn mutants_of_the_models_are_those_of_the_code() {
+    let script = fs::read_to_string(Path::new(ROOT).join("scripts/models")).unwrap();
+    let list = script.split("mutants='").nth(1).unwrap().split('\'').next().unwrap();
+    let named: BTreeSet<&str> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let (mut built, mut asked) = (BTreeSet::new(), BTreeSet::new());
+    for (_, text) in sources(&["cache/src"]) {
+        let names = |mark: &str| {
+            let behind = text.split(mark).skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+            behind.collect::<Vec<_>>()
+        };
+        let cfgs = names("sherwood_mutant = \"");
+        asked.extend(names("mutant::is(\""));
+        asked.extend(cfgs.iter().filter(|_| text.contains("#[cfg(sherwood_mutant")).cloned());
+        built.extend(cfgs);
+    }
+    assert_eq!(built.iter().map(String::as_str).collect::<BTreeSet<_>>(), named);
+    assert_eq!(asked, built);
+}

@@ -106,7 +106,7 @@ impl Stretch {
             return random.below(self.items);
         }
         // Zipf 0.99 by inversion of its continuous twin: close enough to exercise the caches.
-        let uniform = (random.bits() >> 11) as f64 / (1u64 << 53) as f64;
+        let uniform = random.unit();
         let x = (1.0 + uniform * ((self.items as f64).powf(0.01) - 1.0)).powf(100.0);
         (x as u64).min(self.items - 1)
     }

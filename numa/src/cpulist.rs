@@ -69,7 +69,7 @@ pub fn list(cpus: &[usize]) -> String {
 fn number(digits: &str, text: &str) -> Result<usize, String> {
     let cpu = digits.trim().parse().ok().filter(|cpu| *cpu <= CPU_MAX);
     cpu.ok_or_else(|| {
-        format!("{text:?} is not a list of CPUs; write one like 0-3,8 with numbers up to {CPU_MAX}")
+        format!("{text:?} is not a list of CPUs; write one like 0,2-3 with numbers up to {CPU_MAX}")
     })
 }
 

@@ -117,11 +117,6 @@ impl<'a> Meta<'a> {
         self.kind == Kind::Get && self.flags.0 & CHANGES == 0
     }
 
-    /// The key, if it is not base64.
-    pub fn plain_key(&self) -> Option<Key<'a>> {
-        if self.has(b'b') { None } else { Key::new(self.key_word).ok() }
-    }
-
     /// The key, decoded into `buffer` if it is base64.
     ///
     /// # Errors
@@ -271,7 +266,7 @@ mod tests {
     #[test]
     fn flags_and_their_words() {
         let meta = one(b"mg key v t N30 R10 Oabc q\r\n").unwrap();
-        assert_eq!((meta.kind, meta.plain_key().unwrap().bytes()), (Kind::Get, &b"key"[..]));
+        assert_eq!((meta.kind, meta.key_word), (Kind::Get, &b"key"[..]));
         assert!(meta.has(b'v') && meta.has(b't') && meta.quiet() && !meta.is_plain_read());
         assert_eq!(meta.terms.vivify, Some(Expiry::InMs(30_000)));
         assert_eq!(meta.terms.recache_s, Some(10));

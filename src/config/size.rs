@@ -1,7 +1,7 @@
 //! Sizes and counts as people write them: `1GiB`, `512m`, `1.5MB`, `50k`. The only place that reads one.
 //!
 //! A letter has two meanings in the field: memcached's options and the memory of a server count in powers of 1024, traces and rates
-//! in powers of 1000. Each command keeps the meaning that its users know; [`Reading`] says which.
+//! in powers of 1000. Each command keeps the meaning that its users know;
 //!
 //! | written        | [`bytes`]: `serve`, `topo` | [`trace_bytes`]: `simulate` | [`count`]: `load` |
 //! |----------------|----------------------------|-----------------------------|-------------------|

@@ -4,6 +4,7 @@ use protocol::batch::MARK;
 use protocol::frame::Header;
 use sherwood::limits::REPLY_DATAGRAM_BYTES_MAX;
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -162,16 +163,40 @@ impl Peer {
         bodies
     }
 
+    /// The body of the reply to request `id`, `None` after so long a silence. Replies to other requests are passed over.
+    pub fn reply_within(&self, id: u16, patience: Duration) -> Option<Vec<u8>> {
+        self.socket.set_read_timeout(Some(patience)).unwrap();
+        let mut parts = BTreeMap::new();
+        let reply = loop {
+            let Ok((header, body, length)) = self.try_receive() else { break None };
+            assert!(!body.is_empty() && length <= REPLY_DATAGRAM_BYTES_MAX, "a datagram of {length} bytes");
+            if header.request_id != id {
+                continue;
+            }
+            assert!(header.sequence < header.total && header.reserved == 0, "{header:?}");
+            parts.insert(header.sequence, body);
+            if parts.len() == header.total as usize {
+                break Some(parts.into_values().flatten().collect());
+            }
+        };
+        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        reply
+    }
+
     fn receive(&self) -> (Header, Vec<u8>, usize) {
+        self.try_receive().expect("no reply")
+    }
+
+    fn try_receive(&self) -> io::Result<(Header, Vec<u8>, usize)> {
         let mut buffer = [0; 65_536];
         let length = loop {
             match self.socket.recv(&mut buffer) {
                 // A ring of this process may interrupt a wait with a deadline.
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                result => break result.expect("no reply"),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result?,
             }
         };
         let (header, body) = Header::split(&buffer[..length]).expect("a frame");
-        (header, body.to_vec(), length)
+        Ok((header, body.to_vec(), length))
     }
 }

@@ -11,7 +11,7 @@
 //! Cost: one load and one store a tick and worker, one locked add a tick that retired anything.
 //! Bound: retired memory waits for the slowest awake worker; [`Grace::backlog_epochs`] shows how far behind it is.
 
-use crate::base::sync::{Arc, AtomicU64, Ordering, Padded, fence};
+use crate::base::sync::{Arc, AtomicU64, Ordering, Padded, fence, mutant};
 
 /// `seen` of a worker that sleeps, or does not exist: it holds nobody up.
 const OFFLINE: u64 = u64::MAX;
@@ -47,8 +47,7 @@ impl Grace {
     /// Whether no worker can still hold a reference that was unlinked before `stamp` was taken.
     pub fn passed(&self, stamp: Stamp) -> bool {
         // Acquire: pairs with the Release in `quiescent` and `offline`: the reads of that worker's tick are over.
-        cfg!(sherwood_mutant = "no_grace")
-            || self.seen.iter().all(|seen| seen.load(Ordering::Acquire) >= stamp.0)
+        mutant::is("no_grace") || self.seen.iter().all(|seen| seen.load(Ordering::Acquire) >= stamp.0)
     }
 
     /// Epochs by which the slowest awake worker is behind.

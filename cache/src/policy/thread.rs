@@ -138,11 +138,6 @@ impl Round {
         }
     }
 
-    /// Whether records wait.
-    pub fn has_work(&self) -> bool {
-        self.hits.iter().any(|ring| ring.waiting() > 0) || self.links.iter().any(|l| l.events.waiting() > 0)
-    }
-
     fn take_events(&mut self, owner: usize, now_ms: u64, max: usize) -> usize {
         let Link { events, policy, .. } = &mut self.links[owner];
         let (pages, page_units) = (&mut self.owner_of_page, self.page_units);

@@ -8,7 +8,7 @@
 //! ```
 //! What ringing is, is not known here: an eventfd, a message from ring to ring.
 
-use crate::base::sync::{AtomicBool, Ordering, fence};
+use crate::base::sync::{AtomicBool, Ordering, fence, mutant};
 
 /// Whether a consumer has to be woken.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Doorbell {
     #[must_use]
     pub fn must_ring(&self) -> bool {
         // SeqCst: Dekker with the fence in `will_sleep`: the push is visible, or the sleeper is.
-        if !cfg!(sherwood_mutant = "no_fence") {
+        if !mutant::is("no_fence") {
             fence(Ordering::SeqCst);
         }
         // Relaxed: ordered by the fence.

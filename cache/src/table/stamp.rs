@@ -3,7 +3,7 @@
 //! A sequence lock (Linux `include/linux/seqlock.h`) of which only misses read the sequence. The versions of an array
 //! lie behind its last line, so that they come and go with it.
 
-use crate::base::sync::{AtomicU64, Ordering};
+use crate::base::sync::{AtomicU64, Ordering, mutant};
 use std::ops::RangeInclusive;
 
 /// Lines that share one version.
@@ -53,7 +53,7 @@ impl<'a> Stamps<'a> {
         // that was stored before it.
         let load = |line| self.versions[self.segment(line)].load(Ordering::Relaxed);
         let now = Stamp { first: load(first_line), last: load(last_line) };
-        cfg!(sherwood_mutant = "no_validation") || stamp == now && (now.first | now.last) & 1 == 0
+        mutant::is("no_validation") || stamp == now && (now.first | now.last) & 1 == 0
     }
 
     /// Marks the segments of `lines` as changing. Owner only; the slot stores that follow must be Release.
@@ -78,6 +78,6 @@ impl<'a> Stamps<'a> {
 
     fn segments(&self, lines: RangeInclusive<usize>) -> &[AtomicU64] {
         let all = self.segment(*lines.start())..self.segment(*lines.end()) + 1;
-        &self.versions[if cfg!(sherwood_mutant = "no_bump") { 0..0 } else { all }]
+        &self.versions[if mutant::is("no_bump") { 0..0 } else { all }]
     }
 }
