@@ -34,6 +34,8 @@ const HOUSES: &[House] = &[
     House {
         sources: "cache/src",
         rooms: &[
+            ("builder", &["reader", "shard", "policy", "table", "memory", "ring"]),
+            ("reader", &["shard", "table", "memory"]),
             ("shard", &["table", "memory", "ring"]),
             ("policy", &["ring"]),
             ("table", &["memory"]),

@@ -17,11 +17,13 @@ use crate::policy::board::Board;
 use crate::policy::popularity::Popularity;
 use crate::policy::thread::Round;
 use crate::policy::{Counters, Goal, Link, PolicyConfig, PolicyKind, build};
+use crate::reader::Reader;
 use crate::ring::{Hit, Producer, ring};
 use crate::shard::Shards;
 use crate::shard::events::Events;
 use crate::shard::owner::OwnerParts;
 use crate::table::Table;
+use crossbeam_queue::ArrayQueue;
 
 /// Wakes the owner of a shard for whom the policy has commands.
 pub type Wake = Box<dyn Fn() + Send>;
@@ -29,6 +31,7 @@ pub type Wake = Box<dyn Fn() + Send>;
 /// What a cache shall be like.
 pub struct Builder {
     shards: usize,
+    readers: usize,
     memory: Memory,
     mean_item_bytes: usize,
     index_lines: Option<u64>,
@@ -51,6 +54,8 @@ pub struct Cache {
     shards: Arc<Shards>,
     pool: Arc<PagePool>,
     grace: Arc<Grace>,
+    /// Places among the participants of grace that no reader has taken.
+    readers: Arc<ArrayQueue<usize>>,
 }
 
 /// A cache in its parts, each for the thread that uses it.
@@ -74,6 +79,7 @@ impl Cache {
     pub fn builder() -> Builder {
         Builder {
             shards: 1,
+            readers: 0,
             memory: Memory::Heap(64 << 20),
             mean_item_bytes: 128,
             index_lines: None,
@@ -96,6 +102,12 @@ impl Cache {
         &self.pool
     }
 
+    /// The right to read of one thread; `None` when all that the builder was asked for are taken.
+    pub fn reader(&self) -> Option<Reader> {
+        let index = self.readers.pop()?;
+        Some(Reader::new(Arc::clone(&self.shards), self.grace.member(index)))
+    }
+
     /// When retired memory may be used again.
     pub fn grace(&self) -> &Arc<Grace> {
         &self.grace
@@ -106,6 +118,11 @@ impl Builder {
     /// Shards, each with one owner that writes it.
     pub fn shards(self, shards: usize) -> Builder {
         Builder { shards, ..self }
+    }
+
+    /// Threads that read and own no shard ([`Cache::reader`]).
+    pub fn readers(self, readers: usize) -> Builder {
+        Builder { readers, ..self }
     }
 
     /// Memory of the heap for indexes and items, in bytes.
@@ -211,7 +228,12 @@ impl Builder {
         let hash = KeyHash::new(self.seed);
         let (shards, pool) =
             Shards::lay_out(items, layout, (self.shards, lines), hash, self.namespace_separator);
-        Cache { shards, pool, grace: Grace::new(self.shards) }
+        let readers = Arc::new(ArrayQueue::new(self.readers.max(1)));
+        let grace = Grace::new(self.shards + self.readers);
+        for index in self.shards..self.shards + self.readers {
+            readers.push(index).expect("room for each");
+        }
+        Cache { shards, pool, grace, readers }
     }
 
     /// Home lines of each index: so many that the memory, filled with items of the mean size, loads it as intended. Larger

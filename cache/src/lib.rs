@@ -6,7 +6,7 @@
 //! memory   items in slab pages, grace
 //! ring     records between threads
 //! shard    table + memory + the right to write: the verbs of a cache
-//! builder  a cache, wired
+//! builder  a cache, wired; reader, a thread that only reads it
 //! policy   who stays, and when items expire; on a thread of its own, or between others' ticks
 //! ```
 //!
@@ -19,6 +19,8 @@ pub mod limits;
 pub mod memory;
 #[cfg(not(any(loom, shuttle)))]
 pub mod policy;
+#[cfg(not(any(loom, shuttle)))]
+pub mod reader;
 pub mod ring;
 #[cfg(not(any(loom, shuttle)))]
 pub mod shard;
@@ -26,3 +28,5 @@ pub mod table;
 
 #[cfg(not(any(loom, shuttle)))]
 pub use builder::{Builder, Built, Cache};
+#[cfg(not(any(loom, shuttle)))]
+pub use reader::{Guard, Look, Reader};

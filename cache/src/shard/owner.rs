@@ -135,6 +135,11 @@ impl Owner {
         &self.shards
     }
 
+    /// What it counts.
+    pub fn counters(&self) -> &Arc<OwnerCounters> {
+        &self.counters
+    }
+
     /// The worker's part in the grace protocol.
     pub fn member(&self) -> &Member {
         &self.member
