@@ -1,4 +1,4 @@
-//! What can be checked of the style is checked here: who imports whom, where unsafe lives, how long a file is.
+//! What can be checked of the style is checked here: who imports whom, where unsafe lives, how long files and functions are.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -161,6 +161,99 @@ fn files_are_short_and_begin_with_their_page() {
         assert!(lines <= 500, "{file} has {lines} lines; 500 is the most");
         assert!(text.starts_with("//!") || text.starts_with("#!["), "{file} does not begin with its page");
     }
+}
+
+/// Lines of the longest function, its signature included.
+const FUNCTION_LINES_MAX: usize = 60;
+
+/// The functions of a file without its tests: their names and lengths in lines. It relies on the layout of `cargo fmt`: an
+/// item ends with the first line that is indented as its first line is, and closes it.
+fn functions(text: &str) -> Vec<(&str, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < lines.len() {
+        let line = lines[at].trim_start();
+        if line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test") {
+            at = end_of_item(&lines, at + 1);
+            continue;
+        }
+        if let Some(name) = function_name(line) {
+            found.push((name, end_of_item(&lines, at) - at));
+        }
+        at += 1;
+    }
+    found
+}
+
+/// The line behind the item that begins at line `start`.
+fn end_of_item(lines: &[&str], start: usize) -> usize {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let mut rest = lines.iter().enumerate().skip(start);
+    let closes = |line: &str| {
+        let is_level = !line.is_empty() && indent(line) == indent(lines[start]);
+        is_level && (line.ends_with(';') || line.ends_with('}'))
+    };
+    rest.find(|(_, line)| closes(line)).map_or(lines.len(), |(at, _)| at + 1)
+}
+
+/// The name of the function that a line begins, if it begins one.
+fn function_name(line: &str) -> Option<&str> {
+    let (before, behind) = line.split_once("fn ")?;
+    // `pub(in crate::io)` is two words.
+    let is_qualifier = |word: &str| {
+        ["const", "async", "unsafe", "extern", "\"C\"", "pub"].contains(&word)
+            || word.starts_with("pub(")
+            || word.ends_with(')')
+    };
+    let begins = before.is_empty() || before.ends_with(' ');
+    let is_function = begins && before.split_whitespace().all(is_qualifier);
+    is_function.then(|| behind.split(['(', '<']).next().unwrap())
+}
+
+#[test]
+fn functions_are_measured() {
+    let text = "\
+fn one_line() {}
+trait Port {
+    fn declared(&self) -> u32;
+    fn turn(
+        &mut self,
+        inbox: &mut Inbox,
+    ) -> Result<()>;
+}
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests {
+    fn of_a_test() {
+    }
+}
+pub(in crate::io) const unsafe fn long<P: Port>(
+    port: P,
+) -> u32 {
+    match port {
+        _ => {}
+    }
+
+    if_fn ()
+}
+";
+    let measured = functions(text);
+    assert_eq!(measured, [("one_line", 1), ("declared", 1), ("turn", 4), ("long", 9)]);
+}
+
+#[test]
+fn functions_are_short() {
+    let mut long = Vec::new();
+    for (file, text) in sources(&["src", "cache/src", "protocol/src", "numa/src", "benches"]) {
+        if file.ends_with("tests.rs") || file.contains("/tests/") {
+            continue;
+        }
+        let over = functions(&text).into_iter().filter(|(_, lines)| *lines > FUNCTION_LINES_MAX);
+        long.extend(over.map(|(name, lines)| format!("{file}: {name} has {lines} lines")));
+    }
+    assert!(long.is_empty(), "{FUNCTION_LINES_MAX} lines is the most:\n{}", long.join("\n"));
 }
 
 #[test]

@@ -190,7 +190,14 @@ impl Report<'_> {
     }
 
     fn write_notes(&self, out: &mut String) -> std::fmt::Result {
-        let events = &self.measured.tally.events;
+        self.write_trace(out)?;
+        self.write_rates(out)?;
+        self.write_events(out)?;
+        self.write_values(out)?;
+        self.write_limit(out)
+    }
+
+    fn write_trace(&self, out: &mut String) -> std::fmt::Result {
         if let Some(trace) = self.trace {
             write!(out, "trace: {} records of {} keys", trace.steps.len(), trace.names.len())?;
             match trace.sizes_unknown {
@@ -201,24 +208,33 @@ impl Report<'_> {
         if self.trace.is_some() || self.measured.tally.of(Command::Get).misses > 0 {
             writeln!(out, "hit ratio {:.4}", self.hit_ratio())?;
         }
+        Ok(())
+    }
+
+    fn write_rates(&self, out: &mut String) -> std::fmt::Result {
         let (rate, lost) = (self.rate_per_s(), self.loss_ratio() * 100.0);
         match self.offered_per_s {
             _ if self.recorded => writeln!(
                 out,
                 "open loop at the trace's own times: answered {rate:.0}/s, lost {lost:.3} %; latency from those times"
-            )?,
+            ),
             Some(offered) => writeln!(
                 out,
                 "open loop: offered {offered:.0}/s, answered {rate:.0}/s, lost {lost:.3} %; latency from the intended \
                  send time"
-            )?,
+            ),
             None => writeln!(
                 out,
                 "closed loop: answered {rate:.0}/s, lost {lost:.3} %; a server that stalls stalls this client too, so \
                  pauses hide from these percentiles: use --rate to see them"
-            )?,
+            ),
         }
-        let noted = [
+    }
+
+    /// What happened to replies and sends, where it happened at all.
+    fn write_events(&self, out: &mut String) -> std::fmt::Result {
+        let events = &self.measured.tally.events;
+        let counted = [
             ("late", events.late),
             ("duplicate", events.duplicate),
             ("reordered", events.reordered),
@@ -233,11 +249,16 @@ impl Report<'_> {
             ("reassembly full", events.reassembly_full),
             ("trains split", self.measured.trains_split),
         ];
-        let noted: Vec<String> =
-            noted.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name} {n}")).collect();
-        if !noted.is_empty() {
-            writeln!(out, "replies and sends: {}", noted.join(", "))?;
+        let counted: Vec<String> =
+            counted.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name} {n}")).collect();
+        match counted.is_empty() {
+            true => Ok(()),
+            false => writeln!(out, "replies and sends: {}", counted.join(", ")),
         }
+    }
+
+    fn write_values(&self, out: &mut String) -> std::fmt::Result {
+        let events = &self.measured.tally.events;
         if events.clamped > 0 {
             writeln!(out, "{} values did not fit a UDP request and were cut to what does", events.clamped)?;
         }
@@ -255,6 +276,10 @@ impl Report<'_> {
                 events.checked, events.wrong, events.stale
             )?;
         }
+        Ok(())
+    }
+
+    fn write_limit(&self, out: &mut String) -> std::fmt::Result {
         match (self.client_limit(), self.headroom()) {
             (Some(why), _) => writeln!(out, "THE CLIENT WAS THE LIMIT: {why}"),
             (None, Some(headroom)) if headroom < HEADROOM_MIN => writeln!(

@@ -3,7 +3,6 @@
 use crate::config::serve::Config;
 use crate::io::socket::bind_group;
 use crate::io::{Port, Waker};
-use crate::limits::PARCELS_MAX;
 use crate::limits::{BIND_ATTEMPTS, BIND_RETRY_MS};
 use crate::server::figures::Figures;
 use crate::server::histlog::{self, HistLog};
@@ -12,23 +11,18 @@ use crate::server::metrics::{self, Endpoint};
 use crate::server::policy;
 use crate::server::ports::Ports;
 use crate::server::reckon::Reckoning;
+use crate::server::wiring::{Wiring, WorkerParts, wire};
 use crate::stats::counters::WorkerCounters;
-use crate::worker::hits::Hits;
-use crate::worker::parcel::Parcel;
 use crate::worker::watch::Watch;
-use crate::worker::{Aside, Bells, Teller, Worker, WorkerConfig};
+use crate::worker::{Aside, Teller, Worker, WorkerConfig};
 use cache::base::clock::Clock;
 use cache::base::hash::ShownHash;
 use cache::base::sync::{Arc, AtomicBool, Ordering};
-use cache::memory::Items;
-use cache::policy::PolicyKind;
-use cache::ring::{MeshEnd, mesh};
+use cache::policy::thread::Round;
 use cache::shard::Owner;
-use cache::shard::owner::OwnerParts;
-use cache::{Built, Cache};
 use numa::pool::Kernel;
 use numa::{PageKind, Plan, RegionReport};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
@@ -48,10 +42,7 @@ pub struct Server {
 
 /// What a worker's thread needs to build its worker.
 struct Seat {
-    owner: OwnerParts,
-    mesh: MeshEnd<Box<Parcel>>,
-    bells: Bells,
-    hits: Hits,
+    parts: WorkerParts,
     aside: Option<Aside>,
     counters: Arc<WorkerCounters>,
     watch: Watch,
@@ -74,6 +65,33 @@ struct Common {
     stop: Arc<AtomicBool>,
 }
 
+/// What is opened before there is memory: prefaulting takes minutes, and a busy port or a wrong path is found out before.
+struct Opened {
+    addr: SocketAddr,
+    steering: bool,
+    ports: Ports,
+    /// Where metrics are asked for.
+    listener: Option<TcpListener>,
+    log: Option<histlog::Opened>,
+}
+
+impl Opened {
+    fn open(config: &Config, plan: &mut Plan) -> Result<Opened, String> {
+        let sockets = bind_group(config.listen, plan.workers.len(), config.socket)
+            .map_err(|e| bind_error(config.listen, &e))?;
+        let (addr, steering) = (sockets[0].addr, sockets[0].granted.steering);
+        let listener = config.metrics.map(metrics::listen).transpose()?;
+        let log = config.hist_log.as_deref().map(histlog::open).transpose()?;
+        if let Some(available) = Kernel::this().bytes_available(None) {
+            let kind = plan.memory.kind.unwrap_or(PageKind::Small);
+            plan.reasons.extend(Reckoning::of(config, plan).check(config, kind, available)?);
+        }
+        let mut ports = Ports::open(config, plan, sockets)?;
+        plan.reasons.extend(ports.note.take());
+        Ok(Opened { addr, steering, ports, listener, log })
+    }
+}
+
 impl Server {
     /// Plans, maps, binds and starts; returns when it serves. `progress` is told bytes as memory becomes ours.
     ///
@@ -81,28 +99,13 @@ impl Server {
     /// One line with the remedy.
     pub fn start(config: Config, progress: &(dyn Fn(usize) + Sync)) -> Result<Server, String> {
         let mut plan = crate::server::plan(&config)?;
-        let count = plan.workers.len();
-        // Sockets before memory: a busy port is found out before minutes of prefaulting.
-        let sockets =
-            bind_group(config.listen, count, config.socket).map_err(|e| bind_error(config.listen, &e))?;
-        let (addr, steering) = (sockets[0].addr, sockets[0].granted.steering);
-        // And whatever else an operator can have got wrong.
-        let listener = config.metrics.map(metrics::listen).transpose()?;
-        let log = config.hist_log.as_deref().map(histlog::open).transpose()?;
-        if let Some(available) = Kernel::this().bytes_available(None) {
-            let kind = plan.memory.kind.unwrap_or(PageKind::Small);
-            plan.reasons.extend(Reckoning::of(&config, &plan).check(&config, kind, available)?);
-        }
-        let mut ports = Ports::open(&config, &plan, sockets)?;
+        let mut opened = Opened::open(&config, &mut plan)?;
         let (items, report) = map::memory(&config, &plan, progress)?;
-        let clock = config.clock.clone();
-        let stop = Arc::new(AtomicBool::new(false));
-        let bells = Bells::for_workers(count);
-        let Built { cache, owners, hits, round, policies, hot_keys } = build_cache(&config, items, &bells);
+        let Wiring { parts, round, policies, hot_keys, pool } = wire(&config, items, plan.workers.len());
         let figures = Arc::new(Figures {
-            workers: (0..count).map(|_| Arc::default()).collect(),
-            times: (0..count).map(|_| Arc::default()).collect(),
-            owners: owners.iter().map(|owner| Arc::clone(&owner.counters)).collect(),
+            workers: parts.iter().map(|_| Arc::default()).collect(),
+            times: parts.iter().map(|_| Arc::default()).collect(),
+            owners: parts.iter().map(|part| Arc::clone(&part.owner.counters)).collect(),
             scrapes: Arc::default(),
             histlog: Arc::default(),
             policies,
@@ -110,86 +113,113 @@ impl Server {
             hot_key_names: config.hot_keys,
             shown_hash: ShownHash::new(config.seed),
             reports: vec![report],
-            pool: Arc::clone(cache.pool()),
-            censuses: owners.iter().map(|owner| Arc::clone(owner.slab.census())).collect(),
-            clock: clock.clone(),
+            pool,
+            censuses: parts.iter().map(|part| Arc::clone(part.owner.slab.census())).collect(),
+            clock: config.clock.clone(),
             memory_bytes: config.memory_bytes,
-            io: ports.io,
-            steering,
+            io: opened.ports.io,
+            steering: opened.steering,
         });
-        let told = Arc::clone(&figures);
-        let common = Common {
-            clock: clock.clone(),
-            config: config.clone(),
-            teller: Arc::new(move |what, shards| told.stats(what, shards)),
-            stop: Arc::clone(&stop),
-        };
-        let ends = mesh(count, PARCELS_MAX);
+        let mut server = Server::without_threads(&opened, figures, plan);
+        match server.start_threads(config, &mut opened, parts, round) {
+            Ok(()) => Ok(server),
+            Err(error) => Err(server.abandon(error)),
+        }
+    }
 
-        let (policy_cpu, mut aside, mut thread_round) = match plan.policy {
-            Some(seat) => (Some(seat.cpu.index), None, Some(round)),
-            None => (None, Some(policy::cooperative(round)), None),
-        };
-        let (ready, when_ready) = mpsc::channel();
-        plan.reasons.extend(ports.note.take());
-        let mut server = Server {
-            addr,
-            figures: Arc::clone(&figures),
-            stop: Arc::clone(&stop),
+    fn without_threads(opened: &Opened, figures: Arc<Figures>, plan: Plan) -> Server {
+        let listener = opened.listener.as_ref();
+        Server {
+            addr: opened.addr,
+            plan,
+            figures,
+            stop: Arc::new(AtomicBool::new(false)),
             wakers: Vec::new(),
             workers: Vec::new(),
             policy: None,
-            metrics_addr: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
+            metrics_addr: listener.and_then(|listener| listener.local_addr().ok()),
             metrics: None,
             histlog: None,
-            plan,
+        }
+    }
+
+    fn start_threads(
+        &mut self,
+        config: Config,
+        opened: &mut Opened,
+        parts: Vec<WorkerParts>,
+        round: Round,
+    ) -> Result<(), String> {
+        let access = config.access.clone();
+        match self.plan.policy {
+            Some(seat) => {
+                self.start_workers(config, &mut opened.ports, parts, None)?;
+                self.start_policy(round, seat.cpu.index)?;
+            }
+            None => {
+                self.start_workers(config, &mut opened.ports, parts, Some(policy::cooperative(round)))?;
+            }
+        }
+        if let Some(log) = opened.log.take() {
+            self.histlog = Some(histlog::start(log, Arc::clone(&self.figures))?);
+        }
+        if let Some(listener) = opened.listener.take() {
+            self.metrics = Some(metrics::serve(listener, Arc::clone(&self.figures), access)?);
+        }
+        Ok(())
+    }
+
+    /// Gives each worker's thread its parts, the last one the policy as well if that has no core of its own (`aside`), and
+    /// waits until all are ready.
+    fn start_workers(
+        &mut self,
+        config: Config,
+        ports: &mut Ports,
+        parts: Vec<WorkerParts>,
+        mut aside: Option<Aside>,
+    ) -> Result<(), String> {
+        let (count, figures) = (parts.len(), Arc::clone(&self.figures));
+        let common = Common {
+            clock: config.clock.clone(),
+            config,
+            teller: Arc::new(move |what, shards| figures.stats(what, shards)),
+            stop: Arc::clone(&self.stop),
         };
-        let parts = owners.into_iter().zip(ends).zip(hits).zip(bells);
-        for (index, (((owner, mesh), hits), bells)) in parts.enumerate() {
-            let hits = if config.policy == PolicyKind::None { Hits::untold() } else { Hits::new(hits) };
-            let seat = Seat {
-                owner,
-                mesh,
-                bells,
-                hits,
-                aside: if index + 1 == count { aside.take() } else { None },
-                counters: Arc::clone(&figures.workers[index]),
-                watch: Watch::new(
-                    Arc::clone(&figures.times[index]),
-                    clock.clone(),
-                    config.watch_one_in,
-                    index as u64,
-                ),
-            };
+        let (ready, when_ready) = mpsc::channel();
+        for parts in parts {
+            let is_last = parts.owner.index + 1 == count;
+            let aside = if is_last { aside.take() } else { None };
+            let seat = self.seat(&common, parts, aside);
             let assignment = Assignment { seat, common: common.clone(), ready: ready.clone() };
-            server.workers.push(ports.seat(assignment));
+            self.workers.push(ports.seat(assignment));
         }
         drop(ready);
         for _ in 0..count {
-            match when_ready.recv() {
-                Ok(waker) => server.wakers.push(waker),
-                Err(_) => return Err(server.abandon("a worker ended before it began".into())),
-            }
+            self.wakers.push(when_ready.recv().map_err(|_| "a worker ended before it began")?);
         }
-        if let (Some(cpu), Some(round)) = (policy_cpu, thread_round.take()) {
-            match spawn_policy(round, cpu, clock, stop) {
-                Ok(policy) => server.policy = Some(policy),
-                Err(error) => return Err(server.abandon(error)),
-            }
+        Ok(())
+    }
+
+    fn seat(&self, common: &Common, parts: WorkerParts, aside: Option<Aside>) -> Seat {
+        let index = parts.owner.index;
+        let times = Arc::clone(&self.figures.times[index]);
+        Seat {
+            counters: Arc::clone(&self.figures.workers[index]),
+            watch: Watch::new(times, common.clock.clone(), common.config.watch_one_in, index as u64),
+            parts,
+            aside,
         }
-        if let Some(log) = log {
-            match histlog::start(log, Arc::clone(&figures)) {
-                Ok(log) => server.histlog = Some(log),
-                Err(error) => return Err(server.abandon(error)),
-            }
-        }
-        if let Some(listener) = listener {
-            match metrics::serve(listener, figures, config.access) {
-                Ok(endpoint) => server.metrics = Some(endpoint),
-                Err(error) => return Err(server.abandon(error)),
-            }
-        }
-        Ok(server)
+    }
+
+    fn start_policy(&mut self, round: Round, cpu: usize) -> Result<(), String> {
+        let (clock, stop) = (self.figures.clock.clone(), Arc::clone(&self.stop));
+        let thread = std::thread::Builder::new().name("policy".into()).spawn(move || {
+            // Not pinned is slower, not wrong.
+            let _ = numa::pin_current_thread(cpu);
+            policy::run_thread(round, &clock, &stop);
+        });
+        self.policy = Some(thread.map_err(|e| format!("cannot start a thread: {e}"))?);
+        Ok(())
     }
 
     /// Where it listens, the port filled in.
@@ -266,13 +296,13 @@ pub(super) fn run_worker<P: Port>(port: P, assignment: Assignment) -> std::io::R
     let Assignment { seat, common, ready } = assignment;
     let Common { clock, config, teller, stop } = common;
     let waker = port.waker();
-    let owner = Owner::new(seat.owner);
+    let WorkerParts { owner, mesh, bells, hits } = seat.parts;
     let mut worker = Worker::new(WorkerConfig {
         port,
-        owner,
-        mesh: seat.mesh,
-        bells: seat.bells,
-        hits: seat.hits,
+        owner: Owner::new(owner),
+        mesh,
+        bells,
+        hits,
         aside: seat.aside,
         clock,
         counters: seat.counters,
@@ -286,34 +316,6 @@ pub(super) fn run_worker<P: Port>(port: P, assignment: Assignment) -> std::io::R
     let _ = ready.send(waker);
     drop(ready);
     worker.run(&stop)
-}
-
-fn spawn_policy(
-    round: cache::policy::thread::Round,
-    cpu: usize,
-    clock: Clock,
-    stop: Arc<AtomicBool>,
-) -> Result<JoinHandle<()>, String> {
-    let thread = std::thread::Builder::new().name("policy".into()).spawn(move || {
-        // Not pinned is slower, not wrong.
-        let _ = numa::pin_current_thread(cpu);
-        policy::run_thread(round, &clock, &stop);
-    });
-    thread.map_err(|e| format!("cannot start a thread: {e}"))
-}
-
-/// The cache that the configuration asks for, in this memory; the policy wakes owners by their workers' bells.
-fn build_cache(config: &Config, items: Items, bells: &[Bells]) -> Built {
-    Cache::builder()
-        .shards(bells.len())
-        .memory(items)
-        .mean_item_bytes(config.mean_item_bytes)
-        .value_bytes_max(config.value_bytes_max)
-        .seed(config.seed)
-        .namespace_separator(config.namespace_separator)
-        .policy(config.policy, config.policy_goal)
-        .wakes(bells.iter().map(Bells::alarm).collect())
-        .build()
 }
 
 fn bind_error(addr: SocketAddr, error: &std::io::Error) -> String {

@@ -20,6 +20,7 @@ use protocol::batch::{Code, Frame, Operation, Operations};
 use protocol::meta::Kind;
 use protocol::request::{Command, Commands, Get};
 use protocol::{Dialect, Reply};
+use std::ops::Range;
 
 /// Datagrams that are served one by one: as many as a batch has, and those of the batch that only an owner can settle.
 pub(super) type Alone = ArrayVec<u16, { 2 * TICK_READS_MAX }>;
@@ -274,8 +275,8 @@ impl<'a> Batch<'a> {
         let mut found = [Found::Miss; TICK_READS_MAX];
         self.find(core, &mut found);
         core.owner.shard().table.warm(core.shards.items(), &self.stores);
-        let (mut hits, mut misses) = (0, 0);
         let mut unanswered = None;
+        let mut tally = Tally::default();
         for group in &self.groups {
             if !outbox.has_room() {
                 unanswered = Some(group.datagram);
@@ -288,51 +289,64 @@ impl<'a> Batch<'a> {
             }
             let datagram: &Datagram = &inbox.datagrams()[group.datagram];
             let mut reply = Reply::framed(outbox.room(), group.request_id, group.dialect);
-            let mut mark = reply.mark();
-            let mut given_up = false;
-            for i in reads {
-                let ends_command = self.reads[i].ends_command();
-                if given_up {
-                    // The command has its answer; its other keys have none.
-                    given_up = !ends_command;
-                    continue;
-                }
-                let hit = match found[i] {
-                    Found::Hit(item) => core.answer_hit(
-                        &self.reads[i],
-                        self.owners[i],
-                        self.lookups[i].hash,
-                        item,
-                        now,
-                        &mut reply,
-                    ),
-                    Found::Miss => false,
-                    Found::Unsettled => unreachable!("its datagram is served alone"),
-                };
-                if !hit {
-                    self.reads[i].answer_miss(&mut reply);
-                }
-                if reply.overflown() {
-                    reply.settle(mark);
-                    given_up = !ends_command;
-                    if reply.is_full() {
-                        break;
-                    }
-                } else {
-                    hits += hit as u64;
-                    misses += !hit as u64;
-                }
-                if ends_command | given_up {
-                    mark = reply.mark();
-                }
-            }
+            self.answer_reads(core, reads, &found, now, &mut reply, &mut tally);
             let bytes = reply.finish();
             outbox.commit(inbox.peer(datagram), bytes);
         }
-        core.counters.cmd_get.add(hits + misses);
-        core.counters.get_hits.add(hits);
-        core.counters.get_misses.add(misses);
+        tally.count(core);
         unanswered
+    }
+
+    /// Writes the answers to the reads of one datagram.
+    #[inline(always)]
+    fn answer_reads(
+        &self,
+        core: &mut Core,
+        reads: Range<usize>,
+        found: &[Found; TICK_READS_MAX],
+        now: Now,
+        reply: &mut Reply<'_>,
+        tally: &mut Tally,
+    ) {
+        let mut mark = reply.mark();
+        let mut given_up = false;
+        for i in reads {
+            let ends_command = self.reads[i].ends_command();
+            if given_up {
+                // The command has its answer; its other keys have none.
+                given_up = !ends_command;
+                continue;
+            }
+            let hit = self.answer_read(core, i, found[i], now, reply);
+            if reply.overflown() {
+                reply.settle(mark);
+                given_up = !ends_command;
+                if reply.is_full() {
+                    break;
+                }
+            } else {
+                tally.hits += hit as u64;
+                tally.misses += !hit as u64;
+            }
+            if ends_command | given_up {
+                mark = reply.mark();
+            }
+        }
+    }
+
+    /// Writes the answer to read `i`; says whether it is a hit.
+    #[inline(always)]
+    fn answer_read(&self, core: &mut Core, i: usize, found: Found, now: Now, reply: &mut Reply<'_>) -> bool {
+        let read = &self.reads[i];
+        let hit = match found {
+            Found::Hit(item) => core.answer_hit(read, self.owners[i], self.lookups[i].hash, item, now, reply),
+            Found::Miss => false,
+            Found::Unsettled => unreachable!("its datagram is served alone"),
+        };
+        if !hit {
+            read.answer_miss(reply);
+        }
+        hit
     }
 
     /// Whether read `i` must go to the owner of its key.
@@ -368,6 +382,21 @@ impl<'a> Batch<'a> {
             let table = &core.shards.shard(owner).table;
             table.find_batch(items, &lookups, |i, answer| found[places[i] as usize] = answer);
         }
+    }
+}
+
+/// Reads of a batch that were answered.
+#[derive(Default)]
+struct Tally {
+    hits: u64,
+    misses: u64,
+}
+
+impl Tally {
+    fn count(&self, core: &Core) {
+        core.counters.cmd_get.add(self.hits + self.misses);
+        core.counters.get_hits.add(self.hits);
+        core.counters.get_misses.add(self.misses);
     }
 }
 

@@ -130,42 +130,16 @@ impl Args {
     /// # Errors
     /// One line that says which flag is wrong, and what would be right.
     pub(super) fn plan(&self) -> Result<Plan, String> {
-        let bounded = |name: &str, value: usize, most: usize| {
-            if (1..=most).contains(&value) {
-                Ok(value)
-            } else {
-                Err(format!("{name} {value}: between 1 and {most}"))
-            }
-        };
         let threads = bounded("--threads", self.threads, THREADS_MAX)?;
         let connections = bounded("--connections", self.connections.unwrap_or(threads), CONNECTIONS_MAX)?;
         let value_size = Size::parse_value(&self.value_size, self.seed)?;
         let key_size = Size::parse_key(&self.key_size, self.seed)?;
-        let trace = match &self.trace {
-            Some(path) => Some(Trace::load(path, &value_size, 16)?),
-            None => None,
-        };
-        if trace.is_some() && self.batch > 1 {
-            return Err("--batch does not go with --trace: each record is a request of its own".into());
-        }
+        let trace = self.load_trace(&value_size)?;
         let keys = match &trace {
             Some(trace) => KeySpace::named(trace.names.clone(), key_size)?,
             None => KeySpace::numbered(self.keys, key_size)?,
         };
-        if self.search.is_some() && trace.is_some() {
-            return Err("--search does not go with --trace: a trace has its own rate".into());
-        }
-        let (duration, warmup) = match (&trace, &self.search) {
-            (Some(_), _) => (TO_ITS_END, Duration::ZERO),
-            (None, Some(_)) => (STEP_DURATION, STEP_WARMUP),
-            (None, None) => (Duration::from_secs(10), Duration::from_secs(1)),
-        };
-        let duration = self.duration.unwrap_or(duration);
-        for (name, time) in [("--duration", duration), ("--timeout", self.timeout)] {
-            if time < Duration::from_millis(1) {
-                return Err(format!("{name}: at least 1ms"));
-            }
-        }
+        let (duration, warmup) = self.times()?;
         Ok(Plan {
             targets: self.targets()?,
             protocol: self.protocol,
@@ -177,7 +151,7 @@ impl Args {
             cpus: self.cpus.clone().unwrap_or_default(),
             duration,
             requests_max: u64::MAX,
-            warmup: self.warmup.unwrap_or(warmup),
+            warmup,
             seed: self.seed,
             keys,
             distribution: self.dist.clone(),
@@ -196,6 +170,34 @@ impl Args {
             // Some fifty columns for a heat map; a second at most, so that the progress line moves.
             interval: (duration / 50).clamp(Duration::from_millis(100), Duration::from_secs(1)),
         })
+    }
+
+    fn load_trace(&self, value_size: &Size) -> Result<Option<Trace>, String> {
+        let Some(path) = &self.trace else { return Ok(None) };
+        let trace = Trace::load(path, value_size, 16)?;
+        if self.batch > 1 {
+            return Err("--batch does not go with --trace: each record is a request of its own".into());
+        }
+        if self.search.is_some() {
+            return Err("--search does not go with --trace: a trace has its own rate".into());
+        }
+        Ok(Some(trace))
+    }
+
+    /// How long to measure, and how long to warm up before.
+    fn times(&self) -> Result<(Duration, Duration), String> {
+        let (duration, warmup) = match (&self.trace, &self.search) {
+            (Some(_), _) => (TO_ITS_END, Duration::ZERO),
+            (None, Some(_)) => (STEP_DURATION, STEP_WARMUP),
+            (None, None) => (Duration::from_secs(10), Duration::from_secs(1)),
+        };
+        let duration = self.duration.unwrap_or(duration);
+        for (name, time) in [("--duration", duration), ("--timeout", self.timeout)] {
+            if time < Duration::from_millis(1) {
+                return Err(format!("{name}: at least 1ms"));
+            }
+        }
+        Ok((duration, self.warmup.unwrap_or(warmup)))
     }
 
     fn seal(&self) -> Result<Option<SealKey>, String> {
@@ -229,5 +231,12 @@ impl Args {
             return Err(format!("{} targets: at most {TARGETS_MAX}", addresses.len()));
         }
         Ok(Targets::new(addresses))
+    }
+}
+
+fn bounded(name: &str, value: usize, most: usize) -> Result<usize, String> {
+    match (1..=most).contains(&value) {
+        true => Ok(value),
+        false => Err(format!("{name} {value}: between 1 and {most}")),
     }
 }
