@@ -8,7 +8,7 @@
 use crate::io::socket::Socket;
 use crate::io::socket::headers::{Ancillary, CONTROL_BYTES, Envelopes};
 use crate::io::trains::Trains;
-use crate::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Waker};
+use crate::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Refusal, Waker};
 use crate::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
 use crate::stats::counters::WorkerCounters;
 use arrayvec::ArrayVec;
@@ -48,9 +48,12 @@ impl MmsgPort {
     /// A port for `socket`.
     ///
     /// # Errors
-    /// No file descriptors are left, or the calls are not allowed.
-    pub fn new(socket: Socket, clock: Clock) -> io::Result<MmsgPort> {
-        Self::try_calls(&socket)?;
+    /// The socket back, and which call is refused.
+    pub fn new(socket: Socket, clock: Clock) -> Result<MmsgPort, (Socket, Refusal)> {
+        let waker = match Self::try_calls(&socket).and_then(|()| Waker::new().map_err(no_descriptor)) {
+            Ok(waker) => waker,
+            Err(refusal) => return Err((socket, refusal)),
+        };
         Ok(MmsgPort {
             trains: Trains::new(socket.granted.gso, clock),
             socket,
@@ -58,7 +61,7 @@ impl MmsgPort {
             names: vec![[0; PeerAddr::BYTES_MAX]; RECEIVE_BUFFERS].into_boxed_slice(),
             controls: vec![[0; CONTROL_BYTES]; RECEIVE_BUFFERS].into_boxed_slice(),
             envelopes: Envelopes::new(),
-            waker: Waker::new()?,
+            waker,
             messages: ArrayVec::new(),
             next: (0, 0),
             drops: 0,
@@ -67,12 +70,10 @@ impl MmsgPort {
 
     /// Makes each call once, in a way that does nothing: a sandbox that denies one is found out now, not when the first
     /// datagram comes.
-    fn try_calls(socket: &Socket) -> io::Result<()> {
+    fn try_calls(socket: &Socket) -> Result<(), Refusal> {
         let fd = socket.fd.as_raw_fd();
-        let denied = |call: &str, error: io::Error| {
-            let text =
-                format!("{call} is refused: {error}; allow it in the sandbox's filter of system calls");
-            io::Error::new(error.kind(), text)
+        let denied = |call: &'static str, error: io::Error| {
+            Refusal::new(call, error, "allow it in the sandbox's filter of system calls")
         };
         // SAFETY: no message is asked for, so nothing is written.
         let received =
@@ -88,6 +89,11 @@ impl MmsgPort {
         }
         let polled = ppoll(&mut [], Some(TimeSpec::from(std::time::Duration::ZERO)), None);
         polled.map(drop).map_err(|error| denied("ppoll", error.into()))
+    }
+
+    /// The socket; the port goes.
+    pub fn into_socket(self) -> Socket {
+        self.socket
     }
 
     fn send_all(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) {
@@ -213,6 +219,10 @@ impl MmsgPort {
             _ => Message { peer: PeerAddr::NOBODY, bytes: 0, segment: 0 },
         }
     }
+}
+
+fn no_descriptor(error: io::Error) -> Refusal {
+    Refusal::new("another file descriptor", error, "raise the limit of open files (ulimit -n, LimitNOFILE=)")
 }
 
 impl Port for MmsgPort {

@@ -7,8 +7,9 @@
 //! outbox   replies of this tick, grouped by peer and length into runs, each one GSO message
 //! ```
 //! Three ports: [`uring`] (multishot receive into a buffer ring), [`mmsg`] (recvmmsg/sendmmsg, where io_uring is
-//! refused), [`sim`] (a seeded network in memory, with faults). Knows nothing of the protocol.
+//! refused), [`sim`] (a seeded network in memory, with faults); [`backend`] opens the first two. Knows nothing of the protocol.
 
+pub mod backend;
 pub mod inbox;
 pub mod mmsg;
 pub mod outbox;
@@ -21,6 +22,7 @@ pub mod trains;
 pub mod uring;
 pub mod wake;
 
+pub use backend::{Backend, PortFactory, Refusal};
 pub use inbox::{Datagram, Inbox};
 pub use outbox::Outbox;
 pub use peer::PeerAddr;

@@ -89,7 +89,7 @@ fn check(port: &mut impl Port, sent: usize) {
 fn trains_that_overrun_the_inbox_go_on_in_the_next_turn() {
     let socket_of_mmsg = socket();
     let sent = send_trains(70, &socket_of_mmsg);
-    check(&mut MmsgPort::new(socket_of_mmsg, Clock::system()).unwrap(), sent);
+    check(&mut MmsgPort::new(socket_of_mmsg, Clock::system()).map_err(|(_, refusal)| refusal).unwrap(), sent);
 
     if let Err(refusal) = UringPort::probe() {
         return println!("SKIPPED: no io_uring: {refusal}");

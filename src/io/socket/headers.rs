@@ -88,7 +88,7 @@ impl Envelopes {
             && let Some(run) = outbox.next_run(at, |peer| trains.segments_max(peer))
         {
             counters.datagrams_sent.add(run.count() as u64);
-            counters.bytes_written.add(run.frames().map(|frame| frame.length as u64).sum());
+            counters.bytes_written.add(run.frames().map(|frame| frame.length as u64).sum::<u64>());
             counters.sends.add(1);
             self.seal(outbox, &run);
         }

@@ -15,12 +15,10 @@ mod buffers;
 mod receive;
 mod setup;
 
-pub use setup::Refusal;
-
 use crate::io::socket::Socket;
 use crate::io::socket::headers::Envelopes;
 use crate::io::trains::Trains;
-use crate::io::{Datagram, Inbox, Outbox, Patience, Port, Waker};
+use crate::io::{Datagram, Inbox, Outbox, Patience, Port, Refusal, Waker};
 use crate::limits::RECEIVE_BUFFERS;
 use crate::stats::counters::WorkerCounters;
 use buffers::Buffers;
