@@ -18,6 +18,7 @@ pub mod sim;
 pub mod socket;
 #[cfg(test)]
 mod tests;
+pub mod traffic;
 pub mod trains;
 pub mod uring;
 pub mod wake;
@@ -26,9 +27,9 @@ pub use backend::{Backend, PortFactory, Refusal};
 pub use inbox::{Datagram, Inbox};
 pub use outbox::Outbox;
 pub use peer::PeerAddr;
+pub use traffic::Traffic;
 pub use wake::Waker;
 
-use crate::stats::counters::WorkerCounters;
 use std::time::Duration;
 
 /// How long a turn may wait for datagrams.
@@ -44,7 +45,7 @@ pub enum Patience {
 pub trait Port {
     /// Sends what is in the outbox and empties it; gives back the buffers of the last turn; then collects datagrams.
     ///
-    /// Full socket buffers lose datagrams, as UDP may; that is counted.
+    /// Full socket buffers lose datagrams, as UDP may; that is in the figures.
     ///
     /// # Errors
     /// The kernel refused the ring or socket itself: the worker cannot go on.
@@ -53,14 +54,13 @@ pub trait Port {
         outbox: &mut Outbox,
         inbox: &mut Inbox,
         patience: Patience,
-        counters: &WorkerCounters,
-    ) -> std::io::Result<()>;
+    ) -> std::io::Result<Traffic>;
 
     /// Sends what is in the outbox and empties it, in the middle of a tick; the datagrams of the last turn stay.
     ///
     /// # Errors
     /// As [`Port::turn`].
-    fn flush(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) -> std::io::Result<()>;
+    fn flush(&mut self, outbox: &mut Outbox) -> std::io::Result<Traffic>;
 
     /// The bytes of a datagram of the last turn.
     fn bytes(&self, datagram: &Datagram) -> &[u8];
