@@ -43,6 +43,11 @@ pub enum Patience {
 
 /// A worker's way to the network.
 pub trait Port {
+    /// The outbox that this port sends from. A port that sends frames of its own lends them to it.
+    fn outbox(&mut self) -> Outbox {
+        Outbox::default()
+    }
+
     /// Sends what is in the outbox and empties it; gives back the buffers of the last turn; then collects datagrams.
     ///
     /// Full socket buffers lose datagrams, as UDP may; that is in the figures.

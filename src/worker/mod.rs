@@ -190,15 +190,15 @@ impl Core {
 
 impl<P: Port> Worker<P> {
     /// A worker that has not ticked yet.
-    pub fn new(config: WorkerConfig<P>) -> Worker<P> {
+    pub fn new(mut config: WorkerConfig<P>) -> Worker<P> {
         let workers = config.mesh.workers();
         config.bells.connect(config.port.waker());
         config.owner.member().online();
         Worker {
+            outbox: config.port.outbox(),
             port: config.port,
             inbox: Inbox::default(),
             unserved: Unserved::default(),
-            outbox: Outbox::default(),
             core: Core {
                 shards: Arc::clone(config.owner.shards()),
                 owner: config.owner,
