@@ -11,9 +11,8 @@ mod support;
 use cache::base::clock::Clock;
 use cache::base::random::Random;
 use nix::time::{ClockId, clock_gettime};
-use sherwood::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Waker};
+use sherwood::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Traffic, Waker};
 use sherwood::server::policy::cooperative;
-use sherwood::stats::counters::WorkerCounters;
 use sherwood::worker::Worker;
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -45,13 +44,12 @@ impl Port for ScriptPort {
         outbox: &mut Outbox,
         inbox: &mut Inbox,
         _patience: Patience,
-        _counters: &WorkerCounters,
-    ) -> std::io::Result<()> {
+    ) -> std::io::Result<Traffic> {
         outbox.clear();
         inbox.clear();
         let mut script = self.script.borrow_mut();
         if script.ticks.is_empty() {
-            return Ok(());
+            return Ok(Traffic::default());
         }
         let at = script.next % script.ticks.len();
         script.next += 1;
@@ -64,12 +62,12 @@ impl Port for ScriptPort {
         for (i, datagram) in self.now.iter().enumerate() {
             inbox.push_train(self.peer, i as u16, 0, datagram.len(), 0);
         }
-        Ok(())
+        Ok(Traffic::default())
     }
 
-    fn flush(&mut self, outbox: &mut Outbox, _counters: &WorkerCounters) -> std::io::Result<()> {
+    fn flush(&mut self, outbox: &mut Outbox) -> std::io::Result<Traffic> {
         outbox.clear();
-        Ok(())
+        Ok(Traffic::default())
     }
 
     fn bytes(&self, datagram: &Datagram) -> &[u8] {

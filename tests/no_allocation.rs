@@ -17,9 +17,8 @@ use cache::base::random::Random;
 use cache::policy::{Limits, run_once};
 use protocol::batch::{Code, FrameWriter, Operation};
 use sherwood::config::serve::Io;
-use sherwood::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Waker};
+use sherwood::io::{self, Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Waker};
 use sherwood::server::Server;
-use sherwood::stats::counters::WorkerCounters;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
 use std::io::Write;
@@ -130,14 +129,8 @@ struct BeltPort {
 }
 
 impl Port for BeltPort {
-    fn turn(
-        &mut self,
-        outbox: &mut Outbox,
-        inbox: &mut Inbox,
-        _: Patience,
-        counters: &WorkerCounters,
-    ) -> std::io::Result<()> {
-        self.flush(outbox, counters)?;
+    fn turn(&mut self, outbox: &mut Outbox, inbox: &mut Inbox, _: Patience) -> std::io::Result<io::Traffic> {
+        let traffic = self.flush(outbox)?;
         inbox.clear();
         let belt = &mut *self.belt.borrow_mut();
         std::mem::swap(&mut self.bytes, &mut belt.bytes);
@@ -145,10 +138,10 @@ impl Port for BeltPort {
             inbox.push_train(client(), 0, range.start, range.len(), 0);
         }
         belt.bytes.clear();
-        Ok(())
+        Ok(traffic)
     }
 
-    fn flush(&mut self, outbox: &mut Outbox, _: &WorkerCounters) -> std::io::Result<()> {
+    fn flush(&mut self, outbox: &mut Outbox) -> std::io::Result<io::Traffic> {
         outbox.arrange();
         for run in outbox.runs(64) {
             for frame in run.frames() {
@@ -156,7 +149,7 @@ impl Port for BeltPort {
             }
         }
         outbox.clear();
-        Ok(())
+        Ok(io::Traffic::default())
     }
 
     fn bytes(&self, datagram: &Datagram) -> &[u8] {

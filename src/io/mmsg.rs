@@ -8,9 +8,8 @@
 use crate::io::socket::Socket;
 use crate::io::socket::headers::{Ancillary, CONTROL_BYTES, Envelopes};
 use crate::io::trains::Trains;
-use crate::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Waker};
+use crate::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Refusal, Traffic, Waker};
 use crate::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
-use crate::stats::counters::WorkerCounters;
 use arrayvec::ArrayVec;
 use cache::base::clock::Clock;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -48,9 +47,12 @@ impl MmsgPort {
     /// A port for `socket`.
     ///
     /// # Errors
-    /// No file descriptors are left, or the calls are not allowed.
-    pub fn new(socket: Socket, clock: Clock) -> io::Result<MmsgPort> {
-        Self::try_calls(&socket)?;
+    /// The socket back, and which call is refused.
+    pub fn new(socket: Socket, clock: Clock) -> Result<MmsgPort, (Socket, Refusal)> {
+        let waker = match Self::try_calls(&socket).and_then(|()| Waker::new().map_err(no_descriptor)) {
+            Ok(waker) => waker,
+            Err(refusal) => return Err((socket, refusal)),
+        };
         Ok(MmsgPort {
             trains: Trains::new(socket.granted.gso, clock),
             socket,
@@ -58,7 +60,7 @@ impl MmsgPort {
             names: vec![[0; PeerAddr::BYTES_MAX]; RECEIVE_BUFFERS].into_boxed_slice(),
             controls: vec![[0; CONTROL_BYTES]; RECEIVE_BUFFERS].into_boxed_slice(),
             envelopes: Envelopes::new(),
-            waker: Waker::new()?,
+            waker,
             messages: ArrayVec::new(),
             next: (0, 0),
             drops: 0,
@@ -67,12 +69,10 @@ impl MmsgPort {
 
     /// Makes each call once, in a way that does nothing: a sandbox that denies one is found out now, not when the first
     /// datagram comes.
-    fn try_calls(socket: &Socket) -> io::Result<()> {
+    fn try_calls(socket: &Socket) -> Result<(), Refusal> {
         let fd = socket.fd.as_raw_fd();
-        let denied = |call: &str, error: io::Error| {
-            let text =
-                format!("{call} is refused: {error}; allow it in the sandbox's filter of system calls");
-            io::Error::new(error.kind(), text)
+        let denied = |call: &'static str, error: io::Error| {
+            Refusal::new(call, error, "allow it in the sandbox's filter of system calls")
         };
         // SAFETY: no message is asked for, so nothing is written.
         let received =
@@ -90,20 +90,25 @@ impl MmsgPort {
         polled.map(drop).map_err(|error| denied("ppoll", error.into()))
     }
 
-    fn send_all(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) {
+    /// The socket; the port goes.
+    pub fn into_socket(self) -> Socket {
+        self.socket
+    }
+
+    fn send_all(&mut self, outbox: &mut Outbox, traffic: &mut Traffic) {
         outbox.arrange();
         self.trains.begin();
         let mut at = 0;
         loop {
-            self.envelopes.fill(outbox, &mut at, &self.trains, counters);
-            self.send_envelopes(counters);
+            self.envelopes.fill(outbox, &mut at, &self.trains, traffic);
+            self.send_envelopes(traffic);
             if !self.envelopes.is_full() {
                 return;
             }
         }
     }
 
-    fn send_envelopes(&mut self, counters: &WorkerCounters) {
+    fn send_envelopes(&mut self, traffic: &mut Traffic) {
         let fd = self.socket.fd.as_raw_fd();
         let (mut from, mut failed_trains) = (0, 0);
         while from < self.envelopes.count() {
@@ -111,7 +116,7 @@ impl MmsgPort {
             from += sent;
             let Some(error) = error else { break };
             let errno = error.raw_os_error().unwrap_or_default();
-            failed_trains += self.envelopes.send_after_failure(fd, from, errno, &mut self.trains, counters);
+            failed_trains += self.envelopes.send_after_failure(fd, from, errno, &mut self.trains, traffic);
             from += 1;
         }
         self.trains.note_sent(self.envelopes.take_trains(), failed_trains);
@@ -149,7 +154,7 @@ impl MmsgPort {
         were_any
     }
 
-    fn receive(&mut self, counters: &WorkerCounters) -> io::Result<()> {
+    fn receive(&mut self, traffic: &mut Traffic) -> io::Result<()> {
         self.next = (0, 0);
         self.messages.clear();
         // SAFETY: all-zero bytes are valid headers and pieces: null pointers and zero lengths.
@@ -186,24 +191,24 @@ impl MmsgPort {
             };
         }
         for (i, header) in headers.iter().enumerate().take(count as usize) {
-            let message = self.message(i, header, counters);
+            let message = self.message(i, header, traffic);
             self.messages.push(message);
         }
         Ok(())
     }
 
     /// What is in buffer `i`; a message that is not to be answered has no bytes.
-    fn message(&mut self, i: usize, header: &libc::mmsghdr, counters: &WorkerCounters) -> Message {
+    fn message(&mut self, i: usize, header: &libc::mmsghdr, traffic: &mut Traffic) -> Message {
         let control_bytes = header.msg_hdr.msg_controllen.min(CONTROL_BYTES);
         let ancillary = Ancillary::parse(&self.controls[i][..control_bytes]);
         if let Some(drops) = ancillary.drops {
-            counters.receive_drops.add(drops.wrapping_sub(self.drops) as u64);
+            traffic.receive_drops += drops.wrapping_sub(self.drops) as u64;
             self.drops = drops;
         }
         let peer = PeerAddr::from_raw(&self.names[i][..header.msg_hdr.msg_namelen as usize]);
         let mut bytes = header.msg_len as usize;
         if ancillary.is_to_group {
-            counters.refused_groups.add(ancillary.datagrams(bytes));
+            traffic.refused_groups += ancillary.datagrams(bytes);
             bytes = 0;
         }
         match peer {
@@ -215,30 +220,27 @@ impl MmsgPort {
     }
 }
 
+fn no_descriptor(error: io::Error) -> Refusal {
+    Refusal::new("another file descriptor", error, "raise the limit of open files (ulimit -n, LimitNOFILE=)")
+}
+
 impl Port for MmsgPort {
-    fn turn(
-        &mut self,
-        outbox: &mut Outbox,
-        inbox: &mut Inbox,
-        patience: Patience,
-        counters: &WorkerCounters,
-    ) -> io::Result<()> {
+    fn turn(&mut self, outbox: &mut Outbox, inbox: &mut Inbox, patience: Patience) -> io::Result<Traffic> {
         inbox.clear();
-        if !outbox.is_empty() {
-            self.flush(outbox, counters)?;
-        }
+        let mut traffic = if outbox.is_empty() { Traffic::default() } else { self.flush(outbox)? };
         if !self.hand_over(inbox) {
             self.wait(patience)?;
-            self.receive(counters)?;
+            self.receive(&mut traffic)?;
             self.hand_over(inbox);
         }
-        Ok(())
+        Ok(traffic)
     }
 
-    fn flush(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) -> io::Result<()> {
-        self.send_all(outbox, counters);
+    fn flush(&mut self, outbox: &mut Outbox) -> io::Result<Traffic> {
+        let mut traffic = Traffic::default();
+        self.send_all(outbox, &mut traffic);
         outbox.clear();
-        Ok(())
+        Ok(traffic)
     }
 
     fn bytes(&self, datagram: &Datagram) -> &[u8] {

@@ -7,8 +7,9 @@
 //! outbox   replies of this tick, grouped by peer and length into runs, each one GSO message
 //! ```
 //! Three ports: [`uring`] (multishot receive into a buffer ring), [`mmsg`] (recvmmsg/sendmmsg, where io_uring is
-//! refused), [`sim`] (a seeded network in memory, with faults). Knows nothing of the protocol.
+//! refused), [`sim`] (a seeded network in memory, with faults); [`backend`] opens the first two. Knows nothing of the protocol.
 
+pub mod backend;
 pub mod inbox;
 pub mod mmsg;
 pub mod outbox;
@@ -17,16 +18,18 @@ pub mod sim;
 pub mod socket;
 #[cfg(test)]
 mod tests;
+pub mod traffic;
 pub mod trains;
 pub mod uring;
 pub mod wake;
 
+pub use backend::{Backend, PortFactory, Refusal};
 pub use inbox::{Datagram, Inbox};
 pub use outbox::Outbox;
 pub use peer::PeerAddr;
+pub use traffic::Traffic;
 pub use wake::Waker;
 
-use crate::stats::counters::WorkerCounters;
 use std::time::Duration;
 
 /// How long a turn may wait for datagrams.
@@ -40,9 +43,14 @@ pub enum Patience {
 
 /// A worker's way to the network.
 pub trait Port {
+    /// The outbox that this port sends from. A port that sends frames of its own lends them to it.
+    fn outbox(&mut self) -> Outbox {
+        Outbox::default()
+    }
+
     /// Sends what is in the outbox and empties it; gives back the buffers of the last turn; then collects datagrams.
     ///
-    /// Full socket buffers lose datagrams, as UDP may; that is counted.
+    /// Full socket buffers lose datagrams, as UDP may; that is in the figures.
     ///
     /// # Errors
     /// The kernel refused the ring or socket itself: the worker cannot go on.
@@ -51,14 +59,13 @@ pub trait Port {
         outbox: &mut Outbox,
         inbox: &mut Inbox,
         patience: Patience,
-        counters: &WorkerCounters,
-    ) -> std::io::Result<()>;
+    ) -> std::io::Result<Traffic>;
 
     /// Sends what is in the outbox and empties it, in the middle of a tick; the datagrams of the last turn stay.
     ///
     /// # Errors
     /// As [`Port::turn`].
-    fn flush(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) -> std::io::Result<()>;
+    fn flush(&mut self, outbox: &mut Outbox) -> std::io::Result<Traffic>;
 
     /// The bytes of a datagram of the last turn.
     fn bytes(&self, datagram: &Datagram) -> &[u8];

@@ -8,6 +8,15 @@
 //! buffer  │ A: 1400 │ A: 1400 │ A: 300 │ B: 50 │ A: 300 │
 //! runs    A 1400 × 2 · A 300 × 2 · B 50 × 1
 //! ```
+//!
+//! The memory is the port's. A port whose frames are copied by the kernel lends plain memory, packed as above. One that
+//! sends its own frames lends those, with room for its headers before each datagram ([`Layout`]):
+//!
+//! ```text
+//! frames  │ headroom │ A: 1400 │ … │ headroom │ A: 300 │ … │ headroom │ B: 50 │ … │      one stride each
+//! ```
+//! A reply is written in one piece either way; where it has several datagrams, `commit` moves all but the first to their
+//! frames.
 
 use crate::io::peer::PeerAddr;
 use crate::limits::{
@@ -15,9 +24,72 @@ use crate::limits::{
     TRAIN_SEGMENTS_MAX,
 };
 
+/// How datagrams lie in the memory of an outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// One behind the other.
+    Packed,
+    /// Each in a frame of its own.
+    Frames {
+        /// Bytes before each datagram, for the headers of the port.
+        headroom: usize,
+        /// Bytes from one frame to the next.
+        stride: usize,
+    },
+}
+
+impl Layout {
+    const DATAGRAMS_MAX: usize = REPLY_BYTES_MAX.div_ceil(REPLY_DATAGRAM_BYTES_MAX);
+
+    /// Bytes that the longest reply takes.
+    const fn reply_bytes(self) -> usize {
+        match self {
+            Layout::Packed => REPLY_BYTES_MAX,
+            Layout::Frames { stride, .. } => Layout::DATAGRAMS_MAX * stride,
+        }
+    }
+}
+
+/// Memory that a port lends: it may be mapped for a device.
+pub trait Lend {
+    /// All of it.
+    fn bytes(&self) -> &[u8];
+    /// All of it.
+    fn bytes_mut(&mut self) -> &mut [u8];
+}
+
+/// Where replies are written.
+enum Memory {
+    Plain(Box<[u8]>),
+    Lent(Box<dyn Lend>),
+}
+
+impl Memory {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Memory::Plain(bytes) => bytes,
+            Memory::Lent(port) => port.bytes(),
+        }
+    }
+
+    #[inline]
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Memory::Plain(bytes) => bytes,
+            Memory::Lent(port) => port.bytes_mut(),
+        }
+    }
+}
+
 /// Replies that wait to be sent.
 pub struct Outbox {
-    buffer: Box<[u8]>,
+    memory: Memory,
+    layout: Layout,
+    /// Bytes before each datagram.
+    headroom: usize,
+    /// Bytes of memory that may be in use when another reply is written.
+    full: usize,
     used: usize,
     frames: Vec<Frame>,
     peers: Vec<PeerAddr>,
@@ -59,23 +131,49 @@ impl Run<'_> {
 }
 
 impl Default for Outbox {
+    /// Over plain memory, packed.
     fn default() -> Outbox {
+        let memory = vec![0; OUTBOX_BYTES].into_boxed_slice();
+        Outbox::of(Memory::Plain(memory), OUTBOX_BYTES, Layout::Packed)
+    }
+}
+
+impl Outbox {
+    /// An outbox over memory of a port.
+    ///
+    /// # Panics
+    /// The memory is too small for the longest reply, or a frame for the longest datagram.
+    pub fn over(memory: Box<dyn Lend>, layout: Layout) -> Outbox {
+        let bytes = memory.bytes().len();
+        Outbox::of(Memory::Lent(memory), bytes, layout)
+    }
+
+    fn of(memory: Memory, bytes: usize, layout: Layout) -> Outbox {
+        let headroom = match layout {
+            Layout::Packed => 0,
+            Layout::Frames { headroom, stride } => {
+                assert!(headroom + REPLY_DATAGRAM_BYTES_MAX <= stride, "a datagram fits its frame");
+                headroom
+            }
+        };
+        let full = bytes.checked_sub(layout.reply_bytes()).expect("the longest reply fits the memory");
+        assert!(u32::try_from(bytes).is_ok(), "places in the memory fit 32 bits");
         Outbox {
-            buffer: vec![0; OUTBOX_BYTES].into_boxed_slice(),
+            memory,
+            layout,
+            headroom,
+            full,
             used: 0,
             frames: Vec::with_capacity(OUTBOX_DATAGRAMS_MAX),
             peers: Vec::with_capacity(OUTBOX_DATAGRAMS_MAX),
             order: Vec::with_capacity(OUTBOX_DATAGRAMS_MAX),
         }
     }
-}
 
-impl Outbox {
     /// Whether a reply of any length still fits; if not, it is time for a turn.
     #[inline]
     pub fn has_room(&self) -> bool {
-        self.used + REPLY_BYTES_MAX <= self.buffer.len()
-            && self.frames.len() + REPLY_BYTES_MAX.div_ceil(REPLY_DATAGRAM_BYTES_MAX) <= OUTBOX_DATAGRAMS_MAX
+        self.used <= self.full && self.frames.len() + Layout::DATAGRAMS_MAX <= OUTBOX_DATAGRAMS_MAX
     }
 
     /// Room for one reply; call [`Outbox::commit`] with what was used of it.
@@ -84,7 +182,8 @@ impl Outbox {
     /// When there is no room, see [`Outbox::has_room`].
     #[inline]
     pub fn room(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.used..self.used + REPLY_BYTES_MAX]
+        let start = self.used + self.headroom;
+        &mut self.memory.bytes_mut()[start..start + REPLY_BYTES_MAX]
     }
 
     /// The first `bytes` of the room are a reply to `peer`: datagrams of 1400 bytes, the last as long as it is.
@@ -94,6 +193,9 @@ impl Outbox {
             return;
         }
         let peer = self.note_peer(peer);
+        if let Layout::Frames { stride, .. } = self.layout {
+            return self.commit_frames(peer, bytes, stride);
+        }
         let mut start = self.used;
         let end = start + bytes;
         while start < end {
@@ -102,6 +204,21 @@ impl Outbox {
             start += length;
         }
         self.used = end;
+    }
+
+    /// Moves the datagrams of a reply to their frames.
+    fn commit_frames(&mut self, peer: u16, bytes: usize, stride: usize) {
+        let first = self.used + self.headroom;
+        let count = bytes.div_ceil(REPLY_DATAGRAM_BYTES_MAX);
+        let length = |i: usize| REPLY_DATAGRAM_BYTES_MAX.min(bytes - i * REPLY_DATAGRAM_BYTES_MAX);
+        // All move towards the end, so the last one goes first.
+        for i in (1..count).rev() {
+            let from = first + i * REPLY_DATAGRAM_BYTES_MAX;
+            self.memory.bytes_mut().copy_within(from..from + length(i), first + i * stride);
+        }
+        let frame = |i: usize| Frame { start: (first + i * stride) as u32, length: length(i) as u16, peer };
+        self.frames.extend((0..count).map(frame));
+        self.used += count * stride;
     }
 
     /// Whether nothing waits.
@@ -116,7 +233,7 @@ impl Outbox {
 
     /// Bytes of a frame.
     pub fn bytes(&self, frame: Frame) -> &[u8] {
-        &self.buffer[frame.start as usize..][..frame.length as usize]
+        &self.memory.bytes()[frame.start as usize..][..frame.length as usize]
     }
 
     /// Forgets everything.
@@ -154,11 +271,6 @@ impl Outbox {
         let count = rest.iter().take(fit).take_while(|&key| key >> 32 == first >> 32).count();
         *at += count;
         Some(Run { peer, segment, frames: &rest[..count], all: &self.frames })
-    }
-
-    /// The memory that frames lie in.
-    pub fn memory(&self) -> &[u8] {
-        &self.buffer
     }
 
     fn note_peer(&mut self, peer: &PeerAddr) -> u16 {
@@ -204,6 +316,71 @@ mod tests {
             }
         }
         assert_eq!(runs(&mut outbox, 1).len(), 7);
+    }
+
+    /// Frames of a port, as they are mapped for a device.
+    struct Umem(Vec<u8>);
+
+    impl Lend for Umem {
+        fn bytes(&self) -> &[u8] {
+            &self.0
+        }
+        fn bytes_mut(&mut self) -> &mut [u8] {
+            &mut self.0
+        }
+    }
+
+    /// An outbox over so many bytes of frames.
+    fn over_frames(bytes: usize, headroom: usize, stride: usize) -> Outbox {
+        Outbox::over(Box::new(Umem(vec![0; bytes])), Layout::Frames { headroom, stride })
+    }
+
+    /// Writes a reply of bytes that differ from datagram to datagram.
+    fn reply(outbox: &mut Outbox, port: u16, bytes: usize) {
+        for (i, byte) in outbox.room()[..bytes].iter_mut().enumerate() {
+            *byte = (i / 7 % 251) as u8;
+        }
+        outbox.commit(&peer(port), bytes);
+    }
+
+    /// All datagrams in the order in which they are sent.
+    fn sent(outbox: &mut Outbox) -> Vec<(u16, Vec<u8>)> {
+        outbox.arrange();
+        let runs = outbox.runs(64);
+        let datagrams =
+            runs.flat_map(|run| run.frames().map(move |frame| (run.peer.port(), frame)).collect::<Vec<_>>());
+        datagrams.map(|(port, frame)| (port, outbox.bytes(frame).to_vec())).collect()
+    }
+
+    #[test]
+    fn lent_frames_hold_the_same_datagrams_and_leave_the_headroom_free() {
+        let (headroom, stride) = (256, 2048);
+        let mut packed = Outbox::default();
+        let mut frames = over_frames(OUTBOX_BYTES, headroom, stride);
+        for (port, bytes) in [(1, 1), (2, 1400), (1, 1401), (3, 14_000), (2, 50), (1, 4_199), (1, 0)] {
+            reply(&mut packed, port, bytes);
+            reply(&mut frames, port, bytes);
+        }
+        assert_eq!(sent(&mut frames), sent(&mut packed));
+        let begins: Vec<usize> = frames.frames.iter().map(|frame| frame.start as usize).collect();
+        assert_eq!(begins, (0..begins.len()).map(|i| i * stride + headroom).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_outbox_over_frames_is_full_before_a_reply_does_not_fit() {
+        let stride = 2048;
+        let reply_bytes = Layout::DATAGRAMS_MAX * stride;
+        let mut outbox = over_frames(reply_bytes + 3 * stride, 100, stride);
+        for _ in 0..4 {
+            assert!(outbox.has_room());
+            reply(&mut outbox, 1, 20);
+        }
+        assert!(!outbox.has_room());
+        outbox.clear();
+        assert!(outbox.has_room());
+        reply(&mut outbox, 1, REPLY_BYTES_MAX);
+        assert!(!outbox.has_room());
+        assert_eq!(sent(&mut outbox).len(), Layout::DATAGRAMS_MAX);
     }
 
     #[test]

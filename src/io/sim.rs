@@ -3,9 +3,8 @@
 //! Requests are put in by the test; a turn delivers them in an order, and with losses and repetitions, that the seed
 //! decides. Replies are kept, datagram by datagram, with the same faults.
 
-use crate::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Waker};
+use crate::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Traffic, Waker};
 use crate::limits::TICK_DATAGRAMS_MAX;
-use crate::stats::counters::WorkerCounters;
 use cache::base::random::Random;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -94,16 +93,10 @@ impl SimPort {
 }
 
 impl Port for SimPort {
-    fn turn(
-        &mut self,
-        outbox: &mut Outbox,
-        inbox: &mut Inbox,
-        _patience: Patience,
-        counters: &WorkerCounters,
-    ) -> io::Result<()> {
+    fn turn(&mut self, outbox: &mut Outbox, inbox: &mut Inbox, _patience: Patience) -> io::Result<Traffic> {
         inbox.clear();
         self.buffers.clear();
-        self.flush(outbox, counters)?;
+        let traffic = self.flush(outbox)?;
         let mut state = self.wire.0.borrow_mut();
         while self.buffers.len() < TICK_DATAGRAMS_MAX
             && let Some((peer, bytes)) = state.requests.pop_front()
@@ -111,19 +104,20 @@ impl Port for SimPort {
             inbox.push_train(peer, self.buffers.len() as u16, 0, bytes.len(), 0);
             self.buffers.push(bytes);
         }
-        Ok(())
+        Ok(traffic)
     }
 
-    fn flush(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) -> io::Result<()> {
+    fn flush(&mut self, outbox: &mut Outbox) -> io::Result<Traffic> {
+        let mut traffic = Traffic::default();
         outbox.arrange();
         for run in outbox.runs(1) {
             for frame in run.frames() {
-                counters.datagrams_sent.add(1);
+                traffic.datagrams_sent += 1;
                 self.wire.0.borrow_mut().carry(true, *run.peer, outbox.bytes(frame));
             }
         }
         outbox.clear();
-        Ok(())
+        Ok(traffic)
     }
 
     fn bytes(&self, datagram: &Datagram) -> &[u8] {

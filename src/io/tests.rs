@@ -3,9 +3,8 @@
 use crate::io::mmsg::MmsgPort;
 use crate::io::socket::{Socket, SocketConfig, bind_group};
 use crate::io::uring::UringPort;
-use crate::io::{Inbox, Outbox, Patience, Port};
+use crate::io::{Inbox, Outbox, Patience, Port, Traffic};
 use crate::limits::TICK_DATAGRAMS_MAX;
-use crate::stats::counters::WorkerCounters;
 use cache::base::clock::Clock;
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
 use numa::{Huge, Region, RegionRequest};
@@ -58,12 +57,12 @@ fn send_trains(trains: usize, to: &Socket) -> usize {
 
 /// Turns until nothing is left; counts each datagram.
 fn receive_all(port: &mut impl Port, wanted: usize) -> BTreeMap<u64, usize> {
-    let counters = WorkerCounters::default();
+    let mut traffic = Traffic::default();
     let (mut outbox, mut inbox) = (Outbox::default(), Inbox::default());
     // A turn may bring nothing but the news that there was no buffer.
     let (mut seen, mut empty_turns) = (BTreeMap::new(), 0);
     while seen.len() < wanted {
-        port.turn(&mut outbox, &mut inbox, Patience::Until(Duration::from_secs(10)), &counters).unwrap();
+        traffic += port.turn(&mut outbox, &mut inbox, Patience::Until(Duration::from_secs(10))).unwrap();
         let datagrams = inbox.datagrams();
         empty_turns += datagrams.is_empty() as usize;
         assert!(empty_turns < 4, "{} of {wanted} datagrams came", seen.len());
@@ -74,7 +73,7 @@ fn receive_all(port: &mut impl Port, wanted: usize) -> BTreeMap<u64, usize> {
             *seen.entry(u64::from_be_bytes(bytes[..8].try_into().unwrap())).or_default() += 1;
         }
     }
-    assert_eq!(counters.receive_drops.get(), 0);
+    assert_eq!(traffic.receive_drops, 0);
     seen
 }
 
@@ -89,7 +88,7 @@ fn check(port: &mut impl Port, sent: usize) {
 fn trains_that_overrun_the_inbox_go_on_in_the_next_turn() {
     let socket_of_mmsg = socket();
     let sent = send_trains(70, &socket_of_mmsg);
-    check(&mut MmsgPort::new(socket_of_mmsg, Clock::system()).unwrap(), sent);
+    check(&mut MmsgPort::new(socket_of_mmsg, Clock::system()).map_err(|(_, refusal)| refusal).unwrap(), sent);
 
     if let Err(refusal) = UringPort::probe() {
         return println!("SKIPPED: no io_uring: {refusal}");

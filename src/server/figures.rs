@@ -1,6 +1,7 @@
 //! All figures of a running server, under memcached's names where it has them, for `stats` and for the metrics.
 
 use crate::config::serve::KeyNames;
+use crate::io::Backend;
 use crate::server::{hotkeys, latency, memory};
 use crate::stats::counters::{Counter, HistLogCounters, MetricsCounters, OwnerCounters, WorkerCounters};
 use crate::stats::times::{Measure, WorkerTimes};
@@ -44,8 +45,8 @@ pub struct Figures {
     pub clock: Clock,
     /// Bytes of items and index.
     pub memory_bytes: usize,
-    /// Which port.
-    pub io: &'static str,
+    /// What the ports are made on.
+    pub io: Backend,
     /// Whether the kernel brings batch frames to their owners.
     pub steering: bool,
 }
@@ -108,7 +109,7 @@ impl Figures {
         stat(text, "version", env!("CARGO_PKG_VERSION"));
         stat(text, "pointer_size", 64);
         stat(text, "threads", self.workers.len());
-        stat(text, "io", self.io);
+        stat(text, "io", self.io.name());
         stat(text, "steering", if self.steering { "kernel" } else { "none" });
         stat(text, "limit_maxbytes", self.memory_bytes);
         for report in &self.reports {

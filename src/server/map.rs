@@ -32,14 +32,13 @@ pub fn memory(
     Ok((Items::in_region(Arc::new(region)), report))
 }
 
-/// Receive buffers of one worker's io_uring port.
+/// Memory for the receive buffers of one worker's port.
 ///
 /// # Errors
 /// One line with the remedy.
-pub fn receive_buffers(plan: &Plan, huge: Huge) -> Result<Region, numa::Error> {
+pub fn port_memory(plan: &Plan, huge: Huge, bytes: usize) -> Result<Region, numa::Error> {
     // A forced page size is about the cache; the buffers take what there is.
     let huge = if huge == Huge::Off { Huge::Off } else { Huge::Auto };
-    let bytes = crate::io::uring::UringPort::MEMORY_BYTES;
     let region =
         Region::map(&RegionRequest { name: "receive", bytes, node: plan.memory.node, huge, mlock: false })?;
     region.prefault(0..region.bytes(), &|_| ())?;

@@ -3,21 +3,20 @@
 //!
 //! ```text
 //! start            thread of each worker
-//! open ──────────▶ pins itself, makes its port (a ring belongs to the thread that makes it)
-//!      ◀────────── made, or which call was refused
-//! agree ─────────▶ keep it; or all fall back to recvmmsg, and make that port
+//! open ──────────▶ pins itself, opens its port (a ring belongs to the thread that makes it)
+//!      ◀────────── opened, or which call was refused
+//! agree ─────────▶ keep it; or all open a port of the next backend instead, and answer again
 //! seat ──────────▶ builds its worker, says that it is ready, serves
 //! ```
 //! All workers have the same kind of port: with `--io auto` one refusal, of whatever call, is enough for all.
 
 use crate::config::serve::{Config, Io};
-use crate::io::mmsg::MmsgPort;
+use crate::io::Port;
+use crate::io::backend::{AnyPort, Backend, PortFactory, PortUser, Refusal};
 use crate::io::socket::Socket;
-use crate::io::uring::{Refusal, UringPort};
 use crate::server::map;
 use crate::server::spawn::{Assignment, run_worker};
-use cache::base::clock::Clock;
-use numa::Plan;
+use numa::{Plan, Region};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
@@ -26,10 +25,7 @@ pub(super) type Thread = JoinHandle<std::io::Result<()>>;
 
 /// Threads with their ports, waiting for their workers.
 pub(super) struct Ports {
-    /// Which kind.
-    pub(super) io: &'static str,
-    /// Why it is not the other kind, where that was wanted.
-    pub(super) note: Option<String>,
+    choice: Choice,
     waiting: Vec<Waiting>,
 }
 
@@ -47,18 +43,69 @@ struct Ends {
     seat: Receiver<Box<Assignment>>,
 }
 
+/// What a thread opens its port with.
+struct Means {
+    factory: PortFactory,
+    memory: Option<Region>,
+}
+
 /// Why a thread has no port.
 enum Trouble {
-    /// io_uring is refused.
-    Uring(Refusal),
+    /// The backend is refused.
+    Refused(Refusal),
     /// Anything else: there is nothing to fall back to.
     Other(String),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Keep,
-    FallBack,
+    Instead(Means),
+}
+
+/// The backend of all ports.
+struct Choice {
+    backend: Backend,
+    may_fall_back: bool,
+    /// Why it is not the one that was tried first.
+    note: Option<String>,
+}
+
+impl Choice {
+    /// The backend that is asked for, or the best one that can be probed.
+    fn of(asked: Io) -> Result<Choice, String> {
+        let (backend, may_fall_back) = match asked {
+            Io::Auto => (Backend::BEST, true),
+            Io::Uring => (Backend::Uring, false),
+            Io::Mmsg => (Backend::Mmsg, false),
+        };
+        let mut choice = Choice { backend, may_fall_back, note: None };
+        while let Err(refusal) = choice.backend.probe() {
+            choice.fall_back(&refusal)?;
+        }
+        Ok(choice)
+    }
+
+    /// Goes on with the next backend.
+    ///
+    /// # Errors
+    /// One line with the remedy: there is none, or another one is not wanted.
+    fn fall_back(&mut self, refusal: &Refusal) -> Result<(), String> {
+        let (refused, remedy) = (self.backend.calls(), refusal.remedy());
+        match self.backend.fallback() {
+            Some(next) if self.may_fall_back => {
+                let calls = next.calls();
+                self.backend = next;
+                self.note = Some(format!(
+                    "io: {refusal}; falling back to {calls} (--io {next}). To use {refused}, {remedy}"
+                ));
+                Ok(())
+            }
+            Some(next) => {
+                Err(format!("{refused} cannot be used here: {refusal}; {remedy}, or use --io {next}"))
+            }
+            None => Err(format!("{refusal}; {remedy}")),
+        }
+    }
 }
 
 impl Ports {
@@ -67,18 +114,23 @@ impl Ports {
     /// # Errors
     /// One line with the remedy.
     pub(super) fn open(config: &Config, plan: &Plan, sockets: Vec<Socket>) -> Result<Ports, String> {
-        let (wants_uring, note) = choose(config.io)?;
-        let mut ports = Ports { io: "mmsg", note, waiting: Vec::new() };
+        let mut ports = Ports { choice: Choice::of(config.io)?, waiting: Vec::new() };
         for (index, socket) in sockets.into_iter().enumerate() {
-            let memory = match wants_uring {
-                true => Some(map::receive_buffers(plan, config.huge).map_err(|e| e.to_string())?),
-                false => None,
-            };
-            let cpu = plan.workers[index].cpu.index;
-            ports.waiting.push(spawn(index, cpu, socket, memory, config.clock.clone())?);
+            let means = Means::of(ports.choice.backend, config, plan)?;
+            ports.waiting.push(spawn(index, plan.workers[index].cpu.index, socket, means)?);
         }
-        ports.agree(config.io, wants_uring)?;
+        ports.agree(config, plan)?;
         Ok(ports)
+    }
+
+    /// What all ports are made on.
+    pub(super) fn backend(&self) -> Backend {
+        self.choice.backend
+    }
+
+    /// Why it is not another backend, where that was wanted.
+    pub(super) fn note(&self) -> Option<&str> {
+        self.choice.note.as_deref()
     }
 
     /// Gives the next worker's thread its work. The starter asks as often as there are workers.
@@ -90,21 +142,17 @@ impl Ports {
     }
 
     /// One kind of port for all.
-    fn agree(&mut self, asked: Io, wants_uring: bool) -> Result<(), String> {
-        let trouble = self.hear();
-        match trouble {
-            None if wants_uring => {
-                self.io = "uring";
-                self.tell(Verdict::Keep);
-                Ok(())
+    fn agree(&mut self, config: &Config, plan: &Plan) -> Result<(), String> {
+        loop {
+            match self.hear() {
+                None => return self.tell(|| Ok(Verdict::Keep)),
+                Some(Trouble::Refused(refusal)) => {
+                    self.choice.fall_back(&refusal)?;
+                    let backend = self.choice.backend;
+                    self.tell(|| Means::of(backend, config, plan).map(Verdict::Instead))?;
+                }
+                Some(Trouble::Other(text)) => return Err(text),
             }
-            None => Ok(()),
-            Some(Trouble::Uring(refusal)) if asked == Io::Auto => {
-                self.note = Some(falls_back(&refusal));
-                self.tell(Verdict::FallBack);
-                self.hear().map_or(Ok(()), |trouble| Err(trouble.explain()))
-            }
-            Some(trouble) => Err(trouble.explain()),
         }
     }
 
@@ -122,11 +170,12 @@ impl Ports {
         first
     }
 
-    fn tell(&self, verdict: Verdict) {
+    fn tell(&self, verdict: impl Fn() -> Result<Verdict, String>) -> Result<(), String> {
         for waiting in &self.waiting {
             // A thread that has ended says so when it is heard next.
-            let _ = waiting.verdict.send(verdict);
+            let _ = waiting.verdict.send(verdict()?);
         }
+        Ok(())
     }
 }
 
@@ -141,48 +190,23 @@ impl Drop for Ports {
     }
 }
 
-impl Trouble {
-    fn explain(self) -> String {
-        match self {
-            Trouble::Uring(refusal) => {
-                format!("io_uring cannot be used here: {refusal}; {}, or use --io mmsg", refusal.remedy())
-            }
-            Trouble::Other(text) => text,
-        }
+impl Means {
+    fn of(backend: Backend, config: &Config, plan: &Plan) -> Result<Means, String> {
+        let factory = PortFactory::new(backend, config.clock.clone());
+        let memory = match factory.memory_bytes() {
+            0 => None,
+            bytes => Some(map::port_memory(plan, config.huge, bytes).map_err(|e| e.to_string())?),
+        };
+        Ok(Means { factory, memory })
     }
 }
 
-/// Whether io_uring is to be tried, and if not although it was wanted, why.
-fn choose(asked: Io) -> Result<(bool, Option<String>), String> {
-    if asked == Io::Mmsg {
-        return Ok((false, None));
-    }
-    match UringPort::probe() {
-        Ok(()) => Ok((true, None)),
-        Err(refusal) if asked == Io::Auto => Ok((false, Some(falls_back(&refusal)))),
-        Err(refusal) => Err(Trouble::Uring(refusal).explain()),
-    }
-}
-
-fn falls_back(refusal: &Refusal) -> String {
-    format!(
-        "io: {refusal}; falling back to recvmmsg and sendmsg (--io mmsg). To use io_uring, {}",
-        refusal.remedy()
-    )
-}
-
-fn spawn(
-    index: usize,
-    cpu: usize,
-    socket: Socket,
-    memory: Option<numa::Region>,
-    clock: Clock,
-) -> Result<Waiting, String> {
+fn spawn(index: usize, cpu: usize, socket: Socket, means: Means) -> Result<Waiting, String> {
     let ((news, heard), (verdict, told), (seat, seated)) = (channel(), channel(), channel());
     let ends = Ends { news, verdict: told, seat: seated };
     let builder = std::thread::Builder::new().name(format!("worker-{index}"));
     let thread = builder.spawn(move || match numa::pin_current_thread(cpu) {
-        Ok(_) => open_and_serve(socket, memory, clock, &ends),
+        Ok(_) => ends.open_and_serve(socket, means),
         Err(error) => {
             ends.tell(Err(Trouble::Other(error.to_string())));
             Ok(())
@@ -192,53 +216,43 @@ fn spawn(
     Ok(Waiting { thread, news: heard, verdict, seat })
 }
 
-/// The life of a worker's thread.
-fn open_and_serve(
-    socket: Socket,
-    memory: Option<numa::Region>,
-    clock: Clock,
-    ends: &Ends,
-) -> std::io::Result<()> {
-    let Some(memory) = memory else { return serve_plainly(socket, clock, ends) };
-    let port = UringPort::new(socket, memory, clock.clone());
-    let (port, news) = match port {
-        Ok(port) => (Ok(port), Ok(())),
-        Err((socket, refusal)) => (Err(socket), Err(Trouble::Uring(refusal))),
-    };
-    ends.tell(news);
-    match (ends.verdict.recv(), port) {
-        (Ok(Verdict::Keep), Ok(port)) => ends.serve(port),
-        (Ok(Verdict::FallBack), Ok(port)) => serve_plainly(port.into_socket(), clock, ends),
-        (Ok(Verdict::FallBack), Err(socket)) => serve_plainly(socket, clock, ends),
-        // The start was given up.
-        _ => Ok(()),
-    }
-}
-
-/// The same without io_uring.
-fn serve_plainly(socket: Socket, clock: Clock, ends: &Ends) -> std::io::Result<()> {
-    match MmsgPort::new(socket, clock) {
-        Ok(port) => {
-            ends.tell(Ok(()));
-            ends.serve(port)
-        }
-        Err(error) => {
-            ends.tell(Err(Trouble::Other(error.to_string())));
-            Ok(())
-        }
-    }
-}
-
 impl Ends {
+    /// The life of a worker's thread.
+    fn open_and_serve(&self, mut socket: Socket, mut means: Means) -> std::io::Result<()> {
+        loop {
+            let (port, news) = match means.factory.open(socket, means.memory) {
+                Ok(port) => (Ok(port), Ok(())),
+                Err((socket, refusal)) => (Err(socket), Err(Trouble::Refused(refusal))),
+            };
+            self.tell(news);
+            match (self.verdict.recv(), port) {
+                (Ok(Verdict::Keep), Ok(port)) => return self.serve(port),
+                (Ok(Verdict::Instead(others)), port) => {
+                    (socket, means) = (port.map_or_else(|socket| socket, AnyPort::into_socket), others);
+                }
+                // The start was given up.
+                _ => return Ok(()),
+            }
+        }
+    }
+
     fn tell(&self, news: Result<(), Trouble>) {
         // The starter is gone only if it gave up; then the next receive says so.
         let _ = self.news.send(news);
     }
 
-    fn serve<P: crate::io::Port>(&self, port: P) -> std::io::Result<()> {
+    fn serve(&self, port: AnyPort) -> std::io::Result<()> {
         match self.seat.recv() {
-            Ok(assignment) => run_worker(port, *assignment),
+            Ok(assignment) => port.give_to(*assignment),
             Err(_) => Ok(()),
         }
+    }
+}
+
+impl PortUser for Assignment {
+    type Output = std::io::Result<()>;
+
+    fn run<P: Port>(self, port: P) -> std::io::Result<()> {
+        run_worker(port, self)
     }
 }

@@ -86,8 +86,8 @@ impl Opened {
             let kind = plan.memory.kind.unwrap_or(PageKind::Small);
             plan.reasons.extend(Reckoning::of(config, plan).check(config, kind, available)?);
         }
-        let mut ports = Ports::open(config, plan, sockets)?;
-        plan.reasons.extend(ports.note.take());
+        let ports = Ports::open(config, plan, sockets)?;
+        plan.reasons.extend(ports.note().map(str::to_owned));
         Ok(Opened { addr, steering, ports, listener, log })
     }
 }
@@ -117,7 +117,7 @@ impl Server {
             censuses: parts.iter().map(|part| Arc::clone(part.owner.slab.census())).collect(),
             clock: config.clock.clone(),
             memory_bytes: config.memory_bytes,
-            io: opened.ports.io,
+            io: opened.ports.backend(),
             steering: opened.steering,
         });
         let mut server = Server::without_threads(&opened, figures, plan);

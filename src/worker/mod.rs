@@ -33,7 +33,7 @@ mod work;
 pub use access::Access;
 pub use bells::Bells;
 
-use crate::io::{Inbox, Outbox, Patience, Port};
+use crate::io::{Inbox, Outbox, Patience, Port, Traffic};
 use crate::limits::{IDLE_WAIT_MS, LARGE_PARCEL_KEYS, PARCELS_MAX};
 use crate::session::SettledRead;
 use crate::stats::counters::WorkerCounters;
@@ -157,6 +157,21 @@ impl Core {
         steer::owner_of(key, self.shards.count())
     }
 
+    fn count_traffic(&self, traffic: Traffic) {
+        if traffic == Traffic::default() {
+            return;
+        }
+        let counters = &self.counters;
+        counters.datagrams_sent.add(traffic.datagrams_sent);
+        counters.bytes_written.add(traffic.bytes_written);
+        counters.sends.add(traffic.sends);
+        counters.send_failures.add(traffic.send_failures);
+        counters.gso_fallbacks.add(traffic.gso_fallbacks);
+        counters.receive_drops.add(traffic.receive_drops);
+        counters.receive_buffers_empty.add(traffic.receive_buffers_empty);
+        counters.refused_groups.add(traffic.refused_groups);
+    }
+
     /// Counts the read of a command that the owner has executed, if it was one, and tells the policy of it, as of any other
     /// read.
     fn note_settled_read(&mut self, read: Option<SettledRead>, now: Now) {
@@ -175,15 +190,15 @@ impl Core {
 
 impl<P: Port> Worker<P> {
     /// A worker that has not ticked yet.
-    pub fn new(config: WorkerConfig<P>) -> Worker<P> {
+    pub fn new(mut config: WorkerConfig<P>) -> Worker<P> {
         let workers = config.mesh.workers();
         config.bells.connect(config.port.waker());
         config.owner.member().online();
         Worker {
+            outbox: config.port.outbox(),
             port: config.port,
             inbox: Inbox::default(),
             unserved: Unserved::default(),
-            outbox: Outbox::default(),
             core: Core {
                 shards: Arc::clone(config.owner.shards()),
                 owner: config.owner,
@@ -282,22 +297,30 @@ impl<P: Port> Worker<P> {
             return self.flush();
         }
         if patience == Patience::None {
-            return self.port.turn(&mut self.outbox, &mut self.inbox, patience, &self.core.counters);
+            return self.turn_port(patience);
         }
         self.core.owner.member().offline();
         self.core.bells.will_sleep();
         // Mail and commands that came before the bell was set would not ring.
         let has_mail = self.core.mesh.has_mail() || self.core.owner.has_commands();
         let patience = if has_mail { Patience::None } else { patience };
-        let turned = self.port.turn(&mut self.outbox, &mut self.inbox, patience, &self.core.counters);
+        let turned = self.turn_port(patience);
         self.core.bells.awake();
         self.core.owner.member().online();
         turned
     }
 
+    fn turn_port(&mut self, patience: Patience) -> std::io::Result<()> {
+        let traffic = self.port.turn(&mut self.outbox, &mut self.inbox, patience)?;
+        self.core.count_traffic(traffic);
+        Ok(())
+    }
+
     /// Makes room for replies in the middle of a tick. The inbox keeps its datagrams.
     fn flush(&mut self) -> std::io::Result<()> {
-        self.port.flush(&mut self.outbox, &self.core.counters)
+        let traffic = self.port.flush(&mut self.outbox)?;
+        self.core.count_traffic(traffic);
+        Ok(())
     }
 
     /// What it counts.

@@ -7,9 +7,9 @@
 
 use crate::io::outbox::{Outbox, Run};
 use crate::io::peer::{LocalAddr, PeerAddr};
+use crate::io::traffic::Traffic;
 use crate::io::trains::Trains;
 use crate::limits::{RECEIVE_BUFFER_BYTES, TRAIN_SEGMENTS_MAX};
-use crate::stats::counters::WorkerCounters;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Bytes of control data that a received message may carry: the train's segment size (24), the drop count (24), and the
@@ -82,14 +82,14 @@ impl Envelopes {
     }
 
     /// Starts again and puts as many runs of `outbox`, from place `at` on, into envelopes as there are.
-    pub fn fill(&mut self, outbox: &Outbox, at: &mut usize, trains: &Trains, counters: &WorkerCounters) {
+    pub fn fill(&mut self, outbox: &Outbox, at: &mut usize, trains: &Trains, traffic: &mut Traffic) {
         self.sealed = 0;
         while !self.is_full()
             && let Some(run) = outbox.next_run(at, |peer| trains.segments_max(peer))
         {
-            counters.datagrams_sent.add(run.count() as u64);
-            counters.bytes_written.add(run.frames().map(|frame| frame.length as u64).sum());
-            counters.sends.add(1);
+            traffic.datagrams_sent += run.count() as u64;
+            traffic.bytes_written += run.frames().map(|frame| frame.length as u64).sum::<u64>();
+            traffic.sends += 1;
             self.seal(outbox, &run);
         }
     }
@@ -154,16 +154,16 @@ impl Envelopes {
         index: usize,
         errno: i32,
         trains: &mut Trains,
-        counters: &WorkerCounters,
+        traffic: &mut Traffic,
     ) -> usize {
         let datagrams = self.datagrams[index] as usize;
         let mut failed = datagrams;
         if datagrams > 1 && trains.refuse(&self.envelopes[index].peer, errno) {
-            counters.gso_fallbacks.add(1);
-            counters.sends.add(datagrams as u64 - 1);
+            traffic.gso_fallbacks += 1;
+            traffic.sends += datagrams as u64 - 1;
             failed = self.send_singly(fd, index);
         }
-        counters.send_failures.add(failed as u64);
+        traffic.send_failures += failed as u64;
         (datagrams > 1) as usize
     }
 

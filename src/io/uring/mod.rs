@@ -15,14 +15,11 @@ mod buffers;
 mod receive;
 mod setup;
 
-pub use setup::Refusal;
-
 use crate::io::socket::Socket;
 use crate::io::socket::headers::Envelopes;
 use crate::io::trains::Trains;
-use crate::io::{Datagram, Inbox, Outbox, Patience, Port, Waker};
+use crate::io::{Datagram, Inbox, Outbox, Patience, Port, Refusal, Traffic, Waker};
 use crate::limits::RECEIVE_BUFFERS;
-use crate::stats::counters::WorkerCounters;
 use buffers::Buffers;
 use cache::base::clock::Clock;
 use io_uring::types::{CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
@@ -111,12 +108,12 @@ impl UringPort {
         setup::probe()
     }
 
-    fn submit_sends(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) -> io::Result<()> {
+    fn submit_sends(&mut self, outbox: &mut Outbox, traffic: &mut Traffic) -> io::Result<()> {
         outbox.arrange();
         self.trains.begin();
         let mut at = 0;
         loop {
-            self.envelopes.fill(outbox, &mut at, &self.trains, counters);
+            self.envelopes.fill(outbox, &mut at, &self.trains, traffic);
             for index in 0..self.envelopes.count() {
                 let send = opcode::SendMsg::new(SOCKET, self.envelopes.header(index))
                     .flags((libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32)
@@ -130,7 +127,7 @@ impl UringPort {
             }
             // More runs than envelopes: these must be with the kernel before their headers are used again.
             self.ring.submit()?;
-            self.collect(counters);
+            self.collect(traffic);
         }
     }
 
@@ -190,13 +187,13 @@ impl UringPort {
     }
 
     /// Takes all completions: sends that failed are settled while their envelopes are there, receives wait for the inbox.
-    fn collect(&mut self, counters: &WorkerCounters) {
+    fn collect(&mut self, traffic: &mut Traffic) {
         let mut failed_trains = 0;
         while let Some(entry) = self.next_completion() {
             let low = entry.user_data() as u32;
             match entry.user_data() & !0xffff_ffff {
                 KIND_RECEIVE => self.received.push_back(entry),
-                KIND_SEND => failed_trains += self.send_failed(low as usize, entry.result(), counters),
+                KIND_SEND => failed_trains += self.send_failed(low as usize, entry.result(), traffic),
                 KIND_CALL => self.call_failed(low, entry.result()),
                 KIND_CALLED => {}
                 _ => {
@@ -213,11 +210,11 @@ impl UringPort {
     }
 
     /// Puts what was received into the inbox while that has room. A train of which only a part fits goes on in the next turn.
-    fn complete(&mut self, inbox: &mut Inbox, counters: &WorkerCounters) {
+    fn complete(&mut self, inbox: &mut Inbox, traffic: &mut Traffic) {
         while inbox.has_room()
             && let Some(entry) = self.received.pop_front()
         {
-            self.taken = self.receive(&entry, inbox, counters);
+            self.taken = self.receive(&entry, inbox, traffic);
             if self.taken > 0 {
                 self.received.push_front(entry);
             }
@@ -232,24 +229,24 @@ impl UringPort {
     }
 
     /// Settles a send that failed; returns whether it was a train, as a count.
-    fn send_failed(&mut self, index: usize, result: i32, counters: &WorkerCounters) -> usize {
+    fn send_failed(&mut self, index: usize, result: i32, traffic: &mut Traffic) -> usize {
         if result >= 0 {
             return 0;
         }
-        self.envelopes.send_after_failure(self.fd, index, -result, &mut self.trains, counters)
+        self.envelopes.send_after_failure(self.fd, index, -result, &mut self.trains, traffic)
     }
 
     /// Puts a train, or the rest of it, into the inbox. Returns how many of its bytes are there by now if some are left; 0 if
     /// all are.
-    fn receive(&mut self, entry: &cqueue::Entry, inbox: &mut Inbox, counters: &WorkerCounters) -> usize {
+    fn receive(&mut self, entry: &cqueue::Entry, inbox: &mut Inbox, traffic: &mut Traffic) -> usize {
         self.receiver.armed = cqueue::more(entry.flags());
         let Some(buffer) = cqueue::buffer_select(entry.flags()) else {
             // ENOBUFS: all buffers are in use; they come back with the next turn.
-            counters.receive_buffers_empty.add((-entry.result() == libc::ENOBUFS) as u64);
+            traffic.receive_buffers_empty += (-entry.result() == libc::ENOBUFS) as u64;
             return 0;
         };
         let message = self.receiver.parse(self.buffers.bytes(buffer), entry.result());
-        let left = message.map_or(0, |message| self.hand_over(&message, buffer, inbox, counters));
+        let left = message.map_or(0, |message| self.hand_over(&message, buffer, inbox, traffic));
         if left == 0 {
             self.buffers.hold(buffer);
         }
@@ -261,15 +258,15 @@ impl UringPort {
         message: &Message,
         buffer: u16,
         inbox: &mut Inbox,
-        counters: &WorkerCounters,
+        traffic: &mut Traffic,
     ) -> usize {
         let Message { peer, ancillary, payload } = message;
         if let Some(drops) = ancillary.drops {
-            counters.receive_drops.add(drops.wrapping_sub(self.drops) as u64);
+            traffic.receive_drops += drops.wrapping_sub(self.drops) as u64;
             self.drops = drops;
         }
         if ancillary.is_to_group {
-            counters.refused_groups.add(ancillary.datagrams(payload.len()));
+            traffic.refused_groups += ancillary.datagrams(payload.len());
             return 0;
         }
         let (start, length) = (payload.start + self.taken, payload.len() - self.taken);
@@ -280,38 +277,34 @@ impl UringPort {
 }
 
 impl Port for UringPort {
-    fn turn(
-        &mut self,
-        outbox: &mut Outbox,
-        inbox: &mut Inbox,
-        patience: Patience,
-        counters: &WorkerCounters,
-    ) -> io::Result<()> {
+    fn turn(&mut self, outbox: &mut Outbox, inbox: &mut Inbox, patience: Patience) -> io::Result<Traffic> {
+        let mut traffic = Traffic::default();
         inbox.clear();
         self.buffers.give_back();
         if !outbox.is_empty() {
-            self.submit_sends(outbox, counters)?;
+            self.submit_sends(outbox, &mut traffic)?;
         }
         self.arm()?;
         let waiting = !self.ring.completion().is_empty() || !self.received.is_empty();
         self.enter(if waiting { Patience::None } else { patience })?;
-        self.collect(counters);
+        self.collect(&mut traffic);
         if !self.ring.submission().is_empty() {
             // There were too many completions; now that they are taken, what is in the outbox can go.
             self.enter(Patience::None)?;
-            self.collect(counters);
+            self.collect(&mut traffic);
         }
-        self.complete(inbox, counters);
+        self.complete(inbox, &mut traffic);
         outbox.clear();
-        Ok(())
+        Ok(traffic)
     }
 
-    fn flush(&mut self, outbox: &mut Outbox, counters: &WorkerCounters) -> io::Result<()> {
-        self.submit_sends(outbox, counters)?;
+    fn flush(&mut self, outbox: &mut Outbox) -> io::Result<Traffic> {
+        let mut traffic = Traffic::default();
+        self.submit_sends(outbox, &mut traffic)?;
         self.ring.submit()?;
-        self.collect(counters);
+        self.collect(&mut traffic);
         outbox.clear();
-        Ok(())
+        Ok(traffic)
     }
 
     fn bytes(&self, datagram: &Datagram) -> &[u8] {
@@ -390,16 +383,14 @@ mod tests {
     /// A turn that waits until it is woken; says how long that was.
     fn sleep(port: &mut UringPort) -> Duration {
         let began = Instant::now();
-        let counters = WorkerCounters::default();
         let (mut outbox, mut inbox) = (Outbox::default(), Inbox::default());
-        port.turn(&mut outbox, &mut inbox, Patience::Until(PATIENCE), &counters).unwrap();
+        port.turn(&mut outbox, &mut inbox, Patience::Until(PATIENCE)).unwrap();
         began.elapsed()
     }
 
     /// A turn of a port that has nothing to wait for.
     fn turn(port: &mut UringPort) {
-        let counters = WorkerCounters::default();
-        port.turn(&mut Outbox::default(), &mut Inbox::default(), Patience::None, &counters).unwrap();
+        port.turn(&mut Outbox::default(), &mut Inbox::default(), Patience::None).unwrap();
     }
 
     #[test]

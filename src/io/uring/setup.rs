@@ -5,10 +5,9 @@
 //! port is used.
 
 use super::buffers::Buffers;
-use crate::io::Waker;
 use crate::io::socket::Socket;
+use crate::io::{Refusal, Waker};
 use io_uring::IoUring;
-use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -17,58 +16,46 @@ const COMPLETIONS: u32 = 4096;
 /// Of a ring that is only tried. Its memory counts against the limit for a while after it is gone, so it is small.
 const TRIED_SUBMISSIONS: u32 = 1;
 
-/// A call of io_uring that is not to be had here.
-#[derive(Debug)]
-pub struct Refusal {
-    call: &'static str,
-    error: io::Error,
+fn refused(call: &'static str) -> impl Fn(io::Error) -> Refusal {
+    move |error| {
+        let remedy = remedy(&error);
+        Refusal::new(call, error, remedy)
+    }
 }
 
-impl Refusal {
-    fn of(call: &'static str) -> impl Fn(io::Error) -> Refusal {
-        move |error| Refusal { call, error }
-    }
-
-    /// What lets io_uring work.
-    pub fn remedy(&self) -> &'static str {
-        match self.error.raw_os_error() {
-            Some(libc::ENOMEM) => "raise the limit of locked memory (ulimit -l, LimitMEMLOCK=)",
-            Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => {
-                "allow it (sysctl kernel.io_uring_disabled, the sandbox's filter of system calls)"
-            }
-            Some(libc::EINVAL) => "use Linux 6.1 or newer",
-            _ => "remove the cause",
+/// What lets io_uring work.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ENOMEM) => "raise the limit of locked memory (ulimit -l, LimitMEMLOCK=)",
+        Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => {
+            "allow it (sysctl kernel.io_uring_disabled, the sandbox's filter of system calls)"
         }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is refused: {}", self.call, self.error)
+        Some(libc::EINVAL) => "use Linux 6.1 or newer",
+        _ => "remove the cause",
     }
 }
 
 /// A ring with the socket and the bell registered, its bell, and its receive buffers.
 pub(super) fn build(socket: &Socket, memory: numa::Region) -> Result<(IoUring, Waker, Buffers), Refusal> {
-    let ring = build_ring(SUBMISSIONS, COMPLETIONS).map_err(Refusal::of("io_uring_setup"))?;
+    let ring = build_ring(SUBMISSIONS, COMPLETIONS).map_err(refused("io_uring_setup"))?;
     // SAFETY: the ring is open while it is borrowed, which ends with this call.
     let waker = Waker::with_ring(unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) })
-        .map_err(Refusal::of("another file descriptor"))?;
+        .map_err(refused("another file descriptor"))?;
     ring.submitter()
         .register_files(&[socket.fd.as_raw_fd(), waker.raw_fd()])
-        .map_err(Refusal::of("io_uring_register (files)"))?;
+        .map_err(refused("io_uring_register (files)"))?;
     // Spares a look-up per enter; kernels before 5.18 do without.
     let _ = ring.submitter().register_ring_fd();
-    let buffers = Buffers::register(&ring, memory).map_err(Refusal::of("io_uring_register (buffers)"))?;
-    get_events(&ring, 0).map_err(Refusal::of("io_uring_enter"))?;
+    let buffers = Buffers::register(&ring, memory).map_err(refused("io_uring_register (buffers)"))?;
+    get_events(&ring, 0).map_err(refused("io_uring_enter"))?;
     Ok((ring, waker, buffers))
 }
 
 /// Whether this kernel and its policy let us use io_uring at all: each call, on a small ring.
 pub(super) fn probe() -> Result<(), Refusal> {
-    let ring = build_ring(TRIED_SUBMISSIONS, 2 * TRIED_SUBMISSIONS).map_err(Refusal::of("io_uring_setup"))?;
-    ring.submitter().register_files(&[-1]).map_err(Refusal::of("io_uring_register (files)"))?;
-    get_events(&ring, 0).map_err(Refusal::of("io_uring_enter"))
+    let ring = build_ring(TRIED_SUBMISSIONS, 2 * TRIED_SUBMISSIONS).map_err(refused("io_uring_setup"))?;
+    ring.submitter().register_files(&[-1]).map_err(refused("io_uring_register (files)"))?;
+    get_events(&ring, 0).map_err(refused("io_uring_enter"))
 }
 
 /// Submits what waits, and takes the completions that are ready, without waiting for more.
