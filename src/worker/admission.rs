@@ -2,23 +2,18 @@
 //!
 //! Refused is silence: the sender may be forged, and an answer would hit whoever it names. Each reason has a counter.
 
+use crate::guard::replay::Freshness;
+use crate::guard::{Right, cookie};
 use crate::io::{Outbox, PeerAddr};
-use crate::limits::{
-    BUDGET_SOURCES, FRAME_HEADER_BYTES, KEY_BYTES_MAX, SOURCE_BUDGET_PER_S, TICK_DATAGRAMS_MAX,
-};
+use crate::limits::{FRAME_HEADER_BYTES, KEY_BYTES_MAX, TICK_DATAGRAMS_MAX};
 use crate::worker::Core;
-use crate::worker::access::Right;
-use crate::worker::cookie;
-use crate::worker::replay::Freshness;
 use crate::worker::serial::Request;
 use cache::base::clock::Now;
-use cache::base::hash::KeyHash;
 use protocol::batch::{Frame, PREAMBLE_BYTES, RESULT_BYTES, Status};
 use protocol::frame::{self, Refused};
 use protocol::meta::Kind;
 use protocol::request::Command;
 use protocol::{Dialect, Error, Reply};
-use std::net::IpAddr;
 
 /// What becomes of a datagram.
 pub(super) enum Admission<'a> {
@@ -279,66 +274,5 @@ pub(super) fn permit(command: &Command<'_>, request: &Request<'_>) -> Result<(),
             meta.key(&mut [0; KEY_BYTES_MAX + 2]).map(drop)
         }
         _ => Ok(()),
-    }
-}
-
-/// What a source address may have of us in a second that it did not earn: errors, or challenges. A spoofed source cannot be
-/// flooded with them.
-///
-/// A table of [`BUDGET_SOURCES`] counts, by a seeded hash of the address; two sources may share a count, and then share
-/// its bound. No memory grows with the number of sources.
-pub(super) struct SourceBudget {
-    hash: KeyHash,
-    second: u64,
-    counts: Box<[u8; BUDGET_SOURCES]>,
-}
-
-impl SourceBudget {
-    pub(super) fn new() -> SourceBudget {
-        SourceBudget {
-            hash: KeyHash::new(KeyHash::random_seed()),
-            second: 0,
-            counts: Box::new([0; BUDGET_SOURCES]),
-        }
-    }
-
-    /// Whether `ip` may have one more in this second; counts it.
-    pub(super) fn allows(&mut self, ip: IpAddr, now: Now) -> bool {
-        if self.second != now.s() {
-            self.second = now.s();
-            self.counts.fill(0);
-        }
-        let index = self.index(ip);
-        let count = &mut self.counts[index];
-        let is_allowed = *count < SOURCE_BUDGET_PER_S;
-        *count += is_allowed as u8;
-        is_allowed
-    }
-
-    fn index(&self, ip: IpAddr) -> usize {
-        let hash = match ip.to_canonical() {
-            IpAddr::V4(ip) => self.hash.hash(&ip.octets()),
-            IpAddr::V6(ip) => self.hash.hash(&ip.octets()),
-        };
-        hash as usize % BUDGET_SOURCES
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_source_has_its_budget_again_in_the_next_second() {
-        let mut budget = SourceBudget::new();
-        let (ip, second): (IpAddr, u64) = ("192.0.2.1".parse().unwrap(), 1_000_000_000);
-        let now = Now { ns: 5 * second, unix_s: 0 };
-        for _ in 0..SOURCE_BUDGET_PER_S {
-            assert!(budget.allows(ip, now));
-        }
-        for _ in 0..1000 {
-            assert!(!budget.allows(ip, now));
-        }
-        assert!(budget.allows(ip, Now { ns: 6 * second, unix_s: 0 }));
     }
 }

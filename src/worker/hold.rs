@@ -1,7 +1,7 @@
 //! Datagrams that stand behind others of their client on the same keys.
 
+use crate::guard::Right;
 use crate::io::{Outbox, Port};
-use crate::worker::access::Right;
 use crate::worker::order::{Origin, Standing};
 use crate::worker::post::Fresh;
 use crate::worker::serial::Step;

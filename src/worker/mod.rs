@@ -8,11 +8,9 @@
 //! ```
 //! Each step is bounded. A worker alone sees io, protocol and shard; it waits for nobody but the kernel.
 
-pub mod access;
 mod admission;
 pub mod batch;
 pub mod bells;
-pub mod cookie;
 mod datagrams;
 pub mod footprint;
 mod for_all;
@@ -24,20 +22,21 @@ pub mod parcel;
 pub mod position;
 pub mod post;
 mod reads;
-mod replay;
 pub mod serial;
 mod stalled;
 pub mod watch;
 mod work;
 
-pub use access::Access;
+pub use crate::guard::Access;
 pub use bells::Bells;
 
+use crate::guard::error_budget::SourceBudget;
+use crate::guard::replay::Replays;
 use crate::io::{Inbox, Outbox, Patience, Port};
 use crate::limits::{IDLE_WAIT_MS, LARGE_PARCEL_KEYS, PARCELS_MAX};
 use crate::session::SettledRead;
 use crate::stats::counters::WorkerCounters;
-use admission::{Sealed, SourceBudget};
+use admission::Sealed;
 use cache::base::clock::{Clock, Now};
 use cache::base::sync::{Arc, AtomicBool, Ordering};
 use cache::ring::MeshEnd;
@@ -48,7 +47,6 @@ use hits::Hits;
 use order::Order;
 use parcel::{Parcel, Parcels};
 use protocol::steer;
-use replay::Replays;
 use stalled::Stalled;
 use std::time::Duration;
 use watch::Watch;

@@ -8,9 +8,9 @@
 //! ```
 //! Waiting for memory ends after [`GRACE_WAIT_MS`]: then the client is told.
 
+use crate::guard::Right;
 use crate::io::{Outbox, PeerAddr, Port};
 use crate::limits::{ANSWER_LINE_BYTES_MAX, GRACE_WAIT_MS, TICK_MAIL_MAX, TICK_SUSPENDED_WORK_UNITS};
-use crate::worker::access::Right;
 use crate::worker::order::Origin;
 use crate::worker::parcel::{Parcel, WaitsFor};
 use crate::worker::serial::{Executed, Position, Request, Step};

@@ -1,11 +1,11 @@
 //! Who is answered how often: the bounds that keep a forged address from being flooded, and from being cut off.
 
 use crate::support::duo::Duo;
+use sherwood::guard::Secret;
 use sherwood::io::PeerAddr;
 use sherwood::limits::SOURCE_BUDGET_PER_S;
 use sherwood::stats::counters::{Counter, WorkerCounters};
 use sherwood::worker::Access;
-use sherwood::worker::cookie::Secret;
 use std::net::SocketAddr;
 
 fn peer() -> PeerAddr {
