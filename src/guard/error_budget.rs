@@ -10,7 +10,7 @@ use std::net::IpAddr;
 ///
 /// A table of [`BUDGET_SOURCES`] counts, by a seeded hash of the address; two sources may share a count, and then share
 /// its bound. No memory grows with the number of sources.
-pub struct SourceBudget {
+pub(super) struct SourceBudget {
     hash: KeyHash,
     second: u64,
     counts: Box<[u8; BUDGET_SOURCES]>,
@@ -18,8 +18,7 @@ pub struct SourceBudget {
 
 impl SourceBudget {
     /// Nobody has had anything yet.
-    #[allow(clippy::new_without_default)]
-    pub fn new() -> SourceBudget {
+    pub(super) fn new() -> SourceBudget {
         SourceBudget {
             hash: KeyHash::new(KeyHash::random_seed()),
             second: 0,
@@ -28,7 +27,7 @@ impl SourceBudget {
     }
 
     /// Whether `ip` may have one more in this second; counts it.
-    pub fn allows(&mut self, ip: IpAddr, now: Now) -> bool {
+    pub(super) fn allows(&mut self, ip: IpAddr, now: Now) -> bool {
         if self.second != now.s() {
             self.second = now.s();
             self.counts.fill(0);

@@ -8,7 +8,6 @@
 //! ```
 //! Each step is bounded. A worker alone sees io, protocol and shard; it waits for nobody but the kernel.
 
-mod admission;
 pub mod batch;
 pub mod bells;
 mod datagrams;
@@ -19,6 +18,7 @@ mod hold;
 mod operations;
 mod order;
 pub mod parcel;
+mod permit;
 pub mod position;
 pub mod post;
 mod reads;
@@ -30,13 +30,11 @@ mod work;
 pub use crate::guard::Access;
 pub use bells::Bells;
 
-use crate::guard::error_budget::SourceBudget;
-use crate::guard::replay::Replays;
+use crate::guard::Guard;
 use crate::io::{Inbox, Outbox, Patience, Port};
 use crate::limits::{IDLE_WAIT_MS, LARGE_PARCEL_KEYS, PARCELS_MAX};
 use crate::session::SettledRead;
 use crate::stats::counters::WorkerCounters;
-use admission::Sealed;
 use cache::base::clock::{Clock, Now};
 use cache::base::sync::{Arc, AtomicBool, Ordering};
 use cache::ring::MeshEnd;
@@ -130,12 +128,9 @@ pub(crate) struct Core {
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) watch: Watch,
     pub(crate) value_bytes_max: usize,
-    pub(crate) access: Access,
     pub(crate) teller: Teller,
-    errors: SourceBudget,
-    challenges: SourceBudget,
-    replays: Replays,
-    sealed: Sealed,
+    /// What strangers may do.
+    guard: Guard,
     /// Which keys of which clients are under way.
     order: Order,
     /// Commands of others that wait for our memory.
@@ -180,7 +175,7 @@ impl<P: Port> Worker<P> {
         Worker {
             port: config.port,
             inbox: Inbox::default(),
-            unserved: Unserved::default(),
+            unserved: Unserved::new(),
             outbox: Outbox::default(),
             core: Core {
                 shards: Arc::clone(config.owner.shards()),
@@ -192,12 +187,8 @@ impl<P: Port> Worker<P> {
                 counters: config.counters,
                 watch: config.watch,
                 value_bytes_max: config.value_bytes_max,
-                access: config.access,
                 teller: config.teller,
-                errors: SourceBudget::new(),
-                challenges: SourceBudget::new(),
-                replays: Replays::new(config.clock.now()),
-                sealed: Sealed::new(),
+                guard: Guard::new(config.access, config.clock.now()),
                 order: Order::new(),
                 // Any number of them may be here at a time.
                 stalled: Stalled::new((workers - 1) * PARCELS_MAX),
