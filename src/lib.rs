@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! beside it     numa (where) · cache (what is kept) · protocol (words): crates that know nothing of the server
-//! datagrams     io (datagrams ⇄ kernel)
+//! datagrams     io (datagrams ⇄ kernel) · guard (what strangers may do)
 //! the words     session (memcached's commands → verbs of a shard, and their answers)
 //! the server    worker (the tick) · server (plan, map, wire, spawn) · config · cli
 //! the tools     load (drive any memcached over UDP) · stats (histograms, plots)
@@ -12,6 +12,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod guard;
 pub mod io;
 pub mod limits;
 pub mod load;

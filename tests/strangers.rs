@@ -5,9 +5,9 @@ mod support;
 
 use protocol::batch::{Code, MARK, SealKey, Status};
 use sherwood::config::serve::{Io, Options};
+use sherwood::guard::Secret;
 use sherwood::server::Server;
 use sherwood::stats::counters::{Counter, WorkerCounters};
-use sherwood::worker::cookie::Secret;
 use std::time::{SystemTime, UNIX_EPOCH};
 use support::batch::{frame, get, op, results, sealed, set, statuses, with_cookie};
 use support::config;

@@ -21,10 +21,11 @@ const HOUSES: &[House] = &[
         sources: "src",
         rooms: &[
             ("cli", &["config", "server", "load", "stats", "protocol"]),
-            ("server", &["config", "worker", "io", "stats", "protocol"]),
+            ("server", &["config", "worker", "guard", "io", "stats", "protocol"]),
             ("load", &["config", "io", "stats", "protocol"]),
-            ("config", &["worker", "io"]),
-            ("worker", &["session", "io", "protocol", "stats::counters", "stats::times"]),
+            ("config", &["worker", "guard", "io"]),
+            ("worker", &["session", "guard", "io", "protocol", "stats::counters", "stats::times"]),
+            ("guard", &["io", "protocol", "stats::counters"]),
             ("session", &["protocol"]),
             ("io", &[]),
             ("stats", &[]),
@@ -282,6 +283,7 @@ fn no_lock_and_no_map_of_std_on_the_data_path() {
         "cache/src/ring",
         "protocol/src",
         "src/session",
+        "src/guard",
         "src/worker",
         "src/io",
     ];

@@ -22,4 +22,4 @@ pub mod token;
 pub use error::Error;
 pub use frame::Dialect;
 pub use reply::Reply;
-pub use request::{Command, Commands, Key};
+pub use request::{Command, Commands, Key, Parsed};

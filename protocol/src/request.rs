@@ -2,6 +2,9 @@
 //!
 //! One datagram holds one or more complete commands. [`Commands`] yields them in order; what cannot be parsed ends the
 //! datagram where the parser can no longer tell where the next command begins (a value that is cut off).
+//!
+//! In a datagram a command that is not all there is wrong, since nothing follows. Where more may follow, [`Commands::parse`]
+//! tells *incomplete* from *wrong*, and how many bytes are missing at least.
 
 use crate::error::Error;
 use crate::limits::KEY_BYTES_MAX;
@@ -9,6 +12,7 @@ use crate::meta::{self, Meta};
 use crate::plain;
 use crate::text;
 use crate::token::{Tokens, is_key};
+use std::num::NonZeroUsize;
 
 /// A key: 1 to 250 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,23 +224,59 @@ pub struct Commands<'a> {
     body: &'a [u8],
     at: usize,
     value_bytes_max: usize,
+    /// Bytes that the last command would have needed at least; 0 if it was all there.
+    missing: usize,
+}
+
+/// What comes next where more bytes may follow.
+#[derive(Clone, Copy, Debug)]
+pub enum Parsed<'a> {
+    /// A command.
+    Command(Command<'a>),
+    /// Not all of a command. It begins where [`Commands::at`] is.
+    Incomplete {
+        /// So many bytes are missing, or more.
+        at_least: NonZeroUsize,
+        /// The answer if no more bytes come. A store that is too large, or wrong, and only waits for the end of its value, has its
+        /// error here already.
+        otherwise: Error,
+    },
+    /// It is wrong, whatever follows.
+    Wrong(Error),
 }
 
 impl<'a> Commands<'a> {
     /// The commands of `body`; a larger value than `value_bytes_max` is refused.
     #[inline]
     pub fn new(body: &'a [u8], value_bytes_max: usize) -> Commands<'a> {
-        Commands { body, at: 0, value_bytes_max }
+        Commands { body, at: 0, value_bytes_max, missing: 0 }
     }
 
     /// The same commands from byte `at` on, where a command begins.
     pub fn resume(body: &'a [u8], at: usize, value_bytes_max: usize) -> Commands<'a> {
-        Commands { body, at: at.min(body.len()), value_bytes_max }
+        Commands { body, at: at.min(body.len()), value_bytes_max, missing: 0 }
     }
 
     /// Where the next command begins, in bytes from the start of the body.
     pub fn at(&self) -> usize {
         self.at
+    }
+
+    /// What comes next, where more bytes may follow those that are here; `None` at their end.
+    pub fn parse(&mut self) -> Option<Parsed<'a>> {
+        let began = self.at;
+        self.missing = 0;
+        let error = match self.next()? {
+            Ok(command) => return Some(Parsed::Command(command)),
+            Err(error) => error,
+        };
+        Some(match NonZeroUsize::new(self.missing) {
+            Some(at_least) => {
+                self.at = began;
+                Parsed::Incomplete { at_least, otherwise: error }
+            }
+            None => Parsed::Wrong(error),
+        })
     }
 
     /// The value of a store command: `bytes` bytes and `\r\n`, right behind its line.
@@ -254,8 +294,10 @@ impl<'a> Commands<'a> {
                 self.at = taken + value.len() + 2;
                 if too_large { Err(Error::TooLargeForCache) } else { Ok(value) }
             }
-            _ if too_large => Err(Error::TooLargeForCache),
-            _ => Err(Error::BadDataChunk),
+            _ => {
+                self.missing = missing_of_value(behind, bytes);
+                Err(if too_large { Error::TooLargeForCache } else { Error::BadDataChunk })
+            }
         }
     }
 
@@ -289,6 +331,7 @@ impl<'a> Iterator for Commands<'a> {
         }
         let Some(end) = memchr::memchr(b'\n', rest) else {
             self.give_up();
+            self.missing = LINE_END_BYTES_MIN;
             return Some(Err(Error::BadLine));
         };
         self.at += end + 1;
@@ -297,6 +340,136 @@ impl<'a> Iterator for Commands<'a> {
             [b'm', kind, b' ', arguments @ ..] => Some(meta::parse(self, *kind, arguments)),
             [b'm', kind] => Some(meta::parse(self, *kind, b"")),
             _ => Some(text::parse(self, line)),
+        }
+    }
+}
+
+/// A line ends with `\n`; the `\r` before it may be left out.
+const LINE_END_BYTES_MIN: usize = 1;
+
+/// Bytes that are missing of a value of `bytes` bytes and its `\r\n`, of which `behind` is what there is; 0 if that is wrong
+/// already.
+#[cold]
+fn missing_of_value(behind: &[u8], bytes: u64) -> usize {
+    let Ok(bytes) = usize::try_from(bytes) else { return 0 };
+    let ends_wrong = behind.get(bytes).is_some_and(|&byte| byte != b'\r');
+    if ends_wrong { 0 } else { (bytes + 2).saturating_sub(behind.len()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const VALUE_BYTES_MAX: usize = 12;
+
+    /// A command, right or wrong, that has an end.
+    fn command() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "get( [a-z]{1,9}){1,4}\r?\n",
+            "(gets|gat 5|mg) [a-z]{1,9}\r?\n",
+            "(delete|touch|incr) [a-z]{1,5} [0-9a-z]{1,3}( noreply)?\r\n",
+            "(mg|md|ma|me) [a-z]{0,5}( [a-z]){0,3}\r\n",
+            "(mn|version|stats|nonsense|get)\r\n",
+            // The length is put in below: of a value that is whole, too large, or refused with its line.
+            "(set|add|append) [a-z]{1,5} [0-9]{1,3} [0-9]{1,3} #( noreply)?\r\n[a-z\n]{0,20}",
+            "(set|cas) [a-z]{1,5} [x0] 0 #( 7)?\r\n[a-z\r]{0,20}",
+            "ms [a-z]{1,5} #( [a-z]){0,3}\r\n[a-z]{0,20}",
+        ]
+        .prop_map(|command| match command.split_once('#') {
+            None => command,
+            Some((head, tail)) => {
+                let (words, value) = tail.split_once("\r\n").expect("a line with a value behind it");
+                format!("{head}{}{words}\r\n{value}\r\n", value.len())
+            }
+        })
+    }
+
+    /// What is parsed, and where each command ends.
+    fn parsed(commands: &mut Commands<'_>) -> Vec<(String, usize)> {
+        let mut all = Vec::new();
+        while let Some(parsed) = commands.parse() {
+            if matches!(parsed, Parsed::Incomplete { .. }) {
+                break;
+            }
+            all.push((format!("{parsed:?}"), commands.at()));
+        }
+        all
+    }
+
+    proptest! {
+        /// However a request is cut, its first part gives the commands that are whole and says how many bytes are missing at
+        /// least, never more than are; with the rest it gives all of them.
+        #[test]
+        fn a_prefix_is_incomplete_and_never_wrong(all in prop::collection::vec(command(), 1..5)) {
+            let body = all.concat().into_bytes();
+            let want = parsed(&mut Commands::new(&body, VALUE_BYTES_MAX));
+            prop_assert_eq!((want.len(), want.last().unwrap().1), (all.len(), body.len()));
+            for cut in 0..body.len() {
+                let mut commands = Commands::new(&body[..cut], VALUE_BYTES_MAX);
+                let mut got = parsed(&mut commands);
+                let at = commands.at();
+                let end = want[got.len()].1;
+                match commands.parse() {
+                    None => prop_assert_eq!(at, cut, "nothing is left over"),
+                    Some(Parsed::Incomplete { at_least, .. }) => {
+                        prop_assert!(cut + at_least.get() <= end, "{cut} + {at_least} of {end}");
+                    }
+                    other => prop_assert!(false, "{other:?}"),
+                }
+                got.extend(parsed(&mut Commands::resume(&body, at, VALUE_BYTES_MAX)));
+                prop_assert_eq!(&got, &want, "cut at {}", cut);
+            }
+        }
+
+        /// In a datagram nothing follows: what is not all there is wrong, with the same answer as ever, and ends it.
+        #[test]
+        fn a_cut_datagram_ends_with_an_error(all in prop::collection::vec(command(), 1..5), cut: prop::sample::Index) {
+            let body = all.concat().into_bytes();
+            let body = &body[..cut.index(body.len())];
+            let (mut stream, mut datagram) =
+                (Commands::new(body, VALUE_BYTES_MAX), Commands::new(body, VALUE_BYTES_MAX));
+            loop {
+                match (stream.parse(), datagram.next()) {
+                    (None, None) => break,
+                    (Some(Parsed::Command(one)), Some(Ok(other))) => {
+                        prop_assert_eq!(format!("{one:?}"), format!("{other:?}"));
+                    }
+                    (Some(Parsed::Wrong(one)), Some(Err(other))) => prop_assert_eq!(one, other),
+                    (Some(Parsed::Incomplete { otherwise, .. }), Some(Err(other))) => {
+                        prop_assert_eq!((otherwise, datagram.at()), (other, body.len()));
+                        break;
+                    }
+                    other => prop_assert!(false, "{other:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_missing_are_counted_to_the_end_of_a_value() {
+        for (body, missing, error) in [
+            (&b"get a"[..], 1, Error::BadLine),
+            (b"set k 0 0 5\r\n", 7, Error::BadDataChunk),
+            (b"set k 0 0 5\r\nabcde", 2, Error::BadDataChunk),
+            (b"set k 0 0 5\r\nabcde\r", 1, Error::BadDataChunk),
+            (b"set k 0 0 5 noreply\r\nabc", 4, Error::Unsaid),
+            (b"set k x 0 5\r\nabc", 4, Error::BadLine),
+            (b"set k 0 0 500\r\nabc", 499, Error::TooLargeForCache),
+            (b"ms k 5 !\r\nabc", 4, Error::BadDataChunk),
+        ] {
+            match Commands::new(body, VALUE_BYTES_MAX).parse() {
+                Some(Parsed::Incomplete { at_least, otherwise }) => {
+                    assert_eq!((at_least.get(), otherwise), (missing, error), "{}", body.escape_ascii());
+                }
+                other => panic!("{}: {other:?}", body.escape_ascii()),
+            }
+        }
+        for body in
+            [&b"set k 0 0 3\r\nabcd"[..], b"set k 0 0 3\r\nabc\rx", b"set k 0 0 -1\r\n", b"ms k x\r\n"]
+        {
+            let parsed = Commands::new(body, VALUE_BYTES_MAX).parse();
+            assert!(matches!(parsed, Some(Parsed::Wrong(_))), "{}: {parsed:?}", body.escape_ascii());
         }
     }
 }

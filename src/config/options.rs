@@ -7,9 +7,9 @@
 //! An option with a default has a plain type, one that may be missing is an `Option`. Its key in the file is its flag with `_` for `-`.
 
 use crate::config::{size, text};
+use crate::guard::Cidr;
 use crate::limits;
 use crate::worker::Poll;
-use crate::worker::access::Cidr;
 use cache::policy::{Goal, PolicyKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};

@@ -2,10 +2,10 @@
 
 pub use crate::config::options::{Flags, Io, KeyNames, Options};
 
+use crate::guard::Access;
+use crate::guard::Secret;
 use crate::io::socket::SocketConfig;
 use crate::limits;
-use crate::worker::access::Access;
-use crate::worker::cookie::Secret;
 use cache::base::clock::Clock;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::{Deref, DerefMut};

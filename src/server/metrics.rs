@@ -8,6 +8,7 @@
 //! At most [`METRICS_CONNECTIONS_MAX`] are open, each for [`METRICS_REQUEST_MS`] as a whole. Whoever may not read data over UDP
 //! may not scrape: its connection is closed at once.
 
+use crate::guard::{Access, Right};
 use crate::io::PeerAddr;
 use crate::limits::{
     METRICS_ACCEPT_PAUSE_MS, METRICS_CONNECTIONS_MAX, METRICS_DRAIN_BYTES_MAX, METRICS_REQUEST_BYTES_MAX,
@@ -15,7 +16,6 @@ use crate::limits::{
 };
 use crate::server::figures::Figures;
 use crate::server::http::{self, Answer};
-use crate::worker::access::{Access, Right};
 use cache::base::sync::Arc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, ErrorKind, Read, Write};

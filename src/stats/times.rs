@@ -5,10 +5,10 @@
 //!
 //! What the figures mean:
 //! - **`get_ns`**: the time of a table batch, from the first byte parsed to the last reply encoded, divided by its
-//!   keys (and by the datagrams that were parsed in vain): processor time that a key costs, not how long its client
-//!   waited. One key weighs as one event.
+//!   keys (and by the datagrams that were looked at there and are served alone): processor time that a key costs, not how
+//!   long its client waited. One key weighs as one event.
 //! - **`set_ns` …**: from the end of the command before it to the reply encoded, measured for each command alone, on
-//!   the worker that executes it.
+//!   the worker that executes it. A store that a datagram begins with was read with the batch, which has that time.
 //! - **`tick_ns`**: what a request can wait inside of the server: it is received at the end of one tick and answered at
 //!   the end of the next.
 

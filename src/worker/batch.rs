@@ -5,14 +5,16 @@
 //! client changes in a datagram before it (`order`). Datagrams of one tick may be answered in any order, as UDP may deliver
 //! them in any; commands within a datagram keep theirs.
 
+use crate::guard::{Admission, Admitted};
 use crate::io::{Datagram, Inbox, Outbox, PeerAddr};
-use crate::limits::{TICK_DATAGRAMS_MAX, TICK_READS_MAX};
+use crate::limits::TICK_READS_MAX;
 use crate::session::answer::{Form, MetaForm, classic, of_frame};
 use crate::session::{After, Read};
 use crate::worker::Core;
-use crate::worker::admission::Admission;
+use crate::worker::datagrams::{Alone, Judged, Waiting};
 use crate::worker::footprint::{self, Touch};
 use crate::worker::order::Origin;
+use crate::worker::serial::First;
 use arrayvec::ArrayVec;
 use cache::base::clock::Now;
 use cache::table::{Found, Lookup};
@@ -21,9 +23,6 @@ use protocol::meta::Kind;
 use protocol::request::{Command, Commands, Get};
 use protocol::{Dialect, Reply};
 use std::ops::Range;
-
-/// Datagrams that are served one by one: as many as a batch has, and those of the batch that only an owner can settle.
-pub(super) type Alone = ArrayVec<u16, { 2 * TICK_READS_MAX }>;
 
 /// Reads of several datagrams.
 pub(super) struct Batch<'a> {
@@ -36,6 +35,8 @@ pub(super) struct Batch<'a> {
     stores: ArrayVec<Lookup<'a>, TICK_READS_MAX>,
     /// Whose datagram was the last.
     last: Option<Client<'a>>,
+    /// The store that the last datagram begins with, if it has to be served alone and was read so far.
+    pub(super) first: Option<First<'a>>,
 }
 
 /// Whose datagram joins.
@@ -69,10 +70,7 @@ impl<'p> Client<'p> {
 /// The reads of one datagram.
 #[derive(Clone, Copy)]
 struct Group {
-    /// Which datagram of the inbox.
-    datagram: usize,
-    request_id: u16,
-    dialect: Dialect,
+    judged: Judged,
     first: usize,
     end: usize,
 }
@@ -83,8 +81,6 @@ pub(super) enum Joined {
     Batch,
     /// It has to be served alone.
     Serial,
-    /// It gets no answer.
-    Refused,
     /// The batch has no room for it.
     Full,
 }
@@ -98,26 +94,14 @@ impl<'a> Batch<'a> {
             groups: ArrayVec::new(),
             stores: ArrayVec::new(),
             last: None,
+            first: None,
         }
     }
 
     /// Takes a datagram in, if it is made of plain reads.
     #[inline]
-    pub(super) fn join(
-        &mut self,
-        core: &mut Core,
-        peer: &'a PeerAddr,
-        bytes: &'a [u8],
-        datagram: usize,
-        note: bool,
-        now: Now,
-    ) -> Joined {
-        core.counters.bytes_read.add(if note { bytes.len() as u64 } else { 0 });
-        let (request_id, dialect, body) = match core.admit(peer, bytes, datagram, now, note) {
-            Admission::Serve { request_id, dialect, body } => (request_id, dialect, body),
-            Admission::Challenge { .. } => return Joined::Serial,
-            Admission::Refused => return Joined::Refused,
-        };
+    pub(super) fn join(&mut self, core: &mut Core, admitted: &Admitted<'a>, judged: Judged) -> Joined {
+        let Admitted { peer, dialect, body, .. } = *admitted;
         let first = self.reads.len();
         let client = Client::of(core, peer, self.last);
         self.last = Some(client);
@@ -126,7 +110,7 @@ impl<'a> Batch<'a> {
             Dialect::Batch { .. } => self.join_operations(core, client, body),
         };
         if let (Joined::Batch, end) = (&joined, self.reads.len()) {
-            self.groups.push(Group { datagram, request_id, dialect, first, end });
+            self.groups.push(Group { judged, first, end });
         } else {
             self.reads.truncate(first);
             self.lookups.truncate(first);
@@ -152,6 +136,8 @@ impl<'a> Batch<'a> {
                 }
                 Some(Ok(Command::Store(store))) => {
                     self.expect_write(core, client.origin(core), store.key.bytes());
+                    let behind = commands.at();
+                    self.first = if at == 0 { Some(First { store, behind }) } else { None };
                     if commands.at() < body.len() {
                         self.expect_commands(core, client, commands);
                     }
@@ -269,7 +255,7 @@ impl<'a> Batch<'a> {
         core: &mut Core,
         inbox: &Inbox,
         outbox: &mut Outbox,
-        alone: &mut Alone,
+        alone: &mut Alone<'a>,
         now: Now,
     ) -> Option<usize> {
         let mut found = [Found::Miss; TICK_READS_MAX];
@@ -279,16 +265,17 @@ impl<'a> Batch<'a> {
         let mut tally = Tally::default();
         for group in &self.groups {
             if !outbox.has_room() {
-                unanswered = Some(group.datagram);
+                unanswered = Some(group.judged.number as usize);
                 break;
             }
             let reads = group.first..group.end;
             if reads.clone().any(|i| self.needs_owner(core, i, found[i])) {
-                alone.push(group.datagram as u16);
+                alone.push(Waiting { judged: group.judged, first: None });
                 continue;
             }
-            let datagram: &Datagram = &inbox.datagrams()[group.datagram];
-            let mut reply = Reply::framed(outbox.room(), group.request_id, group.dialect);
+            let datagram: &Datagram = &inbox.datagrams()[group.judged.number as usize];
+            let Admission { request_id, dialect, .. } = group.judged.admission;
+            let mut reply = Reply::framed(outbox.room(), request_id, dialect);
             self.answer_reads(core, reads, &found, now, &mut reply, &mut tally);
             let bytes = reply.finish();
             outbox.commit(inbox.peer(datagram), bytes);
@@ -347,6 +334,11 @@ impl<'a> Batch<'a> {
             read.answer_miss(reply);
         }
         hit
+    }
+
+    /// The datagrams of the batch from this one on.
+    pub(super) fn members_from(&self, number: usize) -> impl Iterator<Item = Judged> {
+        self.groups.iter().map(|group| group.judged).filter(move |judged| judged.number as usize >= number)
     }
 
     /// Whether read `i` must go to the owner of its key.
@@ -411,4 +403,3 @@ fn expect_command(core: &mut Core, origin: Origin, command: &Command<'_>) {
 }
 
 const _: () = assert!(TICK_READS_MAX <= u8::MAX as usize + 1, "a place in a batch fits 8 bits");
-const _: () = assert!(TICK_DATAGRAMS_MAX <= u16::MAX as usize, "a datagram's number fits 16 bits");

@@ -1,30 +1,53 @@
 //! The datagrams of a tick: in batches where they can be, one by one where they must.
 //!
 //! ```text
-//! inbox ─▶ batch ─▶ alone, in the order of arrival ─▶ batch ─▶ …        until all are served, or there is no room
+//! inbox ─▶ judge ─▶ batch ─▶ alone, in the order of arrival ─▶ batch ─▶ …   until all are served, or there is no room
 //! ```
+//! Each is judged once, when it is looked at for the first time. One that stays for the next tick keeps what was judged.
 
-use crate::io::Port;
-use crate::limits::{PARCEL_WAIT_MS, READ_PARCEL_WAIT_MS, TICK_READS_MAX};
-use crate::worker::Worker;
-use crate::worker::admission::Admission;
-use crate::worker::batch::{Alone, Batch, Joined};
+use crate::guard::{Admission, Verdict};
+use crate::io::{Inbox, Outbox, PeerAddr, Port};
+use crate::limits::{PARCEL_WAIT_MS, READ_PARCEL_WAIT_MS, TICK_DATAGRAMS_MAX, TICK_READS_MAX};
+use crate::worker::batch::{Batch, Joined};
 use crate::worker::hold::{Patience, Served};
 use crate::worker::post::Fresh;
+use crate::worker::serial::First;
+use crate::worker::{Core, Worker};
+use arrayvec::ArrayVec;
 use cache::base::clock::Now;
+use std::collections::VecDeque;
+
+/// A datagram of the inbox that is not refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Judged {
+    pub(super) number: u16,
+    pub(super) admission: Admission,
+}
+
+/// One that is served alone, and what was read of it.
+#[derive(Clone, Copy)]
+pub(super) struct Waiting<'a> {
+    pub(super) judged: Judged,
+    pub(super) first: Option<First<'a>>,
+}
+
+/// Datagrams that are served one by one: as many as a batch has, and those of the batch that only an owner can settle.
+pub(super) type Alone<'a> = ArrayVec<Waiting<'a>, ALONE_MAX>;
+
+const ALONE_MAX: usize = 2 * TICK_READS_MAX;
 
 /// What of the inbox is not served yet. It stays for the next tick when replies have no more room in this one, or a
 /// datagram finds no parcel.
-#[derive(Default)]
 pub(super) struct Unserved {
     /// Datagrams that are served one by one, in the order of arrival, before the next batch begins.
-    alone: Alone,
-    /// How many of them are done.
-    alone_done: usize,
+    alone: VecDeque<Judged>,
     /// The first datagram that was neither in a batch nor put into `alone`.
     next: usize,
-    /// Datagrams before this one were looked at, and counted.
-    noted: usize,
+    /// Datagrams before this one were judged, and counted.
+    judged_end: usize,
+    /// Those between the two that were not refused, in the order of arrival: they had no room in the last batch, or their replies
+    /// had none.
+    again: VecDeque<Judged>,
     /// Since when one waits for a parcel, in ns since the server epoch; 0 = none does.
     waits_since_ns: u64,
     /// One has waited in vain: stores behind it do not wait.
@@ -35,9 +58,33 @@ pub(super) struct Unserved {
 }
 
 impl Unserved {
+    /// Datagrams of one batch: its members, those that are served alone, and the one that it has no room for.
+    const LOOKED_AT_MAX: usize = TICK_READS_MAX + ALONE_MAX + 1;
+
+    pub(super) fn new() -> Unserved {
+        Unserved {
+            alone: VecDeque::with_capacity(ALONE_MAX),
+            next: 0,
+            judged_end: 0,
+            again: VecDeque::with_capacity(Self::LOOKED_AT_MAX),
+            waits_since_ns: 0,
+            is_impatient: false,
+            has_dropped: false,
+            is_pending: false,
+        }
+    }
+
     /// Whether there is something.
     pub(super) fn is_pending(&self) -> bool {
         self.is_pending
+    }
+
+    /// All is served: the next inbox begins.
+    fn clear(&mut self) {
+        self.alone.clear();
+        self.again.clear();
+        (self.next, self.judged_end, self.waits_since_ns) = (0, 0, 0);
+        (self.is_impatient, self.has_dropped, self.is_pending) = (false, false, false);
     }
 
     /// Which datagrams may wait for a parcel: for a bounded time, because all behind them wait as well.
@@ -59,20 +106,46 @@ impl Unserved {
         begins
     }
 
-    /// A datagram of `alone` is done.
+    /// A datagram that is served alone is done.
     fn goes_on(&mut self, served: Served) {
-        (self.alone_done, self.waits_since_ns) = (self.alone_done + 1, 0);
+        self.waits_since_ns = 0;
         self.is_impatient |= matches!(served, Served::InVain | Served::Dropped);
         self.has_dropped |= served == Served::Dropped;
     }
 
-    fn next_alone(&self) -> Option<usize> {
-        self.alone.get(self.alone_done).map(|&datagram| datagram as usize)
+    /// What is judged of datagram `number`, the next one, or was when it was looked at before; `None` if it is refused.
+    #[inline]
+    fn judge(
+        &mut self,
+        core: &mut Core,
+        number: usize,
+        peer: &PeerAddr,
+        bytes: &[u8],
+        now: Now,
+    ) -> Option<Judged> {
+        if number < self.judged_end {
+            // One that is not there was refused.
+            return self.again.pop_front_if(|judged| judged.number as usize == number);
+        }
+        self.judged_end = number + 1;
+        core.counters.bytes_read.add(bytes.len() as u64);
+        let admission = core.guard.judge(peer, bytes, now, &core.counters)?;
+        Some(Judged { number: number as u16, admission })
     }
 
-    /// A batch was answered, and these have to be served before the next one.
-    fn follow_batch(&mut self, alone: Alone, next: usize) {
-        (self.alone, self.alone_done, self.next) = (alone, 0, next);
+    /// These are looked at again in the next batch.
+    fn look_again(&mut self, judged: impl Iterator<Item = Judged>) {
+        self.again.extend(judged);
+        self.again.make_contiguous().sort_unstable_by_key(|judged| judged.number);
+    }
+
+    /// There is no room for the reply to this datagram of a batch: it and those behind it are looked at again when there is.
+    #[cold]
+    fn goes_back_to(&mut self, unanswered: usize, batch: &Batch<'_>, alone: &mut Alone<'_>) {
+        let before = alone.partition_point(|waiting| (waiting.judged.number as usize) < unanswered);
+        let behind = alone.drain(before..).map(|waiting| waiting.judged);
+        self.look_again(batch.members_from(unanswered).chain(behind));
+        self.next = unanswered;
     }
 }
 
@@ -85,90 +158,127 @@ impl<P: Port> Worker<P> {
         }
         self.core.hits.begin_tick();
         if !self.unserved.is_pending {
-            self.core.sealed.begin_tick();
             self.core.counters.datagrams_received.add(count as u64);
         }
         self.unserved.is_pending = !self.serve_until_full(count, now);
         if !self.unserved.is_pending {
-            self.unserved = Unserved::default();
+            self.unserved.clear();
         }
         true
     }
 
     /// Says whether all is served.
     fn serve_until_full(&mut self, count: usize, now: Now) -> bool {
-        loop {
-            while let Some(datagram) = self.unserved.next_alone() {
-                if !self.outbox.has_room() {
-                    return false;
-                }
-                let served = self.serve_alone(datagram, now);
-                if served == Served::NotYet {
-                    let begins = self.unserved.waits(now);
-                    self.core.counters.deferred.add(begins as u64);
-                    return false;
-                }
-                self.unserved.goes_on(served);
-            }
-            if self.unserved.next == count {
-                return true;
-            }
-            if !self.outbox.has_room() {
+        let mut goes_on = self.serve_left(now);
+        while goes_on && self.unserved.next < count {
+            goes_on = self.outbox.has_room() && self.serve_batch(now);
+        }
+        goes_on
+    }
+
+    /// Serves what was left to be served alone; says whether nothing is left of it.
+    fn serve_left(&mut self, now: Now) -> bool {
+        let Worker { port, inbox, outbox, core, unserved, .. } = self;
+        while let Some(&judged) = unserved.alone.front() {
+            let waiting = Waiting { judged, first: None };
+            let bytes = port.bytes(&inbox.datagrams()[judged.number as usize]);
+            if !serve_alone(core, inbox, bytes, outbox, unserved, &waiting, now) {
                 return false;
             }
-            self.serve_batch(now);
+            unserved.alone.pop_front();
         }
+        true
     }
 
-    /// Answers the plain reads of as many datagrams as fit a batch; the others have to be served alone.
-    fn serve_batch(&mut self, now: Now) {
+    /// Answers the plain reads of as many datagrams as fit a batch, then the other ones that were looked at, alone. Says whether
+    /// none of these is left.
+    fn serve_batch(&mut self, now: Now) -> bool {
         let Worker { port, inbox, outbox, core, unserved, .. } = self;
         core.watch.mark();
-        let (mut batch, mut alone, first) = (Batch::new(), Alone::new(), unserved.next);
-        let mut next = first;
-        while next < inbox.datagrams().len() && alone.len() < TICK_READS_MAX {
-            let datagram = inbox.datagrams()[next];
-            let note = next >= unserved.noted;
-            unserved.noted = unserved.noted.max(next + 1);
-            match batch.join(core, inbox.peer(&datagram), port.bytes(&datagram), next, note, now) {
-                Joined::Batch | Joined::Refused => {}
-                Joined::Serial => alone.push(next as u16),
-                // More reads than any batch holds.
-                Joined::Full if next == first => alone.push(next as u16),
-                Joined::Full => break,
-            }
-            next += 1;
-        }
-        let parsed_in_vain = alone.len();
+        let (mut batch, mut alone) = (Batch::new(), Alone::new());
+        gather(port, inbox, core, unserved, (&mut batch, &mut alone), now);
+        let looked_at = alone.len();
         let unanswered = batch.answer(core, inbox, outbox, &mut alone, now);
         core.order.forget_expected();
-        core.watch.lap_batch(batch.reads.len(), parsed_in_vain);
-        if let Some(unanswered) = unanswered {
-            // No room for more replies: these datagrams are looked at again when there is.
-            alone.retain(|&mut datagram| (datagram as usize) < unanswered);
-        }
-        if alone.len() > parsed_in_vain || unanswered.is_some() {
+        core.watch.lap_batch(batch.reads.len(), looked_at);
+        if alone.len() > looked_at {
             // Reads that only an owner can settle have their place among the others.
-            alone.sort_unstable();
+            alone.sort_unstable_by_key(|waiting| waiting.judged.number);
         }
-        unserved.follow_batch(alone, unanswered.unwrap_or(next));
-    }
-
-    fn serve_alone(&mut self, datagram: usize, now: Now) -> Served {
-        let Worker { port, inbox, outbox, core, unserved, .. } = self;
-        let patience = unserved.patience(now);
-        let (number, datagram) = (datagram, inbox.datagrams()[datagram]);
-        let peer = inbox.peer(&datagram);
-        match core.admit(peer, port.bytes(&datagram), number, now, false) {
-            Admission::Refused => Served::Yes,
-            Admission::Challenge { request_id, dialect, is_renewal } => {
-                core.challenge(peer, (request_id, dialect), is_renewal, outbox, now);
-                Served::Yes
-            }
-            Admission::Serve { request_id, dialect, body } => {
-                let fresh = Fresh { peer, request_id, dialect, body, follows: false };
-                core.serve_in_turn(fresh, patience, outbox, now)
+        if let Some(unanswered) = unanswered {
+            unserved.goes_back_to(unanswered, &batch, &mut alone);
+        }
+        for (done, waiting) in alone.iter().enumerate() {
+            let bytes = port.bytes(&inbox.datagrams()[waiting.judged.number as usize]);
+            if !serve_alone(core, inbox, bytes, outbox, unserved, waiting, now) {
+                unserved.alone.extend(alone[done..].iter().map(|waiting| waiting.judged));
+                return false;
             }
         }
+        true
     }
 }
+
+/// Looks at the next datagrams: plain reads join the batch until it is full, the others will be served alone.
+#[inline]
+fn gather<'a, P: Port>(
+    port: &'a P,
+    inbox: &'a Inbox,
+    core: &mut Core,
+    unserved: &mut Unserved,
+    (batch, alone): (&mut Batch<'a>, &mut Alone<'a>),
+    now: Now,
+) {
+    let first = unserved.next;
+    while unserved.next < inbox.datagrams().len() && alone.len() < TICK_READS_MAX {
+        let (number, datagram) = (unserved.next, inbox.datagrams()[unserved.next]);
+        let (peer, bytes) = (inbox.peer(&datagram), port.bytes(&datagram));
+        if let Some(judged) = unserved.judge(core, number, peer, bytes, now) {
+            let joined = match judged.admission.admitted(peer, bytes) {
+                Some(admitted) => batch.join(core, &admitted, judged),
+                None => Joined::Serial,
+            };
+            match joined {
+                Joined::Batch => {}
+                Joined::Full if number > first => return unserved.look_again([judged].into_iter()),
+                // Full: more reads than any batch holds.
+                Joined::Serial | Joined::Full => alone.push(Waiting { judged, first: batch.first.take() }),
+            }
+        }
+        unserved.next += 1;
+    }
+}
+
+/// Serves one datagram, of these bytes; says whether it is done.
+fn serve_alone(
+    core: &mut Core,
+    inbox: &Inbox,
+    bytes: &[u8],
+    outbox: &mut Outbox,
+    unserved: &mut Unserved,
+    waiting: &Waiting<'_>,
+    now: Now,
+) -> bool {
+    if !outbox.has_room() {
+        return false;
+    }
+    let Judged { number, admission } = &waiting.judged;
+    let peer = inbox.peer(&inbox.datagrams()[*number as usize]);
+    if let Verdict::Challenge { is_renewal } = admission.verdict {
+        core.guard.challenge(peer, admission, is_renewal, outbox, now, &core.counters);
+        unserved.goes_on(Served::Yes);
+        return true;
+    }
+    let admitted = admission.admitted(peer, bytes).expect("it is no challenge");
+    let fresh = Fresh { admitted, first: waiting.first.as_ref(), follows: false };
+    let served = core.serve_in_turn(fresh, unserved.patience(now), outbox, now);
+    if served == Served::NotYet {
+        let begins = unserved.waits(now);
+        core.counters.deferred.add(begins as u64);
+        return false;
+    }
+    unserved.goes_on(served);
+    true
+}
+
+const _: () = assert!(TICK_DATAGRAMS_MAX <= u16::MAX as usize, "a datagram's number fits 16 bits");

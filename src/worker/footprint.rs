@@ -3,6 +3,7 @@
 use crate::limits::KEY_BYTES_MAX;
 use crate::session::namespace::invalidated_by;
 use crate::worker::order::Origin;
+use crate::worker::serial::First;
 use cache::shard::Shards;
 use protocol::batch::Frame;
 use protocol::meta::Kind;
@@ -63,9 +64,17 @@ impl Footprint {
     }
 
     /// Finds out what the commands of `body` touch.
-    pub(super) fn trace(&mut self, shards: &Shards, dialect: Dialect, body: &[u8], value_bytes_max: usize) {
+    /// Of a text that begins with `first` this was read before.
+    pub(super) fn trace(
+        &mut self,
+        shards: &Shards,
+        dialect: Dialect,
+        body: &[u8],
+        first: Option<&First<'_>>,
+        value_bytes_max: usize,
+    ) {
         let (mut seen, mut is_fence) = (Seen::default(), false);
-        each_touch(shards, dialect, body, value_bytes_max, &mut seen, |touch| match touch {
+        each_touch(shards, dialect, (body, first), value_bytes_max, &mut seen, |touch| match touch {
             Touch::Read(key) | Touch::Write(key) => self.note(Some(shards.hash(key))),
             Touch::All => self.note(None),
             Touch::Fence => is_fence = true,
@@ -136,14 +145,19 @@ fn is_store(command: &Command<'_>) -> bool {
 fn each_touch(
     shards: &Shards,
     dialect: Dialect,
-    body: &[u8],
+    (body, first): (&[u8], Option<&First<'_>>),
     value_bytes_max: usize,
     seen: &mut Seen,
     mut note: impl FnMut(Touch<'_>),
 ) {
     match dialect {
         Dialect::Text => {
-            for command in Commands::new(body, value_bytes_max) {
+            let behind = first.map_or(0, |&First { store, behind }| {
+                seen.note(true);
+                touches(shards, &Command::Store(store), &mut note);
+                behind
+            });
+            for command in Commands::resume(body, behind, value_bytes_max) {
                 seen.note(command.as_ref().is_ok_and(is_store));
                 command.iter().for_each(|command| touches(shards, command, &mut note));
             }
@@ -203,13 +217,32 @@ mod tests {
     use cache::memory::{Items, Layout};
 
     fn traced(body: &[u8]) -> Footprint {
+        trace(body, None)
+    }
+
+    fn trace(body: &[u8], first: Option<&First<'_>>) -> Footprint {
         let layout = Layout::of(4 << 20, 1);
         let items = Items::on_heap(4 << 20);
         let (shards, _) = Shards::lay_out(items, layout, (1, 1024), KeyHash::new(1), Some(b':'));
         let mut footprint = Footprint::with_capacity(3);
         footprint.begin(Origin::default());
-        footprint.trace(&shards, Dialect::Text, body, 1 << 20);
+        footprint.trace(&shards, Dialect::Text, body, first, 1 << 20);
         footprint
+    }
+
+    #[test]
+    fn a_store_that_was_read_before_is_not_read_again() {
+        let set = b"set a 0 0 1\r\nx\r\n";
+        let mut commands = Commands::new(set, 1);
+        let Some(Ok(Command::Store(store))) = commands.next() else { panic!("a store") };
+        let first = First { store, behind: commands.at() };
+        // Where the store stood is nothing that anybody could read.
+        let (unreadable, get) = (vec![b'!'; set.len()], &b"get b\r\n"[..]);
+        let lone = trace(&unreadable, Some(&first));
+        assert_eq!(lone.lone_key(), traced(set).lone_key());
+        assert!(lone.has_store() && lone.lone_key().is_some());
+        let both = trace(&[&unreadable[..], get].concat(), Some(&first));
+        assert_eq!(both.keys(), traced(&[&set[..], get].concat()).keys());
     }
 
     #[test]

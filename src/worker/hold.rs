@@ -1,7 +1,7 @@
 //! Datagrams that stand behind others of their client on the same keys.
 
+use crate::guard::Admitted;
 use crate::io::{Outbox, Port};
-use crate::worker::access::Right;
 use crate::worker::order::{Origin, Standing};
 use crate::worker::post::Fresh;
 use crate::worker::serial::Step;
@@ -61,7 +61,7 @@ impl Core {
         if standing == Standing::Behind {
             return self.hold(fresh, patience, outbox);
         }
-        let bytes = fresh.body.len();
+        let bytes = fresh.admitted.body.len();
         let are_short = self.parcels.are_short(bytes);
         if are_short {
             self.trace(&fresh);
@@ -85,13 +85,14 @@ impl Core {
 
     /// Finds out what a datagram touches.
     fn trace(&mut self, fresh: &Fresh<'_>) {
-        self.traced.begin(Origin::of(fresh.peer, &self.shards));
-        self.traced.trace(&self.shards, fresh.dialect, fresh.body, self.value_bytes_max);
+        let Admitted { peer, dialect, body, .. } = fresh.admitted;
+        self.traced.begin(Origin::of(peer, &self.shards));
+        self.traced.trace(&self.shards, dialect, body, fresh.first, self.value_bytes_max);
     }
 
     /// Where a datagram stands to what its client has under way. What it touches is in `traced` if that is anything.
     fn standing_of(&mut self, fresh: &Fresh<'_>) -> Standing {
-        if !self.order.has_any_of(Origin::of(fresh.peer, &self.shards)) {
+        if !self.order.has_any_of(Origin::of(fresh.admitted.peer, &self.shards)) {
             return Standing::Free;
         }
         self.trace(fresh);
@@ -100,10 +101,10 @@ impl Core {
 
     /// Keeps a copy of a datagram until what is before it is done.
     fn hold(&mut self, fresh: Fresh<'_>, patience: Patience, outbox: &mut Outbox) -> Served {
-        let Fresh { peer, request_id, dialect, body, .. } = fresh;
+        let Admitted { peer, request_id, dialect, body, .. } = fresh.admitted;
         match self.parcels.take(body.len(), 0, self.traced.has_store()) {
             Some(mut parcel) => {
-                parcel.begin(&fresh, self.access.right(peer) == Right::Admin, std::iter::empty());
+                parcel.begin(&fresh.admitted, std::iter::empty());
                 parcel.footprint.copy_from(&self.traced);
                 self.order.hold(&parcel.footprint);
                 self.counters.held.add(1);

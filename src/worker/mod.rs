@@ -8,11 +8,8 @@
 //! ```
 //! Each step is bounded. A worker alone sees io, protocol and shard; it waits for nobody but the kernel.
 
-pub mod access;
-mod admission;
 pub mod batch;
 pub mod bells;
-pub mod cookie;
 mod datagrams;
 pub mod footprint;
 mod for_all;
@@ -21,23 +18,23 @@ mod hold;
 mod operations;
 mod order;
 pub mod parcel;
+mod permit;
 pub mod position;
 pub mod post;
 mod reads;
-mod replay;
 pub mod serial;
 mod stalled;
 pub mod watch;
 mod work;
 
-pub use access::Access;
+pub use crate::guard::Access;
 pub use bells::Bells;
 
+use crate::guard::Guard;
 use crate::io::{Inbox, Outbox, Patience, Port, Traffic};
 use crate::limits::{IDLE_WAIT_MS, LARGE_PARCEL_KEYS, PARCELS_MAX};
 use crate::session::SettledRead;
 use crate::stats::counters::WorkerCounters;
-use admission::{Sealed, SourceBudget};
 use cache::base::clock::{Clock, Now};
 use cache::base::sync::{Arc, AtomicBool, Ordering};
 use cache::ring::MeshEnd;
@@ -48,7 +45,6 @@ use hits::Hits;
 use order::Order;
 use parcel::{Parcel, Parcels};
 use protocol::steer;
-use replay::Replays;
 use stalled::Stalled;
 use std::time::Duration;
 use watch::Watch;
@@ -132,12 +128,9 @@ pub(crate) struct Core {
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) watch: Watch,
     pub(crate) value_bytes_max: usize,
-    pub(crate) access: Access,
     pub(crate) teller: Teller,
-    errors: SourceBudget,
-    challenges: SourceBudget,
-    replays: Replays,
-    sealed: Sealed,
+    /// What strangers may do.
+    guard: Guard,
     /// Which keys of which clients are under way.
     order: Order,
     /// Commands of others that wait for our memory.
@@ -198,7 +191,7 @@ impl<P: Port> Worker<P> {
             outbox: config.port.outbox(),
             port: config.port,
             inbox: Inbox::default(),
-            unserved: Unserved::default(),
+            unserved: Unserved::new(),
             core: Core {
                 shards: Arc::clone(config.owner.shards()),
                 owner: config.owner,
@@ -209,12 +202,8 @@ impl<P: Port> Worker<P> {
                 counters: config.counters,
                 watch: config.watch,
                 value_bytes_max: config.value_bytes_max,
-                access: config.access,
                 teller: config.teller,
-                errors: SourceBudget::new(),
-                challenges: SourceBudget::new(),
-                replays: Replays::new(config.clock.now()),
-                sealed: Sealed::new(),
+                guard: Guard::new(config.access, config.clock.now()),
                 order: Order::new(),
                 // Any number of them may be here at a time.
                 stalled: Stalled::new((workers - 1) * PARCELS_MAX),

@@ -23,7 +23,7 @@ impl Core {
         from: Position,
         reply: &mut Reply<'_>,
     ) -> Step {
-        let mut operations = resumed(request.body, from);
+        let mut operations = resumed(request.admitted.body, from);
         if from == Position::default() && !operations.are_sound() {
             // One result that says that nothing of the frame was done.
             self.answer_fault(&request, Error::BadLine, reply);

@@ -4,6 +4,7 @@
 //! place: whoever executes a command of it, its home worker or the owner of a key, writes the answer behind what is
 //! there. It holds no reference to an item. It travels to the owner and back by pointer.
 
+use crate::guard::{Admitted, Right};
 use crate::io::PeerAddr;
 use crate::limits::{
     DATAGRAM_BYTES_MAX, FRAME_HEADER_BYTES, LARGE_PARCEL_KEYS, LARGE_PARCELS, LARGE_PARCELS_FOR_READS,
@@ -12,7 +13,6 @@ use crate::limits::{
     SMALL_PARCEL_REPLY_BYTES, SMALL_PARCELS,
 };
 use crate::worker::footprint::Footprint;
-use crate::worker::post::Fresh;
 use crate::worker::serial::Position;
 use protocol::{Dialect, Error, Reply};
 use std::collections::VecDeque;
@@ -31,8 +31,8 @@ pub struct Parcel {
     pub request_id: u16,
     /// What it is written in.
     pub dialect: Dialect,
-    /// Whether the peer may administrate.
-    pub is_admin: bool,
+    /// What it may do.
+    pub rights: Right,
     /// The body of the request.
     pub request: Vec<u8>,
     /// Where it stands.
@@ -97,7 +97,7 @@ impl Parcel {
             peer: PeerAddr::from(std::net::SocketAddr::from(([0, 0, 0, 0], 0))),
             request_id: 0,
             dialect: Dialect::Text,
-            is_admin: false,
+            rights: Right::Nothing,
             request: Vec::with_capacity(request),
             position: Position::default(),
             waits_for: WaitsFor::Turn,
@@ -117,16 +117,18 @@ impl Parcel {
         self.size == Size::Large
     }
 
-    /// Becomes a request that comes from `fresh`, with the reply so far in pieces. It has room for both.
-    pub(super) fn begin<'p>(
-        &mut self,
-        fresh: &Fresh<'_>,
-        is_admin: bool,
-        reply: impl Iterator<Item = &'p [u8]>,
-    ) {
-        (self.peer, self.is_admin) = (*fresh.peer, is_admin);
-        (self.request_id, self.dialect) = (fresh.request_id, fresh.dialect);
-        self.fill(fresh.body, reply);
+    /// Becomes a copy of a datagram, with the reply so far in pieces. It has room for both.
+    pub(super) fn begin<'p>(&mut self, admitted: &Admitted<'_>, reply: impl Iterator<Item = &'p [u8]>) {
+        let Admitted { peer, request_id, dialect, rights, body } = *admitted;
+        (self.peer, self.request_id, self.dialect, self.rights) = (*peer, request_id, dialect, rights);
+        self.fill(body, reply);
+    }
+
+    /// The datagram whose copy it is, as it was admitted.
+    #[inline]
+    pub(super) fn admitted(&self) -> Admitted<'_> {
+        let Parcel { request_id, dialect, rights, .. } = *self;
+        Admitted { peer: &self.peer, request_id, dialect, rights, body: &self.request }
     }
 
     fn fill<'p>(&mut self, body: &[u8], reply: impl Iterator<Item = &'p [u8]>) {
@@ -162,7 +164,7 @@ impl Parcel {
     /// Moves all that `from` holds into this empty, larger parcel.
     fn take_over(&mut self, from: &Parcel) {
         (self.peer, self.request_id, self.dialect) = (from.peer, from.request_id, from.dialect);
-        (self.is_admin, self.position) = (from.is_admin, from.position);
+        (self.rights, self.position) = (from.rights, from.position);
         (self.is_lone, self.needs_room, self.owner) = (from.is_lone, from.needs_room, from.owner);
         self.footprint.copy_from(&from.footprint);
         self.fill(&from.request, [from.reply()].into_iter());

@@ -8,12 +8,12 @@
 //! ```
 //! Waiting for memory ends after [`GRACE_WAIT_MS`]: then the client is told.
 
-use crate::io::{Outbox, PeerAddr, Port};
+use crate::guard::Admitted;
+use crate::io::{Outbox, Port};
 use crate::limits::{ANSWER_LINE_BYTES_MAX, GRACE_WAIT_MS, TICK_MAIL_MAX, TICK_SUSPENDED_WORK_UNITS};
-use crate::worker::access::Right;
 use crate::worker::order::Origin;
 use crate::worker::parcel::{Parcel, WaitsFor};
-use crate::worker::serial::{Executed, Position, Request, Step};
+use crate::worker::serial::{Executed, First, Position, Request, Step};
 use crate::worker::{Core, Worker, operations};
 use cache::base::clock::Now;
 use protocol::request::Commands;
@@ -22,10 +22,9 @@ use protocol::{Dialect, Error, Reply};
 /// A datagram that begins to be served.
 #[derive(Clone, Copy)]
 pub(super) struct Fresh<'a> {
-    pub(super) peer: &'a PeerAddr,
-    pub(super) request_id: u16,
-    pub(super) dialect: Dialect,
-    pub(super) body: &'a [u8],
+    pub(super) admitted: Admitted<'a>,
+    /// Its first command, where that was read before.
+    pub(super) first: Option<&'a First<'a>>,
     /// Whether its reads go to the owner of their key, behind what was sent to it.
     pub(super) follows: bool,
 }
@@ -77,15 +76,14 @@ impl Core {
 
     /// Serves a datagram from its beginning. The outbox has room.
     pub(super) fn serve_fresh(&mut self, fresh: Fresh<'_>, outbox: &mut Outbox, now: Now) {
-        let Fresh { peer, request_id, dialect, body, follows } = fresh;
-        let is_admin = self.access.right(peer) == Right::Admin;
+        let Fresh { admitted, first, follows } = fresh;
+        let Admitted { peer, request_id, dialect, body, .. } = admitted;
         let mut reply = Reply::framed(outbox.room(), request_id, dialect);
-        let mut request =
-            Request { body, dialect, peer, is_admin, now, may_grow: false, may_yield: true, follows };
-        let mut position = Position::default();
+        let mut request = Request { admitted, now, may_grow: false, may_yield: true, follows };
+        let (mut position, mut unread) = (Position::default(), first);
         self.work.begin_turn();
         loop {
-            let step = self.run(request, position, &mut reply);
+            let step = self.run(request, position, unread.take(), &mut reply);
             let at = match step {
                 Step::Done => break,
                 Step::Enlarge { .. } => unreachable!("the outbox has all the room there is"),
@@ -96,9 +94,9 @@ impl Core {
             // Only looked at where parcels are short, and then it is of this datagram.
             let has_store = self.traced.has_store();
             if let Some(mut parcel) = self.parcels.take(body.len(), reply.bytes(), has_store) {
-                parcel.begin(&fresh, is_admin, reply.pieces());
+                parcel.begin(&admitted, reply.pieces());
                 parcel.footprint.begin(Origin::of(peer, &self.shards));
-                parcel.footprint.trace(&self.shards, dialect, body, self.value_bytes_max);
+                parcel.footprint.trace(&self.shards, dialect, body, first, self.value_bytes_max);
                 return self.begin(parcel, step, now);
             }
             if let Step::Yield { .. } = step {
@@ -130,14 +128,14 @@ impl Core {
             }
             reply.settle(mark);
         };
-        match request.dialect {
+        match request.admitted.dialect {
             Dialect::Text => {
-                let commands = Commands::resume(request.body, at.at, self.value_bytes_max);
+                let commands = Commands::resume(request.admitted.body, at.at, self.value_bytes_max);
                 let readable = commands.map_while(Result::ok);
                 readable.for_each(|command| refuse(!command.wants_no_reply()));
             }
             Dialect::Batch { .. } => {
-                operations::resumed(request.body, at).flatten().for_each(|_| refuse(true));
+                operations::resumed(request.admitted.body, at).flatten().for_each(|_| refuse(true));
             }
         }
     }
@@ -162,17 +160,14 @@ impl Core {
         let (mut buffer, bytes) = parcel.take_reply();
         let mut reply = Reply::plain(&mut buffer, bytes, parcel.dialect);
         let request = Request {
-            body: &parcel.request,
-            dialect: parcel.dialect,
-            peer: &parcel.peer,
-            is_admin: parcel.is_admin,
+            admitted: parcel.admitted(),
             now,
             may_grow: !parcel.is_large(),
             may_yield: true,
             follows: false,
         };
         self.work.begin_turn();
-        let step = self.run(request, parcel.position, &mut reply);
+        let step = self.run(request, parcel.position, None, &mut reply);
         let bytes = reply.finish();
         parcel.put_reply(buffer, bytes);
         step

@@ -8,18 +8,18 @@
 //!     ─▶ Enlarge   its reply needs a larger parcel                            ┘
 //! ```
 
-use crate::io::PeerAddr;
+use crate::guard::Admitted;
 use crate::limits::{ANSWER_LINE_BYTES_MAX, KEY_BYTES_MAX};
 use crate::session::answer::{Form, MetaForm, classic};
 use crate::session::namespace::invalidated_by;
 use crate::session::{After, Execution, Read, Stop};
-use crate::worker::admission::permit;
+use crate::worker::permit::permit;
 use crate::worker::position::KeysLeft;
 use crate::worker::watch::measure_of;
 use crate::worker::{Core, operations};
 use cache::base::clock::Now;
 use protocol::meta::{Kind, Meta};
-use protocol::request::{Command, Commands, Get, Key};
+use protocol::request::{Command, Commands, Get, Key, Store};
 use protocol::{Dialect, Error, Reply};
 
 pub use crate::worker::position::Position;
@@ -37,6 +37,14 @@ pub(super) enum Step {
     Yield { position: Position },
     /// The reply has no room for the answer to the part at the position.
     Enlarge { position: Position },
+}
+
+/// The store that a datagram begins with, which was read when the datagram was looked at: it is not read again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct First<'a> {
+    pub(super) store: Store<'a>,
+    /// Where the next command begins.
+    pub(super) behind: usize,
 }
 
 /// Why a command stopped before its end.
@@ -74,11 +82,7 @@ pub(super) enum Executed {
 /// A request as the commands see it.
 #[derive(Clone, Copy)]
 pub(super) struct Request<'a> {
-    pub(super) body: &'a [u8],
-    pub(super) dialect: Dialect,
-    /// Who asks.
-    pub(super) peer: &'a PeerAddr,
-    pub(super) is_admin: bool,
+    pub(super) admitted: Admitted<'a>,
     pub(super) now: Now,
     /// Whether there may be a larger reply than this.
     pub(super) may_grow: bool,
@@ -114,15 +118,28 @@ impl Request<'_> {
 
 impl Core {
     /// Runs the commands of a request from `from` on, until it is done or must be suspended.
-    pub(super) fn run(&mut self, request: Request<'_>, from: Position, reply: &mut Reply<'_>) -> Step {
-        match request.dialect {
-            Dialect::Text => self.run_commands(request, from, reply),
+    /// `first` is the command at `from`, where it was read before.
+    pub(super) fn run<'a>(
+        &mut self,
+        request: Request<'a>,
+        from: Position,
+        first: Option<&First<'a>>,
+        reply: &mut Reply<'_>,
+    ) -> Step {
+        match request.admitted.dialect {
+            Dialect::Text => self.run_commands(request, from, first, reply),
             Dialect::Batch { .. } => self.run_operations(request, from, reply),
         }
     }
 
-    fn run_commands(&mut self, request: Request<'_>, from: Position, reply: &mut Reply<'_>) -> Step {
-        let (body, mut part, mut keys) = (request.body, from.part, from.keys);
+    fn run_commands<'a>(
+        &mut self,
+        request: Request<'a>,
+        from: Position,
+        mut first: Option<&First<'a>>,
+        reply: &mut Reply<'_>,
+    ) -> Step {
+        let (body, mut part, mut keys) = (request.admitted.body, from.part, from.keys);
         let next = keys.map_or(from.at, |keys| keys.behind);
         let mut commands = Commands::resume(body, next, self.value_bytes_max);
         let (mut at, mut mark) = (from.at, reply.mark_at(from.reply_bytes));
@@ -136,8 +153,13 @@ impl Core {
                 Some(left) => Ok(Command::Get(left.get(body))),
                 None => {
                     at = commands.at();
-                    let Some(command) = commands.next() else { return Step::Done };
-                    command
+                    if let Some(&First { store, behind }) = first.take() {
+                        commands = Commands::resume(body, behind, self.value_bytes_max);
+                        Ok(Command::Store(store))
+                    } else {
+                        let Some(command) = commands.next() else { return Step::Done };
+                        command
+                    }
                 }
             };
             let permitted = command.as_ref().map_err(|&error| error);

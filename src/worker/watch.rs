@@ -94,12 +94,12 @@ impl Watch {
         }
     }
 
-    /// A batch of `keys` has ended, in which `parsed_in_vain` datagrams were looked at as well.
+    /// A batch of `keys` has ended, in which `alone` datagrams that are served behind it were looked at as well.
     #[inline]
-    pub(super) fn lap_batch(&mut self, keys: usize, parsed_in_vain: usize) {
+    pub(super) fn lap_batch(&mut self, keys: usize, alone: usize) {
         if self.is_on && keys > 0 {
             self.times.record(Measure::BatchKeys, keys as u64, 1);
-            self.lap_shared(Measure::Get, keys as u64, (keys + parsed_in_vain) as u64);
+            self.lap_shared(Measure::Get, keys as u64, (keys + alone) as u64);
         }
     }
 

@@ -1,11 +1,12 @@
 //! Who is answered how often: the bounds that keep a forged address from being flooded, and from being cut off.
 
 use crate::support::duo::Duo;
+use protocol::batch::FrameWriter;
+use sherwood::guard::Secret;
 use sherwood::io::PeerAddr;
 use sherwood::limits::SOURCE_BUDGET_PER_S;
 use sherwood::stats::counters::{Counter, WorkerCounters};
 use sherwood::worker::Access;
-use sherwood::worker::cookie::Secret;
 use std::net::SocketAddr;
 
 fn peer() -> PeerAddr {
@@ -91,4 +92,45 @@ fn every_error_counts_against_its_source() {
         assert_eq!(answered, SOURCE_BUDGET_PER_S as usize, "{line}");
         assert_eq!(count(&server, |w| &w.errors_muted), 2 * SOURCE_BUDGET_PER_S as u64, "{line}");
     }
+}
+
+/// A datagram whose reply finds no room stays in the inbox. It is not judged again: its seal is good once, and what is refused is
+/// counted once.
+#[test]
+fn a_datagram_that_stays_in_the_inbox_is_judged_once() {
+    const VALUE_BYTES: usize = 60_000;
+    let secret = Secret::new(b"what nobody outside can guess").unwrap();
+    let mut server = strict();
+    let key = Duo::key_of(0, 0);
+    let set = format!("set {key} 0 0 {VALUE_BYTES}\r\n{}\r\n", "x".repeat(VALUE_BYTES));
+    server.send(0, &[&[0, 7, 0, 0, 0, 1, 0, 0][..], set.as_bytes()].concat());
+    server.settle();
+    assert!(server.receive(0).is_some_and(|reply| reply.ends_with(b"STORED\r\n")));
+    let (mut sent, frames) = (server.worker(0).counters().bytes_read.get(), 200);
+    for sequence in 0..frames {
+        let mut frame = Vec::new();
+        let unix_ms = server.unix_s() * 1000;
+        let mut writer = FrameWriter::begin(sequence as u16, &mut frame);
+        writer = writer.sealed(unix_ms, 7, sequence, &mut frame);
+        writer.get(key.as_bytes(), &mut frame);
+        writer.finish(&mut frame);
+        secret.seal.stamp(&mut frame);
+        server.send_from(0, peer(), &frame);
+        server.send_from(0, peer(), b"short");
+        sent += frame.len() as u64 + 5;
+    }
+    let mut ticks = 0;
+    let mut answered = std::collections::BTreeSet::new();
+    while answered.len() < frames as usize && ticks < 1_000 {
+        server.tick(0);
+        ticks += 1;
+        while let Some(reply) = server.receive(0) {
+            answered.insert(u16::from_be_bytes([reply[0], reply[1]]));
+        }
+    }
+    assert!(ticks > 2 && answered.len() == frames as usize, "{} answered in {ticks} ticks", answered.len());
+    assert_eq!(count(&server, |w| &w.seals_replayed) + count(&server, |w| &w.challenges), 0);
+    assert_eq!(count(&server, |w| &w.refused_short), frames);
+    assert_eq!(count(&server, |w| &w.get_hits), frames);
+    assert_eq!(count(&server, |w| &w.bytes_read), sent);
 }

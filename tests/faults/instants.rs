@@ -4,9 +4,9 @@
 use crate::support::batch::{sealed, statuses};
 use crate::support::duo::Duo;
 use protocol::batch::{SealKey, Status};
+use sherwood::guard::Secret;
 use sherwood::io::PeerAddr;
 use sherwood::worker::Access;
-use sherwood::worker::cookie::Secret;
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -8,10 +8,10 @@ use crate::support::batch::{frame, get, op, set, with_cookie};
 use crate::support::duo::Duo;
 use cache::base::random::Random;
 use protocol::batch::Code;
+use sherwood::guard::Secret;
 use sherwood::io::PeerAddr;
 use sherwood::limits::SOURCE_BUDGET_PER_S;
 use sherwood::worker::Access;
-use sherwood::worker::cookie::Secret;
 use std::net::SocketAddr;
 use std::time::Duration;
 

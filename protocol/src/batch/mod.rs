@@ -20,6 +20,7 @@
 //! A frame whose form is wrong is refused as a whole: nothing of it is done, because where the next operation begins
 //! would be a guess.
 
+pub mod missing;
 pub mod operation;
 pub mod result;
 pub mod seal;

@@ -6,7 +6,7 @@
 //! ```
 //! The tag is SipHash-2-4 with 128 bits (Aumasson & Bernstein 2012) of all bytes of the datagram but its own, under a key
 //! made of the secret file. A session is a number that a client draws when it starts, a sequence one that grows with each
-//! frame of the session. Which of them are taken, and for how long, is the server's matter (`worker::replay`).
+//! frame of the session. Which of them are taken, and for how long, is the server's matter (`guard::replay` of the server).
 //!
 //! Not here: encryption. Whoever can read the network reads keys and values.
 

@@ -3,8 +3,8 @@
 //! UDP source addresses can be forged: `--allow` is fit only where the network filters sources. Others get silence, or
 //! with `--secret-file` a challenge (`cookie`), so that the server cannot be used to flood a third party.
 
+use crate::guard::cookie::Secret;
 use crate::io::PeerAddr;
-use crate::worker::cookie::Secret;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 

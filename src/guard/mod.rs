@@ -1,0 +1,85 @@
+//! What strangers may do: who is answered at all, who has to prove its address first, and how many errors a source may cause.
+//!
+//! ```text
+//! datagram ─ judge ─▶ refused      silence: the sender may be forged, and an answer would hit whoever it names; counted
+//!                  ─▶ Challenge    no longer than the datagram
+//!                  ─▶ Serve        Admitted: whose it is, what it may do, and its commands
+//! ```
+//! A datagram is judged once, when the worker looks at it for the first time: then it is counted, and its seal is used up. What
+//! was judged ([`Admission`]) is kept while the datagram waits. UDP source addresses can be forged, and all of this is about that.
+
+mod acl;
+mod admitted;
+mod cookie;
+mod error_budget;
+mod judge;
+mod replay;
+
+pub use acl::{Access, Cidr, Right};
+pub use admitted::{Admission, Admitted, Verdict};
+pub use cookie::Secret;
+
+use crate::io::{Outbox, PeerAddr};
+use crate::stats::counters::WorkerCounters;
+use cache::base::clock::Now;
+use error_budget::SourceBudget;
+use protocol::batch::Status;
+use protocol::{Dialect, Reply};
+use replay::Replays;
+
+/// The guard of one worker.
+pub struct Guard {
+    access: Access,
+    errors: SourceBudget,
+    challenges: SourceBudget,
+    replays: Replays,
+}
+
+impl Guard {
+    /// A guard that has seen nobody yet; the server starts now.
+    pub fn new(access: Access, now: Now) -> Guard {
+        Guard {
+            access,
+            errors: SourceBudget::new(),
+            challenges: SourceBudget::new(),
+            replays: Replays::new(now),
+        }
+    }
+
+    /// Whether an error of this datagram's may be answered: its source may cause so many in a second, administrators any number.
+    pub fn allows_error(&mut self, admitted: &Admitted<'_>, now: Now) -> bool {
+        admitted.is_admin() || self.errors.allows(admitted.peer.ip(), now)
+    }
+
+    /// Answers with a challenge, unless its source has had enough of them in this second. Who renews a cookie can be reached,
+    /// so whoever floods in its name does not take that away from it.
+    pub fn challenge(
+        &mut self,
+        peer: &PeerAddr,
+        admission: &Admission,
+        is_renewal: bool,
+        outbox: &mut Outbox,
+        now: Now,
+        counters: &WorkerCounters,
+    ) {
+        let Some(secret) = &self.access.secret else { return };
+        if !is_renewal && !self.challenges.allows(peer.ip(), now) {
+            return counters.challenges_muted.add(1);
+        }
+        let dialect = match admission.dialect {
+            Dialect::Text => Dialect::Text,
+            // A challenge is no longer than the datagram that it answers.
+            Dialect::Batch { .. } => Dialect::Batch { padded: false },
+        };
+        let mut reply = Reply::framed(outbox.room(), admission.request_id, dialect);
+        match dialect {
+            Dialect::Text => reply.put(&secret.challenge(peer.ip(), now.unix_s)),
+            Dialect::Batch { .. } => {
+                reply.put_result(Status::Cookie, 0, secret.fresh_cookie(peer.ip(), now.unix_s), b"");
+            }
+        }
+        let bytes = reply.finish();
+        outbox.commit(peer, bytes);
+        counters.challenges.add(1);
+    }
+}
