@@ -153,13 +153,10 @@ impl Core {
                 Some(left) => Ok(Command::Get(left.get(body))),
                 None => {
                     at = commands.at();
-                    if let Some(&First { store, behind }) = first.take() {
-                        commands = Commands::resume(body, behind, self.value_bytes_max);
-                        Ok(Command::Store(store))
-                    } else {
-                        let Some(command) = commands.next() else { return Step::Done };
-                        command
-                    }
+                    let Some(command) = self.next_command(body, &mut commands, first.take()) else {
+                        return Step::Done;
+                    };
+                    command
                 }
             };
             let permitted = command.as_ref().map_err(|&error| error);
@@ -201,6 +198,19 @@ impl Core {
 
     fn is_for_all_shards(&self, command: &Command<'_>) -> bool {
         matches!(command, Command::FlushAll { .. }) || invalidated_by(command, &self.shards).is_some()
+    }
+
+    /// The next command: the first of a datagram may have been read already.
+    #[inline]
+    fn next_command<'a>(
+        &self,
+        body: &'a [u8],
+        commands: &mut Commands<'a>,
+        first: Option<&First<'a>>,
+    ) -> Option<Result<Command<'a>, Error>> {
+        let Some(&First { store, behind }) = first else { return commands.next() };
+        *commands = Commands::resume(body, behind, self.value_bytes_max);
+        Some(Ok(Command::Store(store)))
     }
 
     /// Where the next command or operation begins, after the one at `position` was given up.
