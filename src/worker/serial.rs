@@ -186,12 +186,8 @@ impl Core {
             reply.settle(mark);
             (mark, part) = (reply.mark(), 0);
             if request.may_yield && self.work.is_spent() {
-                return Halt::Turn.at(Position {
-                    at: commands.at(),
-                    part,
-                    keys: None,
-                    reply_bytes: reply.bytes(),
-                });
+                let (at, reply_bytes) = (commands.at(), reply.bytes());
+                return Halt::Turn.at(Position { at, part, keys: None, reply_bytes });
             }
         }
     }
