@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod counter;
 pub mod hash;
+pub mod huge;
 pub mod item_ref;
 pub mod prefetch;
 pub mod random;

@@ -312,7 +312,7 @@ impl Beside {
 fn slab<T>(number: usize) -> Vec<T> {
     let mut slab = Vec::with_capacity(SLAB_NODES as usize);
     if number >= PLAIN_SLABS {
-        numa::prefer_huge_pages(slab.spare_capacity_mut());
+        crate::base::huge::prefer_huge_pages(slab.spare_capacity_mut());
     }
     slab
 }

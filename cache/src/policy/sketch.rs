@@ -149,7 +149,7 @@ impl Sketch {
 /// So many blocks, in huge pages where they fill some.
 fn in_huge_pages(count: usize, blocks: impl Iterator<Item = Block>) -> Box<[Block]> {
     let mut memory = Vec::with_capacity(count);
-    numa::prefer_huge_pages(memory.spare_capacity_mut());
+    crate::base::huge::prefer_huge_pages(memory.spare_capacity_mut());
     memory.extend(blocks);
     memory.into()
 }

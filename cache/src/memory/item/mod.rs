@@ -93,6 +93,7 @@ impl Items {
     }
 
     /// The memory of a mapped region, which the items have for themselves.
+    #[cfg(feature = "numa")]
     pub fn in_region(region: Arc<numa::Region>) -> Items {
         let (base, bytes) = (region.as_ptr(), region.bytes());
         // SAFETY: the region is mapped, page-aligned, zero at first, and lives in the Arc; its owner lends it here only.
