@@ -48,6 +48,7 @@ impl Execution<'_, '_> {
         let found = match terms.vivify {
             Some(expiry) if self.owner.find(key, now).is_none() => {
                 created = true;
+                let expiry = first_expiry(terms, expiry, form);
                 Some(self.owner.create(key, b"", due_ms(expiry, now), terms.new_cas, now)?)
             }
             _ => self.owner.find(key, now),
@@ -218,7 +219,9 @@ impl Shown<'_> {
         for word in form.words {
             match word[0] {
                 b'T' | b'A' => until_ms = due_ms(terms.ttl.unwrap_or(Expiry::Never), now),
-                b'N' if self.created => (until_ms, won) = (before.deadline_ms(), true),
+                b'N' if self.created => {
+                    (until_ms, won) = (due_ms(terms.vivify.unwrap_or(Expiry::Never), now), true);
+                }
                 b'R' => {
                     // In seconds, rounded as `t` tells them.
                     let left_s = until_ms.saturating_sub(now.ms()).div_ceil(1000);
@@ -260,7 +263,7 @@ fn put_counted(
     put_tail(reply, value);
 }
 
-/// How long a counter that did not exist lives: of T (or A) and N the one that comes last holds.
+/// How long an item that did not exist lives: of T (or A) and N the one that comes last holds.
 fn first_expiry(terms: &Terms, vivify: Expiry, form: &MetaForm<'_>) -> Expiry {
     let last = form.words.filter(|word| matches!(word[0], b'T' | b'A' | b'N')).last();
     let is_ttl = last.is_some_and(|word| word[0] != b'N');

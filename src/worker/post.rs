@@ -262,7 +262,9 @@ impl Core {
         self.work.begin_turn();
         for _ in 0..self.stalled.begin_walk() {
             let Some((from, parcel, stays)) = self.stalled.next() else { break };
-            if stays && !waited_too_long(&parcel, now) {
+            // What it stays behind ends by itself: a store waits for memory for a bounded time, and a request that went for more
+            // room comes back, however late its worker is.
+            if stays {
                 self.stalled.push(from, parcel);
             } else {
                 self.execute_for(from, parcel, now);

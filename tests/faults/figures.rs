@@ -345,3 +345,17 @@ fn every_counter_is_moved_by_something() {
         all.iter().filter(|name| !moved.0.contains(*name) && !elsewhere.contains(*name)).collect();
     assert!(never.is_empty(), "shown, and moved by nothing: {never:?}");
 }
+
+/// A count that creates is neither hit nor miss, and only stores over an item compare cas numbers, as memcached counts.
+#[test]
+fn what_memcached_does_not_count_is_not_counted() {
+    let mut duo = Duo::of(1, Access::default());
+    let bodies = ["ma a N0\r\n", "ms b 1 ME C5\r\nx\r\n", "ms b 1 MA C5\r\nx\r\n", "ms b 1 MP C0\r\nx\r\n"];
+    for (id, body) in (0u16..).zip(bodies) {
+        duo.send(0, &[&id.to_be_bytes()[..], &[0, 0, 0, 1, 0, 0], body.as_bytes()].concat());
+        duo.settle();
+    }
+    let owner = duo.owned(0);
+    let cas = [&owner.cas_hits, &owner.cas_misses, &owner.cas_badval];
+    assert_eq!((cas.map(Counter::get), owner.incr_misses.get(), owner.cmd_set.get()), ([0, 0, 0], 0, 3));
+}

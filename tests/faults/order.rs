@@ -259,3 +259,39 @@ fn no_older_value_comes_back_under_memory_pressure() {
         assert!(workers == 1 || waited > 100, "{waited} datagrams waited");
     }
 }
+
+/// A read whose answer needs a larger buffer goes back for it. Those behind it once passed it when its worker took longer than
+/// 10 ms, so that the read told of what was sent behind it.
+#[test]
+fn a_read_that_went_for_room_keeps_its_place_however_long_that_takes() {
+    let mut duo = Duo::new();
+    let key = Duo::key_of(1, 0);
+    let value = "A".repeat(6_000);
+    let bodies = [
+        format!("set {key} 0 0 {} noreply\r\n{value}\r\n", value.len()),
+        format!("gat 0 {key}\r\n"),
+        format!("set {key} 0 0 1 noreply\r\nB\r\n"),
+    ];
+    for (id, body) in bodies.iter().enumerate() {
+        duo.send(0, &text(id as u16, body.as_bytes()));
+    }
+    duo.tick(0);
+    duo.tick(0);
+    // Its owner finds no room for the answer; then only the owner has a turn, for a long time.
+    for _ in 0..10 {
+        duo.tick(1);
+        duo.advance(std::time::Duration::from_millis(5));
+    }
+    for _ in 0..20 {
+        duo.tick(0);
+        duo.tick(1);
+    }
+    let mut told = Vec::new();
+    while let Some(reply) = duo.receive(0) {
+        assert_eq!(reply[..2], [0, 1], "only the read is answered");
+        told.extend_from_slice(&reply[8..]);
+    }
+    // Its datagrams come in any order; "VALUE" has an A, too.
+    let letters = told.iter().filter(|&&byte| byte == b'A').count();
+    assert_eq!(letters, value.len() + 1, "{}", told[..told.len().min(60)].escape_ascii());
+}

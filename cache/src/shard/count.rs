@@ -55,8 +55,10 @@ impl Owner {
             }
             _ => None,
         };
-        // Behind all that may have to wait: a count that is repeated counts once.
-        self.note_count(count.up, counted.is_some());
+        // Behind all that may have to wait: a count that is repeated counts once. One that creates is neither hit nor miss.
+        if created.is_none() {
+            self.note_count(count.up, counted.is_some());
+        }
         let (is_new, done) = (created.is_some(), counted.or(created));
         let items = self.slab.items();
         Ok(done.map(|(number, at)| Counted { number, item: items.get(at), is_new }))

@@ -148,7 +148,8 @@ impl Owner {
             (outcome, at) = self.try_store(hash, &Store { mode: Mode::Add, due_ms, ..*store }, now)?;
         }
         // Behind all that may have to wait: a store that is repeated counts once.
-        self.note_store(store.compare_cas.is_some(), outcome);
+        let is_cas = store.compare_cas.is_some() && matches!(store.mode, Mode::Set | Mode::Replace);
+        self.note_store(is_cas, outcome);
         Ok(Stored { outcome, item: at.map(|at| self.slab.items().get(at)) })
     }
 
@@ -207,9 +208,9 @@ impl Owner {
         }
     }
 
-    fn note_store(&self, compares_cas: bool, outcome: Outcome) {
+    fn note_store(&self, is_cas: bool, outcome: Outcome) {
         self.counters.cmd_set.add(1);
-        if !compares_cas {
+        if !is_cas {
             return;
         }
         match outcome {

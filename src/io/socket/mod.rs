@@ -176,17 +176,20 @@ mod tests {
     }
 
     /// A free port, of which nobody else uses this address.
-    fn free(ip: &str) -> u16 {
-        std::net::UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap().port()
+    /// A port that nobody has, and that nobody gets without asking for it: below those that the kernel gives away.
+    fn free(ip: &str, number: usize) -> u16 {
+        let first = 10_000 + (std::process::id() as usize * 48 + number) % 20_000;
+        let free = |&port: &u16| std::net::UdpSocket::bind((ip, port)).is_ok();
+        (first as u16..32_000).find(free).unwrap()
     }
 
     /// Both probed the address before either had bound its group, and then both had it.
     #[test]
     fn of_two_that_start_at_one_moment_one_has_the_port() {
         let pairs = [("127.7.7.7", "127.7.7.7"), ("0.0.0.0", "127.7.7.7"), ("::", "0.0.0.0"), ("::", "::")];
-        let threads = pairs.iter().cycle().take(48).map(|&(one, other)| {
+        let threads = pairs.iter().cycle().take(48).enumerate().map(|(number, &(one, other))| {
             std::thread::spawn(move || {
-                let (port, start) = (free("127.7.7.7"), std::sync::Barrier::new(2));
+                let (port, start) = (free("127.7.7.7", number), std::sync::Barrier::new(2));
                 let bind = |ip: &str| {
                     start.wait();
                     bind_group(SocketAddr::new(ip.parse().unwrap(), port), 2, CONFIG)
