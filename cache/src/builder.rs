@@ -3,7 +3,7 @@
 //! ```text
 //! Cache::builder() ─ build ─▶ Cache        what all threads share: tables and items, to read
 //!                             OwnerParts   one a shard, for the one thread that writes it
-//!                             HitProducer  one a shard's thread: what it read goes to the policy
+//!                             hits         one a shard's thread: what it read goes to the policy
 //!                             Round        the policy: on a thread of its own, or between others' work
 //! ```
 //! Which shard owns a key is for the user to say: a thread hands writes to the owner that it means, and finds them there.
@@ -215,12 +215,12 @@ impl Builder {
         Built { cache, owners, hits, round, policies, hot_keys }
     }
 
-    fn lay_out(&mut self) -> Cache {
+    fn lay_out(&self) -> Cache {
         assert!(self.shards > 0, "a cache has a shard");
-        let (items, layout) = match std::mem::replace(&mut self.memory, Memory::Heap(0)) {
+        let (items, layout) = match &self.memory {
             Memory::Given(items) => (items.clone(), Layout::of(items.bytes(), self.shards)),
             Memory::Heap(bytes) => {
-                let layout = Layout::of(bytes, self.shards);
+                let layout = Layout::of(*bytes, self.shards);
                 (Items::on_heap(layout.pages * layout.page_bytes), layout)
             }
         };

@@ -90,7 +90,7 @@ impl Execution<'_, '_> {
             new_cas: terms.new_cas,
             takes_older: meta.has(b'I'),
             or_create_due_ms: terms.vivify.map(|expiry| due_ms(expiry, self.now)),
-            ..Store::new(mode_of(terms.mode)?, key, meta.value)
+            ..Store::new(mode_of_flag(terms.mode)?, key, meta.value)
         };
         let stored = self.owner.store(&store, self.now)?;
         let code: &[u8] = match stored.outcome {
@@ -270,7 +270,7 @@ fn first_expiry(terms: &Terms, vivify: Expiry, form: &MetaForm<'_>) -> Expiry {
     if is_ttl { terms.ttl.unwrap_or(vivify) } else { vivify }
 }
 
-fn mode_of(mode: Option<u8>) -> Result<Mode, Error> {
+fn mode_of_flag(mode: Option<u8>) -> Result<Mode, Error> {
     match mode {
         None | Some(b'S' | b's') => Ok(Mode::Set),
         Some(b'E' | b'e') => Ok(Mode::Add),

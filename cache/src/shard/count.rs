@@ -51,7 +51,7 @@ impl Owner {
         let created = match (&counted, count.or_create) {
             (None, Some((number, due_ms))) => {
                 let text = Counter::first(number);
-                Some((number, self.create_at(count.key, text.as_bytes(), due_ms, count.new_cas, now)?))
+                Some((number, self.create(count.key, text.as_bytes(), due_ms, count.new_cas, now)?.at))
             }
             _ => None,
         };

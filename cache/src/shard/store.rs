@@ -234,19 +234,6 @@ impl Owner {
         cas: Option<u64>,
         now: Now,
     ) -> Result<Found<'_>, WriteError> {
-        let at = self.create_at(key, value, due_ms, cas, now)?;
-        Ok(Found { at, hash: self.shards().hash(key), item: self.slab.items().get(at) })
-    }
-
-    /// The same; says where the item is.
-    pub(super) fn create_at(
-        &mut self,
-        key: &[u8],
-        value: &[u8],
-        due_ms: u64,
-        cas: Option<u64>,
-        now: Now,
-    ) -> Result<ItemRef, WriteError> {
         let hash = self.shards().hash(key);
         self.place_in_index(hash, key, now)?;
         let slot = self.allocate(Size::of(key.len(), value.len(), 0), now)?;
@@ -260,7 +247,7 @@ impl Owner {
             now_s: now.s(),
         };
         self.publish_item(hash, slot, &parts);
-        Ok(slot.at)
+        Ok(Found { at: slot.at, hash, item: self.slab.items().get(slot.at) })
     }
 
     /// The cas number that a command asks for, or the next one.
