@@ -198,6 +198,11 @@ impl<'b> Reply<'b> {
         self.at == if self.framing.is_some() { FRAME_HEADER_BYTES } else { 0 }
     }
 
+    /// How it says what it says.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
     /// Whether something did not fit; it was left out.
     #[inline]
     pub fn overflown(&self) -> bool {

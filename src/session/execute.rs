@@ -17,6 +17,7 @@ pub struct Execution<'e, 'b> {
     pub(super) now: Now,
     pub(super) reply: &'e mut Reply<'b>,
     pub(super) read: Option<SettledRead>,
+    is_patient: bool,
 }
 
 /// Why a command was not executed; nothing has changed.
@@ -95,7 +96,12 @@ pub(super) fn mode_of(mode: request::Mode) -> Mode {
 impl<'e, 'b> Execution<'e, 'b> {
     /// An execution that answers into `reply`.
     pub fn new(owner: &'e mut Owner, now: Now, reply: &'e mut Reply<'b>) -> Execution<'e, 'b> {
-        Execution { owner, now, reply, read: None }
+        Execution { owner, now, reply, read: None, is_patient: true }
+    }
+
+    /// The same; unless it is patient, it fails for want of memory instead of waiting for it ([`Stop::OnGrace`]).
+    pub fn with_patience(self, is_patient: bool) -> Execution<'e, 'b> {
+        Execution { is_patient, ..self }
     }
 
     /// What it read for a client.
@@ -109,9 +115,16 @@ impl<'e, 'b> Execution<'e, 'b> {
     /// # Errors
     /// [`Stop`]; nothing has changed then.
     pub fn command(&mut self, command: &Command<'_>) -> Result<(), Stop> {
-        match self.dispatch(command) {
+        match self.dispatch(command).map_err(|stop| self.end_of_patience(stop)) {
             Err(Stop::Failed(_)) if command.wants_no_reply() => Err(Stop::Failed(Error::Unsaid)),
             done => done,
+        }
+    }
+
+    pub(super) fn end_of_patience(&self, stop: Stop) -> Stop {
+        match stop {
+            Stop::OnGrace if !self.is_patient => Stop::Failed(Error::OutOfMemory),
+            stop => stop,
         }
     }
 

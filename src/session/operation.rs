@@ -14,6 +14,10 @@ impl Execution<'_, '_> {
     /// # Errors
     /// [`Stop`]; nothing has changed then.
     pub fn operation(&mut self, operation: &Operation<'_>) -> Result<(), Stop> {
+        self.dispatch_operation(operation).map_err(|stop| self.end_of_patience(stop))
+    }
+
+    fn dispatch_operation(&mut self, operation: &Operation<'_>) -> Result<(), Stop> {
         match operation.code {
             Code::Get => self.read_for_frame(operation),
             Code::GetAndTouch => {

@@ -4,11 +4,10 @@ use crate::guard::Admitted;
 use crate::io::{Outbox, Port};
 use crate::worker::order::{Origin, Standing};
 use crate::worker::post::Fresh;
-use crate::worker::serial::Step;
+use crate::worker::serial::{Position, Step};
 use crate::worker::{Core, Worker};
 use cache::base::clock::Now;
-use protocol::batch::Frame;
-use protocol::{Dialect, Error, Reply};
+use protocol::Reply;
 
 /// Whether a datagram could be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,11 +112,8 @@ impl Core {
             }
             None if patience.of_stores || !self.traced.has_store() => self.wait_or_drop(patience),
             None => {
-                self.counters.busy.add(1);
                 let mut reply = Reply::framed(outbox.room(), request_id, dialect);
-                // One line for a datagram of text, one result for each operation of a frame.
-                let frame = if dialect == Dialect::Text { None } else { Frame::open(body) };
-                (0..frame.map_or(1, |frame| frame.count)).for_each(|_| reply.put_error(Error::Busy));
+                self.refuse_rest(&fresh.admitted, Position::default(), &mut reply);
                 let bytes = reply.finish();
                 outbox.commit(peer, bytes);
                 Served::InVain

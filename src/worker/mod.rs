@@ -22,6 +22,7 @@ mod permit;
 pub mod position;
 pub mod post;
 mod reads;
+mod refuse;
 pub mod serial;
 mod stalled;
 pub mod watch;

@@ -64,7 +64,7 @@ impl Core {
                 break;
             }
             let mark = reply.mark();
-            let mut execution = Execution::new(&mut self.owner, now, reply);
+            let mut execution = Execution::new(&mut self.owner, now, reply).with_patience(is_patient);
             let done = operate(&mut execution, &operation, self.value_bytes_max);
             let read = execution.settled_read();
             self.note_settled_read(read, now);
@@ -73,7 +73,7 @@ impl Core {
                 reply.rewind(mark);
                 break;
             }
-            if let Some(halted) = conclude(done, is_patient, mark, reply) {
+            if let Some(halted) = conclude(done, mark, reply) {
                 return halted;
             }
             reached = position_of(&operations, reply);

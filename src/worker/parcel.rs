@@ -14,7 +14,7 @@ use crate::limits::{
 };
 use crate::worker::footprint::Footprint;
 use crate::worker::serial::Position;
-use protocol::{Dialect, Error, Reply};
+use protocol::Dialect;
 use std::collections::VecDeque;
 
 /// Bytes of a reply without frames that just fits a reply with them.
@@ -152,13 +152,6 @@ impl Parcel {
     /// The reply so far, without frame headers.
     pub fn reply(&self) -> &[u8] {
         &self.reply[..self.reply_bytes]
-    }
-
-    /// Replaces the answer to the command at its position by an error.
-    pub fn refuse(&mut self, error: Error) {
-        let mut reply = Reply::plain(&mut self.reply, self.reply_bytes, self.dialect);
-        reply.give_up(reply.mark_at(self.position.reply_bytes), error);
-        self.reply_bytes = reply.finish();
     }
 
     /// Moves all that `from` holds into this empty, larger parcel.

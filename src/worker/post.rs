@@ -14,9 +14,8 @@ use crate::limits::{ANSWER_LINE_BYTES_MAX, GRACE_WAIT_MS, TICK_MAIL_MAX, TICK_SU
 use crate::worker::order::Origin;
 use crate::worker::parcel::{Parcel, WaitsFor};
 use crate::worker::serial::{Executed, First, Position, Request, Step};
-use crate::worker::{Core, Worker, operations};
+use crate::worker::{Core, Worker};
 use cache::base::clock::Now;
-use protocol::request::Commands;
 use protocol::{Dialect, Error, Reply};
 
 /// A datagram that begins to be served.
@@ -101,43 +100,18 @@ impl Core {
             }
             if let Step::Yield { .. } = step {
                 if has_store {
-                    self.refuse_rest(&request, at, &mut reply);
+                    self.refuse_rest(&admitted, at, &mut reply);
                     break;
                 }
                 // What changes nothing is bounded by the length of the datagram.
                 (request.may_yield, position) = (false, at);
             } else {
                 self.counters.busy.add(1);
-                reply.give_up(reply.mark_at(at.reply_bytes), Error::Busy);
-                position = self.position_behind(dialect, body, at, reply.bytes());
+                position = self.refuse_part(body, at, Error::Busy, &mut reply);
             }
         }
         let bytes = reply.finish();
         outbox.commit(peer, bytes);
-    }
-
-    /// Answers all commands from `at` on as busy, up to one that cannot be read.
-    #[cold]
-    fn refuse_rest(&mut self, request: &Request<'_>, at: Position, reply: &mut Reply<'_>) {
-        reply.rewind(reply.mark_at(at.reply_bytes));
-        let mut refuse = |is_answered: bool| {
-            self.counters.busy.add(1);
-            let mark = reply.mark();
-            if is_answered {
-                reply.put_error(Error::Busy);
-            }
-            reply.settle(mark);
-        };
-        match request.admitted.dialect {
-            Dialect::Text => {
-                let commands = Commands::resume(request.admitted.body, at.at, self.value_bytes_max);
-                let readable = commands.map_while(Result::ok);
-                readable.for_each(|command| refuse(!command.wants_no_reply()));
-            }
-            Dialect::Batch { .. } => {
-                operations::resumed(request.admitted.body, at).flatten().for_each(|_| refuse(true));
-            }
-        }
     }
 
     /// Runs a parcel from its position, with its reply as far as it goes. The outbox has room.
@@ -248,14 +222,6 @@ impl Core {
             self.refuse(&mut parcel, Error::OutOfMemory);
         }
         self.resume(parcel, outbox, now);
-    }
-
-    /// Answers the command at a parcel's position with an error, and goes on behind it.
-    fn refuse(&mut self, parcel: &mut Parcel, error: Error) {
-        parcel.refuse(error);
-        let (position, bytes) = (parcel.position, parcel.reply().len());
-        parcel.position = self.position_behind(parcel.dialect, &parcel.request, position, bytes);
-        parcel.waits_since_ns = 0;
     }
 
     fn execute_for_others(&mut self, now: Now) {

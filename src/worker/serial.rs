@@ -13,10 +13,10 @@ use crate::limits::{ANSWER_LINE_BYTES_MAX, KEY_BYTES_MAX};
 use crate::session::answer::{Form, MetaForm, classic};
 use crate::session::namespace::invalidated_by;
 use crate::session::{After, Execution, Read, Stop};
+use crate::worker::Core;
 use crate::worker::permit::permit;
 use crate::worker::position::KeysLeft;
 use crate::worker::watch::measure_of;
-use crate::worker::{Core, operations};
 use cache::base::clock::Now;
 use protocol::meta::{Kind, Meta};
 use protocol::request::{Command, Commands, Get, Key, Store};
@@ -209,26 +209,6 @@ impl Core {
         Some(Ok(Command::Store(store)))
     }
 
-    /// Where the next command or operation begins, after the one at `position` was given up.
-    pub(super) fn position_behind(
-        &self,
-        dialect: Dialect,
-        body: &[u8],
-        position: Position,
-        reply_bytes: usize,
-    ) -> Position {
-        let Position { at, part, .. } = match (dialect, position.keys) {
-            (Dialect::Batch { .. }, _) => operations::behind(body, position),
-            (Dialect::Text, Some(keys)) => Position { at: keys.behind, ..Position::default() },
-            (Dialect::Text, None) => {
-                let mut commands = Commands::resume(body, position.at, self.value_bytes_max);
-                commands.next();
-                Position { at: commands.at(), ..Position::default() }
-            }
-        };
-        Position { at, part, keys: None, reply_bytes }
-    }
-
     /// Executes the part of the command at `position`, as its owner, and what follows it and is ours: so a datagram over two
     /// owners travels once a run of keys and commands. If the first is patient it waits for memory.
     pub(super) fn execute_parts(
@@ -305,7 +285,7 @@ impl Core {
         let mark = reply.mark();
         self.watch.mark();
         let mut keys = None;
-        let mut execution = Execution::new(&mut self.owner, now, reply);
+        let mut execution = Execution::new(&mut self.owner, now, reply).with_patience(is_patient);
         let done = match command {
             Command::Get(get) => match get.split_first() {
                 Some((key, rest)) => {
@@ -320,7 +300,7 @@ impl Core {
         self.note_settled_read(read, now);
         self.work.spend(self.owner.take_written_bytes());
         self.watch.lap(measure_of(command));
-        if let Some(halted) = conclude(done, is_patient, mark, reply) {
+        if let Some(halted) = conclude(done, mark, reply) {
             return halted;
         }
         // A part of a command that goes to every shard answers nothing but an error, and that ends the command.
@@ -468,11 +448,9 @@ impl Core {
     }
 }
 
-/// Ends what was written since `mark` as it came out; says what has to happen first if it is not done. One that is not
-/// patient is told that there is no memory.
+/// Ends what was written since `mark` as it came out; says what has to happen first if it is not done.
 pub(super) fn conclude(
     done: Result<(), Stop>,
-    is_patient: bool,
     mark: protocol::reply::Mark,
     reply: &mut Reply<'_>,
 ) -> Option<Executed> {
@@ -483,8 +461,7 @@ pub(super) fn conclude(
     reply.rewind(mark);
     match stop {
         Stop::OnRoom => return Some(Executed::NeedsRoom),
-        Stop::OnGrace if is_patient => return Some(Executed::Waits),
-        Stop::OnGrace => reply.put_error(Error::OutOfMemory),
+        Stop::OnGrace => return Some(Executed::Waits),
         Stop::Failed(error) => reply.put_error(error),
     }
     None

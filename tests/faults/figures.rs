@@ -346,7 +346,8 @@ fn every_counter_is_moved_by_something() {
     assert!(never.is_empty(), "shown, and moved by nothing: {never:?}");
 }
 
-/// A count that creates is neither hit nor miss, and only stores over an item compare cas numbers, as memcached counts.
+/// A count that creates is neither hit nor miss, only stores over an item compare cas numbers, and what is marked stale is not
+/// deleted, as memcached counts.
 #[test]
 fn what_memcached_does_not_count_is_not_counted() {
     let mut duo = Duo::of(1, Access::default());
@@ -358,4 +359,12 @@ fn what_memcached_does_not_count_is_not_counted() {
     let owner = duo.owned(0);
     let cas = [&owner.cas_hits, &owner.cas_misses, &owner.cas_badval];
     assert_eq!((cas.map(Counter::get), owner.incr_misses.get(), owner.cmd_set.get()), ([0, 0, 0], 0, 3));
+    for (id, body) in
+        (9u16..).zip(["md a I\r\n", "md a x\r\n", "md nothing I\r\n", "md a C1 I\r\n", "md a\r\n"])
+    {
+        duo.send(0, &[&id.to_be_bytes()[..], &[0, 0, 0, 1, 0, 0], body.as_bytes()].concat());
+        duo.settle();
+    }
+    let owner = duo.owned(0);
+    assert_eq!((owner.delete_hits.get(), owner.delete_misses.get()), (1, 2), "a mark is no deletion");
 }

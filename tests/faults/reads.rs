@@ -260,6 +260,36 @@ fn heavy_stores_without_a_buffer_are_not_done_in_one_go() {
     }
 }
 
+/// A store that wants no reply gets none, whatever keeps it from being done: no buffer to forward it in, to hold it in, or to
+/// suspend it in.
+#[test]
+fn a_refused_store_that_wants_no_reply_gets_none() {
+    let keys = keys();
+    let padding = " ".repeat(2_100);
+    let mut duo = duo(&keys, "four");
+    for id in 0..400u16 {
+        let key = &keys[id as usize / 8 % KEYS];
+        let store = format!("set {key}{padding} 0 0 4 noreply\r\nfour\r\n");
+        // Of two commands: what comes behind on the same key is held.
+        duo.send_from(0, Duo::client(1 + id % CLIENTS), &text(id, &store.repeat(2)));
+    }
+    duo.send_from(0, Duo::client(1), &heavy(2_600));
+    let mut answered = 0;
+    // The owner of half of the keys does not tick for a while.
+    for _ in 0..5 * PARCEL_WAIT_MS {
+        duo.tick(0);
+        duo.advance(Duration::from_millis(1));
+        answered += std::iter::from_fn(|| duo.receive_with_port(0)).count();
+    }
+    let refused = counter(&duo, |counters| counters.busy.get());
+    assert!(refused > 0 && counter(&duo, |counters| counters.held.get()) > 0);
+    for _ in 0..100 {
+        (0..2).for_each(|worker| duo.tick(worker));
+        answered += std::iter::from_fn(|| duo.receive_with_port(0)).count();
+    }
+    assert_eq!(answered, 0, "{refused} were refused");
+}
+
 #[test]
 fn what_is_suspended_has_a_bounded_share_of_a_tick() {
     const HEAVY: u16 = 40;

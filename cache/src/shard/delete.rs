@@ -73,9 +73,12 @@ impl Owner {
             _ if deleted != Deleted::Exists => _ = self.remove(hash, key),
             _ => {}
         }
-        let is_hit = deleted == Deleted::Done;
-        let counter = if is_hit { &self.counters.delete_hits } else { &self.counters.delete_misses };
-        counter.add(1);
+        match (deleted, delete.leaves) {
+            (Deleted::Done, None) => self.counters.delete_hits.add(1),
+            // What stays was not deleted: memcached counts nothing.
+            (Deleted::Done, Some(_)) => {}
+            _ => self.counters.delete_misses.add(1),
+        }
         Ok(deleted)
     }
 

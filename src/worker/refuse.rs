@@ -1,0 +1,73 @@
+//! Commands that are not executed after all: their place in the reply says why, unless they want none.
+
+use crate::guard::Admitted;
+use crate::worker::parcel::Parcel;
+use crate::worker::serial::Position;
+use crate::worker::{Core, operations};
+use protocol::request::Commands;
+use protocol::{Dialect, Error, Reply};
+
+impl Core {
+    /// Answers the command or operation at `position` with an error, in place of what it has written; returns where the next
+    /// one begins.
+    #[cold]
+    pub(super) fn refuse_part(
+        &self,
+        body: &[u8],
+        position: Position,
+        error: Error,
+        reply: &mut Reply<'_>,
+    ) -> Position {
+        let mark = reply.mark_at(position.reply_bytes);
+        let (is_answered, next) = match reply.dialect() {
+            Dialect::Batch { .. } => (true, operations::behind(body, position)),
+            Dialect::Text => self.behind(body, position),
+        };
+        reply.give_up(mark, if is_answered { error } else { Error::Unsaid });
+        Position { reply_bytes: reply.bytes(), ..next }
+    }
+
+    /// Whether the command at `position` wants a reply, and where the next one begins.
+    fn behind(&self, body: &[u8], position: Position) -> (bool, Position) {
+        if let Some(left) = position.keys {
+            return (true, Position { at: left.behind, ..Position::default() });
+        }
+        let mut commands = Commands::resume(body, position.at, self.value_bytes_max);
+        let is_answered = !matches!(commands.next(), Some(Ok(command)) if command.wants_no_reply());
+        (is_answered, Position { at: commands.at(), ..Position::default() })
+    }
+
+    /// The same for the one that a parcel stands at; it goes on behind it.
+    pub(super) fn refuse(&self, parcel: &mut Parcel, error: Error) {
+        let (mut buffer, bytes) = parcel.take_reply();
+        let mut reply = Reply::plain(&mut buffer, bytes, parcel.dialect);
+        parcel.position = self.refuse_part(&parcel.request, parcel.position, error, &mut reply);
+        let bytes = reply.finish();
+        parcel.put_reply(buffer, bytes);
+        parcel.waits_since_ns = 0;
+    }
+
+    /// Answers all commands from `at` on as busy, up to one that cannot be read.
+    #[cold]
+    pub(super) fn refuse_rest(&mut self, admitted: &Admitted<'_>, at: Position, reply: &mut Reply<'_>) {
+        reply.rewind(reply.mark_at(at.reply_bytes));
+        let mut refuse = |is_answered: bool| {
+            self.counters.busy.add(1);
+            let mark = reply.mark();
+            if is_answered {
+                reply.put_error(Error::Busy);
+            }
+            reply.settle(mark);
+        };
+        match admitted.dialect {
+            Dialect::Text => {
+                let commands = Commands::resume(admitted.body, at.at, self.value_bytes_max);
+                let readable = commands.map_while(Result::ok);
+                readable.for_each(|command| refuse(!command.wants_no_reply()));
+            }
+            Dialect::Batch { .. } => {
+                operations::resumed(admitted.body, at).flatten().for_each(|_| refuse(true));
+            }
+        }
+    }
+}
