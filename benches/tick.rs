@@ -11,14 +11,14 @@ mod support;
 use cache::base::clock::Clock;
 use cache::base::random::Random;
 use nix::time::{ClockId, clock_gettime};
-use sherwood::io::{Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Traffic, Waker};
+use sherwood::net::{Datagram, Inbox, Outbox, PeerAddr, PollTimeout, Port, Traffic, Waker};
 use sherwood::server::policy::cooperative;
 use sherwood::worker::Worker;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
-use support::whole::{Parts, Size};
+use support::in_process::{Parts, Size};
 
 const KEYS: u64 = 100_000;
 const DATAGRAMS: usize = 256;
@@ -39,11 +39,11 @@ struct ScriptPort {
 }
 
 impl Port for ScriptPort {
-    fn turn(
+    fn poll(
         &mut self,
         outbox: &mut Outbox,
         inbox: &mut Inbox,
-        _patience: Patience,
+        _timeout: PollTimeout,
     ) -> std::io::Result<Traffic> {
         outbox.clear();
         inbox.clear();

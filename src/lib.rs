@@ -13,9 +13,9 @@
 pub mod cli;
 pub mod config;
 pub mod guard;
-pub mod io;
 pub mod limits;
 pub mod load;
+pub mod net;
 pub mod server;
 pub mod session;
 pub mod stats;

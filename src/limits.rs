@@ -47,43 +47,43 @@ pub const TICK_DATAGRAMS_MAX: usize = 4_096;
 pub const TICK_READS_MAX: usize = 128;
 
 /// Suspended datagrams of a worker whose request and reply so far are small.
-pub const SMALL_PARCELS: usize = 1_024;
+pub const SMALL_REQUESTS: usize = 1_024;
 /// The same of a worker that has no others to ask.
-pub const LONE_SMALL_PARCELS: usize = 64;
+pub const LONE_SMALL_REQUESTS: usize = 64;
 /// Suspended datagrams of a worker with requests of any length, whose reply so far is small.
-pub const LONG_PARCELS: usize = 64;
-/// Long parcels that only datagrams without a store may take: those of others may be under way for long.
-pub const LONG_PARCELS_SPARED: usize = 32;
+pub const LONG_REQUESTS: usize = 64;
+/// Long pending requests that only datagrams without a store may take: those of others may be under way for long.
+pub const LONG_REQUESTS_RESERVED: usize = 32;
 /// Suspended datagrams of a worker of any size. Their buffers are address space until they are used.
-pub const LARGE_PARCELS: usize = 16;
-/// Large parcels that only a datagram whose reply needs one may take.
-pub const LARGE_PARCELS_SPARED: usize = 8;
-/// Of those: large parcels that only datagrams without a store may take.
-pub const LARGE_PARCELS_FOR_READS: usize = 4;
-/// All parcels of a worker; a ring between two workers holds so many.
-pub const PARCELS_MAX: usize = SMALL_PARCELS + LONG_PARCELS + LARGE_PARCELS;
+pub const LARGE_REQUESTS: usize = 16;
+/// Large pending requests that only a datagram whose reply needs one may take.
+pub const LARGE_REQUESTS_RESERVED: usize = 8;
+/// Of those: large pending requests that only datagrams without a store may take.
+pub const LARGE_REQUESTS_FOR_READS: usize = 4;
+/// All pending requests of a worker; a ring between two workers holds so many.
+pub const PENDING_REQUESTS_MAX: usize = SMALL_REQUESTS + LONG_REQUESTS + LARGE_REQUESTS;
 /// Bytes of a small request.
-pub const SMALL_PARCEL_BYTES: usize = 2_048;
+pub const SMALL_REQUEST_BYTES: usize = 2_048;
 /// Bytes of a small reply, the answer to the next command included.
-pub const SMALL_PARCEL_REPLY_BYTES: usize = 4_096;
+pub const SMALL_REQUEST_REPLY_BYTES: usize = 4_096;
 /// Longest answer without a value, in bytes: a line with a key in base64 and every flag.
 pub const ANSWER_LINE_BYTES_MAX: usize = 1_024;
-/// Keys of a small parcel whose order is kept one by one; with more, that of all keys of its client is.
-pub const SMALL_PARCEL_KEYS: usize = 128;
-/// The same of a large parcel.
-pub const LARGE_PARCEL_KEYS: usize = 1_024;
+/// Keys of a small pending request whose order is kept one by one; with more, that of all keys of its client is.
+pub const SMALL_REQUEST_KEYS: usize = 128;
+/// The same of a large pending request.
+pub const LARGE_REQUEST_KEYS: usize = 1_024;
 /// Entries of the filter that says which keys are under way.
 pub const ORDER_ENTRIES: usize = 8_192;
 /// Work of one datagram at a stretch, in units of 100 to 200 ns; what is left is done in the next tick.
 pub const TURN_WORK_UNITS: u32 = 512;
 /// Work in one tick on datagrams that were suspended here, in the same units; what is left waits for the next tick.
 pub const TICK_SUSPENDED_WORK_UNITS: u32 = 16 * TURN_WORK_UNITS;
-/// How long a datagram with a store for which no parcel is free may hold up those behind it, in ms; then it is told to come again.
-pub const PARCEL_WAIT_MS: u64 = 10;
+/// How long a datagram with a store for which no pending request is free may hold up those behind it, in ms; then it is told to come again.
+pub const POOL_WAIT_MS: u64 = 10;
 /// The same of a datagram without a store, which is never refused: then it is dropped, as if the network had lost it.
-pub const READ_PARCEL_WAIT_MS: u64 = 250;
+pub const READ_POOL_WAIT_MS: u64 = 250;
 /// Commands of other workers, and answers of theirs, that a worker takes in one tick.
-pub const TICK_MAIL_MAX: usize = 512;
+pub const TICK_INBOUND_MAX: usize = 512;
 /// How long a store may wait for memory that others may still read, in ms.
 pub const GRACE_WAIT_MS: u64 = 10;
 /// How long an idle worker sleeps at most, in ms.
@@ -121,7 +121,7 @@ pub const SEAL_WINDOW: usize = 1_024;
 
 /// Bytes of the program, its libraries and what no worker has alone, to reckon with at the start.
 pub const PROGRAM_BYTES: usize = 8 << 20;
-/// Bytes of a worker beside its buffers, parcels and rings: stack, histograms, retired items, what it remembers of seals.
+/// Bytes of a worker beside its buffers, pending requests and rings: stack, histograms, retired items, what it remembers of seals.
 pub const WORKER_BYTES: usize = 2 << 20;
 /// Workers of one process at most.
 pub const WORKERS_MAX: usize = 64;
@@ -129,8 +129,9 @@ pub const WORKERS_MAX: usize = 64;
 const _: () = assert!(BIND_ATTEMPTS as u64 * BIND_RETRY_MS >= 250, "longer than the kernel keeps a port");
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(cache::limits::READ_BATCH_MAX <= TICK_DATAGRAMS_MAX);
-const _: () = assert!(LARGE_PARCELS_FOR_READS < LARGE_PARCELS_SPARED && LARGE_PARCELS_SPARED < LARGE_PARCELS);
-const _: () = assert!(LONG_PARCELS_SPARED < LONG_PARCELS);
-const _: () = assert!(2 * ANSWER_LINE_BYTES_MAX <= SMALL_PARCEL_REPLY_BYTES);
+const _: () =
+    assert!(LARGE_REQUESTS_FOR_READS < LARGE_REQUESTS_RESERVED && LARGE_REQUESTS_RESERVED < LARGE_REQUESTS);
+const _: () = assert!(LONG_REQUESTS_RESERVED < LONG_REQUESTS);
+const _: () = assert!(2 * ANSWER_LINE_BYTES_MAX <= SMALL_REQUEST_REPLY_BYTES);
 const _: () = assert!(cache::limits::KEY_BYTES_MAX == protocol::limits::KEY_BYTES_MAX);
 const _: () = assert!(cache::limits::VALUE_BYTES_LIMIT == protocol::limits::VALUE_BYTES_LIMIT);

@@ -13,8 +13,8 @@ mod support;
 use cache::base::clock::Clock;
 use cache::base::random::Random;
 use protocol::batch::{Code, Operation};
-use sherwood::io::PeerAddr;
-use sherwood::io::sim::{Faults, SimPort, Wire};
+use sherwood::net::PeerAddr;
+use sherwood::net::sim::{Faults, SimPort, Wire};
 use sherwood::stats::counters::{OwnerCounters, WorkerCounters};
 use sherwood::worker::Worker;
 use std::collections::HashMap;
@@ -22,8 +22,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::batch::{frame, op};
+use support::in_process::{InProcess, Size};
 use support::noise::{framed, words};
-use support::whole::{Size, Whole};
 
 /// Steps of a seed.
 const STEPS: u64 = 3_000;
@@ -101,8 +101,8 @@ impl Field {
     fn new(seed: u64) -> Field {
         let clock = Clock::manual(1_000_000_000);
         let size = Size { workers: 2, memory_bytes: 6 << 20, keys: 4_000, is_cramped: true };
-        let Whole { workers, wires, owners, .. } =
-            Whole::new(seed, size, Faults::default(), &clock, |_| true);
+        let InProcess { workers, wires, owners, .. } =
+            InProcess::new(seed, size, Faults::default(), &clock, |_| true);
         let honest = (0..HONEST_CLIENTS).map(|i| Honest::new(i, i % 2)).collect();
         let random = Random::new(seed);
         Field { random, clock, workers, wires, owners, honest, sent: 0, tally: Tally::default() }

@@ -8,13 +8,13 @@ use protocol::batch::{Code, FrameWriter, Operation, Status};
 use protocol::steer::{owner, steer};
 use sherwood::config::serve::Io;
 use sherwood::guard::Secret;
-use sherwood::limits::{LARGE_PARCELS_SPARED, LONG_PARCELS_SPARED, PARCEL_WAIT_MS, PARCELS_MAX};
+use sherwood::limits::{LARGE_REQUESTS_RESERVED, LONG_REQUESTS_RESERVED, PENDING_REQUESTS_MAX, POOL_WAIT_MS};
 use sherwood::server::Server;
 use sherwood::worker::Access;
 use std::time::Duration;
 use support::batch::{frame, get, op, results, set, statuses};
-use support::duo::Duo;
 use support::peer::Peer;
+use support::stepped::Stepped;
 use support::{KINDS, config, server_with_clock};
 
 /// The frames of docs/protocol.md: each request with its reply, as whole datagrams.
@@ -220,24 +220,24 @@ fn a_frame_that_is_cut_off_or_changed_anywhere_is_done_wholly_or_not_at_all() {
 
 #[test]
 fn a_frame_waits_for_its_last_owner_and_only_for_that() {
-    let mut duo = Duo::new();
-    let (mine, theirs) = (Duo::key_of(0, 0), Duo::key_of(1, 0));
-    let next = Duo::key_of(1, 1);
-    duo.send(0, &frame(&[set(&mine, "m"), set(&theirs, "t"), set(&next, "n"), get(&mine), get(&theirs)]));
-    duo.tick(0);
-    duo.tick(0);
-    assert_eq!(duo.worker(0).counters().forwarded.get(), 1);
-    duo.tick(0);
-    assert_eq!(duo.receive(0), None, "half of a frame was answered");
-    duo.tick(1);
-    assert_eq!(duo.worker(1).counters().executed_for_others.get(), 1, "both operations in one visit");
-    duo.tick(0);
-    let reply = duo.receive(0).expect("the reply");
+    let mut stepped = Stepped::new();
+    let (mine, theirs) = (Stepped::key_of(0, 0), Stepped::key_of(1, 0));
+    let next = Stepped::key_of(1, 1);
+    stepped.send(0, &frame(&[set(&mine, "m"), set(&theirs, "t"), set(&next, "n"), get(&mine), get(&theirs)]));
+    stepped.tick(0);
+    stepped.tick(0);
+    assert_eq!(stepped.worker(0).counters().forwarded.get(), 1);
+    stepped.tick(0);
+    assert_eq!(stepped.receive(0), None, "half of a frame was answered");
+    stepped.tick(1);
+    assert_eq!(stepped.worker(1).counters().executed_for_others.get(), 1, "both operations in one visit");
+    stepped.tick(0);
+    let reply = stepped.receive(0).expect("the reply");
     let got = results(&reply[8..]);
     assert_eq!(got.len(), 5);
     assert!(got[..3].iter().all(|got| got.status == Status::Done));
     assert_eq!((&got[3].value[..], &got[4].value[..]), (&b"m"[..], &b"t"[..]));
-    assert_eq!(duo.receive(0), None);
+    assert_eq!(stepped.receive(0), None);
 }
 
 /// Keys of both workers, of which no two are equal, in pairs.
@@ -250,39 +250,39 @@ fn pairs(count: usize) -> Vec<(String, String)> {
 }
 
 #[test]
-fn datagrams_wait_for_the_next_tick_when_no_parcel_is_free() {
-    let mut duo = Duo::new();
-    let sent = PARCELS_MAX + 200;
+fn datagrams_wait_for_the_next_tick_when_no_pending_request_is_free() {
+    let mut stepped = Stepped::new();
+    let sent = PENDING_REQUESTS_MAX + 200;
     for (mine, theirs) in pairs(sent) {
-        duo.send(0, &frame(&[set(&theirs, "t"), set(&mine, "m")]));
+        stepped.send(0, &frame(&[set(&theirs, "t"), set(&mine, "m")]));
     }
-    // The owner does not tick: parcels run out.
-    (0..5).for_each(|_| duo.tick(0));
-    assert!(duo.receive(0).is_none() && duo.worker(0).counters().deferred.get() > 0);
-    (0..10).for_each(|_| duo.settle());
+    // The owner does not tick: pending requests run out.
+    (0..5).for_each(|_| stepped.tick(0));
+    assert!(stepped.receive(0).is_none() && stepped.worker(0).counters().deferred.get() > 0);
+    (0..10).for_each(|_| stepped.settle());
     for _ in 0..sent {
-        assert_eq!(statuses(&duo.receive(0).unwrap()[8..]), [Status::Done, Status::Done]);
+        assert_eq!(statuses(&stepped.receive(0).unwrap()[8..]), [Status::Done, Status::Done]);
     }
-    assert_eq!(duo.worker(0).counters().busy.get(), 0);
-    // All parcels are back.
-    duo.send(0, &frame(&[set("again", "and again")]));
-    duo.settle();
-    assert_eq!(statuses(&duo.receive(0).unwrap()[8..]), [Status::Done]);
+    assert_eq!(stepped.worker(0).counters().busy.get(), 0);
+    // All pending requests are back.
+    stepped.send(0, &frame(&[set("again", "and again")]));
+    stepped.settle();
+    assert_eq!(statuses(&stepped.receive(0).unwrap()[8..]), [Status::Done]);
 }
 
 #[test]
-fn when_no_parcel_is_free_in_time_an_operation_is_busy_and_the_others_are_done() {
-    let mut duo = Duo::new();
-    let sent = PARCELS_MAX + 200;
+fn when_no_pending_request_is_free_in_time_an_operation_is_busy_and_the_others_are_done() {
+    let mut stepped = Stepped::new();
+    let sent = PENDING_REQUESTS_MAX + 200;
     for (mine, theirs) in pairs(sent) {
-        duo.send(0, &frame(&[set(&theirs, "t"), set(&mine, "m")]));
+        stepped.send(0, &frame(&[set(&theirs, "t"), set(&mine, "m")]));
     }
     for _ in 0..5 {
-        duo.tick(0);
-        duo.advance(Duration::from_millis(PARCEL_WAIT_MS + 1));
+        stepped.tick(0);
+        stepped.advance(Duration::from_millis(POOL_WAIT_MS + 1));
     }
     let (mut refused, mut busy) = (0, 0);
-    while let Some(reply) = duo.receive(0) {
+    while let Some(reply) = stepped.receive(0) {
         // Keys of a thousand others are under way: some of these seem to be among them, and then all of a frame waits.
         let statuses = statuses(&reply[8..]);
         assert!(
@@ -292,27 +292,27 @@ fn when_no_parcel_is_free_in_time_an_operation_is_busy_and_the_others_are_done()
         refused += 1;
         busy += statuses.iter().filter(|&&status| status == Status::Busy).count() as u64;
     }
-    // Stores leave some parcels to reads, and to long replies.
-    assert_eq!(refused, 200 + LONG_PARCELS_SPARED + LARGE_PARCELS_SPARED);
-    assert_eq!(duo.worker(0).counters().busy.get(), busy);
-    (0..4).for_each(|_| duo.settle());
+    // Stores leave some pending requests to reads, and to long replies.
+    assert_eq!(refused, 200 + LONG_REQUESTS_RESERVED + LARGE_REQUESTS_RESERVED);
+    assert_eq!(stepped.worker(0).counters().busy.get(), busy);
+    (0..4).for_each(|_| stepped.settle());
     for _ in refused..sent {
-        assert_eq!(statuses(&duo.receive(0).unwrap()[8..]), [Status::Done, Status::Done]);
+        assert_eq!(statuses(&stepped.receive(0).unwrap()[8..]), [Status::Done, Status::Done]);
     }
 }
 
 #[test]
 fn an_owner_that_answers_with_a_value_has_room_for_it() {
-    let mut duo = Duo::new();
-    let (theirs, value) = (Duo::key_of(1, 0), "v".repeat(20_000));
-    // The parcel is small when it sets out.
+    let mut stepped = Stepped::new();
+    let (theirs, value) = (Stepped::key_of(1, 0), "v".repeat(20_000));
+    // The pending request is small when it sets out.
     let touch = Operation { ttl_ms: 1000, ..op(Code::GetAndTouch, &theirs) };
-    duo.send(1, &frame(&[set(&theirs, &value)]));
-    duo.settle();
-    assert_eq!(statuses(&duo.receive(1).unwrap()[8..]), [Status::Done]);
-    duo.send(0, &frame(&[op(Code::Delete, &Duo::key_of(1, 1)), touch]));
-    duo.settle();
-    let mut datagrams: Vec<_> = std::iter::from_fn(|| duo.receive(0)).collect();
+    stepped.send(1, &frame(&[set(&theirs, &value)]));
+    stepped.settle();
+    assert_eq!(statuses(&stepped.receive(1).unwrap()[8..]), [Status::Done]);
+    stepped.send(0, &frame(&[op(Code::Delete, &Stepped::key_of(1, 1)), touch]));
+    stepped.settle();
+    let mut datagrams: Vec<_> = std::iter::from_fn(|| stepped.receive(0)).collect();
     // Datagrams of one length travel together; their sequence says where they belong.
     datagrams.sort_by_key(|datagram| (datagram[2], datagram[3]));
     let body: Vec<u8> = datagrams.iter().flat_map(|datagram| &datagram[8..]).copied().collect();
@@ -327,8 +327,8 @@ fn a_sealed_frame_that_waits_for_room_in_the_outbox_is_not_taken_for_a_copy() {
     let secret = Secret::new(b"what nobody outside can guess").unwrap();
     let seal = secret.seal;
     let access = Access { secret: Some(secret), distrust_loopback: true, ..Access::default() };
-    let mut duo = Duo::with_access(access);
-    let (key, value) = (Duo::key_of(0, 0), "v".repeat(60_000));
+    let mut stepped = Stepped::with_access(access);
+    let (key, value) = (Stepped::key_of(0, 0), "v".repeat(60_000));
     let unix_ms = Clock::MANUAL_EPOCH_UNIX_S * 1000 + 1000;
     let sealed = |sequence: u64, operations: &[Operation<'_>]| {
         let mut out = Vec::new();
@@ -338,22 +338,22 @@ fn a_sealed_frame_that_waits_for_room_in_the_outbox_is_not_taken_for_a_copy() {
         seal.stamp(&mut out);
         out
     };
-    duo.send(0, &sealed(1, &[set(&key, &value)]));
-    duo.settle();
-    assert_eq!(statuses(&duo.receive(0).unwrap()[8..]), [Status::Done]);
+    stepped.send(0, &sealed(1, &[set(&key, &value)]));
+    stepped.settle();
+    assert_eq!(statuses(&stepped.receive(0).unwrap()[8..]), [Status::Done]);
     // Twelve replies of 0.9 MB each to one tick; the outbox holds four.
     let reads = vec![get(&key); 15];
-    (2..14).for_each(|sequence| duo.send(0, &sealed(sequence, &reads)));
+    (2..14).for_each(|sequence| stepped.send(0, &sealed(sequence, &reads)));
     // A copy is one, in the same tick, too.
-    duo.send(0, &sealed(13, &reads));
-    duo.settle();
+    stepped.send(0, &sealed(13, &reads));
+    stepped.settle();
     let mut bytes = [0; 14];
-    while let Some(datagram) = duo.receive(0) {
+    while let Some(datagram) = stepped.receive(0) {
         bytes[datagram[1] as usize] += datagram.len() - 8;
     }
     assert_eq!(bytes[2..13], [15 * 60_016; 11]);
     assert_eq!(bytes[13], 15 * 60_016 + 16, "the reply, and the challenge to the copy");
-    assert_eq!(duo.worker(0).counters().seals_replayed.get(), 1);
+    assert_eq!(stepped.worker(0).counters().seals_replayed.get(), 1);
 }
 
 #[test]

@@ -4,16 +4,16 @@
 mod support;
 
 use cache::base::clock::Clock;
-use sherwood::io::PeerAddr;
-use sherwood::io::sim::Faults;
+use sherwood::net::PeerAddr;
+use sherwood::net::sim::Faults;
 use std::net::SocketAddr;
 use std::time::Duration;
-use support::whole::{Size, Whole};
+use support::in_process::{InProcess, Size};
 
 const PERFECT: Faults = Faults { drop_percent: 0, duplicate_percent: 0, reorder_percent: 0 };
 
 struct Scene {
-    whole: Whole,
+    whole: InProcess,
     clock: Clock,
     client: PeerAddr,
 }
@@ -22,7 +22,7 @@ impl Scene {
     fn new(keys: u64) -> Scene {
         let clock = Clock::manual(1_000_000_000);
         let size = Size { workers: 1, memory_bytes: 64 << 20, keys, is_cramped: false };
-        let whole = Whole::new(1, size, PERFECT, &clock, |_| true);
+        let whole = InProcess::new(1, size, PERFECT, &clock, |_| true);
         Scene { whole, clock, client: PeerAddr::from(SocketAddr::from(([127, 0, 0, 1], 40_000))) }
     }
 

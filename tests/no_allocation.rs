@@ -1,7 +1,7 @@
 //! The heap is for the start: a worker's tick takes nothing from it, whatever the tick brings.
 //!
 //! The allocator of this program counts by thread. One test drives two workers in this thread, on ports that hand bytes
-//! over and take them (`Belt`), through everything that a tick can meet: reads and stores of all sizes, text, meta and
+//! over and take them (`MemoryPort`), through everything that a tick can meet: reads and stores of all sizes, text, meta and
 //! batch frames, forwards, times to live, evictions, a mix of sizes that shifts, tables that grow, flushes. It counts
 //! from the first tick on: there is no warm-up. The other looks at the threads of real servers on real sockets.
 //!
@@ -17,7 +17,7 @@ use cache::base::random::Random;
 use cache::policy::{Limits, run_once};
 use protocol::batch::{Code, FrameWriter, Operation};
 use sherwood::config::serve::Io;
-use sherwood::io::{self, Datagram, Inbox, Outbox, Patience, PeerAddr, Port, Waker};
+use sherwood::net::{self, Datagram, Inbox, Outbox, PeerAddr, PollTimeout, Port, Waker};
 use sherwood::server::Server;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
@@ -27,8 +27,8 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
+use support::in_process::{Parts, Size};
 use support::peer::Peer;
-use support::whole::{Parts, Size};
 
 /// The system's allocator, which notes who asked.
 struct Counting;
@@ -106,7 +106,7 @@ fn the_count_counts() {
 
 /// Requests for the next tick and how the last ones were answered.
 #[derive(Default)]
-struct Belt {
+struct MemoryPort {
     bytes: Vec<u8>,
     datagrams: Vec<Range<usize>>,
     /// Replies by the first byte of their body.
@@ -123,13 +123,18 @@ impl Default for Answers {
 
 /// A port whose other end is a belt.
 struct BeltPort {
-    belt: Rc<RefCell<Belt>>,
+    belt: Rc<RefCell<MemoryPort>>,
     bytes: Vec<u8>,
     waker: Waker,
 }
 
 impl Port for BeltPort {
-    fn turn(&mut self, outbox: &mut Outbox, inbox: &mut Inbox, _: Patience) -> std::io::Result<io::Traffic> {
+    fn poll(
+        &mut self,
+        outbox: &mut Outbox,
+        inbox: &mut Inbox,
+        _: PollTimeout,
+    ) -> std::io::Result<net::Traffic> {
         let traffic = self.flush(outbox)?;
         inbox.clear();
         let belt = &mut *self.belt.borrow_mut();
@@ -141,7 +146,7 @@ impl Port for BeltPort {
         Ok(traffic)
     }
 
-    fn flush(&mut self, outbox: &mut Outbox) -> std::io::Result<io::Traffic> {
+    fn flush(&mut self, outbox: &mut Outbox) -> std::io::Result<net::Traffic> {
         outbox.arrange();
         for run in outbox.runs(64) {
             for frame in run.frames() {
@@ -149,7 +154,7 @@ impl Port for BeltPort {
             }
         }
         outbox.clear();
-        Ok(io::Traffic::default())
+        Ok(net::Traffic::default())
     }
 
     fn bytes(&self, datagram: &Datagram) -> &[u8] {
@@ -179,7 +184,7 @@ impl Traffic {
     const STEADY: u64 = 1_900;
 
     /// Puts a datagram onto a belt; `value_bytes` is what most values of the time have.
-    fn put(&mut self, belt: &mut Belt, value_bytes: u64) {
+    fn put(&mut self, belt: &mut MemoryPort, value_bytes: u64) {
         let start = belt.bytes.len();
         belt.bytes.extend_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
         let key = self.key();
@@ -264,8 +269,8 @@ fn a_tick_takes_nothing_from_the_heap() {
     let clock = Clock::manual(1_000_000_000);
     let size = Size { workers: WORKERS, memory_bytes: 32 << 20, keys: 4_000, is_cramped: true };
     let Parts { seats, mut round, .. } = Parts::new(3, size, &clock, |_| true);
-    let belts: Vec<Rc<RefCell<Belt>>> = (0..WORKERS).map(|_| Rc::default()).collect();
-    let port = |belt: &Rc<RefCell<Belt>>| {
+    let belts: Vec<Rc<RefCell<MemoryPort>>> = (0..WORKERS).map(|_| Rc::default()).collect();
+    let port = |belt: &Rc<RefCell<MemoryPort>>| {
         // As much as a tick's requests can be.
         let bytes = Vec::with_capacity(4 << 20);
         belt.borrow_mut().bytes = Vec::with_capacity(4 << 20);

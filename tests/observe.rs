@@ -35,19 +35,19 @@ fn the_workers_time_every_kind_of_command() {
     load(server.addr, &[&traffic[..], &["--duration", "300ms"]].concat());
 
     let latency = stats(&server, "latency");
-    for measure in ["get_ns", "set_ns", "delete_ns", "touch_ns", "tick_ns", "turn_ns", "batch_keys"] {
+    for measure in ["get_ns", "set_ns", "delete_ns", "touch_ns", "tick_ns", "syscall_ns", "batch_keys"] {
         let of = |statistic: &str| number(&latency, &format!("{measure}:{statistic}"));
         assert!(of("count") > 0, "{measure}");
         assert!(of("p50") <= of("p99") && of("p99") <= of("p999") && of("p999") <= of("max"), "{measure}");
     }
     // Every tick is watched, so every read is counted: alone, or in a batch whose keys add up.
     assert!(number(&latency, "get_ns:count") >= server.stat("cmd_get"));
-    assert!(number(&stats(&server, "workers"), "0:watched_ticks") <= server.stat("ticks"));
+    assert!(number(&stats(&server, "workers"), "0:profiled_ticks") <= server.stat("ticks"));
 
     assert!(server.terminate().0.success());
     let (status, table, error) = run(&["hist", &log]);
     assert!(status.success(), "{error}");
-    for tag in ["get", "set", "delete", "touch", "tick", "turn"] {
+    for tag in ["get", "set", "delete", "touch", "tick", "syscall"] {
         assert!(table.contains(tag), "no {tag} in {table}");
     }
 }

@@ -6,12 +6,12 @@
 use cache::base::item_ref::ItemRef;
 use cache::base::random::Random;
 use cache::base::zipf::Zipf;
-use cache::policy::board::Board;
+use cache::policy::hot_key_snapshot::HotKeySnapshot;
 use cache::policy::popularity::Popularity;
 use cache::policy::thread::Round;
 use cache::policy::{Goal, Limits, Link, PolicyConfig, PolicyKind, build, run_once};
 use cache::ring::record::{ChunkUnits, Deadline};
-use cache::ring::{Command, Consumer, Event, Hit, Producer, ring};
+use cache::ring::{Consumer, Event, Hit, PolicyCommand, Producer, ring};
 use sherwood::cli::simulate::replay::{Capacity, Setup, replay};
 use sherwood::load::trace::{Op, Record};
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ struct Owner {
     free: Vec<u64>,
     events: Producer<Event>,
     hits: Producer<Hit>,
-    commands: Consumer<Command>,
+    commands: Consumer<PolicyCommand>,
     /// Reads since the last record that was sent.
     weight: u32,
     hit_count: u64,
@@ -60,7 +60,7 @@ impl Owner {
         self.events.push(event).expect("a ring for all that is stored between two rounds");
     }
 
-    fn obey(&mut self) {
+    fn apply_commands(&mut self) {
         while let Some(command) = self.commands.pop() {
             let at = command.item.units();
             if let Some(hash) = self.keys.remove(&at) {
@@ -95,7 +95,7 @@ fn served(keys: &[u32], lag: usize, hit_ring: usize) -> (f64, f64) {
         policy: build(PolicyKind::Wtinylfu, Goal::Objects, &config),
         counters: Arc::default(),
     };
-    let popularity = Popularity::new(Arc::new(Board::default()), 1);
+    let popularity = Popularity::new(Arc::new(HotKeySnapshot::default()), 1);
     let mut round = Round::new(PAGE_UNITS, 4, vec![link], vec![hit_consumer], popularity);
     let mut owner = Owner {
         index: HashMap::new(),
@@ -111,7 +111,7 @@ fn served(keys: &[u32], lag: usize, hit_ring: usize) -> (f64, f64) {
     for keys in keys.chunks(lag) {
         keys.iter().for_each(|&hash| owner.read(hash));
         run_once(&mut round, 1, &Limits::default());
-        owner.obey();
+        owner.apply_commands();
     }
     let dropped = owner.dropped as f64 / owner.hit_count as f64;
     (owner.hit_count as f64 / keys.len() as f64 * 100.0, dropped)

@@ -2,7 +2,7 @@
 //! datagrams, a clock that moves when it is drawn, clients whose every answer is checked.
 //!
 //! ```text
-//! clients ──wire──▶ worker 0 ┐  mesh, doorbells, policy (cooperative), one slab     each step one of:
+//! clients ──wire──▶ worker 0 ┐  mesh, sleep flags, policy (cooperative), one slab     each step one of:
 //!         ◀─wire──  worker 1 ┘  all real; only port and clock are not               send · tick · deliver · wait
 //! ```
 //! What is checked: every key is a register (`history`: linearizable; values are unique, a request that arrived twice
@@ -22,15 +22,15 @@ use cache::base::random::Random;
 use cache::shard::Shards;
 use history::{Answer, Asked, Memory, Operation, check};
 use protocol::request::Commands;
-use sherwood::io::PeerAddr;
-use sherwood::io::sim::{Faults, SimPort, Wire};
+use sherwood::net::PeerAddr;
+use sherwood::net::sim::{Faults, SimPort, Wire};
 use sherwood::stats::counters::OwnerCounters;
 use sherwood::worker::Worker;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use support::whole::{Size, Whole};
+use support::in_process::{InProcess, Size};
 
 /// What a run is made of.
 #[derive(Clone, Copy, Debug)]
@@ -203,7 +203,8 @@ impl World {
         let clock = Clock::manual(1_000_000_000);
         let (workers, memory_bytes, keys) = (scene.workers, scene.memory_bytes, scene.keys);
         let size = Size { workers, memory_bytes, keys, is_cramped: true };
-        let Whole { workers, wires, owners, .. } = Whole::new(seed, size, scene.faults, &clock, are_apart);
+        let InProcess { workers, wires, owners, .. } =
+            InProcess::new(seed, size, scene.faults, &clock, are_apart);
         let client = |i| {
             let addr = PeerAddr::from(SocketAddr::from(([127, 0, 0, 1], 40_000 + i as u16)));
             Client { addr, last_id: 0, waiting: None }

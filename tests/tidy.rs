@@ -58,9 +58,9 @@ const UNSAFE_ROOMS: &[&str] = &[
     "cache/src/memory/item/",
     "cache/src/table/simd.rs",
     "cache/src/base/prefetch.rs",
-    "src/io/uring/",
-    "src/io/mmsg.rs",
-    "src/io/socket/headers.rs",
+    "src/net/uring/",
+    "src/net/mmsg.rs",
+    "src/net/socket/headers.rs",
     "tests/no_allocation.rs", // an allocator that counts; nothing else can see what a tick takes from the heap
 ];
 
@@ -198,7 +198,7 @@ fn end_of_item(lines: &[&str], start: usize) -> usize {
 /// The name of the function that a line begins, if it begins one.
 fn function_name(line: &str) -> Option<&str> {
     let (before, behind) = line.split_once("fn ")?;
-    // `pub(in crate::io)` is two words.
+    // `pub(in crate::net)` is two words.
     let is_qualifier = |word: &str| {
         ["const", "async", "unsafe", "extern", "\"C\"", "pub"].contains(&word)
             || word.starts_with("pub(")
@@ -227,7 +227,7 @@ mod tests {
     fn of_a_test() {
     }
 }
-pub(in crate::io) const unsafe fn long<P: Port>(
+pub(in crate::net) const unsafe fn long<P: Port>(
     port: P,
 ) -> u32 {
     match port {
@@ -260,7 +260,7 @@ fn atomics_come_from_sync() {
     let own = [
         "cache/src/base/sync.rs",
         "cache/src/memory/item/",
-        "src/io/uring/buffers.rs",
+        "src/net/uring/buffers.rs",
         "src/cli/",
         "src/load/",
     ];
@@ -285,7 +285,7 @@ fn no_lock_and_no_map_of_std_on_the_data_path() {
         "src/session",
         "src/guard",
         "src/worker",
-        "src/io",
+        "src/net",
     ];
     for (file, text) in sources(DATA_PATH) {
         let code = text.split("#[cfg(test)]").next().unwrap();

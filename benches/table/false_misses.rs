@@ -10,7 +10,7 @@ use crate::field::{Field, Shard, View};
 use crate::options::Options;
 use crate::stretch::key;
 use cache::base::random::Random;
-use cache::memory::grace::Member;
+use cache::memory::grace::Participant;
 use cache::table::{Found, Lookup};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -129,7 +129,7 @@ fn churn(
 
 fn read(
     view: &View,
-    member: &Member,
+    participant: &Participant,
     key_bytes: usize,
     reads: u64,
     progress: &Progress,
@@ -147,7 +147,7 @@ fn read(
     let all: Vec<Lookup<'_>> =
         keys.chunks(key_bytes).map(|key| Lookup { key, hash: view.hash.hash(key) }).collect();
     let (mut seen, mut random) = (Seen::default(), Random::new(1));
-    member.online();
+    participant.online();
     let begun = Instant::now();
     while seen.reads < reads {
         let first = random.below(statics - BATCH as u64) as usize;
@@ -158,18 +158,18 @@ fn read(
             Found::Unsettled => seen.unsettled += 1,
         });
         seen.reads += BATCH as u64;
-        member.quiescent();
+        participant.quiescent();
         // The writer waits for nobody but for memory, and that is free while this thread is asleep.
         if !missed.is_empty() {
-            member.offline();
+            participant.offline();
             let lies = missed.iter().filter(|&&number| !progress.was_evicted(number)).count();
             seen.misses += lies as u64;
             seen.evicted += (missed.len() - lies) as u64;
-            member.online();
+            participant.online();
         }
     }
     seen.spent_s = begun.elapsed().as_secs_f64();
-    member.offline();
+    participant.offline();
     stop.store(true, Ordering::Relaxed);
     seen
 }

@@ -6,7 +6,7 @@ use crate::ours;
 use crate::stretch::{Stretch, key};
 use cache::base::hash::KeyHash;
 use cache::memory::class::Class;
-use cache::memory::grace::{Grace, Member};
+use cache::memory::grace::{Grace, Participant};
 use cache::memory::{Items, Layout, PagePool, Parts, Slab, Value};
 use cache::table::{Lookup, SlotMemory, Table, Upsert, Writer};
 use numa::{Huge, Region, RegionRequest};
@@ -33,7 +33,7 @@ pub struct Field {
     pub pages: String,
     /// The grace of one more thread, which only reads.
     #[allow(dead_code, reason = "the bench of the rivals has no such thread")]
-    pub reader: Option<Member>,
+    pub reader: Option<Participant>,
     items: u64,
     index_bytes: usize,
 }
@@ -51,7 +51,7 @@ pub struct Shard {
     pub index: usize,
     writer: Writer,
     slab: Slab,
-    member: Member,
+    participant: Participant,
     value: Vec<u8>,
 }
 
@@ -91,7 +91,7 @@ impl Field {
             index,
             writer: view.tables[index].writer().expect("the one writer"),
             slab: Slab::new(view.items.clone(), Arc::clone(&pool)),
-            member: grace.member(index),
+            participant: grace.participant(index),
             value: (0..size.value_bytes).map(|i| i as u8).collect(),
             view: Arc::clone(&view),
         };
@@ -99,7 +99,7 @@ impl Field {
         let mut field = Field {
             shards,
             pages,
-            reader: Some(grace.member(size.threads)),
+            reader: Some(grace.participant(size.threads)),
             items: size.items,
             index_bytes: index_bytes * size.threads,
         };
@@ -165,13 +165,13 @@ impl Shard {
 
     /// Between two batches nothing is held; what was retired long enough ago is free.
     pub fn tick(&mut self) {
-        self.member.quiescent();
-        self.slab.reclaim(self.member.grace(), Self::RECLAIM_MAX);
+        self.participant.quiescent();
+        self.slab.reclaim(self.participant.grace(), Self::RECLAIM_MAX);
         // A reader that has lost its processor holds memory back: wait for it, as the server does.
-        while self.slab.limbo().len() > Self::LIMBO_MAX {
+        while self.slab.retired().len() > Self::LIMBO_MAX {
             std::thread::yield_now();
-            self.member.quiescent();
-            self.slab.reclaim(self.member.grace(), Self::RECLAIM_MAX);
+            self.participant.quiescent();
+            self.slab.reclaim(self.participant.grace(), Self::RECLAIM_MAX);
         }
     }
 
@@ -180,12 +180,12 @@ impl Shard {
 
     /// Awake: others wait for its ticks.
     pub fn online(&self) {
-        self.member.online();
+        self.participant.online();
     }
 
     /// Asleep: nobody waits for it.
     pub fn offline(&self) {
-        self.member.offline();
+        self.participant.offline();
     }
 
     /// Whether a key of these is this shard's to write.

@@ -18,16 +18,16 @@ fn shard_of(number: u64) -> usize {
 
 /// An owner stores the numbers of its shard, and ends when nobody needs it any more.
 fn own(mut owner: Owner, clock: &Clock, stored: &mpsc::Sender<()>, done: &mpsc::Receiver<()>) {
-    owner.member().online();
+    owner.participant().online();
     let numbers = (0..1_000u64).filter(|&number| shard_of(number) == owner.index());
     for number in numbers.collect::<Vec<_>>() {
         let (key, value) = (format!("key:{number}"), format!("value of {number}"));
         let store = Store::new(Mode::Set, key.as_bytes(), value.as_bytes());
         owner.store(&store, clock.now()).expect("64 MiB have room for a thousand values");
-        owner.member().quiescent();
+        owner.participant().quiescent();
         owner.tick(clock.now(), |_| ());
     }
-    owner.member().offline();
+    owner.participant().offline();
     stored.send(()).expect("the reader waits for this");
     done.recv().expect("the reader says when it is done");
 }

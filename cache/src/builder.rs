@@ -13,7 +13,7 @@ use crate::base::sync::Arc;
 use crate::limits::{COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS, LOAD_PERCENT};
 use crate::memory::grace::Grace;
 use crate::memory::{Items, Layout, PagePool, Slab};
-use crate::policy::board::Board;
+use crate::policy::hot_key_snapshot::HotKeySnapshot;
 use crate::policy::popularity::Popularity;
 use crate::policy::thread::Round;
 use crate::policy::{Counters, Goal, Link, PolicyConfig, PolicyKind, build};
@@ -71,7 +71,7 @@ pub struct Built {
     /// What each owner's policy counts.
     pub policies: Vec<Arc<Counters>>,
     /// The most read keys.
-    pub hot_keys: Arc<Board>,
+    pub hot_keys: Arc<HotKeySnapshot>,
 }
 
 impl Cache {
@@ -105,7 +105,7 @@ impl Cache {
     /// The right to read of one thread; `None` when all that the builder was asked for are taken.
     pub fn reader(&self) -> Option<Reader> {
         let index = self.readers.pop()?;
-        Some(Reader::new(Arc::clone(&self.shards), self.grace.member(index)))
+        Some(Reader::new(Arc::clone(&self.shards), self.grace.participant(index)))
     }
 
     /// When retired memory may be used again.
@@ -201,7 +201,7 @@ impl Builder {
                 index,
                 shards: Arc::clone(&cache.shards),
                 slab: Slab::new(cache.shards.items().clone(), Arc::clone(&cache.pool)),
-                member: cache.grace.member(index),
+                participant: cache.grace.participant(index),
                 events: Events::new(events, cache.pool.layout()),
                 commands,
                 counters: Arc::default(),
@@ -209,7 +209,7 @@ impl Builder {
             });
         }
         let policies = links.iter().map(|link| Arc::clone(&link.counters)).collect();
-        let hot_keys = Arc::new(Board::default());
+        let hot_keys = Arc::new(HotKeySnapshot::default());
         let popularity = Popularity::new(Arc::clone(&hot_keys), self.seed);
         let round = Round::new(config.page_units, config.pages, links, hit_ends, popularity);
         Built { cache, owners, hits, round, policies, hot_keys }

@@ -27,9 +27,9 @@ pub const COMMAND_NS: u64 = 250;
 /// One part in so many of a tick is for commands.
 pub const COMMANDS_SHARE: u64 = 4;
 /// Items that an owner may spare for each that it evicts by command: those that were read and the policy not told.
-pub const SPARES_PER_EVICTION: u32 = 4;
+pub const SECOND_CHANCES_PER_EVICTION: u32 = 4;
 /// Items that it may spare in a row at most.
-pub const SPARES_MAX: u32 = 256;
+pub const SECOND_CHANCES_MAX: u32 = 256;
 
 /// Lines that a key may stand from its home, home included; also the spare lines at the end of a table.
 pub const PROBE_LINES_MAX: usize = 16;

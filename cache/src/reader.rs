@@ -23,14 +23,14 @@
 use crate::base::clock::Now;
 use crate::base::sync::Arc;
 use crate::memory::Item;
-use crate::memory::grace::Member;
+use crate::memory::grace::Participant;
 use crate::shard::Shards;
 use crate::table::Found;
 
 /// A thread's right to read. One a thread; while it has no guard it holds nobody up.
 pub struct Reader {
     shards: Arc<Shards>,
-    member: Member,
+    participant: Participant,
 }
 
 /// A moment of reading. What owners retire meanwhile stays until the guard is dropped, so hold it for microseconds: stores
@@ -51,13 +51,13 @@ pub enum Look<'g> {
 }
 
 impl Reader {
-    pub(crate) fn new(shards: Arc<Shards>, member: Member) -> Reader {
-        Reader { shards, member }
+    pub(crate) fn new(shards: Arc<Shards>, participant: Participant) -> Reader {
+        Reader { shards, participant }
     }
 
     /// Begins to read.
     pub fn enter(&mut self) -> Guard<'_> {
-        self.member.online();
+        self.participant.online();
         Guard { reader: self }
     }
 }
@@ -80,7 +80,7 @@ impl Guard<'_> {
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        self.reader.member.offline();
+        self.reader.participant.offline();
     }
 }
 
@@ -96,14 +96,14 @@ mod tests {
         let mut owner = Owner::new(owners.pop().unwrap());
         let now = Now { ns: 1_000_000_000, unix_s: 1 };
         let tick = |owner: &mut Owner| {
-            owner.member().quiescent();
+            owner.participant().quiescent();
             owner.tick(now, |_| ());
         };
-        owner.member().online();
+        owner.participant().online();
         let set = |owner: &mut Owner, value: &[u8]| {
             owner.store(&Store::new(Mode::Set, b"key", value), now).map(|_| ()).unwrap();
         };
-        let retired = |owner: &Owner| owner.counters().limbo_items.get();
+        let retired = |owner: &Owner| owner.counters().retired_items.get();
         set(&mut owner, b"first");
         let mut reader = cache.reader().unwrap();
         assert!(cache.reader().is_none(), "one was asked for");

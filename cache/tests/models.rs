@@ -10,7 +10,7 @@
 use cache::base::item_ref::ItemRef;
 use cache::base::sync::{Arc, AtomicU64, Ordering};
 use cache::memory::grace::Grace;
-use cache::ring::{Doorbell, Full, mesh, ring};
+use cache::ring::{Full, SleepFlag, mesh, ring};
 use cache::table::{Found, Growth, Keys, Table, Upsert};
 
 #[cfg(loom)]
@@ -217,21 +217,21 @@ fn grace_outlasts_every_reader() {
         let grace = Grace::new(2);
         let slot = Arc::new(AtomicU64::new(1));
         let memory = Arc::new(AtomicU64::new(1));
-        let owner = grace.member(0);
+        let owner = grace.participant(0);
         owner.online();
         let reader = {
             let (grace, slot, memory) = (Arc::clone(&grace), Arc::clone(&slot), Arc::clone(&memory));
             thread::spawn(move || {
-                let member = grace.member(1);
-                member.online();
+                let participant = grace.participant(1);
+                participant.online();
                 if slot.load(Ordering::Acquire) == 1 {
                     assert_eq!(memory.load(Ordering::Relaxed), 1, "reused under a reader");
                 }
-                member.quiescent();
+                participant.quiescent();
                 if slot.load(Ordering::Acquire) == 1 {
                     assert_eq!(memory.load(Ordering::Relaxed), 1, "reused under a reader");
                 }
-                member.offline();
+                participant.offline();
             })
         };
         slot.store(0, Ordering::Release);
@@ -274,48 +274,48 @@ fn a_ring_carries_records_in_order() {
 }
 
 /// A consumer says that it sleeps, and looks once more; a producer pushes, and looks whether it sleeps. If the consumer
-/// has seen nothing, the bell has rung: there is no lost wake-up.
+/// has seen nothing, it was woken: there is no lost wake-up.
 #[test]
 fn a_sleeper_sees_the_record_or_hears_the_bell() {
     model(|| {
-        let bell = Arc::new(Doorbell::new());
+        let flag = Arc::new(SleepFlag::new());
         let (mut producer, mut consumer) = ring::<u64>(1);
         let sender = {
-            let bell = Arc::clone(&bell);
+            let flag = Arc::clone(&flag);
             thread::spawn(move || {
                 producer.push(7).unwrap();
-                bell.must_ring()
+                flag.must_wake()
             })
         };
-        bell.will_sleep();
+        flag.will_sleep();
         let seen = consumer.waiting() > 0;
         let rings = sender.join().unwrap();
         assert!(seen || rings, "it sleeps on, and its ring holds a record");
-        bell.awake();
+        flag.awake();
         assert_eq!(consumer.pop(), Some(7));
     });
 }
 
-/// The same through the mesh, with two askers: the mail of neither is slept over.
+/// The same through the mesh, with two askers: no request of either is slept over.
 #[test]
 fn a_worker_sleeps_over_nobodys_mail() {
     model(|| {
         let mut ends = mesh::<u64>(3, 1);
-        let bell = Arc::new(Doorbell::new());
+        let flag = Arc::new(SleepFlag::new());
         let mut owner = ends.remove(0);
         let askers: Vec<_> = ends
             .into_iter()
             .map(|mut end| {
-                let bell = Arc::clone(&bell);
+                let flag = Arc::clone(&flag);
                 thread::spawn(move || {
                     let me = end.index() as u64;
                     end.ask(0, me).unwrap();
-                    bell.must_ring()
+                    flag.must_wake()
                 })
             })
             .collect();
-        bell.will_sleep();
-        let seen = owner.has_mail();
+        flag.will_sleep();
+        let seen = owner.has_inbound();
         let rings = askers.into_iter().map(|asker| asker.join().unwrap()).fold(false, |any, one| any | one);
         assert!(seen || rings, "it sleeps on, and there is mail");
         let mut from: Vec<_> = std::iter::from_fn(|| owner.next_request()).collect();

@@ -7,7 +7,7 @@
 use cache::base::item_ref::ItemRef;
 use cache::limits::PROBE_LINES_MAX;
 use cache::table::{Found, Keys, Table, Upsert};
-use protocol::batch::{Code, Frame, FrameWriter, Operation, Outcome, Status};
+use protocol::batch::{Code, Frame, FrameWriter, Operation, OperationResult, Status};
 use protocol::frame::{self, Header};
 use protocol::limits::{KEY_BYTES_MAX, REPLY_DATAGRAM_BYTES_MAX};
 use protocol::request::{Command, Commands};
@@ -53,7 +53,7 @@ pub fn batch(body: &[u8]) {
         }
     }
     let mut rest = body;
-    while let Some((outcome, behind)) = Outcome::split(rest) {
+    while let Some((outcome, behind)) = OperationResult::split(rest) {
         assert!(behind.len() < rest.len() && is_within(outcome.value, body));
         assert!(Status::of(rest[0]) == Some(outcome.status) && rest[0] >= 0x80);
         rest = behind;

@@ -8,7 +8,7 @@
 //! A reply that would outgrow its buffer keeps what is whole and ends in an error line. The reply to a batch frame holds
 //! results instead of lines, and its last datagram may be padded with zeros.
 
-use crate::batch::{Outcome, RESULT_BYTES, Status, padded_bytes};
+use crate::batch::{OperationResult, RESULT_BYTES, Status, padded_bytes};
 use crate::error::Error;
 use crate::frame::{Dialect, Header};
 use crate::limits::{BATCH_OPERATIONS_MAX, FRAME_HEADER_BYTES, REPLY_DATAGRAM_BYTES_MAX};
@@ -119,7 +119,7 @@ impl<'b> Reply<'b> {
     /// Appends the head of a result: its value follows.
     #[inline]
     pub fn put_result_head(&mut self, status: Status, client_flags: u32, cas: u64, value_bytes: usize) {
-        self.put(&Outcome::head(status, value_bytes, client_flags, cas));
+        self.put(&OperationResult::head(status, value_bytes, client_flags, cas));
     }
 
     /// Bytes that a plain reply still takes.
@@ -376,7 +376,7 @@ mod tests {
             assert_eq!(reply.finish(), want);
             let (headers, body) = bodies(&buffer[..want]);
             assert!(headers.iter().all(|header| header.reserved == crate::batch::MARK));
-            let (outcome, padding) = Outcome::split(&body).unwrap();
+            let (outcome, padding) = OperationResult::split(&body).unwrap();
             assert_eq!((outcome.client_flags, outcome.cas, outcome.value.len()), (7, 9, value_bytes));
             assert!(padding.iter().all(|&byte| byte == 0));
         }
@@ -386,7 +386,7 @@ mod tests {
         reply.put_result(Status::Value, 0, 0, &[b'x'; 4000]);
         reply.settle(mark);
         let length = reply.finish();
-        assert_eq!(Outcome::split(&buffer[8..length]).unwrap().0.status, Status::NoRoom);
+        assert_eq!(OperationResult::split(&buffer[8..length]).unwrap().0.status, Status::NoRoom);
     }
 
     proptest! {
@@ -410,12 +410,12 @@ mod tests {
             }
             let mut rest = &body[..];
             for &(status, client_flags, cas, bytes) in &all {
-                let (outcome, behind) = Outcome::split(rest).unwrap();
-                let want = Outcome { status: Status::ALL[status], client_flags, cas, value: &value[..bytes] };
+                let (outcome, behind) = OperationResult::split(rest).unwrap();
+                let want = OperationResult { status: Status::ALL[status], client_flags, cas, value: &value[..bytes] };
                 prop_assert_eq!(outcome, want);
                 rest = behind;
             }
-            prop_assert_eq!(Outcome::split(rest), None);
+            prop_assert_eq!(OperationResult::split(rest), None);
             prop_assert!(rest.iter().all(|&byte| byte == 0) && (padded || rest.is_empty()));
         }
     }

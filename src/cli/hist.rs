@@ -1,6 +1,6 @@
 //! `sherwood hist`: histogram logs → tables and plots.
 
-use super::Outcome;
+use super::ExitResult;
 use crate::stats::view::{Series, Unit, ascii, html, png, read, table};
 use std::io::Write;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub struct Args {
 ///
 /// # Errors
 /// One line for people, with the remedy.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> ExitResult {
     let mut all: Vec<Series> = Vec::new();
     for file in &args.files {
         all.extend(read(file, args.unit)?);
@@ -65,7 +65,7 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 /// Prints to standard output; a reader who has seen enough (`| head`) is no error.
-fn print(text: &str) -> Outcome {
+fn print(text: &str) -> ExitResult {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(ExitCode::SUCCESS),

@@ -4,13 +4,13 @@ mod args;
 
 pub use args::Args;
 
-use super::Outcome;
+use super::ExitResult;
 use crate::load::plan::{Plan, Stage};
 use crate::load::report::Report;
 use crate::load::run::{Context, Measured, Merged, run as run_stage};
 use crate::load::search::{Objective, search};
 use crate::load::tally::Tally;
-use crate::load::workload::Command;
+use crate::load::workload::Verb;
 use crate::stats::histogram::IntervalLog;
 use cache::base::sync::Ordering;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -27,7 +27,7 @@ const SILENCE_MAX_NS: u64 = 5_000_000_000;
 ///
 /// # Errors
 /// One line for people, with the remedy.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> ExitResult {
     let mut run = Run { plan: args.plan()?, args, fill: None, log: None, epoch_ns: 0 };
     let context = Context::new(&run.plan);
     end_on_interrupt(&context)?;
@@ -51,7 +51,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn once(&mut self, context: &Context) -> Outcome {
+    fn once(&mut self, context: &Context) -> ExitResult {
         let measured = self.measure(context)?;
         self.end_log()?;
         let report = self.report(&measured);
@@ -60,7 +60,7 @@ impl Run<'_> {
     }
 
     /// Searches for the highest rate; the report is that of the best step.
-    fn search(&mut self, context: &Context, objective: &Objective) -> Outcome {
+    fn search(&mut self, context: &Context, objective: &Objective) -> ExitResult {
         let start_per_s = self.plan.rate_per_s.unwrap_or(10_000.0);
         let mut best: Option<(f64, Measured)> = None;
         let (rate_per_s, steps) = search(start_per_s, &mut |rate| {
@@ -137,7 +137,7 @@ impl Run<'_> {
         }
     }
 
-    fn judge(&self, report: &Report) -> Outcome {
+    fn judge(&self, report: &Report) -> ExitResult {
         let tally = &report.measured.tally;
         if tally.sent() == 0 && report.measured.unsent > 0 {
             return Err("nothing was sent in time: the rate is far beyond what this run can do; lower --rate, or more \
@@ -230,7 +230,7 @@ fn fill(plan: &Plan, context: &Context, targets: &[String]) -> Result<Measured, 
     if filled.tally.answered() == 0 && filled.tally.sent() > 0 {
         return Err(no_reply(targets, &filled.tally));
     }
-    let counts = filled.tally.of(Command::Set);
+    let counts = filled.tally.of(Verb::Set);
     eprintln!(
         "fill: {} keys in {:.2} s, {} lost and sent again, {} errors, {} missing",
         plan.keys.keys() - filled.unfilled,
@@ -258,7 +258,7 @@ fn progress(merged: &Merged) {
 fn write_interval<W: Write>(log: &mut IntervalLog<W>, merged: &Merged, epoch_ns: u64) -> std::io::Result<()> {
     let at = Duration::from_nanos(merged.start_ns.saturating_sub(epoch_ns));
     let length = Duration::from_nanos(merged.end_ns - merged.start_ns);
-    for command in Command::ALL {
+    for command in Verb::ALL {
         log.write(command.name(), at, length, merged.latencies.of(command))?;
     }
     log.write("lost", at, length, &merged.latencies.lost)

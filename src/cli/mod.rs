@@ -12,18 +12,18 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 /// What a subcommand ends with: an exit code, or one line (with the remedy) that becomes exit code 1.
-pub type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
+pub type ExitResult = Result<ExitCode, Box<dyn std::error::Error>>;
 
 /// A memcached-compatible cache over UDP, and the tools to drive and read it.
 #[derive(Parser, Debug)]
 #[command(name = "sherwood", version, about, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Tool,
 }
 
 #[derive(Subcommand, Debug)]
-enum Command {
+enum Tool {
     /// Serve a cache
     Serve(Box<serve::Args>),
     /// Drive a memcached-compatible server over UDP and measure it
@@ -43,14 +43,14 @@ impl Cli {
     ///
     /// # Errors
     /// One line for people, with the remedy.
-    pub fn run(&self) -> Outcome {
+    pub fn run(&self) -> ExitResult {
         match &self.command {
-            Command::Serve(args) => serve::run(args),
-            Command::Load(args) => load::run(args),
-            Command::Hist(args) => hist::run(args),
-            Command::Simulate(args) => simulate::run(args),
-            Command::Topo(args) => topo::run(args),
-            Command::Top(args) => top::run(args),
+            Tool::Serve(args) => serve::run(args),
+            Tool::Load(args) => load::run(args),
+            Tool::Hist(args) => hist::run(args),
+            Tool::Simulate(args) => simulate::run(args),
+            Tool::Topo(args) => topo::run(args),
+            Tool::Top(args) => top::run(args),
         }
     }
 }

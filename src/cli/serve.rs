@@ -1,6 +1,6 @@
 //! `sherwood serve`.
 
-use super::Outcome;
+use super::ExitResult;
 use crate::cli::panics;
 use crate::config::options::Flags;
 use crate::server::Server;
@@ -32,7 +32,7 @@ pub struct Args {
 ///
 /// # Errors
 /// One line for people, with the remedy.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> ExitResult {
     panics::end_the_process();
     let serving = Arc::new(AtomicBool::new(false));
     let signals = watch_signals(Arc::clone(&serving))?;

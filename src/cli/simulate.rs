@@ -3,7 +3,7 @@
 pub mod curve;
 pub mod replay;
 
-use super::Outcome;
+use super::ExitResult;
 use crate::config::size;
 use crate::load::trace::Reader;
 use cache::policy::{Goal, PolicyKind};
@@ -71,7 +71,7 @@ pub struct Args {
 ///
 /// # Errors
 /// The trace cannot be read, or the curve cannot be written.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> ExitResult {
     if !(0.0..=100.0).contains(&args.loss) {
         return Err("--loss is a percentage, 0 to 100".into());
     }
@@ -109,13 +109,13 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 /// The object that `--json` prints.
-fn json_of(setup: &Setup, outcome: &replay::Outcome) -> serde_json::Value {
+fn json_of(setup: &Setup, outcome: &replay::ReplayResult) -> serde_json::Value {
     let policy = &outcome.policy;
     let mut object = serde_json::json!({
         "requests": outcome.requests,
         "hits": outcome.hits,
         "hit_ratio": outcome.hit_ratio(),
-        "admitted": policy.admitted,
+        "promoted": policy.promoted,
         "rejected": policy.rejected,
         "evicted": policy.evicted,
         "expired": policy.expired,

@@ -12,7 +12,7 @@ mod figures;
 mod screen;
 mod view;
 
-use super::Outcome;
+use super::ExitResult;
 use crate::load::options;
 use ask::Asker;
 use figures::Snapshot;
@@ -54,7 +54,7 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// One line for people, with the remedy.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> ExitResult {
     if args.interval < INTERVAL_MIN {
         return Err(format!("--interval {:?} is too short: at least {INTERVAL_MIN:?}", args.interval).into());
     }
@@ -75,7 +75,12 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 /// Shows interval after interval until a key ends it.
-fn watch(terminal: &mut DefaultTerminal, asker: &mut Asker, first: Snapshot, interval: Duration) -> Outcome {
+fn watch(
+    terminal: &mut DefaultTerminal,
+    asker: &mut Asker,
+    first: Snapshot,
+    interval: Duration,
+) -> ExitResult {
     let mut before = first;
     let mut view = View::between(&before, &before);
     let mut next = Instant::now() + interval;
@@ -117,7 +122,7 @@ fn text(view: &View) -> String {
     screen::lines(&buffer).iter().map(|line| format!("{line}\n")).collect()
 }
 
-fn print(text: &str) -> Outcome {
+fn print(text: &str) -> ExitResult {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(ExitCode::SUCCESS),

@@ -3,7 +3,7 @@
 //! The plan is the one that `serve` would follow with the same flags; nothing is mapped or pinned. A machine that is
 //! described or recorded (`--synthetic`, `--xml`) is planned for as if we had all of it.
 
-use super::Outcome;
+use super::ExitResult;
 use crate::config::size;
 use crate::limits::WORKERS_MAX;
 use numa::page::Huge;
@@ -50,7 +50,7 @@ pub struct Args {
 ///
 /// # Errors
 /// One line for people, with the remedy.
-pub fn run(args: &Args) -> Outcome {
+pub fn run(args: &Args) -> ExitResult {
     let machine = machine(args)?;
     let request = request(args, &machine)?;
     let mut out = std::io::stdout().lock();

@@ -4,8 +4,8 @@ pub use crate::config::options::{Flags, Io, KeyNames, Options};
 
 use crate::guard::Access;
 use crate::guard::Secret;
-use crate::io::socket::SocketConfig;
 use crate::limits;
+use crate::net::socket::SocketConfig;
 use cache::base::clock::Clock;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::{Deref, DerefMut};

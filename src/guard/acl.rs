@@ -4,7 +4,7 @@
 //! with `--secret-file` a challenge (`cookie`), so that the server cannot be used to flood a third party.
 
 use crate::guard::cookie::Secret;
-use crate::io::PeerAddr;
+use crate::net::PeerAddr;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
@@ -52,7 +52,7 @@ pub enum Right {
     /// Not even be answered.
     Nothing,
     /// Be challenged; with a cookie, read and write.
-    Stranger,
+    Unvalidated,
     /// Read and write.
     Data,
     /// `stats`, `flush_all` and the like, too.
@@ -91,7 +91,7 @@ impl Access {
         } else if is_in(&self.allow) {
             Right::Data
         } else if self.secret.is_some() && peer.port() >= Self::STRANGER_PORT_MIN {
-            Right::Stranger
+            Right::Unvalidated
         } else {
             Right::Nothing
         }
@@ -139,11 +139,11 @@ mod tests {
     fn with_a_secret_strangers_may_prove_themselves() {
         let secret = Some(Secret::new(b"0123456789abcdef").unwrap());
         let access = Access { secret, ..Access::default() };
-        assert_eq!(right(&access, "8.8.8.8:5353"), Right::Stranger);
+        assert_eq!(right(&access, "8.8.8.8:5353"), Right::Unvalidated);
         assert_eq!(right(&access, "8.8.8.8:53"), Right::Nothing);
         assert_eq!(right(&access, "127.0.0.1:5"), Right::Admin);
         let distrustful = Access { distrust_loopback: true, ..access };
-        assert_eq!(right(&distrustful, "127.0.0.1:5353"), Right::Stranger);
+        assert_eq!(right(&distrustful, "127.0.0.1:5353"), Right::Unvalidated);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What was judged of a datagram, and the datagram as the worker sees it from then on.
 
 use crate::guard::acl::Right;
-use crate::io::PeerAddr;
+use crate::net::PeerAddr;
 use protocol::Dialect;
 
 /// What was judged of a datagram that gets an answer. It borrows nothing, so that it can be kept while the datagram waits.

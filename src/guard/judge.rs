@@ -2,8 +2,8 @@
 
 use crate::guard::replay::Freshness;
 use crate::guard::{Admission, Guard, Right, Secret, Verdict, cookie};
-use crate::io::PeerAddr;
 use crate::limits::{DATAGRAM_BYTES_MAX, FRAME_HEADER_BYTES};
+use crate::net::PeerAddr;
 use crate::stats::counters::WorkerCounters;
 use cache::base::clock::Now;
 use protocol::Dialect;
@@ -34,13 +34,13 @@ impl Guard {
                 self.judge_needless_cookie(rights, peer, datagram, body, now)
             }
             Right::Data | Right::Admin => serve(rights, datagram, body),
-            Right::Stranger if dialect == Dialect::Text => {
+            Right::Unvalidated if dialect == Dialect::Text => {
                 self.judge_text(peer, datagram, body, now, counters)?
             }
-            Right::Stranger if self.proves_something(peer, datagram, now, counters) => {
+            Right::Unvalidated if self.proves_something(peer, datagram, now, counters) => {
                 serve(rights, datagram, body)
             }
-            Right::Stranger => Verdict::Challenge { is_renewal: false },
+            Right::Unvalidated => Verdict::Challenge { is_renewal: false },
             Right::Nothing => {
                 counters.refused_peers.add(1);
                 return None;
@@ -73,7 +73,7 @@ impl Guard {
         now: Now,
         counters: &WorkerCounters,
     ) -> Option<Verdict> {
-        if let Some(verdict) = self.judge_cookie(Right::Stranger, peer, datagram, body, now) {
+        if let Some(verdict) = self.judge_cookie(Right::Unvalidated, peer, datagram, body, now) {
             return Some(verdict);
         }
         if datagram.len() < Secret::CHALLENGE_BYTES + FRAME_HEADER_BYTES {
@@ -181,7 +181,7 @@ mod tests {
         let admission = guard.judge(&peer, &frame, now, &counters).unwrap();
         for _ in 0..3 {
             let admitted = admission.admitted(&peer, &frame).expect("what is kept stays as it was judged");
-            assert_eq!((admitted.body, admitted.rights), (&frame[FRAME_HEADER_BYTES..], Right::Stranger));
+            assert_eq!((admitted.body, admitted.rights), (&frame[FRAME_HEADER_BYTES..], Right::Unvalidated));
             assert!(!admitted.is_admin());
         }
         let copy = guard.judge(&peer, &frame, now, &counters).unwrap();

@@ -19,7 +19,7 @@ pub use acl::{Access, Cidr, Right};
 pub use admitted::{Admission, Admitted, Verdict};
 pub use cookie::Secret;
 
-use crate::io::{Outbox, PeerAddr};
+use crate::net::{Outbox, PeerAddr};
 use crate::stats::counters::WorkerCounters;
 use cache::base::clock::Now;
 use error_budget::SourceBudget;

@@ -1,7 +1,7 @@
 //! Filling a cache: every key set once, the lost ones again, a bounded number of rounds.
 
 use super::sizes::Size;
-use super::workload::{Ask, Command};
+use super::workload::{Ask, Verb};
 
 /// Rounds over the keys that are still missing; then they are reported as unfilled.
 pub const FILL_ROUNDS_MAX: u32 = 10;
@@ -32,7 +32,7 @@ impl Fill {
             self.next += self.parts;
             if !self.is_done(key) {
                 let value_bytes = self.size.of(key as u32);
-                return Some(Ask { command: Command::Set, key: key as u32, value_bytes, ttl_s: self.ttl_s });
+                return Some(Ask { command: Verb::Set, key: key as u32, value_bytes, ttl_s: self.ttl_s });
             }
         }
         None

@@ -11,7 +11,7 @@
 //! No allocation after [`InFlight::new`].
 
 use super::reassembly::PartialId;
-use super::workload::{Ask, Command};
+use super::workload::{Ask, Verb};
 
 /// Keys of one datagram at most: an answered key is one bit of a word.
 pub const BATCH_MAX: usize = 64;
@@ -42,8 +42,8 @@ pub struct Slot {
     pub answered: u64,
     /// Keys in it.
     pub count: u8,
-    /// Command of all its keys.
-    pub command: Command,
+    /// What is done to all its keys.
+    pub command: Verb,
     /// Whether it counts (not warm-up).
     pub measured: bool,
     /// The part of its reply that has arrived.
@@ -92,7 +92,7 @@ impl InFlight {
             tick: 0,
             answered: 0,
             count: 0,
-            command: Command::Get,
+            command: Verb::Get,
             measured: false,
             partial: None,
             waiting: false,
@@ -100,7 +100,7 @@ impl InFlight {
             older: NONE,
             newer: NONE,
         };
-        let ask = Ask { command: Command::Get, key: 0, value_bytes: 0, ttl_s: 0 };
+        let ask = Ask { command: Verb::Get, key: 0, value_bytes: 0, ttl_s: 0 };
         InFlight {
             slots: vec![slot; slots],
             keys: vec![Pending { ask, version: 0 }; slots * batch],
@@ -270,7 +270,7 @@ mod tests {
     use std::collections::VecDeque;
 
     fn get(key: u32) -> Pending {
-        Pending { ask: Ask { command: Command::Get, key, value_bytes: 0, ttl_s: 0 }, version: 0 }
+        Pending { ask: Ask { command: Verb::Get, key, value_bytes: 0, ttl_s: 0 }, version: 0 }
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! The latencies of one interval, by command; and how late requests left.
 
-use super::workload::Command;
+use super::workload::Verb;
 use crate::stats::histogram::Histogram;
 
 /// Latencies of one interval or of a whole run.
 #[derive(Clone, Default)]
 pub struct Latencies {
-    /// From the intended send time to the reply, by command in the order of [`Command::ALL`].
+    /// From the intended send time to the reply, by command in the order of [`Verb::ALL`].
     pub commands: [Histogram; 4],
     /// From the intended send time to the moment of giving up, all commands: its count is the loss.
     pub lost: Histogram,
@@ -16,7 +16,7 @@ pub struct Latencies {
 
 impl Latencies {
     /// The latencies of a command.
-    pub fn of(&self, command: Command) -> &Histogram {
+    pub fn of(&self, command: Verb) -> &Histogram {
         &self.commands[command as usize]
     }
 

@@ -8,7 +8,7 @@
 
 use super::sizes::Size;
 use super::trace::{Op, Reader, Record};
-use super::workload::{Ask, Command};
+use super::workload::{Ask, Verb};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -71,9 +71,9 @@ impl Trace {
             record.size.saturating_sub(key_bytes).max(1)
         };
         let command = match record.op {
-            Op::Get => Command::Get,
-            Op::Set => Command::Set,
-            Op::Delete => Command::Delete,
+            Op::Get => Verb::Get,
+            Op::Set => Verb::Set,
+            Op::Delete => Verb::Delete,
         };
         let ask = Ask { command, key, value_bytes, ttl_s: record.ttl_s };
         self.steps.push(Step { due_ns: record.t_ms as u64 * 1_000_000, ask });
@@ -158,7 +158,7 @@ mod tests {
             .iter()
             .map(|&(due_ns, key)| Step {
                 due_ns,
-                ask: Ask { command: Command::Get, key, value_bytes: 1, ttl_s: 0 },
+                ask: Ask { command: Verb::Get, key, value_bytes: 1, ttl_s: 0 },
             })
             .collect();
         Arc::new(Trace { names: vec![0, 1, 2], steps, sizes_unknown: 0 })

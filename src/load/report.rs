@@ -2,7 +2,7 @@
 
 use super::replay::Trace;
 use super::run::Measured;
-use super::workload::Command;
+use super::workload::Verb;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
@@ -36,7 +36,7 @@ pub struct Report<'a> {
 impl Report<'_> {
     /// Share of the gets that hit, 0..=1; lost ones are in neither part.
     pub fn hit_ratio(&self) -> f64 {
-        let get = self.measured.tally.of(Command::Get);
+        let get = self.measured.tally.of(Verb::Get);
         get.hits as f64 / (get.hits + get.misses).max(1) as f64
     }
 
@@ -75,7 +75,7 @@ impl Report<'_> {
     pub fn json(&self) -> Value {
         let Measured { tally, latencies, seconds, .. } = self.measured;
         let mut commands = Map::new();
-        for command in Command::ALL {
+        for command in Verb::ALL {
             let counts = tally.of(command);
             if counts.sent == 0 {
                 continue;
@@ -110,11 +110,11 @@ impl Report<'_> {
             },
         });
         if let Some(fill) = self.fill {
-            let counts = fill.tally.of(Command::Set);
+            let counts = fill.tally.of(Verb::Set);
             object["fill"] = json!({
                 "sent": counts.sent, "stored": counts.hits, "lost": counts.lost, "errors": counts.errors,
                 "unfilled": fill.unfilled, "seconds": fill.seconds,
-                "latency_us": fill.latencies.of(Command::Set).summary(),
+                "latency_us": fill.latencies.of(Verb::Set).summary(),
             });
         }
         if let Some(trace) = self.trace {
@@ -162,7 +162,7 @@ impl Report<'_> {
             "p99.9",
             "max"
         )?;
-        for command in Command::ALL {
+        for command in Verb::ALL {
             let counts = tally.of(command);
             if counts.sent == 0 {
                 continue;
@@ -205,7 +205,7 @@ impl Report<'_> {
                 unknown => writeln!(out, "; {unknown} sizes unknown, taken from --value-size")?,
             }
         }
-        if self.trace.is_some() || self.measured.tally.of(Command::Get).misses > 0 {
+        if self.trace.is_some() || self.measured.tally.of(Verb::Get).misses > 0 {
             writeln!(out, "hit ratio {:.4}", self.hit_ratio())?;
         }
         Ok(())

@@ -28,7 +28,7 @@ impl Source {
     /// An ask ended: answered (`ok`: done as asked) or lost. Returns the ask that must follow it, if one must.
     #[inline]
     pub fn ended(&mut self, ask: &Ask, end: End) -> Option<Ask> {
-        use super::workload::Command::{Get, Set};
+        use super::workload::Verb::{Get, Set};
         match (self, end) {
             (Source::Replay(_), End::Miss) if ask.command == Get => Some(Ask { command: Set, ..*ask }),
             (Source::Replay(source), _) => {

@@ -1,11 +1,11 @@
 //! Every count of a run. For each command `sent = hits + misses + lost + errors` once all requests have ended.
 
-use super::workload::Command;
+use super::workload::Verb;
 use std::ops::AddAssign;
 
 /// Counts of one command, in keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CommandTally {
+pub struct VerbTally {
     /// Asked.
     pub sent: u64,
     /// Hit, stored, deleted, touched.
@@ -21,8 +21,8 @@ pub struct CommandTally {
 /// Counts of one thread or of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// By command, in the order of [`Command::ALL`].
-    pub commands: [CommandTally; 4],
+    /// By command, in the order of [`Verb::ALL`].
+    pub commands: [VerbTally; 4],
     /// What happened apart from that.
     pub events: Events,
 }
@@ -90,7 +90,7 @@ events! {
 
 impl Tally {
     /// The counts of a command.
-    pub fn of(&self, command: Command) -> &CommandTally {
+    pub fn of(&self, command: Verb) -> &VerbTally {
         &self.commands[command as usize]
     }
 

@@ -4,9 +4,9 @@ use super::keys::Popularity;
 use super::sizes::Size;
 use cache::base::random::Random;
 
-/// A command of the cache.
+/// What a request does to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum Verb {
     /// Read.
     Get,
     /// Write.
@@ -17,9 +17,9 @@ pub enum Command {
     Touch,
 }
 
-impl Command {
+impl Verb {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Command; 4] = [Command::Get, Command::Set, Command::Delete, Command::Touch];
+    pub const ALL: [Verb; 4] = [Verb::Get, Verb::Set, Verb::Delete, Verb::Touch];
 
     /// Its name on the command line, in JSON and as a tag.
     pub fn name(self) -> &'static str {
@@ -31,7 +31,7 @@ impl Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask {
     /// What.
-    pub command: Command,
+    pub command: Verb,
     /// The key's number.
     pub key: u32,
     /// Bytes of its value (set; and the set that follows a miss of a trace).
@@ -43,7 +43,7 @@ pub struct Ask {
 /// Shares of the commands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mix {
-    /// Upper ends of each command's share of 0..1, in the order of [`Command::ALL`].
+    /// Upper ends of each command's share of 0..1, in the order of [`Verb::ALL`].
     until: [f64; 4],
 }
 
@@ -55,7 +55,7 @@ impl std::str::FromStr for Mix {
         let mut weights = [0.0; 4];
         for part in text.split(',') {
             let (name, weight) = part.split_once(':').ok_or_else(wrong)?;
-            let command = Command::ALL.into_iter().find(|c| c.name() == name.trim()).ok_or_else(wrong)?;
+            let command = Verb::ALL.into_iter().find(|c| c.name() == name.trim()).ok_or_else(wrong)?;
             let weight: f64 = weight.trim().parse().map_err(|_| wrong())?;
             if !(0.0..=1e9).contains(&weight) {
                 return Err(wrong());
@@ -78,19 +78,19 @@ impl std::str::FromStr for Mix {
 impl Mix {
     /// Draws a command.
     #[inline]
-    pub fn draw(&self, random: &mut Random) -> Command {
+    pub fn draw(&self, random: &mut Random) -> Verb {
         let u = random.unit();
         match self.until.iter().position(|&end| u < end) {
-            Some(at) => Command::ALL[at],
+            Some(at) => Verb::ALL[at],
             // Rounding may leave the last end a hair below 1: the last command with a share takes it.
             None => {
-                Command::ALL[(0..4).rev().find(|&i| i == 0 || self.until[i] > self.until[i - 1]).unwrap_or(0)]
+                Verb::ALL[(0..4).rev().find(|&i| i == 0 || self.until[i] > self.until[i - 1]).unwrap_or(0)]
             }
         }
     }
 
     /// The share of a command, in 0..=1.
-    pub fn share(&self, command: Command) -> f64 {
+    pub fn share(&self, command: Verb) -> f64 {
         let at = command as usize;
         self.until[at] - if at == 0 { 0.0 } else { self.until[at - 1] }
     }
@@ -120,7 +120,7 @@ impl Synthetic {
         self.left = self.left.checked_sub(1)?;
         let command = self.mix.draw(&mut self.random);
         let key = self.popularity.draw(&mut self.random);
-        let value_bytes = if command == Command::Set { self.value_size.of(key) } else { 0 };
+        let value_bytes = if command == Verb::Set { self.value_size.of(key) } else { 0 };
         Some(Ask { command, key, value_bytes, ttl_s: self.ttl_s })
     }
 }
@@ -141,7 +141,7 @@ mod tests {
         for (count, want) in counts.into_iter().zip([90_000, 5_000, 3_000, 2_000]) {
             assert!((want - 500..want + 500).contains(&count), "{counts:?}");
         }
-        assert!((mix.share(Command::Set) - 0.05).abs() < 1e-9);
+        assert!((mix.share(Verb::Set) - 0.05).abs() < 1e-9);
         for text in ["", "get", "get:x", "put:1", "get:0", "get:-1"] {
             assert!(text.parse::<Mix>().is_err(), "{text}");
         }

@@ -1,16 +1,16 @@
 //! All figures of a running server, under memcached's names where it has them, for `stats` and for the metrics.
 
 use crate::config::serve::KeyNames;
-use crate::io::Backend;
+use crate::net::Backend;
 use crate::server::{hotkeys, latency, memory};
 use crate::stats::counters::{Counter, HistLogCounters, MetricsCounters, OwnerCounters, WorkerCounters};
 use crate::stats::times::{Measure, WorkerTimes};
 use cache::base::clock::Clock;
 use cache::base::hash::ShownHash;
 use cache::base::sync::Arc;
-use cache::memory::{Census, PagePool};
+use cache::memory::{PagePool, SlabStats};
 use cache::policy::Counters;
-use cache::policy::board::Board;
+use cache::policy::hot_key_snapshot::HotKeySnapshot;
 use cache::shard::Shards;
 use numa::RegionReport;
 use std::fmt::Write;
@@ -30,7 +30,7 @@ pub struct Figures {
     /// Of every owner's policy.
     pub policies: Vec<Arc<Counters>>,
     /// What the policy says of keys.
-    pub board: Arc<Board>,
+    pub hot_key_snapshot: Arc<HotKeySnapshot>,
     /// How much of a key is shown.
     pub hot_key_names: KeyNames,
     /// How hashes of keys are shown.
@@ -40,7 +40,7 @@ pub struct Figures {
     /// Who has which pages.
     pub pool: Arc<PagePool>,
     /// What every owner's slots are used for.
-    pub censuses: Vec<Arc<Census>>,
+    pub slab_stats: Vec<Arc<SlabStats>>,
     /// Since when.
     pub clock: Clock,
     /// Bytes of items and index.
@@ -65,9 +65,13 @@ impl Figures {
             // No item is shown to anybody: the dump is always empty.
             b"cachedump" => {}
             b"workers" => self.per_worker(&mut text),
-            b"hotkeys" => {
-                hotkeys::stats(&self.board.read(), self.hot_key_names, self.shown_hash, shards, &mut text)
-            }
+            b"hotkeys" => hotkeys::stats(
+                &self.hot_key_snapshot.read(),
+                self.hot_key_names,
+                self.shown_hash,
+                shards,
+                &mut text,
+            ),
             b"buckets" => latency::buckets(&self.times, &mut text),
             b"latency" => latency::stats(&self.times, &mut text),
             _ => return None,
@@ -95,7 +99,7 @@ impl Figures {
                 writeln!(text, "# HELP sherwood_{name} {}\nsherwood_{name} {}", help.trim(), counter.get());
         }
         latency::metrics(&self.times, &mut text);
-        hotkeys::metrics(&self.board.read(), &mut text);
+        hotkeys::metrics(&self.hot_key_snapshot.read(), &mut text);
         memory::metrics(self, &mut text);
         text
     }
@@ -147,8 +151,8 @@ impl Figures {
             }
             // With `ticks` they say how busy a worker is.
             let tick = self.times[i].read(Measure::Tick);
-            stat(text, &format!("{i}:watched_ticks"), tick.count());
-            stat(text, &format!("{i}:watched_ticks_ns"), tick.sum());
+            stat(text, &format!("{i}:profiled_ticks"), tick.count());
+            stat(text, &format!("{i}:profiled_ticks_ns"), tick.sum());
         }
     }
 }

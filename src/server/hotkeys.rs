@@ -10,8 +10,8 @@ use crate::config::serve::KeyNames;
 use crate::limits::HOT_KEYS_PREFIX_BYTES;
 use crate::server::figures::stat;
 use cache::base::hash::ShownHash;
-use cache::policy::board::Popular;
 use cache::policy::hot::HotKey;
+use cache::policy::hot_key_snapshot::Popular;
 use cache::shard::Shards;
 use std::fmt::Write;
 

@@ -8,13 +8,13 @@
 //! slots. A gathered page waits with others for a table that grows; the rest is shorter than a page. The policy's nodes
 //! and sketches lie on the heap, outside of the granted region, and are told beside it.
 //!
-//! One function computes each figure (`bill`), so that a name says the same wherever it is told. Owners count while we
+//! One function computes each figure (`memory_breakdown`), so that a name says the same wherever it is told. Owners count while we
 //! read: what a busy server tells may be off by what a tick does.
 
 use crate::server::figures::{Figures, stat};
 use crate::stats::counters::{Counter, OwnerCounters};
 use cache::memory::class::Class;
-use cache::memory::{Census, census::Tally};
+use cache::memory::{SlabStats, slab_stats::Tally};
 use numa::{PageKind, RegionReport};
 use std::fmt::Write;
 
@@ -33,14 +33,14 @@ pub fn stats(figures: &Figures, text: &mut String) {
         }
         stat(text, &format!("{name}:asked_node"), report.node.map_or("any".into(), |node| node.to_string()));
     }
-    for (name, _, value) in bill(figures) {
+    for (name, _, value) in memory_breakdown(figures) {
         stat(text, name, value);
     }
 }
 
 /// memcached's figures of slabs: `STAT CLASS:name value` for each class that has pages.
 pub fn slabs(figures: &Figures, text: &mut String) {
-    let classes = Census::read_all(&figures.censuses);
+    let classes = SlabStats::read_all(&figures.slab_stats);
     for (class, tally) in &classes {
         let mut of_class = |name, value: u64| stat(text, &format!("{}:{name}", class.index()), value);
         of_class("chunk_size", tally.slot_bytes);
@@ -57,7 +57,7 @@ pub fn slabs(figures: &Figures, text: &mut String) {
 
 /// memcached's figures of items, as far as they are known by class: how many there are.
 pub fn items(figures: &Figures, text: &mut String) {
-    let classes = Census::read_all(&figures.censuses);
+    let classes = SlabStats::read_all(&figures.slab_stats);
     for (class, tally) in classes.iter().filter(|(class, _)| *class != Class::CHUNK) {
         stat(text, &format!("items:{}:number", class.index()), tally.live);
     }
@@ -85,11 +85,11 @@ pub fn metrics(figures: &Figures, text: &mut String) {
             );
         }
     }
-    for (name, help, value) in bill(figures) {
+    for (name, help, value) in memory_breakdown(figures) {
         let _ = writeln!(text, "# HELP sherwood_memory_{name} {help}\nsherwood_memory_{name} {value}");
     }
     let _ = writeln!(text, "# HELP sherwood_slab_pages Pages of a size class, by the bytes of its slots.");
-    let classes = Census::read_all(&figures.censuses);
+    let classes = SlabStats::read_all(&figures.slab_stats);
     for (_, tally) in &classes {
         let _ = writeln!(text, "sherwood_slab_pages{{slot=\"{}\"}} {}", tally.slot_bytes, tally.pages);
     }
@@ -103,12 +103,12 @@ pub fn metrics(figures: &Figures, text: &mut String) {
 }
 
 /// Where the bytes went: name, meaning, value.
-fn bill(figures: &Figures) -> Vec<(&'static str, &'static str, u64)> {
+fn memory_breakdown(figures: &Figures) -> Vec<(&'static str, &'static str, u64)> {
     let owners = |pick: fn(&OwnerCounters) -> &Counter| -> u64 {
         figures.owners.iter().map(|owner| pick(owner).get()).sum()
     };
     let (pool, page_bytes) = (&figures.pool, page_bytes(figures));
-    let classes = Census::read_all(&figures.censuses);
+    let classes = SlabStats::read_all(&figures.slab_stats);
     let slots = |count: fn(&Tally) -> u64| -> u64 {
         classes.iter().map(|(_, tally)| count(tally) * tally.slot_bytes).sum()
     };

@@ -9,11 +9,11 @@
 //! may not scrape: its connection is closed at once.
 
 use crate::guard::{Access, Right};
-use crate::io::PeerAddr;
 use crate::limits::{
     METRICS_ACCEPT_PAUSE_MS, METRICS_CONNECTIONS_MAX, METRICS_DRAIN_BYTES_MAX, METRICS_REQUEST_BYTES_MAX,
     METRICS_REQUEST_MS,
 };
+use crate::net::PeerAddr;
 use crate::server::figures::Figures;
 use crate::server::http::{self, Answer};
 use cache::base::sync::Arc;

@@ -1,6 +1,6 @@
 //! The policy of all owners: on a thread of its own, or on the last worker's core between its ticks.
 
-use crate::worker::Aside;
+use crate::worker::BackgroundTask;
 use cache::base::clock::Clock;
 use cache::base::sync::AtomicBool;
 use cache::policy::thread::Round;
@@ -16,7 +16,7 @@ pub fn run_thread(mut round: Round, clock: &Clock, stop: &AtomicBool) {
 /// may be left alone: until the wheel has something to do, if nothing happens. Where a round took in all events and
 /// decided all it is in no hurry: a worker under load wakes anyway, and to arm a short timer at each of its sleeps took 15 %
 /// of its time in a virtual machine.
-pub fn cooperative(mut round: Round) -> Aside {
+pub fn cooperative(mut round: Round) -> BackgroundTask {
     let (mut next_ns, mut publish_ns, mut rest) = (0, 0, Duration::ZERO);
     Box::new(move |now| {
         if now.ns >= next_ns {

@@ -11,9 +11,9 @@
 //! All workers have the same kind of port: with `--io auto` one refusal, of whatever call, is enough for all.
 
 use crate::config::serve::{Config, Io};
-use crate::io::Port;
-use crate::io::backend::{AnyPort, Backend, PortFactory, PortUser, Refusal};
-use crate::io::socket::Socket;
+use crate::net::Port;
+use crate::net::backend::{AnyPort, Backend, PortFactory, PortUser, Refusal};
+use crate::net::socket::Socket;
 use crate::server::map;
 use crate::server::spawn::{Assignment, run_worker};
 use numa::{Plan, Region};

@@ -2,8 +2,8 @@
 //! without a word, at the start or when the cache is full of small items.
 //!
 //! ```text
-//! sure    region, page tables │ a worker's buffers, parcels, rings │ the policy's sketch │ the program
-//! at most + long and large parcels of every worker, and the policy's nodes if all items are of the smallest size
+//! sure    region, page tables │ a worker's buffers, pending requests, rings │ the policy's sketch │ the program
+//! at most + long and large pending requests of every worker, and the policy's nodes if all items are of the smallest size
 //! ```
 //! What is sure must fit, or the start is refused. What may come is said, with the `--memory` that fits whatever is stored.
 //!
@@ -12,15 +12,15 @@
 
 use crate::config::serve::Config;
 use crate::limits::{
-    COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS, LARGE_PARCELS, LONE_SMALL_PARCELS,
-    LONG_PARCELS, MEMORY_BYTES_MIN, OUTBOX_BYTES, OUTBOX_DATAGRAMS_MAX, PARCELS_MAX, PROGRAM_BYTES,
-    RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, SMALL_PARCELS, WORKER_BYTES,
+    COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS, LARGE_REQUESTS, LONE_SMALL_REQUESTS,
+    LONG_REQUESTS, MEMORY_BYTES_MIN, OUTBOX_BYTES, OUTBOX_DATAGRAMS_MAX, PENDING_REQUESTS_MAX, PROGRAM_BYTES,
+    RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, SMALL_REQUESTS, WORKER_BYTES,
 };
-use crate::worker::parcel::Parcel;
+use crate::worker::pending::PendingRequest;
 use cache::base::item_ref::ItemRef;
 use cache::memory::class::Class;
 use cache::policy::PolicyKind;
-use cache::ring::{Command, Event, Hit};
+use cache::ring::{Event, Hit, PolicyCommand};
 use numa::report::Bytes;
 use numa::{PageKind, Plan};
 
@@ -50,8 +50,9 @@ impl Reckoning {
         let region = if kind.is_pooled() { 0 } else { memory_bytes };
         let namespaces = if config.namespace_separator.is_some() { NAMESPACES_BYTES } else { 0 };
         let fixed = PROGRAM_BYTES + tables + sure + workers * (worker_bytes(workers) + namespaces);
-        let parcels = LARGE_PARCELS * Parcel::LARGE_BYTES + LONG_PARCELS * Parcel::LONG_BYTES;
-        let growth = most - sure + workers * parcels;
+        let pending_max =
+            LARGE_REQUESTS * PendingRequest::LARGE_BYTES + LONG_REQUESTS * PendingRequest::LONG_BYTES;
+        let growth = most - sure + workers * pending_max;
         Reckoning { workers, region, fixed, growth }
     }
 
@@ -119,15 +120,15 @@ impl Reckoning {
 
 /// What a worker of so many has on its heap and in its receive buffers.
 fn worker_bytes(workers: usize) -> usize {
-    let small = if workers == 1 { LONE_SMALL_PARCELS } else { SMALL_PARCELS };
+    let small = if workers == 1 { LONE_SMALL_REQUESTS } else { SMALL_REQUESTS };
     let rings = EVENT_RING_RECORDS * size_of::<Event>()
-        + COMMAND_RING_RECORDS * size_of::<Command>()
+        + COMMAND_RING_RECORDS * size_of::<PolicyCommand>()
         + HIT_RING_RECORDS * size_of::<Hit>();
-    let mesh = (workers - 1) * 2 * PARCELS_MAX * size_of::<usize>();
+    let mesh = (workers - 1) * 2 * PENDING_REQUESTS_MAX * size_of::<usize>();
     RECEIVE_BUFFERS * RECEIVE_BUFFER_BYTES
         + OUTBOX_BYTES
         + OUTBOX_DATAGRAMS_MAX * OUTBOX_ENTRY_BYTES
-        + small * (Parcel::SMALL_BYTES + size_of::<Parcel>())
+        + small * (PendingRequest::SMALL_BYTES + size_of::<PendingRequest>())
         + rings
         + mesh
         + WORKER_BYTES

@@ -1,9 +1,9 @@
 //! Threads: wired, started, stopped and joined.
 
 use crate::config::serve::Config;
-use crate::io::socket::bind_group;
-use crate::io::{Port, Waker};
 use crate::limits::{BIND_ATTEMPTS, BIND_RETRY_MS};
+use crate::net::socket::bind_group;
+use crate::net::{Port, Waker};
 use crate::server::figures::Figures;
 use crate::server::histlog::{self, HistLog};
 use crate::server::map;
@@ -13,8 +13,8 @@ use crate::server::ports::Ports;
 use crate::server::reckon::Reckoning;
 use crate::server::wiring::{Wiring, WorkerParts, wire};
 use crate::stats::counters::WorkerCounters;
-use crate::worker::watch::Watch;
-use crate::worker::{Aside, Teller, Worker, WorkerConfig};
+use crate::worker::profiler::TickProfiler;
+use crate::worker::{BackgroundTask, StatsProvider, Worker, WorkerConfig};
 use cache::base::clock::Clock;
 use cache::base::hash::ShownHash;
 use cache::base::sync::{Arc, AtomicBool, Ordering};
@@ -41,27 +41,27 @@ pub struct Server {
 }
 
 /// What a worker's thread needs to build its worker.
-struct Seat {
+struct WorkerSetup {
     parts: WorkerParts,
-    aside: Option<Aside>,
+    background: Option<BackgroundTask>,
     counters: Arc<WorkerCounters>,
-    watch: Watch,
+    profiler: TickProfiler,
 }
 
 /// What a worker's thread that has its port is given.
 pub(super) struct Assignment {
-    seat: Seat,
-    common: Common,
+    seat: WorkerSetup,
+    common: SharedSetup,
     /// Where it says that it is ready.
     ready: mpsc::Sender<Waker>,
 }
 
 /// What all workers share.
 #[derive(Clone)]
-struct Common {
+struct SharedSetup {
     clock: Clock,
     config: Config,
-    teller: Teller,
+    stats_provider: StatsProvider,
     stop: Arc<AtomicBool>,
 }
 
@@ -109,12 +109,12 @@ impl Server {
             scrapes: Arc::default(),
             histlog: Arc::default(),
             policies,
-            board: hot_keys,
+            hot_key_snapshot: hot_keys,
             hot_key_names: config.hot_keys,
             shown_hash: ShownHash::new(config.seed),
             reports: vec![report],
             pool,
-            censuses: parts.iter().map(|part| Arc::clone(part.owner.slab.census())).collect(),
+            slab_stats: parts.iter().map(|part| Arc::clone(part.owner.slab.stats())).collect(),
             clock: config.clock.clone(),
             memory_bytes: config.memory_bytes,
             io: opened.ports.backend(),
@@ -169,27 +169,27 @@ impl Server {
         Ok(())
     }
 
-    /// Gives each worker's thread its parts, the last one the policy as well if that has no core of its own (`aside`), and
+    /// Gives each worker's thread its parts, the last one the policy as well if that has no core of its own (`background`), and
     /// waits until all are ready.
     fn start_workers(
         &mut self,
         config: Config,
         ports: &mut Ports,
         parts: Vec<WorkerParts>,
-        mut aside: Option<Aside>,
+        mut background: Option<BackgroundTask>,
     ) -> Result<(), String> {
         let (count, figures) = (parts.len(), Arc::clone(&self.figures));
-        let common = Common {
+        let common = SharedSetup {
             clock: config.clock.clone(),
             config,
-            teller: Arc::new(move |what, shards| figures.stats(what, shards)),
+            stats_provider: Arc::new(move |what, shards| figures.stats(what, shards)),
             stop: Arc::clone(&self.stop),
         };
         let (ready, when_ready) = mpsc::channel();
         for parts in parts {
             let is_last = parts.owner.index + 1 == count;
-            let aside = if is_last { aside.take() } else { None };
-            let seat = self.seat(&common, parts, aside);
+            let background = if is_last { background.take() } else { None };
+            let seat = self.seat(&common, parts, background);
             let assignment = Assignment { seat, common: common.clone(), ready: ready.clone() };
             self.workers.push(ports.seat(assignment));
         }
@@ -200,14 +200,24 @@ impl Server {
         Ok(())
     }
 
-    fn seat(&self, common: &Common, parts: WorkerParts, aside: Option<Aside>) -> Seat {
+    fn seat(
+        &self,
+        common: &SharedSetup,
+        parts: WorkerParts,
+        background: Option<BackgroundTask>,
+    ) -> WorkerSetup {
         let index = parts.owner.index;
         let times = Arc::clone(&self.figures.times[index]);
-        Seat {
+        WorkerSetup {
             counters: Arc::clone(&self.figures.workers[index]),
-            watch: Watch::new(times, common.clock.clone(), common.config.watch_one_in, index as u64),
+            profiler: TickProfiler::new(
+                times,
+                common.clock.clone(),
+                common.config.watch_one_in,
+                index as u64,
+            ),
             parts,
-            aside,
+            background,
         }
     }
 
@@ -294,23 +304,23 @@ impl Server {
 /// Builds a worker on its port, and runs it until the server stops.
 pub(super) fn run_worker<P: Port>(port: P, assignment: Assignment) -> std::io::Result<()> {
     let Assignment { seat, common, ready } = assignment;
-    let Common { clock, config, teller, stop } = common;
+    let SharedSetup { clock, config, stats_provider, stop } = common;
     let waker = port.waker();
-    let WorkerParts { owner, mesh, bells, hits } = seat.parts;
+    let WorkerParts { owner, mesh, wakeups, hits } = seat.parts;
     let mut worker = Worker::new(WorkerConfig {
         port,
         owner: Owner::new(owner),
         mesh,
-        bells,
+        wakeups,
         hits,
-        aside: seat.aside,
+        background: seat.background,
         clock,
         counters: seat.counters,
-        watch: seat.watch,
+        profiler: seat.profiler,
         value_bytes_max: config.value_bytes_max,
         poll: config.poll,
         access: config.access,
-        teller,
+        stats_provider,
     });
     // The starter is gone only if it gave up; then `stop` is set.
     let _ = ready.send(waker);

@@ -1,13 +1,13 @@
 //! The cache that a configuration asks for, and what each worker is given of it, before there are threads.
 
 use crate::config::serve::Config;
-use crate::limits::PARCELS_MAX;
-use crate::worker::Bells;
+use crate::limits::PENDING_REQUESTS_MAX;
+use crate::worker::Wakeups;
 use crate::worker::hits::Hits;
-use crate::worker::parcel::Parcel;
+use crate::worker::pending::PendingRequest;
 use cache::base::sync::Arc;
 use cache::memory::{Items, PagePool};
-use cache::policy::board::Board;
+use cache::policy::hot_key_snapshot::HotKeySnapshot;
 use cache::policy::thread::Round;
 use cache::policy::{Counters, PolicyKind};
 use cache::ring::{Hit, MeshEnd, Producer, mesh};
@@ -17,8 +17,8 @@ use cache::{Built, Cache};
 /// What one worker is given.
 pub(super) struct WorkerParts {
     pub(super) owner: OwnerParts,
-    pub(super) mesh: MeshEnd<Box<Parcel>>,
-    pub(super) bells: Bells,
+    pub(super) mesh: MeshEnd<Box<PendingRequest>>,
+    pub(super) wakeups: Wakeups,
     pub(super) hits: Hits,
 }
 
@@ -28,35 +28,35 @@ pub(super) struct Wiring {
     pub(super) parts: Vec<WorkerParts>,
     pub(super) round: Round,
     pub(super) policies: Vec<Arc<Counters>>,
-    pub(super) hot_keys: Arc<Board>,
+    pub(super) hot_keys: Arc<HotKeySnapshot>,
     pub(super) pool: Arc<PagePool>,
 }
 
 /// Connects `workers` workers over `items`.
 pub(super) fn wire(config: &Config, items: Items, workers: usize) -> Wiring {
-    let bells = Bells::for_workers(workers);
-    let Built { cache, owners, hits, round, policies, hot_keys } = build_cache(config, items, &bells);
-    let ends = mesh(workers, PARCELS_MAX).into_iter().zip(bells);
-    let parts = owners.into_iter().zip(hits).zip(ends).map(|((owner, hits), (mesh, bells))| WorkerParts {
+    let wakeups = Wakeups::for_workers(workers);
+    let Built { cache, owners, hits, round, policies, hot_keys } = build_cache(config, items, &wakeups);
+    let ends = mesh(workers, PENDING_REQUESTS_MAX).into_iter().zip(wakeups);
+    let parts = owners.into_iter().zip(hits).zip(ends).map(|((owner, hits), (mesh, wakeups))| WorkerParts {
         owner,
         mesh,
-        bells,
+        wakeups,
         hits: hits_of(config, hits),
     });
     Wiring { parts: parts.collect(), round, policies, hot_keys, pool: Arc::clone(cache.pool()) }
 }
 
-/// The policy wakes owners by their workers' bells.
-fn build_cache(config: &Config, items: Items, bells: &[Bells]) -> Built {
+/// The policy wakes owners through their workers.
+fn build_cache(config: &Config, items: Items, wakeups: &[Wakeups]) -> Built {
     Cache::builder()
-        .shards(bells.len())
+        .shards(wakeups.len())
         .memory(items)
         .mean_item_bytes(config.mean_item_bytes)
         .value_bytes_max(config.value_bytes_max)
         .seed(config.seed)
         .namespace_separator(config.namespace_separator)
         .policy(config.policy, config.policy_goal)
-        .wakes(bells.iter().map(Bells::alarm).collect())
+        .wakes(wakeups.iter().map(Wakeups::waker).collect())
         .build()
 }
 

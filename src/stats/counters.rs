@@ -26,7 +26,7 @@ counters! {
         gso_fallbacks,
         /// Datagrams that the kernel dropped before we read them.
         receive_drops,
-        /// Workers woken from their sleep because there was mail for them.
+        /// Workers woken from their sleep because requests or answers had come for them.
         workers_woken,
         /// Times that no receive buffer was free.
         receive_buffers_empty,

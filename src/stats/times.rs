@@ -1,7 +1,7 @@
 //! What a worker measures of itself: how long things take and how large its batches are.
 //!
 //! A worker measures *watched* ticks only, on average one in `--watch-one-in` of those that did something (see
-//! `worker::watch`), so counts here are counts of samples, not of commands.
+//! `worker::profiler`), so counts here are counts of samples, not of commands.
 //!
 //! What the figures mean:
 //! - **`get_ns`**: the time of a table batch, from the first byte parsed to the last reply encoded, divided by its
@@ -57,13 +57,13 @@ measures! {
     /// Duration of a tick that did something, its way through the kernel included.
     Tick "tick_ns",
     /// The part of a tick in the kernel: replies out, datagrams in.
-    Turn "turn_ns",
+    Syscall "syscall_ns",
     /// The part of a tick in which memory is freed whose grace is over.
     Reclaim "reclaim_ns",
-    /// The part of a tick in which what flushes left is removed, and the policy's commands are obeyed.
-    Obey "obey_ns",
+    /// The part of a tick in which what flushes left is removed, and the policy's commands are executed.
+    PolicyCommands "policy_commands_ns",
     /// The part of a tick in which the table grows, and the mover empties pages.
-    Rearrange "rearrange_ns",
+    MovePages "move_pages_ns",
     /// The part of a tick that the policy takes where it has no core of its own.
     Policy "policy_ns",
     /// Processor time of the three stages before together.

@@ -6,8 +6,8 @@
 //! them in any; commands within a datagram keep theirs.
 
 use crate::guard::{Admission, Admitted};
-use crate::io::{Datagram, Inbox, Outbox, PeerAddr};
 use crate::limits::TICK_READS_MAX;
+use crate::net::{Datagram, Inbox, Outbox, PeerAddr};
 use crate::session::answer::{Form, MetaForm, classic, of_frame};
 use crate::session::{After, Read};
 use crate::worker::Core;

@@ -6,11 +6,11 @@
 //! Each is judged once, when it is looked at for the first time. One that stays for the next tick keeps what was judged.
 
 use crate::guard::{Admission, Verdict};
-use crate::io::{Inbox, Outbox, PeerAddr, Port};
-use crate::limits::{PARCEL_WAIT_MS, READ_PARCEL_WAIT_MS, TICK_DATAGRAMS_MAX, TICK_READS_MAX};
+use crate::limits::{POOL_WAIT_MS, READ_POOL_WAIT_MS, TICK_DATAGRAMS_MAX, TICK_READS_MAX};
+use crate::net::{Inbox, Outbox, PeerAddr, Port};
 use crate::worker::batch::{Batch, Joined};
+use crate::worker::forward::Fresh;
 use crate::worker::hold::{Patience, Served};
-use crate::worker::post::Fresh;
 use crate::worker::serial::First;
 use crate::worker::{Core, Worker};
 use arrayvec::ArrayVec;
@@ -37,7 +37,7 @@ pub(super) type Alone<'a> = ArrayVec<Waiting<'a>, ALONE_MAX>;
 const ALONE_MAX: usize = 2 * TICK_READS_MAX;
 
 /// What of the inbox is not served yet. It stays for the next tick when replies have no more room in this one, or a
-/// datagram finds no parcel.
+/// datagram finds no pending request.
 pub(super) struct Unserved {
     /// Datagrams that are served one by one, in the order of arrival, before the next batch begins.
     alone: VecDeque<Judged>,
@@ -48,7 +48,7 @@ pub(super) struct Unserved {
     /// Those between the two that were not refused, in the order of arrival: they had no room in the last batch, or their replies
     /// had none.
     again: VecDeque<Judged>,
-    /// Since when one waits for a parcel, in ns since the server epoch; 0 = none does.
+    /// Since when one waits for a pending request, in ns since the server epoch; 0 = none does.
     waits_since_ns: u64,
     /// One has waited in vain: stores behind it do not wait.
     is_impatient: bool,
@@ -87,13 +87,13 @@ impl Unserved {
         (self.is_impatient, self.has_dropped, self.is_pending) = (false, false, false);
     }
 
-    /// Which datagrams may wait for a parcel: for a bounded time, because all behind them wait as well.
+    /// Which datagrams may wait for a pending request: for a bounded time, because all behind them wait as well.
     fn patience(&self, now: Now) -> Patience {
         let waited_ns = if self.waits_since_ns == 0 { 0 } else { now.ns.saturating_sub(self.waits_since_ns) };
         let is_within = |ms: u64| waited_ns <= ms * 1_000_000;
         Patience {
-            of_stores: !self.is_impatient && is_within(PARCEL_WAIT_MS),
-            of_reads: !self.has_dropped && is_within(READ_PARCEL_WAIT_MS),
+            of_stores: !self.is_impatient && is_within(POOL_WAIT_MS),
+            of_reads: !self.has_dropped && is_within(READ_POOL_WAIT_MS),
         }
     }
 
@@ -194,13 +194,13 @@ impl<P: Port> Worker<P> {
     /// none of these is left.
     fn serve_batch(&mut self, now: Now) -> bool {
         let Worker { port, inbox, outbox, core, unserved, .. } = self;
-        core.watch.mark();
+        core.profiler.mark();
         let (mut batch, mut alone) = (Batch::new(), Alone::new());
         gather(port, inbox, core, unserved, (&mut batch, &mut alone), now);
         let looked_at = alone.len();
         let unanswered = batch.answer(core, inbox, outbox, &mut alone, now);
         core.order.forget_expected();
-        core.watch.lap_batch(batch.reads.len(), looked_at);
+        core.profiler.record_batch(batch.reads.len(), looked_at);
         if alone.len() > looked_at {
             // Reads that only an owner can settle have their place among the others.
             alone.sort_unstable_by_key(|waiting| waiting.judged.number);

@@ -20,7 +20,7 @@ impl Core {
                 let done = self.in_all_shards(command, part, request, reply)?;
                 reply.put(if *quiet || !done { b"" } else { b"OK\r\n" });
             }
-            Command::Stats { what } => match (self.teller)(what, &self.shards) {
+            Command::Stats { what } => match (self.stats_provider)(what, &self.shards) {
                 Some(text) if request.may_grow && reply.room() < text.len() => return Err(Halt::Room.into()),
                 Some(text) => reply.put(&text),
                 None => reply.put_error(Error::UnknownCommand),

@@ -7,7 +7,7 @@
 use crate::limits::HIT_RING_RECORDS;
 use crate::stats::counters::WorkerCounters;
 use cache::base::item_ref::ItemRef;
-use cache::ring::gaps::Gaps;
+use cache::base::sample_gaps::SampleGaps;
 use cache::ring::{Hit, Producer};
 
 /// The producing end of a worker's hits.
@@ -18,7 +18,7 @@ pub struct Hits {
     one_in: u32,
     /// Hits that are left out before the next record.
     gap: u32,
-    gaps: Gaps,
+    gaps: SampleGaps,
     /// Hits that the next record stands for.
     weight: u32,
 }
@@ -31,7 +31,7 @@ impl Hits {
 
     /// Hits that nobody wants to know of.
     pub fn untold() -> Hits {
-        Hits { ring: None, one_in: 1, gap: 0, gaps: Gaps::new(1), weight: 0 }
+        Hits { ring: None, one_in: 1, gap: 0, gaps: SampleGaps::new(1), weight: 0 }
     }
 
     /// Once a tick: how much room there is decides how many hits are recorded. All while the ring is at most half

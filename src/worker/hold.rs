@@ -1,9 +1,9 @@
 //! Datagrams that stand behind others of their client on the same keys.
 
 use crate::guard::Admitted;
-use crate::io::{Outbox, Port};
+use crate::net::{Outbox, Port};
+use crate::worker::forward::Fresh;
 use crate::worker::order::{Origin, Standing};
-use crate::worker::post::Fresh;
 use crate::worker::serial::{Position, Step};
 use crate::worker::{Core, Worker};
 use cache::base::clock::Now;
@@ -14,15 +14,15 @@ use protocol::Reply;
 pub(super) enum Served {
     /// It is answered, or suspended, or held.
     Yes,
-    /// No parcel is free for it: try again in the next tick.
+    /// No pending request is free for it: try again in the next tick.
     NotYet,
-    /// No parcel was free for it in time: it is answered, as far as it can be without one.
+    /// No pending request was free for it in time: it is answered, as far as it can be without one.
     InVain,
     /// The same of one without a store: it gets no answer, as if the network had lost it.
     Dropped,
 }
 
-/// Who still waits for a parcel.
+/// Who still waits for a pending request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
     /// Datagrams with a store.
@@ -38,7 +38,7 @@ impl<P: Port> Worker<P> {
             return Ok(());
         }
         self.core.order.begin_walk();
-        for _ in 0..self.core.parcels.held.len() {
+        for _ in 0..self.core.pool.held.len() {
             self.make_room()?;
             self.core.release_next(&mut self.outbox, now);
         }
@@ -48,7 +48,7 @@ impl<P: Port> Worker<P> {
 
 impl Core {
     /// Serves a datagram in its turn: now, or behind others of its client on the same keys. The outbox has room. One for
-    /// which no parcel is free waits while its kind is patient.
+    /// which no pending request is free waits while its kind is patient.
     pub(super) fn serve_in_turn(
         &mut self,
         fresh: Fresh<'_>,
@@ -61,16 +61,16 @@ impl Core {
             return self.hold(fresh, patience, outbox);
         }
         let bytes = fresh.admitted.body.len();
-        let are_short = self.parcels.are_short(bytes);
+        let are_short = self.pool.are_short(bytes);
         if are_short {
             self.trace(&fresh);
         }
-        let has_parcel = !are_short || self.parcels.have(bytes, &self.traced);
-        if !has_parcel && (!self.traced.has_store() || patience.of_stores) {
+        let has_buffer = !are_short || self.pool.have(bytes, &self.traced);
+        if !has_buffer && (!self.traced.has_store() || patience.of_stores) {
             return self.wait_or_drop(patience);
         }
         self.serve_fresh(Fresh { follows: standing == Standing::Follows, ..fresh }, outbox, now);
-        if has_parcel { Served::Yes } else { Served::InVain }
+        if has_buffer { Served::Yes } else { Served::InVain }
     }
 
     /// What becomes of a datagram that is not refused, and is in `traced`.
@@ -101,13 +101,13 @@ impl Core {
     /// Keeps a copy of a datagram until what is before it is done.
     fn hold(&mut self, fresh: Fresh<'_>, patience: Patience, outbox: &mut Outbox) -> Served {
         let Admitted { peer, request_id, dialect, body, .. } = fresh.admitted;
-        match self.parcels.take(body.len(), 0, self.traced.has_store()) {
-            Some(mut parcel) => {
-                parcel.begin(&fresh.admitted, std::iter::empty());
-                parcel.footprint.copy_from(&self.traced);
-                self.order.hold(&parcel.footprint);
+        match self.pool.take(body.len(), 0, self.traced.has_store()) {
+            Some(mut pending) => {
+                pending.begin(&fresh.admitted, std::iter::empty());
+                pending.footprint.copy_from(&self.traced);
+                self.order.hold(&pending.footprint);
                 self.counters.held.add(1);
-                self.parcels.held.push_back(parcel);
+                self.pool.held.push_back(pending);
                 Served::Yes
             }
             None if patience.of_stores || !self.traced.has_store() => self.wait_or_drop(patience),
@@ -123,15 +123,15 @@ impl Core {
 
     /// Runs the next that is held, or puts it back behind those that were not yet looked at.
     fn release_next(&mut self, outbox: &mut Outbox, now: Now) {
-        let Some(mut parcel) = self.parcels.held.pop_front() else { return };
-        if self.order.must_stay(&parcel.footprint) {
-            self.order.stays(&parcel.footprint);
-            return self.parcels.held.push_back(parcel);
+        let Some(mut pending) = self.pool.held.pop_front() else { return };
+        if self.order.must_stay(&pending.footprint) {
+            self.order.stays(&pending.footprint);
+            return self.pool.held.push_back(pending);
         }
-        self.order.release(&parcel.footprint);
-        match self.run_parcel(&mut parcel, now) {
-            Step::Done => self.finish(parcel, outbox),
-            step => self.begin(parcel, step, now),
+        self.order.release(&pending.footprint);
+        match self.run_pending(&mut pending, now) {
+            Step::Done => self.finish(pending, outbox),
+            step => self.begin(pending, step, now),
         }
     }
 }

@@ -1,39 +1,39 @@
 //! A worker: one thread, one core, one socket, one shard.
 //!
 //! ```text
-//! tick   1 owner      free memory, obey the policy, send again what it did not hear
-//!        2 mail       commands of other workers, answers to ours, datagrams that waited for memory
+//! tick   1 owner      free memory, execute the policy's commands, send again what it did not hear
+//!        2 inbound    commands of other workers, answers to ours, datagrams that waited for memory
 //!        3 datagrams  plain reads of all of them in one table batch; the rest one after the other
-//!        4 turn       all replies out, the next datagrams in: one entry into the kernel
+//!        4 poll       all replies out, the next datagrams in: one entry into the kernel
 //! ```
 //! Each step is bounded. A worker alone sees io, protocol and shard; it waits for nobody but the kernel.
 
 pub mod batch;
-pub mod bells;
 mod datagrams;
 pub mod footprint;
 mod for_all;
+pub mod forward;
 pub mod hits;
 mod hold;
 mod operations;
 mod order;
-pub mod parcel;
+pub mod pending;
 mod permit;
 pub mod position;
-pub mod post;
+pub mod profiler;
 mod reads;
 mod refuse;
 pub mod serial;
 mod stalled;
-pub mod watch;
+pub mod wakeups;
 mod work;
 
 pub use crate::guard::Access;
-pub use bells::Bells;
+pub use wakeups::Wakeups;
 
 use crate::guard::Guard;
-use crate::io::{Inbox, Outbox, Patience, Port, Traffic};
-use crate::limits::{IDLE_WAIT_MS, LARGE_PARCEL_KEYS, PARCELS_MAX};
+use crate::limits::{IDLE_WAIT_MS, LARGE_REQUEST_KEYS, PENDING_REQUESTS_MAX};
+use crate::net::{Inbox, Outbox, PollTimeout, Port, Traffic};
 use crate::session::SettledRead;
 use crate::stats::counters::WorkerCounters;
 use cache::base::clock::{Clock, Now};
@@ -44,11 +44,11 @@ use datagrams::Unserved;
 use footprint::Footprint;
 use hits::Hits;
 use order::Order;
-use parcel::{Parcel, Parcels};
+use pending::{PendingRequest, RequestPool};
+use profiler::TickProfiler;
 use protocol::steer;
 use stalled::Stalled;
 use std::time::Duration;
-use watch::Watch;
 use work::Work;
 
 /// How a worker waits for datagrams.
@@ -68,11 +68,11 @@ pub enum Poll {
 
 /// Tells what `stats` prints, for the word behind it; `None` for an unknown word. It is asked within a tick, so it may
 /// look at items that it finds in the shards.
-pub type Teller = Arc<dyn Fn(&[u8], &Shards) -> Option<Vec<u8>> + Send + Sync>;
+pub type StatsProvider = Arc<dyn Fn(&[u8], &Shards) -> Option<Vec<u8>> + Send + Sync>;
 
 /// Work that runs on the worker's core between ticks: the policy, where it has no core of its own. It says how long it may be
 /// left alone while nothing happens.
-pub type Aside = Box<dyn FnMut(Now) -> Duration + Send>;
+pub type BackgroundTask = Box<dyn FnMut(Now) -> Duration + Send>;
 
 /// What a worker is made of.
 pub struct WorkerConfig<P> {
@@ -81,19 +81,19 @@ pub struct WorkerConfig<P> {
     /// Its shard.
     pub owner: Owner,
     /// Its ends of the mesh; its index is the worker's.
-    pub mesh: MeshEnd<Box<Parcel>>,
-    /// Everybody's bells.
-    pub bells: Bells,
+    pub mesh: MeshEnd<Box<PendingRequest>>,
+    /// How it wakes the others.
+    pub wakeups: Wakeups,
     /// To the policy.
     pub hits: Hits,
     /// What else runs on its core.
-    pub aside: Option<Aside>,
+    pub background: Option<BackgroundTask>,
     /// Where time comes from.
     pub clock: Clock,
     /// What it counts.
     pub counters: Arc<WorkerCounters>,
     /// How it measures itself.
-    pub watch: Watch,
+    pub profiler: TickProfiler,
     /// Largest value, in bytes.
     pub value_bytes_max: usize,
     /// Who may ask for what.
@@ -101,7 +101,7 @@ pub struct WorkerConfig<P> {
     /// How it waits.
     pub poll: Poll,
     /// What `stats` prints.
-    pub teller: Teller,
+    pub stats_provider: StatsProvider,
 }
 
 /// A worker.
@@ -112,7 +112,7 @@ pub struct Worker<P> {
     unserved: Unserved,
     outbox: Outbox,
     core: Core,
-    aside: Option<Aside>,
+    background: Option<BackgroundTask>,
     clock: Clock,
     poll: Poll,
     idle_since_ns: Option<u64>,
@@ -122,14 +122,14 @@ pub struct Worker<P> {
 pub(crate) struct Core {
     pub(crate) owner: Owner,
     pub(crate) shards: Arc<Shards>,
-    pub(crate) mesh: MeshEnd<Box<Parcel>>,
-    pub(crate) bells: Bells,
-    pub(crate) parcels: Parcels,
+    pub(crate) mesh: MeshEnd<Box<PendingRequest>>,
+    pub(crate) wakeups: Wakeups,
+    pub(crate) pool: RequestPool,
     pub(crate) hits: Hits,
     pub(crate) counters: Arc<WorkerCounters>,
-    pub(crate) watch: Watch,
+    pub(crate) profiler: TickProfiler,
     pub(crate) value_bytes_max: usize,
-    pub(crate) teller: Teller,
+    pub(crate) stats_provider: StatsProvider,
     /// What strangers may do.
     guard: Guard,
     /// Which keys of which clients are under way.
@@ -186,8 +186,8 @@ impl<P: Port> Worker<P> {
     /// A worker that has not ticked yet.
     pub fn new(mut config: WorkerConfig<P>) -> Worker<P> {
         let workers = config.mesh.workers();
-        config.bells.connect(config.port.waker());
-        config.owner.member().online();
+        config.wakeups.connect(config.port.waker());
+        config.owner.participant().online();
         Worker {
             outbox: config.port.outbox(),
             port: config.port,
@@ -196,23 +196,23 @@ impl<P: Port> Worker<P> {
             core: Core {
                 shards: Arc::clone(config.owner.shards()),
                 owner: config.owner,
-                parcels: Parcels::for_workers(workers),
+                pool: RequestPool::for_workers(workers),
                 mesh: config.mesh,
-                bells: config.bells,
+                wakeups: config.wakeups,
                 hits: config.hits,
                 counters: config.counters,
-                watch: config.watch,
+                profiler: config.profiler,
                 value_bytes_max: config.value_bytes_max,
-                teller: config.teller,
+                stats_provider: config.stats_provider,
                 guard: Guard::new(config.access, config.clock.now()),
                 order: Order::new(),
                 // Any number of them may be here at a time.
-                stalled: Stalled::new((workers - 1) * PARCELS_MAX),
+                stalled: Stalled::new((workers - 1) * PENDING_REQUESTS_MAX),
                 work: Work::default(),
-                traced: Footprint::with_capacity(LARGE_PARCEL_KEYS),
+                traced: Footprint::with_capacity(LARGE_REQUEST_KEYS),
                 has_finished: false,
             },
-            aside: config.aside,
+            background: config.background,
             clock: config.clock,
             poll: config.poll,
             idle_since_ns: None,
@@ -225,22 +225,22 @@ impl<P: Port> Worker<P> {
     /// The kernel refused the socket or the ring; the worker cannot go on.
     pub fn tick(&mut self) -> std::io::Result<bool> {
         let now = self.clock.now();
-        self.core.watch.begin_tick(now);
-        self.core.owner.member().quiescent();
-        let Core { owner, watch, .. } = &mut self.core;
-        let has_more = owner.tick(now, |stage| watch.owner_stage(stage));
-        let busy = self.read_mail(now)? | self.serve_datagrams(now);
+        self.core.profiler.begin_tick(now);
+        self.core.owner.participant().quiescent();
+        let Core { owner, profiler, .. } = &mut self.core;
+        let has_more = owner.tick(now, |stage| profiler.owner_stage(stage));
+        let busy = self.poll_inbound(now)? | self.serve_datagrams(now);
         self.core.counters.ticks.add((busy || has_more) as u64);
         let mut rest = Duration::MAX;
-        if let Some(aside) = &mut self.aside {
-            self.core.watch.mark();
-            rest = aside(now);
-            self.core.watch.policy_done();
+        if let Some(background) = &mut self.background {
+            self.core.profiler.mark();
+            rest = background(now);
+            self.core.profiler.policy_done();
         }
-        let patience = self.patience(busy || has_more, rest, now);
-        self.core.watch.work_done(busy || has_more, self.inbox.datagrams().len());
-        self.turn(patience)?;
-        self.core.watch.turned();
+        let patience = self.poll_timeout(busy || has_more, rest, now);
+        self.core.profiler.work_done(busy || has_more, self.inbox.datagrams().len());
+        self.poll_port(patience)?;
+        self.core.profiler.polled();
         Ok(busy)
     }
 
@@ -259,49 +259,49 @@ impl<P: Port> Worker<P> {
                 break;
             }
         }
-        self.core.owner.member().offline();
+        self.core.owner.participant().offline();
         Ok(())
     }
 
     const DRAIN_TICKS_MAX: usize = 64;
     const SPIN_NS: u64 = 50_000;
 
-    fn patience(&mut self, busy: bool, rest: Duration, now: Now) -> Patience {
+    fn poll_timeout(&mut self, busy: bool, rest: Duration, now: Now) -> PollTimeout {
         if busy || !self.outbox.is_empty() || self.core.has_stalled() {
             self.idle_since_ns = None;
-            return Patience::None;
+            return PollTimeout::None;
         }
         let since_ns = *self.idle_since_ns.get_or_insert(now.ns);
         match self.poll {
-            Poll::Busy => Patience::None,
-            Poll::Adaptive if now.ns - since_ns < Self::SPIN_NS => Patience::None,
-            Poll::Adaptive | Poll::Block => Patience::Until(rest.min(Duration::from_millis(IDLE_WAIT_MS))),
+            Poll::Busy => PollTimeout::None,
+            Poll::Adaptive if now.ns - since_ns < Self::SPIN_NS => PollTimeout::None,
+            Poll::Adaptive | Poll::Block => PollTimeout::Until(rest.min(Duration::from_millis(IDLE_WAIT_MS))),
         }
     }
 
     /// Sends the outbox and fills the inbox; a worker that blocks says so to all who may need it.
-    fn turn(&mut self, patience: Patience) -> std::io::Result<()> {
-        self.core.bells.ring_due(&mut self.port, &self.core.counters)?;
+    fn poll_port(&mut self, patience: PollTimeout) -> std::io::Result<()> {
+        self.core.wakeups.wake_due(&mut self.port, &self.core.counters)?;
         if self.unserved.is_pending() {
             // The inbox keeps its datagrams.
             return self.flush();
         }
-        if patience == Patience::None {
-            return self.turn_port(patience);
+        if patience == PollTimeout::None {
+            return self.poll_now(patience);
         }
-        self.core.owner.member().offline();
-        self.core.bells.will_sleep();
-        // Mail and commands that came before the bell was set would not ring.
-        let has_mail = self.core.mesh.has_mail() || self.core.owner.has_commands();
-        let patience = if has_mail { Patience::None } else { patience };
-        let turned = self.turn_port(patience);
-        self.core.bells.awake();
-        self.core.owner.member().online();
-        turned
+        self.core.owner.participant().offline();
+        self.core.wakeups.will_sleep();
+        // Requests and commands that came before the flag was set have woken nobody.
+        let has_inbound = self.core.mesh.has_inbound() || self.core.owner.has_commands();
+        let patience = if has_inbound { PollTimeout::None } else { patience };
+        let polled = self.poll_now(patience);
+        self.core.wakeups.awake();
+        self.core.owner.participant().online();
+        polled
     }
 
-    fn turn_port(&mut self, patience: Patience) -> std::io::Result<()> {
-        let traffic = self.port.turn(&mut self.outbox, &mut self.inbox, patience)?;
+    fn poll_now(&mut self, patience: PollTimeout) -> std::io::Result<()> {
+        let traffic = self.port.poll(&mut self.outbox, &mut self.inbox, patience)?;
         self.core.count_traffic(traffic);
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! GET           any worker: from the shared table
-//! the others    my shard: execute.  Another's: the frame becomes a parcel; its owner executes this operation and the ones
+//! the others    my shard: execute.  Another's: the frame becomes a pending request; its owner executes this operation and the ones
 //!               behind it that are its own, so a frame over two owners travels once a run, not once an operation
 //! ```
 //! Operations are executed in the order of the frame, and it is answered once, when the last is done.
@@ -12,7 +12,7 @@ use crate::session::{Execution, Stop};
 use crate::worker::Core;
 use crate::worker::serial::{Executed, Halt, Position, Request, Step, conclude};
 use cache::base::clock::Now;
-use protocol::batch::{Code, Frame, Operation, Operations, Place as At, RESULT_BYTES};
+use protocol::batch::{Code, Cursor, Frame, Operation, Operations, RESULT_BYTES};
 use protocol::{Error, Reply};
 
 impl Core {
@@ -128,12 +128,12 @@ fn operate(
 pub(super) fn behind(body: &[u8], position: Position) -> Position {
     let mut operations = resumed(body, position);
     operations.next();
-    let At { at, index: part } = operations.place();
+    let Cursor { at, index: part } = operations.place();
     Position { at, part, ..Position::default() }
 }
 
 fn position_of(operations: &Operations<'_>, reply: &Reply<'_>) -> Position {
-    let At { at, index: part } = operations.place();
+    let Cursor { at, index: part } = operations.place();
     Position { at, part, keys: None, reply_bytes: reply.bytes() }
 }
 
@@ -141,5 +141,5 @@ fn position_of(operations: &Operations<'_>, reply: &Reply<'_>) -> Position {
 pub(super) fn resumed(body: &[u8], position: Position) -> Operations<'_> {
     let operations = Frame::open(body).expect("a frame that was admitted").operations(body);
     let Position { at, part: index, .. } = position;
-    if index == 0 { operations } else { operations.from(At { at, index }) }
+    if index == 0 { operations } else { operations.from(Cursor { at, index }) }
 }

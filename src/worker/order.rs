@@ -10,8 +10,8 @@
 //! to note, or for all keys, has an entry for all keys of its client. Two keys that share an entry wait for each
 //! other without need, which is late and not wrong.
 
-use crate::io::PeerAddr;
 use crate::limits::ORDER_ENTRIES;
+use crate::net::PeerAddr;
 use crate::worker::footprint::Footprint;
 use cache::shard::Shards;
 

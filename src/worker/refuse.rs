@@ -1,7 +1,7 @@
 //! Commands that are not executed after all: their place in the reply says why, unless they want none.
 
 use crate::guard::Admitted;
-use crate::worker::parcel::Parcel;
+use crate::worker::pending::PendingRequest;
 use crate::worker::serial::Position;
 use crate::worker::{Core, operations};
 use protocol::request::Commands;
@@ -37,14 +37,14 @@ impl Core {
         (is_answered, Position { at: commands.at(), ..Position::default() })
     }
 
-    /// The same for the one that a parcel stands at; it goes on behind it.
-    pub(super) fn refuse(&self, parcel: &mut Parcel, error: Error) {
-        let (mut buffer, bytes) = parcel.take_reply();
-        let mut reply = Reply::plain(&mut buffer, bytes, parcel.dialect);
-        parcel.position = self.refuse_part(&parcel.request, parcel.position, error, &mut reply);
+    /// The same for the one that a pending request stands at; it goes on behind it.
+    pub(super) fn refuse(&self, pending: &mut PendingRequest, error: Error) {
+        let (mut buffer, bytes) = pending.take_reply();
+        let mut reply = Reply::plain(&mut buffer, bytes, pending.dialect);
+        pending.position = self.refuse_part(&pending.request, pending.position, error, &mut reply);
         let bytes = reply.finish();
-        parcel.put_reply(buffer, bytes);
-        parcel.waits_since_ns = 0;
+        pending.put_reply(buffer, bytes);
+        pending.waits_since_ns = 0;
     }
 
     /// Answers all commands from `at` on as busy, up to one that cannot be read.

@@ -3,9 +3,9 @@
 //! ```text
 //! run ─▶ Done
 //!     ─▶ Forward   the command at this position belongs to another shard      ┐
-//!     ─▶ Wait      its memory is still under grace                            │ the datagram becomes a parcel
+//!     ─▶ Wait      its memory is still under grace                            │ the datagram becomes a pending request
 //!     ─▶ Yield     it has had its turn of work                                │ and goes on from there (`post`)
-//!     ─▶ Enlarge   its reply needs a larger parcel                            ┘
+//!     ─▶ Enlarge   its reply needs a larger pending request                            ┘
 //! ```
 
 use crate::guard::Admitted;
@@ -16,7 +16,7 @@ use crate::session::{After, Execution, Read, Stop};
 use crate::worker::Core;
 use crate::worker::permit::permit;
 use crate::worker::position::KeysLeft;
-use crate::worker::watch::measure_of;
+use crate::worker::profiler::measure_of;
 use cache::base::clock::Now;
 use protocol::meta::{Kind, Meta};
 use protocol::request::{Command, Commands, Get, Key, Store};
@@ -143,7 +143,7 @@ impl Core {
         let next = keys.map_or(from.at, |keys| keys.behind);
         let mut commands = Commands::resume(body, next, self.value_bytes_max);
         let (mut at, mut mark) = (from.at, reply.mark_at(from.reply_bytes));
-        self.watch.mark();
+        self.profiler.mark();
         loop {
             if !request.may_grow && reply.is_full() {
                 // What is done now could not be told.
@@ -170,7 +170,7 @@ impl Core {
                 Ok(command) => {
                     let halted = self.run_command(command, part, request, reply);
                     self.work.spend_on(command);
-                    self.watch.lap(measure_of(command));
+                    self.profiler.record_stage(measure_of(command));
                     match halted {
                         Ok(()) => {}
                         Err(Halted { why: Halt::Room, .. }) if !request.may_grow => {
@@ -283,7 +283,7 @@ impl Core {
         reply: &mut Reply<'_>,
     ) -> Executed {
         let mark = reply.mark();
-        self.watch.mark();
+        self.profiler.mark();
         let mut keys = None;
         let mut execution = Execution::new(&mut self.owner, now, reply).with_patience(is_patient);
         let done = match command {
@@ -299,7 +299,7 @@ impl Core {
         let read = execution.settled_read();
         self.note_settled_read(read, now);
         self.work.spend(self.owner.take_written_bytes());
-        self.watch.lap(measure_of(command));
+        self.profiler.record_stage(measure_of(command));
         if let Some(halted) = conclude(done, mark, reply) {
             return halted;
         }

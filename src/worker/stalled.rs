@@ -4,12 +4,12 @@
 //! comes behind it on that key waits, too. A request that went back for more room keeps its place in the line.
 
 use crate::limits::ORDER_ENTRIES;
-use crate::worker::parcel::Parcel;
+use crate::worker::pending::PendingRequest;
 use std::collections::VecDeque;
 
-/// Parcels of others, whose they are, and the lines that they stand in.
+/// Pending requests of others, whose they are, and the lines that they stand in.
 pub(super) struct Stalled {
-    queue: VecDeque<(usize, Box<Parcel>)>,
+    queue: VecDeque<(usize, Box<PendingRequest>)>,
     lines: Box<[Line]>,
     walk: u32,
 }
@@ -26,44 +26,44 @@ struct Line {
 }
 
 impl Stalled {
-    pub(super) fn new(parcels: usize) -> Stalled {
+    pub(super) fn new(pool: usize) -> Stalled {
         Stalled {
-            queue: VecDeque::with_capacity(parcels),
+            queue: VecDeque::with_capacity(pool),
             lines: vec![Line::default(); ORDER_ENTRIES].into_boxed_slice(),
             walk: 0,
         }
     }
 
-    /// Parcels that wait.
+    /// Pending requests that wait.
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether a parcel that has just come has to wait behind others. One that comes back with more room does not.
-    pub(super) fn is_behind(&mut self, from: usize, parcel: &mut Parcel) -> bool {
-        let comes_back = std::mem::take(&mut parcel.needs_room);
-        let Some(line) = line_of(from, parcel) else { return false };
+    /// Whether a pending request that has just come has to wait behind others. One that comes back with more room does not.
+    pub(super) fn is_behind(&mut self, from: usize, pending: &mut PendingRequest) -> bool {
+        let comes_back = std::mem::take(&mut pending.needs_room);
+        let Some(line) = line_of(from, pending) else { return false };
         let line = &mut self.lines[line];
         line.returning -= comes_back as u32;
         !comes_back && line.waiting + line.returning > 0
     }
 
-    /// A parcel goes back for more room, and keeps its place.
-    pub(super) fn goes_for_room(&mut self, from: usize, parcel: &mut Parcel) {
-        parcel.needs_room = true;
-        if let Some(line) = line_of(from, parcel) {
+    /// A pending request goes back for more room, and keeps its place.
+    pub(super) fn goes_for_room(&mut self, from: usize, pending: &mut PendingRequest) {
+        pending.needs_room = true;
+        if let Some(line) = line_of(from, pending) {
             self.lines[line].returning += 1;
         }
     }
 
-    /// A parcel waits, behind all that do.
-    pub(super) fn push(&mut self, from: usize, parcel: Box<Parcel>) {
-        if let Some(line) = line_of(from, &parcel) {
+    /// A pending request waits behind all that do.
+    pub(super) fn push(&mut self, from: usize, pending: Box<PendingRequest>) {
+        if let Some(line) = line_of(from, &pending) {
             let line = &mut self.lines[line];
             line.waiting += 1;
             line.walk = self.walk;
         }
-        self.queue.push_back((from, parcel));
+        self.queue.push_back((from, pending));
     }
 
     /// Begins a walk over all that wait now; says how many.
@@ -72,20 +72,20 @@ impl Stalled {
         self.queue.len()
     }
 
-    /// The next parcel of the walk, and whether it has to stay behind one that the walk left.
-    pub(super) fn next(&mut self) -> Option<(usize, Box<Parcel>, bool)> {
-        let (from, parcel) = self.queue.pop_front()?;
-        let stays = line_of(from, &parcel).is_some_and(|line| {
+    /// The next pending request of the walk, and whether it has to stay behind one that the walk left.
+    pub(super) fn next(&mut self) -> Option<(usize, Box<PendingRequest>, bool)> {
+        let (from, pending) = self.queue.pop_front()?;
+        let stays = line_of(from, &pending).is_some_and(|line| {
             let line = &mut self.lines[line];
             line.waiting -= 1;
             line.returning > 0 || line.walk == self.walk
         });
-        Some((from, parcel, stays))
+        Some((from, pending, stays))
     }
 }
 
-fn line_of(from: usize, parcel: &Parcel) -> Option<usize> {
+fn line_of(from: usize, pending: &PendingRequest) -> Option<usize> {
     // Only requests of one key follow each other; of all others one is under way at a time.
-    let key = if parcel.is_lone { parcel.footprint.lone_key() } else { None };
+    let key = if pending.is_lone { pending.footprint.lone_key() } else { None };
     key.map(|key| (key as usize ^ from.wrapping_mul(0x9e5)) % ORDER_ENTRIES)
 }

@@ -1,10 +1,10 @@
 //! Who is answered how often: the bounds that keep a forged address from being flooded, and from being cut off.
 
-use crate::support::duo::Duo;
+use crate::support::stepped::Stepped;
 use protocol::batch::FrameWriter;
 use sherwood::guard::Secret;
-use sherwood::io::PeerAddr;
 use sherwood::limits::SOURCE_BUDGET_PER_S;
+use sherwood::net::PeerAddr;
 use sherwood::stats::counters::{Counter, WorkerCounters};
 use sherwood::worker::Access;
 use std::net::SocketAddr;
@@ -13,23 +13,23 @@ fn peer() -> PeerAddr {
     PeerAddr::from(SocketAddr::from(([10, 77, 0, 1], 40_000)))
 }
 
-fn strict() -> Duo {
+fn strict() -> Stepped {
     let secret = Some(Secret::new(b"what nobody outside can guess").unwrap());
-    Duo::with_access(Access { secret, ..Access::default() })
+    Stepped::with_access(Access { secret, ..Access::default() })
 }
 
-fn trusting() -> Duo {
-    Duo::with_access(Access { allow: vec!["10.77.0.0/24".parse().unwrap()], ..Access::default() })
+fn trusting() -> Stepped {
+    Stepped::with_access(Access { allow: vec!["10.77.0.0/24".parse().unwrap()], ..Access::default() })
 }
 
 /// Sends a text request and returns the body of its reply; empty for silence.
-fn ask(server: &mut Duo, body: &[u8]) -> Vec<u8> {
+fn ask(server: &mut Stepped, body: &[u8]) -> Vec<u8> {
     server.send_from(0, peer(), &[&[0, 7, 0, 0, 0, 1, 0, 0][..], body].concat());
     server.settle();
     std::iter::from_fn(|| server.receive(0)).flat_map(|datagram| datagram[8..].to_vec()).collect()
 }
 
-fn count(server: &Duo, pick: fn(&WorkerCounters) -> &Counter) -> u64 {
+fn count(server: &Stepped, pick: fn(&WorkerCounters) -> &Counter) -> u64 {
     pick(server.worker(0).counters()).get()
 }
 
@@ -69,7 +69,7 @@ fn what_is_not_allowed_is_not_said_to_who_wants_no_reply() {
 /// Every way to make an error, each more often than a source may.
 #[test]
 fn every_error_counts_against_its_source() {
-    let others = Duo::key_of(1, 0);
+    let others = Stepped::key_of(1, 0);
     for line in [
         "nonsense".to_owned(),
         "get".into(),
@@ -101,7 +101,7 @@ fn a_datagram_that_stays_in_the_inbox_is_judged_once() {
     const VALUE_BYTES: usize = 60_000;
     let secret = Secret::new(b"what nobody outside can guess").unwrap();
     let mut server = strict();
-    let key = Duo::key_of(0, 0);
+    let key = Stepped::key_of(0, 0);
     let set = format!("set {key} 0 0 {VALUE_BYTES}\r\n{}\r\n", "x".repeat(VALUE_BYTES));
     server.send(0, &[&[0, 7, 0, 0, 0, 1, 0, 0][..], set.as_bytes()].concat());
     server.settle();

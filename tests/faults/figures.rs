@@ -3,17 +3,17 @@
 
 use crate::support::batch::sealed;
 use crate::support::config;
-use crate::support::duo::Duo;
+use crate::support::in_process::{InProcess, Size};
 use crate::support::peer::Peer;
-use crate::support::whole::{Size, Whole};
+use crate::support::stepped::Stepped;
 use cache::base::clock::Clock;
 use protocol::batch::SealKey;
 use protocol::steer::{owner, steer};
 use sherwood::config::serve::Io;
 use sherwood::guard::Secret;
-use sherwood::io::PeerAddr;
-use sherwood::io::sim::Faults;
-use sherwood::limits::{PARCEL_WAIT_MS, PARCELS_MAX, READ_PARCEL_WAIT_MS, SOURCE_BUDGET_PER_S};
+use sherwood::limits::{PENDING_REQUESTS_MAX, POOL_WAIT_MS, READ_POOL_WAIT_MS, SOURCE_BUDGET_PER_S};
+use sherwood::net::PeerAddr;
+use sherwood::net::sim::Faults;
 use sherwood::server::Server;
 use sherwood::stats::counters::{Counter, HistLogCounters, MetricsCounters, OwnerCounters, WorkerCounters};
 use sherwood::worker::Access;
@@ -57,7 +57,7 @@ impl Moved {
 
 /// A whole server in this thread, whose figures are looked at after every tick.
 struct Scene<'m> {
-    whole: Whole,
+    whole: InProcess,
     clock: Clock,
     moved: &'m mut Moved,
 }
@@ -66,7 +66,7 @@ impl Scene<'_> {
     fn new(workers: usize, memory_bytes: usize, is_cramped: bool, moved: &mut Moved) -> Scene<'_> {
         let clock = Clock::manual(1_000_000_000);
         let size = Size { workers, memory_bytes, keys: memory_bytes as u64 / 140, is_cramped };
-        Scene { whole: Whole::new(1, size, PERFECT, &clock, |_| true), clock, moved }
+        Scene { whole: InProcess::new(1, size, PERFECT, &clock, |_| true), clock, moved }
     }
 
     fn send(&self, worker: usize, body: &str) {
@@ -94,7 +94,7 @@ impl Scene<'_> {
 
     /// The bodies of all replies so far.
     fn replies(&self) -> String {
-        let of = |wire: &sherwood::io::sim::Wire| std::iter::from_fn(|| wire.receive()).collect::<Vec<_>>();
+        let of = |wire: &sherwood::net::sim::Wire| std::iter::from_fn(|| wire.receive()).collect::<Vec<_>>();
         let all = self.whole.wires.iter().flat_map(of);
         all.map(|(_, datagram)| String::from_utf8_lossy(&datagram[8..]).into_owned()).collect()
     }
@@ -228,19 +228,19 @@ fn waiting(moved: &mut Moved) {
     let keys_of = |worker| {
         (0..).map(|i| format!("key{i}")).filter(move |key| owner(steer(key.as_bytes()), 2) == worker)
     };
-    for key in keys_of(1).take(PARCELS_MAX + 5) {
+    for key in keys_of(1).take(PENDING_REQUESTS_MAX + 5) {
         scene.send(0, &format!("set {key} 0 0 1\r\nx\r\n"));
     }
     scene.tick_one(0, 10);
     scene.tick_one(0, 10);
-    scene.tick_one(0, (PARCEL_WAIT_MS + 1) * 1000);
+    scene.tick_one(0, (POOL_WAIT_MS + 1) * 1000);
     scene.ticks(8, 10);
-    for key in keys_of(1).take(PARCELS_MAX + 5) {
+    for key in keys_of(1).take(PENDING_REQUESTS_MAX + 5) {
         scene.send(0, &format!("gat 0 {key}\r\n"));
     }
     scene.tick_one(0, 10);
     scene.tick_one(0, 10);
-    scene.tick_one(0, (READ_PARCEL_WAIT_MS + 1) * 1000);
+    scene.tick_one(0, (READ_POOL_WAIT_MS + 1) * 1000);
     scene.tick_one(0, 10);
     scene.ticks(8, 10);
     // Nor is any of its memory free before the other has looked away.
@@ -256,7 +256,7 @@ fn waiting(moved: &mut Moved) {
 fn strangers(moved: &mut Moved) {
     const SECRET: &[u8] = b"what nobody outside can guess";
     let secret = Some(Secret::new(SECRET).unwrap());
-    let mut duo = Duo::with_access(Access {
+    let mut stepped = Stepped::with_access(Access {
         secret,
         allow: vec!["10.78.0.0/24".parse().unwrap()],
         ..Access::default()
@@ -264,21 +264,21 @@ fn strangers(moved: &mut Moved) {
     let peer = |network: u8, port| PeerAddr::from(SocketAddr::from(([10, network, 0, 1], port)));
     let text = |body: &str| [&[0, 7, 0, 0, 0, 1, 0, 0][..], body.as_bytes()].concat();
     for _ in 0..=SOURCE_BUDGET_PER_S {
-        duo.send_from(0, peer(77, 40_000), &text("cookie ????????????????\r\n"));
-        duo.send_from(0, peer(78, 40_000), &text("nonsense\r\n"));
+        stepped.send_from(0, peer(77, 40_000), &text("cookie ????????????????\r\n"));
+        stepped.send_from(0, peer(78, 40_000), &text("nonsense\r\n"));
     }
-    duo.send_from(0, peer(77, 53), &text("get a\r\n"));
+    stepped.send_from(0, peer(77, 53), &text("get a\r\n"));
     let (ours, others) = (SealKey::new(SECRET).unwrap(), SealKey::new(b"what somebody guessed").unwrap());
-    let now_ms = duo.unix_s() * 1000;
+    let now_ms = stepped.unix_s() * 1000;
     let mut seal = |key, time_ms, session, sequence| {
-        duo.send_from(0, peer(77, 40_000), &sealed(key, (time_ms, session, sequence), 7, "a"));
-        duo.settle();
+        stepped.send_from(0, peer(77, 40_000), &sealed(key, (time_ms, session, sequence), 7, "a"));
+        stepped.settle();
     };
     (0..2_000).for_each(|session| seal(&ours, now_ms, session, 1));
     seal(&ours, now_ms, 0, 1);
     seal(&ours, now_ms - 3_600_000, 0, 2);
     seal(&others, now_ms, 0, 3);
-    moved.look(duo.worker(0).counters().list());
+    moved.look(stepped.worker(0).counters().list());
 }
 
 /// What only the kernel does: its queue that is full, its buffers that are used up, a worker that sleeps.
@@ -350,21 +350,21 @@ fn every_counter_is_moved_by_something() {
 /// deleted, as memcached counts.
 #[test]
 fn what_memcached_does_not_count_is_not_counted() {
-    let mut duo = Duo::of(1, Access::default());
+    let mut stepped = Stepped::of(1, Access::default());
     let bodies = ["ma a N0\r\n", "ms b 1 ME C5\r\nx\r\n", "ms b 1 MA C5\r\nx\r\n", "ms b 1 MP C0\r\nx\r\n"];
     for (id, body) in (0u16..).zip(bodies) {
-        duo.send(0, &[&id.to_be_bytes()[..], &[0, 0, 0, 1, 0, 0], body.as_bytes()].concat());
-        duo.settle();
+        stepped.send(0, &[&id.to_be_bytes()[..], &[0, 0, 0, 1, 0, 0], body.as_bytes()].concat());
+        stepped.settle();
     }
-    let owner = duo.owned(0);
+    let owner = stepped.owned(0);
     let cas = [&owner.cas_hits, &owner.cas_misses, &owner.cas_badval];
     assert_eq!((cas.map(Counter::get), owner.incr_misses.get(), owner.cmd_set.get()), ([0, 0, 0], 0, 3));
     for (id, body) in
         (9u16..).zip(["md a I\r\n", "md a x\r\n", "md nothing I\r\n", "md a C1 I\r\n", "md a\r\n"])
     {
-        duo.send(0, &[&id.to_be_bytes()[..], &[0, 0, 0, 1, 0, 0], body.as_bytes()].concat());
-        duo.settle();
+        stepped.send(0, &[&id.to_be_bytes()[..], &[0, 0, 0, 1, 0, 0], body.as_bytes()].concat());
+        stepped.settle();
     }
-    let owner = duo.owned(0);
+    let owner = stepped.owned(0);
     assert_eq!((owner.delete_hits.get(), owner.delete_misses.get()), (1, 2), "a mark is no deletion");
 }

@@ -2,18 +2,18 @@
 //! the present time, times to live do not move.
 
 use crate::support::batch::{sealed, statuses};
-use crate::support::duo::Duo;
+use crate::support::stepped::Stepped;
 use protocol::batch::{SealKey, Status};
 use sherwood::guard::Secret;
-use sherwood::io::PeerAddr;
+use sherwood::net::PeerAddr;
 use sherwood::worker::Access;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 const SECRET: &[u8] = b"what nobody outside can guess";
 
-fn server() -> Duo {
-    Duo::with_access(Access { secret: Some(Secret::new(SECRET).unwrap()), ..Access::default() })
+fn server() -> Stepped {
+    Stepped::with_access(Access { secret: Some(Secret::new(SECRET).unwrap()), ..Access::default() })
 }
 
 fn stranger() -> PeerAddr {
@@ -21,7 +21,7 @@ fn stranger() -> PeerAddr {
 }
 
 /// The body of the reply to a datagram.
-fn ask(server: &mut Duo, from: Option<PeerAddr>, datagram: &[u8]) -> Vec<u8> {
+fn ask(server: &mut Stepped, from: Option<PeerAddr>, datagram: &[u8]) -> Vec<u8> {
     match from {
         Some(peer) => server.send_from(0, peer, datagram),
         None => server.send(0, datagram),
@@ -43,7 +43,7 @@ fn seals_are_judged_by_the_present_wall_clock() {
     for wrong_by_s in WRONG_BY_S {
         let mut server = server();
         server.advance(Duration::from_secs(5));
-        let ask_sealed = |server: &mut Duo, unix_s: u64, sequence| {
+        let ask_sealed = |server: &mut Stepped, unix_s: u64, sequence| {
             let datagram = sealed(&key, (unix_s * 1000, 1, sequence), 7, "a");
             statuses(&ask(server, Some(stranger()), &datagram))
         };
@@ -79,12 +79,13 @@ fn cookies_are_those_of_the_present_wall_clock() {
 fn absolute_times_are_those_of_the_present_wall_clock_and_times_to_live_stay() {
     for wrong_by_s in WRONG_BY_S {
         let mut server = server();
-        let key = Duo::key_of(0, 0);
-        let store = |server: &mut Duo, exptime: u64| {
+        let key = Stepped::key_of(0, 0);
+        let store = |server: &mut Stepped, exptime: u64| {
             let set = text(&format!("set {key} 0 {exptime} 1\r\nx\r\n"));
             assert_eq!(ask(server, None, &set), b"STORED\r\n");
         };
-        let is_there = |server: &mut Duo| ask(server, None, &text(&format!("get {key}\r\n"))) != b"END\r\n";
+        let is_there =
+            |server: &mut Stepped| ask(server, None, &text(&format!("get {key}\r\n"))) != b"END\r\n";
         store(&mut server, 100);
         server.set_wall(-wrong_by_s);
         server.advance(Duration::from_secs(98));

@@ -5,12 +5,12 @@
 //! ```
 
 use crate::support::batch::{frame, get, op, set, with_cookie};
-use crate::support::duo::Duo;
+use crate::support::stepped::Stepped;
 use cache::base::random::Random;
 use protocol::batch::Code;
 use sherwood::guard::Secret;
-use sherwood::io::PeerAddr;
 use sherwood::limits::SOURCE_BUDGET_PER_S;
+use sherwood::net::PeerAddr;
 use sherwood::worker::Access;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -31,9 +31,9 @@ enum Sees {
 const OURS: Sees = Sees::Stranger(b"a secret that both may share");
 const THEIRS: Sees = Sees::Stranger(b"a secret of another cluster");
 
-fn server(sees: Sees) -> Duo {
+fn server(sees: Sees) -> Stepped {
     let network = || vec!["10.77.0.0/24".parse().unwrap()];
-    Duo::with_access(match sees {
+    Stepped::with_access(match sees {
         Sees::Admin => Access { admin: network(), ..Access::default() },
         Sees::Data => Access { allow: network(), ..Access::default() },
         Sees::Stranger(secret) => Access { secret: Some(Secret::new(secret).unwrap()), ..Access::default() },
@@ -46,7 +46,7 @@ fn peer(last: u8) -> PeerAddr {
 
 /// Two servers and the network between them.
 struct Pair {
-    servers: [Duo; 2],
+    servers: [Stepped; 2],
     /// How long a datagram is on its way.
     delay: Duration,
 }
@@ -211,7 +211,7 @@ fn a_reply_of_several_commands_is_no_request_either() {
 #[test]
 fn a_datagram_whose_error_is_muted_gets_no_answer_at_all() {
     let mut pair = Pair { servers: [server(Sees::Data), server(Sees::Data)], delay: Duration::ZERO };
-    let (ours, others) = (Duo::key_of(0, 0), Duo::key_of(1, 0));
+    let (ours, others) = (Stepped::key_of(0, 0), Stepped::key_of(1, 0));
     let store = |key: &str| format!("set {key} 0 0 1\r\nx\r\n");
     for key in [&ours, &others] {
         assert_eq!(pair.deliver(0, &text(store(key).as_bytes())).len(), 1);

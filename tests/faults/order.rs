@@ -2,8 +2,8 @@
 //! Once a get overtook the set before it, on an idle server with one worker already.
 
 use crate::support::batch::{frame, get, op, results, set, statuses};
-use crate::support::duo::Duo;
 use crate::support::peer::Peer;
+use crate::support::stepped::Stepped;
 use crate::support::{KINDS, config};
 use cache::base::random::Random;
 use protocol::batch::{Code, Status};
@@ -18,8 +18,8 @@ fn text(id: u16, body: &[u8]) -> Vec<u8> {
 }
 
 /// All that a worker sent, in one datagram each, by their ids.
-fn replies(duo: &Duo, worker: usize) -> HashMap<u16, Vec<u8>> {
-    let datagrams = std::iter::from_fn(|| duo.receive(worker));
+fn replies(stepped: &Stepped, worker: usize) -> HashMap<u16, Vec<u8>> {
+    let datagrams = std::iter::from_fn(|| stepped.receive(worker));
     datagrams.map(|reply| (u16::from_be_bytes([reply[0], reply[1]]), reply[8..].to_vec())).collect()
 }
 
@@ -145,21 +145,22 @@ fn a_burst_is_executed_as_it_was_sent() {
 fn a_burst_is_executed_as_it_was_sent_whoever_ticks() {
     let mut held = 0;
     for seed in 0..60 {
-        let mut duo = Duo::of(1 + seed as usize % 3, Access::default());
+        let mut stepped = Stepped::of(1 + seed as usize % 3, Access::default());
         let (mut model, mut random) = (Model::default(), Random::new(seed));
         let (mut wanted, mut got) = (HashMap::new(), HashMap::new());
         for id in 0..400 {
             let (line, answer) = model.draw(&mut random);
-            duo.send(0, &text(id, line.as_bytes()));
+            stepped.send(0, &text(id, line.as_bytes()));
             wanted.insert(id, (line, answer));
             while random.below(4) == 0 {
-                duo.tick(random.below(duo.workers() as u64) as usize);
+                stepped.tick(random.below(stepped.workers() as u64) as usize);
             }
-            got.extend(replies(&duo, 0));
+            got.extend(replies(&stepped, 0));
         }
         while !(0..30).all(|_| {
-            duo.settle();
-            duo.receive(0)
+            stepped.settle();
+            stepped
+                .receive(0)
                 .map(|reply| got.insert(u16::from_be_bytes([reply[0], reply[1]]), reply[8..].to_vec()))
                 .is_none()
         }) {}
@@ -167,7 +168,7 @@ fn a_burst_is_executed_as_it_was_sent_whoever_ticks() {
             let got = got.get(&id).map_or(String::new(), |body| body.escape_ascii().to_string());
             assert_eq!(got, answer.as_bytes().escape_ascii().to_string(), "seed {seed}, {id}: {line}");
         }
-        held += duo.worker(0).counters().held.get();
+        held += stepped.worker(0).counters().held.get();
     }
     assert!(held > 100, "{held} datagrams were held: nothing was tried");
 }
@@ -176,28 +177,28 @@ fn a_burst_is_executed_as_it_was_sent_whoever_ticks() {
 #[test]
 fn a_frame_sees_the_frame_before_it() {
     for workers in [1, 2] {
-        let mut duo = Duo::of(workers, Access::default());
+        let mut stepped = Stepped::of(workers, Access::default());
         let keys: Vec<String> =
             (0..100).map(|i| format!("key{i}")).filter(|key| owner(steer(key.as_bytes()), 2) == 1).collect();
         let home = workers - 1;
         for round in 0..20 {
             let value = format!("{round}");
             for key in &keys {
-                duo.send(home, &frame(&[set(key, &value)]));
-                duo.send(home, &frame(&[get(key)]));
+                stepped.send(home, &frame(&[set(key, &value)]));
+                stepped.send(home, &frame(&[get(key)]));
             }
-            duo.settle();
-            for answer in std::iter::from_fn(|| duo.receive(home)) {
+            stepped.settle();
+            for answer in std::iter::from_fn(|| stepped.receive(home)) {
                 let result = &results(&answer[8..])[0];
                 assert!(result.status == Status::Done || result.value == value.as_bytes(), "{result:?}");
             }
         }
         let many: Vec<_> = keys.iter().map(|key| op(Code::Delete, key)).collect();
-        duo.send(home, &frame(&many));
-        duo.send(home, &frame(&[get(&keys[0])]));
-        duo.settle();
+        stepped.send(home, &frame(&many));
+        stepped.send(home, &frame(&[get(&keys[0])]));
+        stepped.settle();
         let answers: Vec<_> =
-            std::iter::from_fn(|| duo.receive(home)).map(|reply| statuses(&reply[8..])).collect();
+            std::iter::from_fn(|| stepped.receive(home)).map(|reply| statuses(&reply[8..])).collect();
         assert!(answers.contains(&vec![Status::Missing]), "{answers:?}");
     }
 }
@@ -206,7 +207,7 @@ fn a_frame_sees_the_frame_before_it() {
 #[test]
 fn no_older_value_comes_back_under_memory_pressure() {
     for workers in [1, 2] {
-        let mut duo = Duo::of(workers, Access::default());
+        let mut stepped = Stepped::of(workers, Access::default());
         let (mut random, mut id, mut waited) = (Random::new(5), 0u16, 0);
         let mut last = [0u32; 40];
         for round in 1..3_000u32 {
@@ -214,22 +215,22 @@ fn no_older_value_comes_back_under_memory_pressure() {
             let length = [100, 700, 5_000, 30_000][random.below(4) as usize];
             let value = format!("{round:08}{}", "x".repeat(length));
             last[key] = round;
-            duo.send(
+            stepped.send(
                 0,
                 &text(id, format!("set k{key} 0 0 {} noreply\r\n{value}\r\n", value.len()).as_bytes()),
             );
             // Others fill the memory.
             let filler = "y".repeat(length);
-            duo.send_from(
+            stepped.send_from(
                 0,
-                Duo::client(7),
+                Stepped::client(7),
                 &text(id, format!("set f{round} 0 0 {length} noreply\r\n{filler}\r\n").as_bytes()),
             );
-            duo.send(0, &text(id, format!("mg k{key} s v\r\n").as_bytes()));
+            stepped.send(0, &text(id, format!("mg k{key} s v\r\n").as_bytes()));
             if random.below(3) == 0 {
-                (0..workers).for_each(|worker| duo.tick(worker));
+                (0..workers).for_each(|worker| stepped.tick(worker));
             }
-            for (port, reply) in std::iter::from_fn(|| duo.receive_with_port(0)) {
+            for (port, reply) in std::iter::from_fn(|| stepped.receive_with_port(0)) {
                 // The first datagram of a hit says which value it is.
                 let is_head = port != 7 && reply[2..4] == [0, 0] && reply[8..].starts_with(b"VA ");
                 let asked = u16::from_be_bytes([reply[0], reply[1]]);
@@ -244,14 +245,14 @@ fn no_older_value_comes_back_under_memory_pressure() {
                 }
             }
             id = round as u16;
-            waited = duo.worker(0).counters().suspended.get();
+            waited = stepped.worker(0).counters().suspended.get();
         }
-        (0..20).for_each(|_| duo.settle());
-        while duo.receive(0).is_some() {}
+        (0..20).for_each(|_| stepped.settle());
+        while stepped.receive(0).is_some() {}
         for (key, &round) in last.iter().enumerate().filter(|&(_, &round)| round > 0) {
-            duo.send(0, &text(1, format!("get k{key}\r\n").as_bytes()));
-            duo.settle();
-            let datagrams: Vec<_> = std::iter::from_fn(|| duo.receive(0)).collect();
+            stepped.send(0, &text(1, format!("get k{key}\r\n").as_bytes()));
+            stepped.settle();
+            let datagrams: Vec<_> = std::iter::from_fn(|| stepped.receive(0)).collect();
             let head = datagrams.iter().find(|datagram| datagram[2..4] == [0, 0]).expect("a first datagram");
             let found = head.windows(8).any(|bytes| bytes == format!("{round:08}").as_bytes());
             assert!(found || head[8..] == *b"END\r\n", "{}", head.escape_ascii());
@@ -264,8 +265,8 @@ fn no_older_value_comes_back_under_memory_pressure() {
 /// 10 ms, so that the read told of what was sent behind it.
 #[test]
 fn a_read_that_went_for_room_keeps_its_place_however_long_that_takes() {
-    let mut duo = Duo::new();
-    let key = Duo::key_of(1, 0);
+    let mut stepped = Stepped::new();
+    let key = Stepped::key_of(1, 0);
     let value = "A".repeat(6_000);
     let bodies = [
         format!("set {key} 0 0 {} noreply\r\n{value}\r\n", value.len()),
@@ -273,21 +274,21 @@ fn a_read_that_went_for_room_keeps_its_place_however_long_that_takes() {
         format!("set {key} 0 0 1 noreply\r\nB\r\n"),
     ];
     for (id, body) in bodies.iter().enumerate() {
-        duo.send(0, &text(id as u16, body.as_bytes()));
+        stepped.send(0, &text(id as u16, body.as_bytes()));
     }
-    duo.tick(0);
-    duo.tick(0);
+    stepped.tick(0);
+    stepped.tick(0);
     // Its owner finds no room for the answer; then only the owner has a turn, for a long time.
     for _ in 0..10 {
-        duo.tick(1);
-        duo.advance(std::time::Duration::from_millis(5));
+        stepped.tick(1);
+        stepped.advance(std::time::Duration::from_millis(5));
     }
     for _ in 0..20 {
-        duo.tick(0);
-        duo.tick(1);
+        stepped.tick(0);
+        stepped.tick(1);
     }
     let mut told = Vec::new();
-    while let Some(reply) = duo.receive(0) {
+    while let Some(reply) = stepped.receive(0) {
         assert_eq!(reply[..2], [0, 1], "only the read is answered");
         told.extend_from_slice(&reply[8..]);
     }

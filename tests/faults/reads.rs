@@ -3,10 +3,10 @@
 //! is bounded.
 
 use crate::support::batch::{frame, op, results};
-use crate::support::duo::Duo;
+use crate::support::stepped::Stepped;
 use protocol::batch::{Code, Operation, Status};
 use sherwood::limits::{
-    LARGE_PARCELS_SPARED, PARCEL_WAIT_MS, PARCELS_MAX, READ_PARCEL_WAIT_MS, TURN_WORK_UNITS,
+    LARGE_REQUESTS_RESERVED, PENDING_REQUESTS_MAX, POOL_WAIT_MS, READ_POOL_WAIT_MS, TURN_WORK_UNITS,
 };
 use sherwood::stats::counters::WorkerCounters;
 use sherwood::worker::Access;
@@ -30,13 +30,13 @@ fn numbered(id: u16, operations: &[Operation<'_>]) -> Vec<u8> {
 }
 
 /// Two workers with a value under each key.
-fn duo(keys: &[String], value: &str) -> Duo {
-    let mut duo = Duo::of(2, Access::default());
+fn stepped(keys: &[String], value: &str) -> Stepped {
+    let mut stepped = Stepped::of(2, Access::default());
     for key in keys {
-        duo.send(0, &text(1, &format!("set {key} 0 0 {} noreply\r\n{value}\r\n", value.len())));
+        stepped.send(0, &text(1, &format!("set {key} 0 0 {} noreply\r\n{value}\r\n", value.len())));
     }
-    (0..10).for_each(|_| duo.settle());
-    duo
+    (0..10).for_each(|_| stepped.settle());
+    stepped
 }
 
 fn keys() -> Vec<String> {
@@ -51,8 +51,8 @@ struct Replies {
 }
 
 impl Replies {
-    fn take(&mut self, duo: &Duo) {
-        while let Some((port, datagram)) = duo.receive_with_port(0) {
+    fn take(&mut self, stepped: &Stepped) {
+        while let Some((port, datagram)) = stepped.receive_with_port(0) {
             let word = |at: usize| u16::from_be_bytes([datagram[at], datagram[at + 1]]) as usize;
             let parts = self.parts.entry((port, word(0) as u16)).or_insert_with(|| vec![Vec::new(); word(4)]);
             assert!(parts[word(2)].is_empty(), "answered twice");
@@ -66,19 +66,19 @@ impl Replies {
     }
 }
 
-fn counter(duo: &Duo, figure: fn(&WorkerCounters) -> u64) -> u64 {
-    (0..duo.workers()).map(|worker| figure(duo.worker(worker).counters())).sum()
+fn counter(stepped: &Stepped, figure: fn(&WorkerCounters) -> u64) -> u64 {
+    (0..stepped.workers()).map(|worker| figure(stepped.worker(worker).counters())).sum()
 }
 
 /// Lets the first worker tick a quarter of a millisecond apart, and the other one every second time, until so many are answered.
-fn tick_slowly(duo: &mut Duo, replies: &mut Replies, count: usize) {
+fn tick_slowly(stepped: &mut Stepped, replies: &mut Replies, count: usize) {
     for tick in 0..2_000_000 {
-        duo.tick(0);
+        stepped.tick(0);
         if tick % 2 == 0 {
-            duo.tick(1);
+            stepped.tick(1);
         }
-        duo.advance(Duration::from_micros(250));
-        replies.take(duo);
+        stepped.advance(Duration::from_micros(250));
+        replies.take(stepped);
         if replies.whole == count {
             return;
         }
@@ -100,18 +100,18 @@ fn long_reads_wait_for_a_slow_owner() {
             numbered(id + 4, &touch),
         ]
     };
-    let mut duo = duo(&keys, "four");
+    let mut stepped = stepped(&keys, "four");
     let mut sent = 0;
     for round in 0..24 {
         for client in 0..CLIENTS {
             for request in requests(round * 5) {
-                duo.send_from(0, Duo::client(1 + client), &request);
+                stepped.send_from(0, Stepped::client(1 + client), &request);
                 sent += 1;
             }
         }
     }
     let mut replies = Replies::default();
-    tick_slowly(&mut duo, &mut replies, sent);
+    tick_slowly(&mut stepped, &mut replies, sent);
     for ((port, id), body) in replies.bodies() {
         let found = match id % 5 {
             4 => results(&body)
@@ -122,41 +122,41 @@ fn long_reads_wait_for_a_slow_owner() {
         };
         assert_eq!(found, KEYS, "client {port}, request {id}: {}", body[..body.len().min(80)].escape_ascii());
     }
-    assert_eq!(counter(&duo, |counters| counters.busy.get() + counters.reads_dropped.get()), 0);
+    assert_eq!(counter(&stepped, |counters| counters.busy.get() + counters.reads_dropped.get()), 0);
     // More came than there are buffers for, or nothing was tried.
-    assert!(counter(&duo, |counters| counters.deferred.get()) > 20);
+    assert!(counter(&stepped, |counters| counters.deferred.get()) > 20);
 }
 
 /// A short request can have a long reply before it has to go to another worker.
 #[test]
 fn short_reads_with_long_replies_wait_for_a_slow_owner() {
-    let (mine, theirs) = (Duo::key_of(0, 0), Duo::key_of(1, 0));
-    let mut duo = duo(&[mine.clone(), theirs.clone()], &"v".repeat(20_000));
+    let (mine, theirs) = (Stepped::key_of(0, 0), Stepped::key_of(1, 0));
+    let mut stepped = stepped(&[mine.clone(), theirs.clone()], &"v".repeat(20_000));
     const SENT: usize = 150;
     for id in 0..SENT as u16 {
         let line = match id % 2 {
             0 => format!("gat 0 {mine} {theirs} {mine} {theirs}\r\n"),
             _ => format!("mg {mine} v\r\nmg {theirs} v N30\r\nmg {mine} v T0\r\nmg {theirs} v R30\r\n"),
         };
-        duo.send_from(0, Duo::client(1 + id), &text(id, &line));
+        stepped.send_from(0, Stepped::client(1 + id), &text(id, &line));
     }
     let mut replies = Replies::default();
-    tick_slowly(&mut duo, &mut replies, SENT);
+    tick_slowly(&mut stepped, &mut replies, SENT);
     for (_, body) in replies.bodies() {
         assert!((80_000..81_000).contains(&body.len()), "{}", body[..body.len().min(80)].escape_ascii());
     }
-    assert_eq!(counter(&duo, |counters| counters.busy.get() + counters.reads_dropped.get()), 0);
+    assert_eq!(counter(&stepped, |counters| counters.busy.get() + counters.reads_dropped.get()), 0);
 }
 
 /// Plain reads behind stores of the same client go to the owner, too; stores may be refused, and are if the owner does not tick.
 #[test]
 fn stores_are_refused_in_time_and_reads_beside_them_are_not() {
     let keys = keys();
-    let mut duo = duo(&keys, "four");
+    let mut stepped = stepped(&keys, "four");
     let padding = " ".repeat(2_100);
     let (mut sent, mut reads) = (0, Vec::new());
     for id in 0..400u16 {
-        let (key, client) = (&keys[id as usize % KEYS], Duo::client(1 + id % CLIENTS));
+        let (key, client) = (&keys[id as usize % KEYS], Stepped::client(1 + id % CLIENTS));
         // Longer than a small buffer takes.
         let line = match id % 4 {
             0 => format!("get{padding}{}\r\n", keys.join(" ")),
@@ -166,17 +166,17 @@ fn stores_are_refused_in_time_and_reads_beside_them_are_not() {
         if id % 4 < 2 {
             reads.push((1 + id % CLIENTS, id));
         }
-        duo.send_from(0, client, &text(id, &line));
+        stepped.send_from(0, client, &text(id, &line));
         sent += 1;
     }
     // The owner does not tick for a while.
     let mut replies = Replies::default();
-    for _ in 0..5 * PARCEL_WAIT_MS {
-        duo.tick(0);
-        duo.advance(Duration::from_millis(1));
-        replies.take(&duo);
+    for _ in 0..5 * POOL_WAIT_MS {
+        stepped.tick(0);
+        stepped.advance(Duration::from_millis(1));
+        replies.take(&stepped);
     }
-    tick_slowly(&mut duo, &mut replies, sent);
+    tick_slowly(&mut stepped, &mut replies, sent);
     let bodies: HashMap<_, _> = replies.bodies().collect();
     for read in reads {
         let body = &bodies[&read];
@@ -187,7 +187,7 @@ fn stores_are_refused_in_time_and_reads_beside_them_are_not() {
         );
     }
     let refused = bodies.values().filter(|body| *body == b"SERVER_ERROR busy\r\n").count() as u64;
-    assert_eq!(refused, counter(&duo, |counters| counters.busy.get()));
+    assert_eq!(refused, counter(&stepped, |counters| counters.busy.get()));
 }
 
 /// Where the owner does not tick at all, a read is dropped in the end, as if the network had lost it, and still not refused; those
@@ -195,29 +195,29 @@ fn stores_are_refused_in_time_and_reads_beside_them_are_not() {
 #[test]
 fn a_read_that_waits_in_vain_is_dropped() {
     let keys = keys();
-    let mut duo = duo(&keys, "four");
-    let theirs = Duo::key_of(1, 0);
-    const SENT: usize = PARCELS_MAX + 30;
+    let mut stepped = stepped(&keys, "four");
+    let theirs = Stepped::key_of(1, 0);
+    const SENT: usize = PENDING_REQUESTS_MAX + 30;
     for client in 0..SENT as u16 {
-        duo.send_from(0, Duo::client(1_000 + client), &text(1, &format!("gat 0 {theirs}\r\n")));
+        stepped.send_from(0, Stepped::client(1_000 + client), &text(1, &format!("gat 0 {theirs}\r\n")));
     }
-    duo.tick(0);
-    duo.tick(0);
-    duo.send_from(0, Duo::client(7), &text(2, "get n\r\n"));
+    stepped.tick(0);
+    stepped.tick(0);
+    stepped.send_from(0, Stepped::client(7), &text(2, "get n\r\n"));
     let mut ticks = 0;
-    while !std::iter::from_fn(|| duo.receive_with_port(0)).any(|(port, _)| port == 7) {
-        duo.tick(0);
-        duo.advance(Duration::from_millis(1));
+    while !std::iter::from_fn(|| stepped.receive_with_port(0)).any(|(port, _)| port == 7) {
+        stepped.tick(0);
+        stepped.advance(Duration::from_millis(1));
         ticks += 1;
     }
-    assert!((READ_PARCEL_WAIT_MS..READ_PARCEL_WAIT_MS + 10).contains(&ticks), "{ticks} ms");
-    let dropped = counter(&duo, |counters| counters.reads_dropped.get()) as usize;
-    // Some parcels are kept for long replies.
-    assert!((30..30 + LARGE_PARCELS_SPARED + 1).contains(&dropped), "{dropped}");
-    (0..20).for_each(|_| duo.settle());
+    assert!((READ_POOL_WAIT_MS..READ_POOL_WAIT_MS + 10).contains(&ticks), "{ticks} ms");
+    let dropped = counter(&stepped, |counters| counters.reads_dropped.get()) as usize;
+    // Some pending requests are kept for long replies.
+    assert!((30..30 + LARGE_REQUESTS_RESERVED + 1).contains(&dropped), "{dropped}");
+    (0..20).for_each(|_| stepped.settle());
     let answered =
-        std::iter::from_fn(|| duo.receive(0)).filter(|reply| reply[8..].ends_with(b"END\r\n")).count();
-    assert_eq!((answered, counter(&duo, |counters| counters.busy.get())), (SENT - dropped, 0));
+        std::iter::from_fn(|| stepped.receive(0)).filter(|reply| reply[8..].ends_with(b"END\r\n")).count();
+    assert_eq!((answered, counter(&stepped, |counters| counters.busy.get())), (SENT - dropped, 0));
 }
 
 /// Stores that a turn has room for.
@@ -228,8 +228,8 @@ fn heavy(count: usize) -> Vec<u8> {
     text(1, &"set a 0 0 0 noreply\r\n\r\n".repeat(count))
 }
 
-fn stored(duo: &Duo) -> u64 {
-    (0..duo.workers()).map(|worker| duo.owned(worker).cmd_set.get()).sum()
+fn stored(stepped: &Stepped) -> u64 {
+    (0..stepped.workers()).map(|worker| stepped.owned(worker).cmd_set.get()).sum()
 }
 
 /// Of more heavy datagrams than there are buffers, those that find none wait, and are refused in the end, but never done in one
@@ -238,25 +238,25 @@ fn stored(duo: &Duo) -> u64 {
 fn heavy_stores_without_a_buffer_are_not_done_in_one_go() {
     const HEAVY: u16 = 100;
     for workers in [1, 2] {
-        let mut duo = Duo::of(workers, Access::default());
+        let mut stepped = Stepped::of(workers, Access::default());
         for client in 0..HEAVY {
-            duo.send_from(0, Duo::client(1_000 + client), &heavy(2_600));
+            stepped.send_from(0, Stepped::client(1_000 + client), &heavy(2_600));
         }
-        (0..2).for_each(|_| (0..workers).for_each(|worker| duo.tick(worker)));
+        (0..2).for_each(|_| (0..workers).for_each(|worker| stepped.tick(worker)));
         // Behind an inbox that is not empty.
-        duo.send_from(0, Duo::client(7), &text(2, "get n\r\n"));
-        let (mut before, mut most, mut ticks) = (stored(&duo), 0, 0);
-        while !std::iter::from_fn(|| duo.receive_with_port(0)).any(|(port, _)| port == 7) {
-            (0..workers).for_each(|worker| duo.tick(worker));
-            duo.advance(Duration::from_millis(1));
-            let now = stored(&duo);
+        stepped.send_from(0, Stepped::client(7), &text(2, "get n\r\n"));
+        let (mut before, mut most, mut ticks) = (stored(&stepped), 0, 0);
+        while !std::iter::from_fn(|| stepped.receive_with_port(0)).any(|(port, _)| port == 7) {
+            (0..workers).for_each(|worker| stepped.tick(worker));
+            stepped.advance(Duration::from_millis(1));
+            let now = stored(&stepped);
             (most, before, ticks) = (most.max(now - before), now, ticks + 1);
-            assert!(ticks < 3 * PARCEL_WAIT_MS, "the light client waits for more than {ticks} ticks");
+            assert!(ticks < 3 * POOL_WAIT_MS, "the light client waits for more than {ticks} ticks");
         }
         // A piece of each datagram, and some of those that wait.
         let bound = (HEAVY as u64 + 20) * TURN;
         assert!(most < bound, "{most} stores in one tick, of {} in all", HEAVY as u64 * 2_600);
-        assert!(counter(&duo, |counters| counters.busy.get()) > 0);
+        assert!(counter(&stepped, |counters| counters.busy.get()) > 0);
     }
 }
 
@@ -266,26 +266,26 @@ fn heavy_stores_without_a_buffer_are_not_done_in_one_go() {
 fn a_refused_store_that_wants_no_reply_gets_none() {
     let keys = keys();
     let padding = " ".repeat(2_100);
-    let mut duo = duo(&keys, "four");
+    let mut stepped = stepped(&keys, "four");
     for id in 0..400u16 {
         let key = &keys[id as usize / 8 % KEYS];
         let store = format!("set {key}{padding} 0 0 4 noreply\r\nfour\r\n");
         // Of two commands: what comes behind on the same key is held.
-        duo.send_from(0, Duo::client(1 + id % CLIENTS), &text(id, &store.repeat(2)));
+        stepped.send_from(0, Stepped::client(1 + id % CLIENTS), &text(id, &store.repeat(2)));
     }
-    duo.send_from(0, Duo::client(1), &heavy(2_600));
+    stepped.send_from(0, Stepped::client(1), &heavy(2_600));
     let mut answered = 0;
     // The owner of half of the keys does not tick for a while.
-    for _ in 0..5 * PARCEL_WAIT_MS {
-        duo.tick(0);
-        duo.advance(Duration::from_millis(1));
-        answered += std::iter::from_fn(|| duo.receive_with_port(0)).count();
+    for _ in 0..5 * POOL_WAIT_MS {
+        stepped.tick(0);
+        stepped.advance(Duration::from_millis(1));
+        answered += std::iter::from_fn(|| stepped.receive_with_port(0)).count();
     }
-    let refused = counter(&duo, |counters| counters.busy.get());
-    assert!(refused > 0 && counter(&duo, |counters| counters.held.get()) > 0);
+    let refused = counter(&stepped, |counters| counters.busy.get());
+    assert!(refused > 0 && counter(&stepped, |counters| counters.held.get()) > 0);
     for _ in 0..100 {
-        (0..2).for_each(|worker| duo.tick(worker));
-        answered += std::iter::from_fn(|| duo.receive_with_port(0)).count();
+        (0..2).for_each(|worker| stepped.tick(worker));
+        answered += std::iter::from_fn(|| stepped.receive_with_port(0)).count();
     }
     assert_eq!(answered, 0, "{refused} were refused");
 }
@@ -293,14 +293,14 @@ fn a_refused_store_that_wants_no_reply_gets_none() {
 #[test]
 fn what_is_suspended_has_a_bounded_share_of_a_tick() {
     const HEAVY: u16 = 40;
-    let mut duo = Duo::of(1, Access::default());
-    (0..HEAVY).for_each(|client| duo.send_from(0, Duo::client(1_000 + client), &heavy(2_600)));
-    (0..2).for_each(|_| duo.tick(0));
-    assert!(stored(&duo) >= HEAVY as u64 * (TURN - 1), "all have begun");
-    let (mut before, mut most) = (stored(&duo), 0);
+    let mut stepped = Stepped::of(1, Access::default());
+    (0..HEAVY).for_each(|client| stepped.send_from(0, Stepped::client(1_000 + client), &heavy(2_600)));
+    (0..2).for_each(|_| stepped.tick(0));
+    assert!(stored(&stepped) >= HEAVY as u64 * (TURN - 1), "all have begun");
+    let (mut before, mut most) = (stored(&stepped), 0);
     for _ in 0..100 {
-        duo.tick(0);
-        (most, before) = (most.max(stored(&duo) - before), stored(&duo));
+        stepped.tick(0);
+        (most, before) = (most.max(stored(&stepped) - before), stored(&stepped));
     }
     assert_eq!(before, HEAVY as u64 * 2_600);
     assert!((TURN..20 * TURN).contains(&most), "{most} stores in one tick");

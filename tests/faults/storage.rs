@@ -5,17 +5,17 @@ mod chunk_pages;
 mod heard;
 mod index;
 
-use crate::support::whole::{Size, Whole};
+use crate::support::in_process::{InProcess, Size};
 use cache::base::clock::Clock;
 use cache::policy::PolicyKind;
-use sherwood::io::PeerAddr;
-use sherwood::io::sim::Faults;
+use sherwood::net::PeerAddr;
+use sherwood::net::sim::Faults;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A whole server in this thread, on a clock that the test moves: what the machine does besides makes no difference.
 struct World {
-    whole: Whole,
+    whole: InProcess,
     clock: Clock,
     peer: PeerAddr,
     last_id: u16,
@@ -29,7 +29,7 @@ impl World {
     fn seeded(seed: u64, workers: usize, memory_bytes: usize, keys: u64, policy: PolicyKind) -> World {
         let clock = Clock::manual(1_000_000_000);
         let size = Size { workers, memory_bytes, keys, is_cramped: false };
-        let whole = Whole::with_policy(seed, size, Faults::default(), &clock, policy);
+        let whole = InProcess::with_policy(seed, size, Faults::default(), &clock, policy);
         let peer = PeerAddr::from("127.0.0.1:4000".parse::<SocketAddr>().unwrap());
         World { whole, clock, peer, last_id: 0 }
     }

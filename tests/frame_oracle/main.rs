@@ -17,7 +17,7 @@ use reading::{BAD, Got, Verdict};
 use reference::{Answer, Reference, answers, in_order, is_spelled, text};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use support::duo::Duo;
+use support::stepped::Stepped;
 
 /// Frames of a seed.
 const FRAMES: u64 = 1_200;
@@ -76,7 +76,7 @@ struct Field {
 
 /// The server under test.
 struct Subject {
-    duo: Duo,
+    stepped: Stepped,
     /// Who ticks next.
     random: Random,
 }
@@ -116,10 +116,10 @@ impl Sent {
 impl Subject {
     /// Sends datagrams to a worker and lets workers tick, whoever it is, until all are answered that are.
     fn exchange(&mut self, worker: usize, sent: &mut [Sent]) {
-        sent.iter().for_each(|sent| self.duo.send(worker, &sent.bytes));
+        sent.iter().for_each(|sent| self.stepped.send(worker, &sent.bytes));
         for _ in 0..100_000 {
-            self.duo.tick(self.random.below(self.duo.workers() as u64) as usize);
-            while let Some(datagram) = self.duo.receive(worker) {
+            self.stepped.tick(self.random.below(self.stepped.workers() as u64) as usize);
+            while let Some(datagram) = self.stepped.receive(worker) {
                 let id = u16::from_be_bytes([datagram[0], datagram[1]]);
                 let asked = sent.iter_mut().find(|sent| sent.id == id);
                 asked.expect("an answer to nothing").reply.push(datagram);
@@ -145,14 +145,15 @@ impl Subject {
 
 impl Field {
     fn new(seed: u64, workers: usize) -> Field {
-        let subject = Subject { duo: Duo::of(workers, Default::default()), random: Random::part(seed, 1) };
+        let subject =
+            Subject { stepped: Stepped::of(workers, Default::default()), random: Random::part(seed, 1) };
         Field { draw: Draw::new(seed), subject, reference: Reference::new(), tally: Tally::default() }
     }
 
     fn run(mut self) -> Tally {
         while self.tally.frames < FRAMES {
             // Several at once, from one client to one worker: each is done behind the one before.
-            let worker = self.below(self.subject.duo.workers());
+            let worker = self.below(self.subject.stepped.workers());
             let mut burst = self.draw_burst();
             self.subject.exchange(worker, &mut burst);
             let mut named: BTreeSet<_> = self.draw.keys.iter().cloned().collect();
@@ -164,7 +165,7 @@ impl Field {
             }
             self.compare_states(worker, named);
             let by = Duration::from_millis([0, 1, 5, 40, 1_000, 30_000][self.below(6)]);
-            self.subject.duo.advance(by);
+            self.subject.stepped.advance(by);
             self.reference.advance(by);
         }
         let all = self.reference.keys().into_iter().collect();

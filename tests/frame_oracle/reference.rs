@@ -4,7 +4,7 @@
 use crate::reading::{
     self, DONE, EXISTS, Got, MISSING, NO_ROOM, NOT_A_NUMBER, NOT_STORED, NUMBER, Operation, TOO_LARGE, VALUE,
 };
-use crate::support::duo::Duo;
+use crate::support::stepped::Stepped;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const COMMANDS_MAX: usize = 60_000;
 
 /// The server that is asked in text.
 pub struct Reference {
-    duo: Duo,
+    stepped: Stepped,
     /// Keys have other names here: text cannot name all that a frame can.
     names: HashMap<Vec<u8>, String>,
     /// The cas number of an item: with the server under test, and here.
@@ -43,7 +43,7 @@ pub struct Answer {
 impl Reference {
     pub fn new() -> Reference {
         Reference {
-            duo: Duo::of(1, Default::default()),
+            stepped: Stepped::of(1, Default::default()),
             names: HashMap::new(),
             cas: HashMap::new(),
             bytes: HashMap::new(),
@@ -54,7 +54,7 @@ impl Reference {
     }
 
     pub fn advance(&self, by: Duration) {
-        self.duo.advance(by);
+        self.stepped.advance(by);
     }
 
     /// The cas number that the server under test gave to the item of this key.
@@ -189,11 +189,11 @@ impl Reference {
     }
 
     fn ask(&mut self, commands: &[u8], count: usize) -> Vec<Answer> {
-        self.duo.send(0, &text(1, commands));
+        self.stepped.send(0, &text(1, commands));
         let mut datagrams = Vec::new();
         for _ in 0..10_000 {
-            self.duo.tick(0);
-            datagrams.extend(std::iter::from_fn(|| self.duo.receive(0)));
+            self.stepped.tick(0);
+            datagrams.extend(std::iter::from_fn(|| self.stepped.receive(0)));
             if !datagrams.is_empty() {
                 break;
             }

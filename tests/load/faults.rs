@@ -7,7 +7,7 @@ use sherwood::load::plan::{Plan, Protocol, Stage};
 use sherwood::load::replay::{Step, Trace};
 use sherwood::load::run::{Context, Measured, run};
 use sherwood::load::sizes::Size;
-use sherwood::load::workload::{Ask, Command};
+use sherwood::load::workload::{Ask, Verb};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn check(faults: Faults, change: impl Fn(&mut Plan)) -> (Measured, Seen) {
     let context = Context::new(&plan);
     let measured = run(&plan, &context, Stage::Measure, &mut |_| {}).unwrap();
     let seen = server.seen();
-    for command in Command::ALL {
+    for command in Verb::ALL {
         let c = measured.tally.of(command);
         assert_eq!(c.sent, c.hits + c.misses + c.lost + c.errors, "{}: {c:?}", command.name());
         let recorded = measured.latencies.of(command).count();
@@ -47,8 +47,8 @@ fn without_faults_nothing_is_lost_or_wrong() {
             assert_eq!((events.late, events.duplicate, events.reordered, events.mismatched), (0, 0, 0, 0));
             // A window of requests leaves as one train, or one by one.
             assert_eq!(events.sends < events.datagrams_sent, coalesce);
-            assert!(events.checked > 0 && events.checked == tally.of(Command::Get).hits);
-            assert!(tally.of(Command::Delete).hits > 0 && tally.of(Command::Touch).misses > 0);
+            assert!(events.checked > 0 && events.checked == tally.of(Verb::Get).hits);
+            assert!(tally.of(Verb::Delete).hits > 0 && tally.of(Verb::Touch).misses > 0);
         }
     }
 }
@@ -155,7 +155,7 @@ fn a_value_that_fits_no_request_is_cut_and_counted() {
         plan.value_size = Size::Fixed(100_000);
         plan.window = 1;
     });
-    assert_eq!(measured.tally.events.clamped, measured.tally.of(Command::Set).sent);
+    assert_eq!(measured.tally.events.clamped, measured.tally.of(Verb::Set).sent);
     assert_eq!((measured.tally.lost(), measured.tally.events.wrong), (0, 0));
 }
 
@@ -165,7 +165,7 @@ fn a_fill_sends_lost_keys_again_until_all_are_there() {
     let mut plan = plan(&[server.address]);
     (plan.threads, plan.connections, plan.timeout) = (2, 2, Duration::from_millis(20));
     let filled = run(&plan, &Context::new(&plan), Stage::Fill, &mut |_| {}).unwrap();
-    assert_eq!((filled.unfilled, filled.tally.of(Command::Set).hits), (0, plan.keys.keys()));
+    assert_eq!((filled.unfilled, filled.tally.of(Verb::Set).hits), (0, plan.keys.keys()));
     assert!(filled.tally.lost() > 0);
 }
 
@@ -194,7 +194,7 @@ fn several_servers_form_one_cache() {
     run(&plan, &context, Stage::Fill, &mut |_| {}).unwrap();
     plan.mix = "get:1".parse().unwrap();
     let measured = run(&plan, &context, Stage::Measure, &mut |_| {}).unwrap();
-    let get = measured.tally.of(Command::Get);
+    let get = measured.tally.of(Verb::Get);
     assert_eq!((get.misses, get.lost, measured.tally.events.wrong), (0, 0, 0));
     assert!(servers.iter().all(|s| s.seen().requests > 20));
 }
@@ -205,13 +205,13 @@ fn a_recorded_trace_keeps_its_times_and_a_missed_key_is_set() {
     let mut plan = plan(&[server.address]);
     let step = |i: u64| Step {
         due_ns: i * 4_000_000,
-        ask: Ask { command: Command::Get, key: (i % 5) as u32, value_bytes: 50, ttl_s: 0 },
+        ask: Ask { command: Verb::Get, key: (i % 5) as u32, value_bytes: 50, ttl_s: 0 },
     };
     let trace = Trace { names: (0..5).collect(), steps: (0..50).map(step).collect(), sizes_unknown: 0 };
     plan.keys = KeySpace::named(trace.names.clone(), Size::Fixed(16)).unwrap();
     (plan.trace, plan.recorded, plan.duration) = (Some(Arc::new(trace)), true, Duration::from_secs(60));
     let measured = run(&plan, &Context::new(&plan), Stage::Measure, &mut |_| {}).unwrap();
-    let (get, set) = (measured.tally.of(Command::Get), measured.tally.of(Command::Set));
+    let (get, set) = (measured.tally.of(Verb::Get), measured.tally.of(Verb::Set));
     assert_eq!((get.sent, get.misses, set.hits), (50, 5, 5));
     assert!((0.195..5.0).contains(&measured.seconds), "49 gaps of 4 ms took {} s", measured.seconds);
 }
@@ -233,7 +233,7 @@ fn a_shared_trace_misses_each_key_once_in_a_cache_that_forgets_nothing() {
         (plan.threads, plan.connections, plan.duration) = (threads, threads, Duration::from_secs(60));
         plan.trace = Some(Arc::new(trace));
         let measured = run(&plan, &Context::new(&plan), Stage::Measure, &mut |_| {}).unwrap();
-        let get = measured.tally.of(Command::Get);
+        let get = measured.tally.of(Verb::Get);
         assert_eq!((get.sent, get.misses, get.lost), (records, keys, 0), "{threads} threads");
         assert_eq!((measured.tally.events.wrong, measured.tally.events.stale), (0, 0));
     }

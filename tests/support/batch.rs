@@ -1,6 +1,6 @@
 //! Batch frames for tests: written by hand-sized calls, read into owned results.
 
-use protocol::batch::{Code, FrameWriter, Operation, Outcome, SealKey, Status};
+use protocol::batch::{Code, FrameWriter, Operation, OperationResult, SealKey, Status};
 
 /// A result of one operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,9 @@ pub fn sealed(
 /// The results of a reply's body; what follows them must be padding.
 pub fn results(mut body: &[u8]) -> Vec<Got> {
     let mut all = Vec::new();
-    while let Some((Outcome { status, client_flags, cas, value }, rest)) = Outcome::split(body) {
+    while let Some((OperationResult { status, client_flags, cas, value }, rest)) =
+        OperationResult::split(body)
+    {
         all.push(Got { status, client_flags, cas, value: value.to_vec() });
         body = rest;
     }

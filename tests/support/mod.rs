@@ -12,7 +12,7 @@
 
 pub mod batch;
 pub mod client;
-pub mod duo;
+pub mod in_process;
 pub mod memcached;
 pub mod netns;
 pub mod noise;
@@ -20,7 +20,7 @@ pub mod peer;
 pub mod plan;
 pub mod program;
 pub mod script;
-pub mod whole;
+pub mod stepped;
 
 use cache::base::clock::Clock;
 use numa::{Huge, Workers};

@@ -7,5 +7,6 @@ pub mod huge;
 pub mod item_ref;
 pub mod prefetch;
 pub mod random;
+pub mod sample_gaps;
 pub mod sync;
 pub mod zipf;

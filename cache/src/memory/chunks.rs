@@ -58,8 +58,8 @@ impl Slab {
     /// in use leads to an item that is still there.
     pub fn retire(&mut self, at: ItemRef) {
         for chunk in self.items.get(at).value().chunk_refs() {
-            self.census.of(Class::CHUNK).retired.add(1);
-            self.limbo.push(chunk);
+            self.stats.of(Class::CHUNK).retired.add(1);
+            self.retired.push(chunk);
         }
         self.retire_slot(at);
     }

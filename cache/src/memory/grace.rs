@@ -59,20 +59,20 @@ impl Grace {
     }
 
     /// The part of worker `index`.
-    pub fn member(self: &Arc<Grace>, index: usize) -> Member {
+    pub fn participant(self: &Arc<Grace>, index: usize) -> Participant {
         assert!(index < self.seen.len());
-        Member { grace: Arc::clone(self), index }
+        Participant { grace: Arc::clone(self), index }
     }
 }
 
 /// One worker's part. The worker calls these between ticks, when it holds no reference.
 #[derive(Debug)]
-pub struct Member {
+pub struct Participant {
     grace: Arc<Grace>,
     index: usize,
 }
 
-impl Member {
+impl Participant {
     /// Between two ticks: everything read before is let go.
     #[inline]
     pub fn quiescent(&self) {
@@ -105,7 +105,7 @@ impl Member {
     }
 }
 
-impl Drop for Member {
+impl Drop for Participant {
     fn drop(&mut self) {
         self.offline();
     }
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn memory_waits_for_every_awake_worker() {
         let grace = Grace::new(3);
-        let (a, b) = (grace.member(0), grace.member(1));
+        let (a, b) = (grace.participant(0), grace.participant(1));
         a.online();
         b.online();
         let stamp = grace.retire();
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_sleeping_worker_holds_nobody_up() {
         let grace = Grace::new(2);
-        let (a, b) = (grace.member(0), grace.member(1));
+        let (a, b) = (grace.participant(0), grace.participant(1));
         a.online();
         b.online();
         let stamp = grace.retire();

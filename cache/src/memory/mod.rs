@@ -5,30 +5,28 @@
 //!                                     │ take / give back
 //!                      owner's slab ──┴─ class 48 B: page page     one owner writes, no atomics but the page's own words
 //!                                        class 160 B: page page page
-//!                      retired item ─▶ limbo ── grace passed ──▶ free slot
+//!                      unlinked item ─▶ retired ── grace passed ──▶ free slot
 //! ```
 //!
 //! Not here: who is evicted (`crate::policy`, `crate::shard`), how keys lead to items (`crate::table`), where the
 //! region lies (`numa`).
 
 #[cfg(not(any(loom, shuttle)))]
-pub mod census;
-#[cfg(not(any(loom, shuttle)))]
 mod chunks;
 pub mod class;
 pub mod grace;
 pub mod item;
 #[cfg(not(any(loom, shuttle)))]
-pub mod limbo;
-#[cfg(not(any(loom, shuttle)))]
 pub mod page;
 #[cfg(not(any(loom, shuttle)))]
 pub mod pool;
 #[cfg(not(any(loom, shuttle)))]
-pub mod slab;
-
+pub mod retired;
 #[cfg(not(any(loom, shuttle)))]
-pub use census::Census;
+pub mod slab;
+#[cfg(not(any(loom, shuttle)))]
+pub mod slab_stats;
+
 #[cfg(not(any(loom, shuttle)))]
 pub use chunks::Used;
 pub use item::{Item, Items, Parts, Size, State, Value};
@@ -38,3 +36,5 @@ pub use page::Layout;
 pub use pool::PagePool;
 #[cfg(not(any(loom, shuttle)))]
 pub use slab::{Allocation, Slab};
+#[cfg(not(any(loom, shuttle)))]
+pub use slab_stats::SlabStats;

@@ -130,16 +130,16 @@ impl PagePool {
     }
 
     /// Looks through free pages for those of the wanted run. For the owner that wants it, once a tick.
-    pub fn sift(&self) {
-        for _ in 0..self.free.len().min(Self::SIFT_PAGES_MAX) {
+    pub fn collect_run(&self) {
+        for _ in 0..self.free.len().min(Self::COLLECT_PAGES_MAX) {
             if let Some(page) = self.take() {
                 self.give_back(page);
             }
         }
     }
 
-    /// Pages that one call of [`PagePool::sift`] looks at, at most.
-    pub const SIFT_PAGES_MAX: usize = 64;
+    /// Pages that one call of [`PagePool::collect_run`] looks at, at most.
+    pub const COLLECT_PAGES_MAX: usize = 64;
 
     /// Whether all pages of the wanted run are in; then they are an index's, and the next run may be wanted.
     /// For the owner that wants it.
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(held, [2, 3, 4, 5, 6, 7]);
         assert_eq!(pool.want_run(4), Some(6..10));
         assert_eq!(pool.want_run(1), None, "one at a time");
-        pool.sift();
+        pool.collect_run();
         assert_eq!((pool.take(), pool.take_run()), (None, None), "8 and 9 are in, 6 and 7 are held");
         held[..5].iter().for_each(|&page| pool.give_back(page));
         assert_eq!(pool.take_run(), None);
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!((pool.free_pages(), pool.slab_pages()), (4, 4));
         assert_eq!(pool.want_run(5), None, "no five pages stand together");
         assert_eq!(pool.want_run(4), Some(2..6));
-        pool.sift();
+        pool.collect_run();
         assert_eq!(pool.take_run(), Some(2..6));
         pool.return_run(0..2);
         pool.return_run(6..10);

@@ -8,14 +8,14 @@
 
 use crate::base::item_ref::ItemRef;
 use crate::base::sync::Ordering;
-use crate::memory::census::Census;
 use crate::memory::chunks::Used;
 use crate::memory::class::{CLASSES_MAX, Class};
 use crate::memory::grace::Grace;
 use crate::memory::item::Items;
-use crate::memory::limbo::Limbo;
 use crate::memory::page::{Layout, Slots};
 use crate::memory::pool::PagePool;
+use crate::memory::retired::Retired;
+use crate::memory::slab_stats::SlabStats;
 use std::sync::Arc;
 
 const NO_PAGE: u32 = u32::MAX;
@@ -28,10 +28,10 @@ pub struct Slab {
     pages: Box<[Page]>,
     /// First page with free slots, per class.
     partial: [u32; CLASSES_MAX],
-    pub(super) census: Arc<Census>,
+    pub(super) stats: Arc<SlabStats>,
     /// Free slots of pages that are not closed.
     class_free: [u32; CLASSES_MAX],
-    pub(super) limbo: Limbo,
+    pub(super) retired: Retired,
     /// Chunks that were taken for the item that is being built.
     pub(super) chunks: Vec<ItemRef>,
     used_bytes: usize,
@@ -78,9 +78,9 @@ impl Slab {
             layout,
             pages: vec![FREE_PAGE; layout.pages].into_boxed_slice(),
             partial: [NO_PAGE; CLASSES_MAX],
-            census: Arc::new(Census::new(layout)),
+            stats: Arc::new(SlabStats::new(layout)),
             class_free: [0; CLASSES_MAX],
-            limbo: Limbo::new(Self::chunks_max(&items) + 1),
+            retired: Retired::new(Self::chunks_max(&items) + 1),
             chunks: Vec::with_capacity(Self::chunks_max(&items)),
             items,
             used_bytes: 0,
@@ -126,7 +126,7 @@ impl Slab {
         let index = self.take_slot(page, &slots);
         self.used_bytes += slots.slot_bytes;
         self.used_slots += 1;
-        self.census.of(class).used.add(1);
+        self.stats.of(class).used.add(1);
         self.class_free[class.index()] -= 1;
         Some(Allocation { at: slots.item(&self.layout, page, index), slot_bytes: slots.slot_bytes })
     }
@@ -145,7 +145,7 @@ impl Slab {
         word.store(before & !(1 << (index % 64)), Ordering::Relaxed);
         self.used_bytes -= slots.slot_bytes;
         self.used_slots -= 1;
-        self.census.of(class).used.sub(1);
+        self.stats.of(class).used.sub(1);
         self.return_slot(page, class, index, &slots);
     }
 
@@ -180,18 +180,18 @@ impl Slab {
     /// Retires one slot that nothing leads to any more; it is free after grace. Of an item that was cut see
     /// [`Slab::retire`].
     pub fn retire_slot(&mut self, at: ItemRef) {
-        self.census.of(self.class_at(at)).retired.add(1);
-        self.limbo.push(at);
+        self.stats.of(self.class_at(at)).retired.add(1);
+        self.retired.push(at);
     }
 
     /// Once a tick: stamps what was retired, frees what nobody can read any more; at most `max` slots.
     pub fn reclaim(&mut self, grace: &Grace, max: usize) -> usize {
-        self.limbo.close(grace);
+        self.retired.close(grace);
         let mut count = 0;
         while count < max
-            && let Some(at) = self.limbo.pop(grace)
+            && let Some(at) = self.retired.pop(grace)
         {
-            self.census.of(self.class_at(at)).retired.sub(1);
+            self.stats.of(self.class_at(at)).retired.sub(1);
             self.release(at);
             count += 1;
         }
@@ -199,8 +199,8 @@ impl Slab {
     }
 
     /// Retired items that wait for grace.
-    pub fn limbo(&self) -> &Limbo {
-        &self.limbo
+    pub fn retired(&self) -> &Retired {
+        &self.retired
     }
 
     /// Size of the slot of an item of this owner, in bytes.
@@ -218,12 +218,12 @@ impl Slab {
         self.pages[page].class
     }
 
-    /// Used slots of a page, items in limbo included.
+    /// Used slots of a page, retired items included.
     pub fn used_in(&self, page: usize) -> usize {
         self.pages[page].used as usize
     }
 
-    /// The first used slot of `page` at or behind slot `from`: its number and what is there. What is in limbo is used as
+    /// The first used slot of `page` at or behind slot `from`: its number and what is there. What is retired is used as
     /// well.
     pub fn next_used_slot(&self, page: usize, from: usize) -> Option<(usize, Used)> {
         let class = self.pages[page].class?;
@@ -255,12 +255,12 @@ impl Slab {
 
     /// Pages that `class` has.
     pub fn pages_of(&self, class: Class) -> usize {
-        self.census.of(class).pages.get() as usize
+        self.stats.of(class).pages.get() as usize
     }
 
     /// Slots of `class` that wait for grace.
     pub fn retired_slots_of(&self, class: Class) -> usize {
-        self.census.of(class).retired.get() as usize
+        self.stats.of(class).retired.get() as usize
     }
 
     /// Bytes of all used slots.
@@ -289,8 +289,8 @@ impl Slab {
     }
 
     /// What pages and slots are used for.
-    pub fn census(&self) -> &Arc<Census> {
-        &self.census
+    pub fn stats(&self) -> &Arc<SlabStats> {
+        &self.stats
     }
 
     /// The pages and their pool.
@@ -316,7 +316,7 @@ impl Slab {
         }
         self.pages[page] = Page { class: Some(class), ..FREE_PAGE };
         self.classes_used += (self.pages_of(class) == 0) as usize;
-        self.census.of(class).pages.add(1);
+        self.stats.of(class).pages.add(1);
         self.class_free[class.index()] += slots.count as u32;
         self.pages_held += 1;
         self.tail_bytes += self.layout.page_bytes - slots.count * slots.slot_bytes;
@@ -366,7 +366,7 @@ impl Slab {
                 self.class_free[class.index()] -= slots.count as u32;
             }
             self.pages[page] = FREE_PAGE;
-            self.census.of(class).pages.sub(1);
+            self.stats.of(class).pages.sub(1);
             self.classes_used -= (self.pages_of(class) == 0) as usize;
             self.pages_held -= 1;
             self.tail_bytes -= self.layout.page_bytes - slots.count * slots.slot_bytes;
@@ -436,8 +436,8 @@ mod tests {
                 }
                 prop_assert_eq!(slab.used_bytes(), model.values().sum::<usize>());
                 prop_assert_eq!(slab.used_slots(), model.len());
-                let census = Census::read_all(&[slab.census()]);
-                let (pages, live): (u64, u64) = census.iter().map(|(_, t)| (t.pages, t.live)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+                let stats = SlabStats::read_all(&[slab.stats()]);
+                let (pages, live): (u64, u64) = stats.iter().map(|(_, t)| (t.pages, t.live)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
                 prop_assert_eq!((pages as usize, live as usize), (slab.pages_held(), model.len()));
                 if choice % 7 == 0 && let Some(&at) = model.keys().next() {
                     slab.close_page(slab.layout.page_of(at));
@@ -466,7 +466,7 @@ mod tests {
     #[test]
     fn retired_memory_is_reused_after_grace_only() {
         let grace = Grace::new(2);
-        let (owner, reader) = (grace.member(0), grace.member(1));
+        let (owner, reader) = (grace.participant(0), grace.participant(1));
         owner.online();
         reader.online();
         let mut slab = slab(1);
@@ -478,9 +478,9 @@ mod tests {
         assert_eq!(slab.reclaim(&grace, 10), 0);
         owner.quiescent();
         assert_eq!(slab.reclaim(&grace, 10), 0, "the reader may still look at it");
-        assert_eq!(slab.limbo().len(), 1);
-        let census = Census::read_all(&[slab.census()]);
-        assert_eq!((census[0].1.live, census[0].1.retired, census[0].1.free()), (1, 1, 0));
+        assert_eq!(slab.retired().len(), 1);
+        let stats = SlabStats::read_all(&[slab.stats()]);
+        assert_eq!((stats[0].1.live, stats[0].1.retired, stats[0].1.free()), (1, 1, 0));
         reader.quiescent();
         assert_eq!(slab.reclaim(&grace, 10), 1);
         assert_eq!(slab.allocate(bytes), Some(first));

@@ -1,10 +1,10 @@
 //! Least recently used goes first. One list.
 
 use super::PolicyStats;
-use super::keeper::Order;
 use super::list::List;
 use super::node::Segment;
 use super::nodes::Nodes;
+use super::tracked::EvictionOrder;
 use crate::ring::Verdict;
 
 /// The order.
@@ -26,7 +26,7 @@ impl Default for Lru {
     }
 }
 
-impl Order for Lru {
+impl EvictionOrder for Lru {
     fn resize(&mut self, _budget_units: u64) {}
 
     fn insert(&mut self, nodes: &mut Nodes, n: u32) {

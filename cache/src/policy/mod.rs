@@ -1,7 +1,7 @@
 //! Admission, eviction and expiry, on one background thread.
 //!
 //! ```text
-//! owner ──Event──▶ ┌ Keeper ─────────────────────────────┐
+//! owner ──Event──▶ ┌ TrackedPolicy ─────────────────────────────┐
 //! worker ──Hit───▶ │ nodes   what is where, 12 B an item │ ──Command──▶ owner (a hint)
 //! clock ─────────▶ │ wheel   when it expires             │
 //!                  │ order   which goes first            │  order = tinylfu | s3fifo | lru
@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Reading order: [`node`], [`list`], [`nodes`]: where things are kept. [`sketch`], [`queues`], [`tinylfu`]: the
-//! policy; [`shadow`], [`adapt`]: how it chooses its own parameters. [`chain`], [`wheel`]: expiry. [`keeper`]: what all
-//! policies share; [`none`] is their absence. [`thread`]: the round that feeds them. [`hot`], [`distinct`], [`popularity`], [`board`]: what people are
+//! policy; [`shadow`], [`adapt`]: how it chooses its own parameters. [`chain`], [`wheel`]: expiry. [`tracked`]: what all
+//! policies share; [`none`] is their absence. [`thread`]: the round that feeds them. [`hot`], [`distinct`], [`popularity`], [`hot_key_snapshot`]: what people are
 //! told of keys; no policy looks at it.
 //!
 //! What it does not do: it never reads an item, the table or the clock, and it decides nothing a write has to wait
@@ -18,12 +18,11 @@
 //! window.
 
 pub mod adapt;
-pub mod board;
 pub mod chain;
 pub mod contest;
 pub mod distinct;
 pub mod hot;
-pub mod keeper;
+pub mod hot_key_snapshot;
 pub mod list;
 pub mod lru;
 pub mod node;
@@ -37,12 +36,13 @@ pub mod sketch;
 pub mod stats;
 pub mod thread;
 pub mod tinylfu;
+pub mod tracked;
 pub mod wheel;
 
 pub use stats::{Counters, PolicyStats};
 pub use thread::{Limits, Link, Progress, run_once};
 
-use crate::ring::{Command, Event, Hit};
+use crate::ring::{Event, Hit, PolicyCommand};
 
 /// Reads that one hit record counts as at most. Workers that sample, or drop records on a full ring, count what they left
 /// out: stores are never left out, so without this a policy would believe that misses are more frequent than they are.
@@ -167,16 +167,18 @@ pub struct PolicyConfig {
 pub fn build(kind: PolicyKind, goal: Goal, config: &PolicyConfig) -> Box<dyn Policy> {
     match kind {
         PolicyKind::None => Box::new(none::NoPolicy),
-        PolicyKind::Lru => Box::new(keeper::Keeper::new(config, lru::Lru::new())),
-        PolicyKind::S3fifo => Box::new(keeper::Keeper::new(config, s3fifo::S3Fifo::new(config))),
-        PolicyKind::Wtinylfu => Box::new(keeper::Keeper::new(config, tinylfu::TinyLfu::new(config, goal))),
+        PolicyKind::Lru => Box::new(tracked::TrackedPolicy::new(config, lru::Lru::new())),
+        PolicyKind::S3fifo => Box::new(tracked::TrackedPolicy::new(config, s3fifo::S3Fifo::new(config))),
+        PolicyKind::Wtinylfu => {
+            Box::new(tracked::TrackedPolicy::new(config, tinylfu::TinyLfu::new(config, goal)))
+        }
     }
 }
 
 /// Where a policy puts its commands: as many as were given room for.
 #[derive(Debug, Default)]
 pub struct CommandBuffer {
-    commands: Vec<Command>,
+    commands: Vec<PolicyCommand>,
     room: usize,
 }
 
@@ -201,13 +203,13 @@ impl CommandBuffer {
     ///
     /// # Panics
     /// If there is no room: the caller asked first.
-    pub fn push(&mut self, command: Command) {
+    pub fn push(&mut self, command: PolicyCommand) {
         assert!(self.room() > 0, "a command needs room");
         self.commands.push(command);
     }
 
     /// What was added since the last reset.
-    pub fn as_slice(&self) -> &[Command] {
+    pub fn as_slice(&self) -> &[PolicyCommand] {
         &self.commands
     }
 }

@@ -31,10 +31,10 @@ pub enum Segment {
     Probation,
     /// In the main region, hit again.
     Protected,
-    /// Told to the owner, its `Delete` is awaited; one of two lists in turn (see `keeper`).
-    CondemnedEven,
+    /// Told to the owner, its `Delete` is awaited; one of two lists in turn (see `tracked`).
+    PendingEven,
     /// The other of the two.
-    CondemnedOdd,
+    PendingOdd,
 }
 
 impl Segment {
@@ -92,8 +92,8 @@ impl Node {
             1 => Segment::Window,
             2 => Segment::Probation,
             3 => Segment::Protected,
-            4 => Segment::CondemnedEven,
-            5 => Segment::CondemnedOdd,
+            4 => Segment::PendingEven,
+            5 => Segment::PendingOdd,
             _ => Segment::Free,
         }
     }
@@ -150,12 +150,12 @@ mod tests {
     #[test]
     fn links_and_marks_do_not_disturb_each_other() {
         let mut node = Node::default();
-        node.set_segment(Segment::CondemnedOdd);
+        node.set_segment(Segment::PendingOdd);
         node.set_armed(true);
         node.next_round();
         node.set_next(7);
         node.set_prev(NONE);
-        assert_eq!((node.next(), node.prev(), node.segment()), (7, NONE, Segment::CondemnedOdd));
+        assert_eq!((node.next(), node.prev(), node.segment()), (7, NONE, Segment::PendingOdd));
         assert_eq!((node.armed(), node.round()), (true, 1));
         for round in [2, 3, 0, 1] {
             node.next_round();

@@ -7,13 +7,13 @@
 //! for those before it: where the policy has no core of its own, all of them cost about 9 % of a worker's time by key. The
 //! gaps are random, so that no key hides behind the pattern of a client's requests.
 
+use crate::base::sample_gaps::SampleGaps;
 use crate::base::sync::Arc;
 use crate::limits::{HOT_KEYS_AGE_S, HOT_KEYS_MAX};
-use crate::policy::board::{Board, Popular};
 use crate::policy::distinct::Distinct;
 use crate::policy::hot::HotKeys;
+use crate::policy::hot_key_snapshot::{HotKeySnapshot, Popular};
 use crate::ring::Hit;
-use crate::ring::gaps::Gaps;
 
 /// The sketches of a process.
 pub struct Popularity {
@@ -21,7 +21,7 @@ pub struct Popularity {
     /// Records until the next that goes into `hot`, and the reads that it will stand for.
     hot_gap: u32,
     hot_weight: u32,
-    gaps: Gaps,
+    gaps: SampleGaps,
     /// Up to the last full minute.
     since_start: Distinct,
     this_minute: Distinct,
@@ -29,7 +29,7 @@ pub struct Popularity {
     age_at_ms: u64,
     minute_ends_ms: u64,
     publish_at_ms: u64,
-    board: Arc<Board>,
+    snapshot: Arc<HotKeySnapshot>,
 }
 
 /// One record in so many goes into the sketch of hot keys, on average.
@@ -38,20 +38,20 @@ const PUBLISH_MS: u64 = 1_000;
 const MINUTE_MS: u64 = 60_000;
 
 impl Popularity {
-    /// Sketches that have seen nothing, and are published on `board`.
-    pub fn new(board: Arc<Board>, seed: u64) -> Popularity {
+    /// Sketches that have seen nothing, and are published on `snapshot`.
+    pub fn new(snapshot: Arc<HotKeySnapshot>, seed: u64) -> Popularity {
         Popularity {
             hot: HotKeys::new(seed),
             hot_gap: 0,
             hot_weight: 0,
-            gaps: Gaps::new(seed),
+            gaps: SampleGaps::new(seed),
             since_start: Distinct::default(),
             this_minute: Distinct::default(),
             last_minute: 0,
             age_at_ms: HOT_KEYS_AGE_S * 1_000,
             minute_ends_ms: MINUTE_MS,
             publish_at_ms: 0,
-            board,
+            snapshot,
         }
     }
 
@@ -97,7 +97,7 @@ impl Popularity {
     pub fn publish(&self) {
         let mut all = self.since_start.clone();
         all.merge(&self.this_minute);
-        self.board.publish(&Popular {
+        self.snapshot.publish(&Popular {
             hot: self.hot.top(HOT_KEYS_MAX),
             reads: self.hot.reads(),
             distinct: all.estimate(),
@@ -115,34 +115,34 @@ mod tests {
 
     #[test]
     fn what_is_seen_is_published_and_ages() {
-        let board = Arc::new(Board::default());
-        let mut popularity = Popularity::new(Arc::clone(&board), 1);
+        let snapshot = Arc::new(HotKeySnapshot::default());
+        let mut popularity = Popularity::new(Arc::clone(&snapshot), 1);
         let item = ItemRef::new(9).unwrap();
         popularity.advance(1);
         // The first record counts, and the last ones wait for the next that does.
         popularity.hit(&Hit { item, hash: 0x8000_0001, weight: 40 });
         (0..5).for_each(|i| popularity.key(i << 20));
         popularity.advance(900);
-        assert_eq!(board.read(), Popular::default());
+        assert_eq!(snapshot.read(), Popular::default());
         popularity.advance(1_001);
-        let seen = board.read();
+        let seen = snapshot.read();
         assert_eq!((seen.reads, seen.distinct, seen.distinct_minute), (40, 6, 0));
         assert_eq!((seen.hot[0].hash, seen.hot[0].reads), (0x8000_0001, 40));
         popularity.advance(10_000);
-        assert_eq!((board.read().hot[0].reads, board.read().reads), (20, 20));
+        assert_eq!((snapshot.read().hot[0].reads, snapshot.read().reads), (20, 20));
         popularity.advance(60_000);
-        assert_eq!((board.read().distinct, board.read().distinct_minute), (6, 6));
+        assert_eq!((snapshot.read().distinct, snapshot.read().distinct_minute), (6, 6));
         popularity.advance(120_000);
-        assert_eq!((board.read().distinct, board.read().distinct_minute), (6, 0));
+        assert_eq!((snapshot.read().distinct, snapshot.read().distinct_minute), (6, 0));
     }
 
-    /// The way that records go in the product: sampled, through the board.
+    /// The way that records go in the product: sampled, through the snapshot.
     #[test]
     fn of_ten_million_zipf_reads_the_top_hundred_are_found() {
         const READS: u64 = 10_000_000;
         let (zipf, mut random) = (Zipf::new(1_000_000, 0.99), Random::new(7));
-        let board = Arc::new(Board::default());
-        let mut popularity = Popularity::new(Arc::clone(&board), 7);
+        let snapshot = Arc::new(HotKeySnapshot::default());
+        let mut popularity = Popularity::new(Arc::clone(&snapshot), 7);
         let mut counts = vec![0u32; 1_000_000];
         let hash = |rank: u64| (mix(rank) >> 32) as u32;
         for _ in 0..READS {
@@ -151,7 +151,7 @@ mod tests {
             popularity.hit(&Hit { item: ItemRef::new(1).unwrap(), hash: hash(rank), weight: 1 });
         }
         popularity.publish();
-        let seen = board.read();
+        let seen = snapshot.read();
         let mut ranks: Vec<u64> = (0..1_000_000).collect();
         ranks.sort_unstable_by_key(|&rank| std::cmp::Reverse(counts[rank as usize]));
         let top: Vec<u32> = ranks[..HOT_KEYS_MAX].iter().map(|&rank| hash(rank)).collect();

@@ -173,7 +173,7 @@ impl Queues {
             (Some(candidate), Some(victim)) => {
                 if judge.rule.wins(judge.worth(space, candidate), judge.worth(space, victim)) {
                     self.remove(space, victim);
-                    self.admit(space, candidate);
+                    self.promote(space, candidate);
                     Some(Loser::Victim(victim))
                 } else {
                     self.window.remove(space, candidate);
@@ -216,7 +216,7 @@ impl Queues {
         self.main_units() + space.units(n) as u64 <= self.budget_units - self.window_max()
     }
 
-    fn admit<S: Space>(&mut self, space: &mut S, n: u32) {
+    fn promote<S: Space>(&mut self, space: &mut S, n: u32) {
         self.window.remove(space, n);
         self.probation.push_front(space, n);
     }
@@ -228,7 +228,7 @@ impl Queues {
             if self.window.units() <= self.window_max() || !self.has_room(space, n) {
                 return;
             }
-            self.admit(space, n);
+            self.promote(space, n);
         }
     }
 

@@ -12,10 +12,10 @@
 //! the main queue. Source: Yang, Zhang, Qiu, Yue, Vinayak, "FIFO queues are all you need for cache eviction"
 //! (SOSP 2023).
 
-use super::keeper::Order;
 use super::list::List;
 use super::node::{Segment, Space};
 use super::nodes::Nodes;
+use super::tracked::EvictionOrder;
 use super::{PolicyConfig, PolicyStats};
 use crate::ring::Verdict;
 
@@ -39,7 +39,7 @@ pub struct S3Fifo {
     /// Entries that the ghost has room for.
     ghost_max: u32,
     budget_units: u64,
-    admitted: u64,
+    promoted: u64,
     rejected: u64,
 }
 
@@ -56,7 +56,7 @@ impl S3Fifo {
             ghost_stamp: ghost_entries as u32,
             ghost_max: ghost_entries as u32,
             budget_units: 0,
-            admitted: 0,
+            promoted: 0,
             rejected: 0,
         }
     }
@@ -68,7 +68,7 @@ impl S3Fifo {
         &mut self.reads[n as usize]
     }
 
-    fn haunt(&mut self, hash: u32) {
+    fn remember_in_ghost(&mut self, hash: u32) {
         self.ghost_stamp = self.ghost_stamp.wrapping_add(1);
         let stamp = self.ghost_stamp;
         let oldest = self.bucket(hash).iter_mut().max_by_key(|entry| stamp.wrapping_sub(entry.1));
@@ -105,7 +105,7 @@ impl S3Fifo {
     }
 }
 
-impl Order for S3Fifo {
+impl EvictionOrder for S3Fifo {
     fn resize(&mut self, budget_units: u64) {
         self.budget_units = budget_units;
     }
@@ -148,10 +148,10 @@ impl Order for S3Fifo {
                 let n = self.small.pop_back(nodes)?;
                 if *self.reads(n) < READS_TO_MAIN {
                     self.rejected += 1;
-                    self.haunt(nodes.node(n).hash);
+                    self.remember_in_ghost(nodes.node(n).hash);
                     return Some((n, Verdict::Reject));
                 }
-                self.admitted += 1;
+                self.promoted += 1;
                 *self.reads(n) = 0;
                 self.main.push_front(nodes, n);
             } else {
@@ -167,7 +167,7 @@ impl Order for S3Fifo {
     }
 
     fn report(&self, stats: &mut PolicyStats) {
-        stats.admitted = self.admitted;
+        stats.promoted = self.promoted;
         stats.rejected = self.rejected;
         stats.window_permille = SMALL_TENTHS * 100;
         stats.memory_bytes += (self.reads.capacity() + size_of_val(&*self.ghost)) as u64;

@@ -32,13 +32,13 @@ macro_rules! figures {
 
 figures! {
     /// Items that left the window for the main region.
-    admitted,
+    promoted,
     /// Items that lost the contest on leaving the window.
     rejected,
     /// Items evicted to stay under the budget, `rejected` among them.
     evicted,
     /// Those of them that their owner kept, because they had been read and no record had told so.
-    spared,
+    second_chances,
     /// Items told to be expired.
     expired,
     /// Commands that were sent again because no `Delete` had come.
@@ -68,7 +68,7 @@ figures! {
     /// Gauge: bytes that may stay.
     budget_bytes,
     /// Gauge: items told to go whose `Delete` has not come.
-    condemned,
+    pending_evictions,
     /// Gauge: how late the wheel is, in ms.
     expiry_lag_ms,
     /// Gauge: bytes that the policy itself holds.

@@ -24,7 +24,7 @@ pub struct Link {
     /// What the owner did.
     pub events: Consumer<Event>,
     /// What it is asked to do.
-    pub commands: Producer<crate::ring::Command>,
+    pub commands: Producer<crate::ring::PolicyCommand>,
     /// Wakes the owner when it is asked, so that memory comes back while nobody asks for anything.
     pub wake: Box<dyn Fn() + Send>,
     /// Who decides.
@@ -264,11 +264,11 @@ mod tests {
     use crate::base::item_ref::ItemRef;
     use crate::policy::{Goal, PolicyConfig, PolicyKind, build};
     use crate::ring::record::{ChunkUnits, Deadline, Verdict};
-    use crate::ring::{Command, ring};
+    use crate::ring::{PolicyCommand, ring};
 
     struct Owner {
         events: Producer<Event>,
-        commands: Consumer<Command>,
+        commands: Consumer<PolicyCommand>,
     }
 
     const PAGE_UNITS: u64 = 64;

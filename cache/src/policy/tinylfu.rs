@@ -5,12 +5,12 @@
 
 use super::adapt::Adapt;
 use super::contest::Judge;
-use super::keeper::Order;
 use super::node::Space;
 use super::nodes::Nodes;
 use super::queues::{Loser, Queues};
 use super::shadow::Sample;
 use super::sketch::Sketch;
+use super::tracked::EvictionOrder;
 use super::{Goal, PolicyConfig, PolicyStats};
 use crate::base::item_ref::ItemRef;
 use crate::ring::Verdict;
@@ -27,7 +27,7 @@ pub struct TinyLfu {
     items: usize,
     fitted_units: u64,
     turnover: Turnover,
-    admitted: u64,
+    promoted: u64,
     rejected: u64,
 }
 
@@ -56,7 +56,7 @@ impl TinyLfu {
             items,
             fitted_units: budget_units,
             turnover: Turnover::default(),
-            admitted: 0,
+            promoted: 0,
             rejected: 0,
         }
     }
@@ -78,7 +78,7 @@ impl TinyLfu {
     }
 }
 
-impl Order for TinyLfu {
+impl EvictionOrder for TinyLfu {
     fn resize(&mut self, budget_units: u64) {
         self.budget_units = budget_units;
         self.queues.set_budget(budget_units);
@@ -146,7 +146,7 @@ impl Order for TinyLfu {
         }
         match loser {
             Loser::Candidate(_) => self.rejected += 1,
-            Loser::Victim(_) => self.admitted += 1,
+            Loser::Victim(_) => self.promoted += 1,
             Loser::Newcomer(_) | Loser::Surplus(_) => {}
         }
         Some((loser.node(), loser.verdict()))
@@ -158,7 +158,7 @@ impl Order for TinyLfu {
     }
 
     fn report(&self, stats: &mut PolicyStats) {
-        stats.admitted = self.admitted;
+        stats.promoted = self.promoted;
         stats.rejected = self.rejected;
         stats.arm = self.adapt.chosen() as u64;
         stats.arm_changes = self.adapt.changes();

@@ -25,16 +25,16 @@ struct Link<T> {
     answers_in: Consumer<T>,
 }
 
-/// The ends of `workers` workers, each of which owns at most `parcels` of what travels.
-pub fn mesh<T: Send>(workers: usize, parcels: usize) -> Vec<MeshEnd<T>> {
+/// The ends of `workers` workers, each of which owns at most `pending_max` of what travels.
+pub fn mesh<T: Send>(workers: usize, pending_max: usize) -> Vec<MeshEnd<T>> {
     let mut ends: Vec<MeshEnd<T>> =
         (0..workers).map(|index| MeshEnd { index, links: (0..workers).map(|_| None).collect() }).collect();
     for a in 0..workers {
         for b in a + 1..workers {
-            let (requests_ab, requests_at_b) = ring(parcels);
-            let (requests_ba, requests_at_a) = ring(parcels);
-            let (answers_ab, answers_at_b) = ring(parcels);
-            let (answers_ba, answers_at_a) = ring(parcels);
+            let (requests_ab, requests_at_b) = ring(pending_max);
+            let (requests_ba, requests_at_a) = ring(pending_max);
+            let (answers_ab, answers_at_b) = ring(pending_max);
+            let (answers_ba, answers_at_a) = ring(pending_max);
             ends[a].links[b] = Some(Link {
                 requests_out: requests_ab,
                 requests_in: requests_at_a,
@@ -93,7 +93,7 @@ impl<T: Send> MeshEnd<T> {
     }
 
     /// Whether something came in.
-    pub fn has_mail(&self) -> bool {
+    pub fn has_inbound(&self) -> bool {
         self.links.iter().flatten().any(|link| link.requests_in.waiting() + link.answers_in.waiting() > 0)
     }
 
@@ -113,7 +113,7 @@ mod tests {
         ends[1].ask(2, 8).unwrap();
         ends[1].ask(2, 9).unwrap();
         assert_eq!(ends[1].ask(2, 10), Err(Full(10)));
-        assert!(ends[2].has_mail() && !ends[0].has_mail());
+        assert!(ends[2].has_inbound() && !ends[0].has_inbound());
         while let Some((from, request)) = ends[2].next_request() {
             ends[2].answer(from, request * 10).unwrap();
         }

@@ -93,7 +93,7 @@ pub enum Event {
         is_use: bool,
     },
     /// An item was told to go, and stays: it was read, and no record had told so (see [`crate::memory::item::Access`]).
-    Spare {
+    SecondChance {
         /// Where it lives.
         item: ItemRef,
         /// Its deadline and the size of its slab slot.
@@ -128,7 +128,7 @@ pub enum Event {
 /// What the policy asks of an owner. A hint: the owner looks for a slot that holds exactly this reference near
 /// the home of `hash`, and ignores (and counts) the command when there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Command {
+pub struct PolicyCommand {
     /// The item.
     pub item: ItemRef,
     /// Upper 32 bits of its key hash.
@@ -150,7 +150,7 @@ pub enum Verdict {
 
 const _: () = assert!(size_of::<Hit>() == 16);
 const _: () = assert!(size_of::<Event>() == 32);
-const _: () = assert!(size_of::<Command>() == 16);
+const _: () = assert!(size_of::<PolicyCommand>() == 16);
 
 #[cfg(test)]
 mod tests {

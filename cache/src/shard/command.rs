@@ -1,4 +1,4 @@
-//! The policy's commands: hints that are obeyed when they still make sense.
+//! The policy's commands: hints that are followed when they still make sense.
 //!
 //! A command names an item by reference. The owner looks for a slot that holds exactly this reference near the home of
 //! the hash, and looks at the item only after it has found one: the page may belong to another class by now. If the
@@ -6,26 +6,26 @@
 
 //!
 //! ```text
-//! ring ─ pop 16 ─▶ ask for their home lines and items ─▶ obey one after the other     as many a tick as its time allows
+//! ring ─ pop 16 ─▶ ask for their home lines and items ─▶ execute one after the other     as many a tick as its time allows
 //! ```
 //! An expired item is cold: its line of the table and its header are two misses, 400 ns one by one. Asked for together
-//! they overlap. How many are obeyed follows from how long ticks take: at most a quarter of one, so that a mass expiry holds
+//! they overlap. How many are executed follows from how long ticks take: at most a quarter of one, so that a mass expiry holds
 //! nobody up, and an owner that has nothing else to do is done soon.
 
 use crate::base::clock::Now;
 use crate::base::item_ref::ItemRef;
 use crate::limits::{COMMAND_BATCH, COMMAND_NS, COMMANDS_SHARE, TICK_COMMANDS_MAX};
-use crate::ring::{Command, Event, Verdict};
+use crate::ring::{Event, PolicyCommand, Verdict};
 use crate::shard::owner::{Owner, deadline};
 use arrayvec::ArrayVec;
 
 impl Owner {
     /// Applies the next commands, a bounded number of them; says whether more wait.
-    pub(super) fn obey(&mut self, now: Now) -> bool {
+    pub(super) fn apply_commands(&mut self, now: Now) -> bool {
         let mut left = commands_max(now.ns.saturating_sub(self.last_tick_ns));
         self.last_tick_ns = now.ns;
-        while left > 0 && !self.slab.limbo().is_full() {
-            let mut batch = ArrayVec::<Command, COMMAND_BATCH>::new();
+        while left > 0 && !self.slab.retired().is_full() {
+            let mut batch = ArrayVec::<PolicyCommand, COMMAND_BATCH>::new();
             while !batch.is_full()
                 && let Some(command) = self.commands.pop()
             {
@@ -37,7 +37,7 @@ impl Owner {
                 return false;
             }
             left = left.saturating_sub(batch.len());
-            batch.into_iter().for_each(|command| self.obey_one(command, now));
+            batch.into_iter().for_each(|command| self.apply_command(command, now));
         }
         self.has_commands()
     }
@@ -47,9 +47,9 @@ impl Owner {
         self.commands.waiting() > 0
     }
 
-    fn obey_one(&mut self, Command { item, hash, verdict }: Command, now: Now) {
+    fn apply_command(&mut self, PolicyCommand { item, hash, verdict }: PolicyCommand, now: Now) {
         let done = match verdict {
-            Verdict::Reject | Verdict::Evict if self.spares(item, hash, verdict, now) => return,
+            Verdict::Reject | Verdict::Evict if self.gives_second_chance(item, hash, verdict, now) => return,
             Verdict::Reject | Verdict::Evict => self.evict_hashed(hash, item),
             Verdict::Expire => {
                 // The deadline is checked again: a touch may have moved it.
@@ -60,7 +60,7 @@ impl Owner {
         };
         match (done, verdict) {
             (true, Verdict::Reject | Verdict::Evict) => {
-                self.mercy.evicted();
+                self.second_chances.evicted();
                 self.counters.evicted_by_policy.add(1);
             }
             (true, Verdict::Expire) => self.counters.expired.add(1),
@@ -69,8 +69,8 @@ impl Owner {
     }
 
     /// Keeps an item that was read without the policy's knowledge, once, and tells the policy of it.
-    fn spares(&mut self, at: ItemRef, hash: u32, verdict: Verdict, now: Now) -> bool {
-        if !self.mercy.is_left() || !self.writer.holds(hash, at) {
+    fn gives_second_chance(&mut self, at: ItemRef, hash: u32, verdict: Verdict, now: Now) -> bool {
+        if !self.second_chances.is_left() || !self.writer.holds(hash, at) {
             return false;
         }
         let item = self.slab.items().get(at);
@@ -78,9 +78,9 @@ impl Owner {
             return false;
         }
         let deadline = deadline(item.state().deadline_ms(), self.slab.slot_bytes(at));
-        self.mercy.spared();
-        self.counters.spared.add(1);
-        self.events.send(Event::Spare { item: at, deadline, verdict });
+        self.second_chances.spend();
+        self.counters.second_chances.add(1);
+        self.events.send(Event::SecondChance { item: at, deadline, verdict });
         true
     }
 }

@@ -42,11 +42,11 @@ crate::counters! {
         /// Pages of this owner now.
         pages,
         /// Retired items that wait for grace now.
-        limbo_items,
+        retired_items,
         /// Items evicted by command of the policy.
         evicted_by_policy,
         /// Items that the policy wanted evicted and that stayed: they had been read without its knowledge.
-        spared,
+        second_chances,
         /// Items evicted because no memory was free.
         evicted_by_pressure,
         /// Items evicted because their lines were crowded.

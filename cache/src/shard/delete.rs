@@ -122,9 +122,9 @@ impl Owner {
 
     /// Room to retire one more item.
     fn room_to_retire(&mut self) -> Result<(), WriteError> {
-        if self.slab.limbo().is_full() {
-            self.breathe();
+        if self.slab.retired().is_full() {
+            self.reclaim_now();
         }
-        if self.slab.limbo().is_full() { Err(Blocked::OnGrace.into()) } else { Ok(()) }
+        if self.slab.retired().is_full() { Err(Blocked::OnGrace.into()) } else { Ok(()) }
     }
 }

@@ -107,7 +107,7 @@ impl Events {
                 self.mark(self.layout.page_of(item));
                 replaced.into_iter().for_each(|item| self.mark(self.layout.page_of(item)));
             }
-            Event::Delete { item } | Event::Touch { item, .. } | Event::Spare { item, .. } => {
+            Event::Delete { item } | Event::Touch { item, .. } | Event::SecondChance { item, .. } => {
                 self.mark(self.layout.page_of(item));
             }
             Event::Move { from, to, .. } => {

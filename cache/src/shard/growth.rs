@@ -43,7 +43,7 @@ pub struct Growth {
     /// Another owner gathers a run: ours comes next.
     is_queued: bool,
     /// Free pages that inserts have looked at for the run.
-    sifted: usize,
+    collected_pages: usize,
     /// Home lines that inserts owe.
     owed_lines: u64,
     /// What the policy knows.
@@ -143,8 +143,8 @@ impl Owner {
         match self.growth.phase {
             Phase::Settled => {}
             // What owners still hold of the run is emptied in ticks.
-            Phase::Gathering(to) if self.growth.sifted < self.slab.pool().layout().pages => {
-                self.growth.sifted += PagePool::SIFT_PAGES_MAX;
+            Phase::Gathering(to) if self.growth.collected_pages < self.slab.pool().layout().pages => {
+                self.growth.collected_pages += PagePool::COLLECT_PAGES_MAX;
                 self.gather(to);
             }
             Phase::Gathering(_) => {}
@@ -156,7 +156,7 @@ impl Owner {
                 }
             }
             Phase::Retiring(..) if self.is_loaded() => {
-                self.breathe();
+                self.reclaim_now();
                 self.end_retiring();
             }
             Phase::Retiring(..) => {}
@@ -166,7 +166,7 @@ impl Owner {
     /// Gives the old array's pages back, if nobody can read them any more.
     fn end_retiring(&mut self) {
         if let Phase::Retiring(stamp, run) = &self.growth.phase
-            && self.member.grace().passed(*stamp)
+            && self.participant.grace().passed(*stamp)
         {
             self.slab.pool().return_run(run.clone());
             self.growth.phase = Phase::Settled;
@@ -228,7 +228,8 @@ impl Owner {
             self.growth.next_ask_items = self.writer.items() + capacity / GROW_ASK_SLOTS;
             return false;
         }
-        (self.growth.phase, self.growth.sifted, self.growth.owed_lines) = (Phase::Gathering(to), 0, 0);
+        (self.growth.phase, self.growth.collected_pages, self.growth.owed_lines) =
+            (Phase::Gathering(to), 0, 0);
         true
     }
 
@@ -259,7 +260,7 @@ impl Owner {
 
     fn gather(&mut self, to: To) -> bool {
         let pool = Arc::clone(self.slab.pool());
-        pool.sift();
+        pool.collect_run();
         if let Some(run) = pool.take_run() {
             let first_word = run.start * pool.layout().page_bytes / WORD_BYTES;
             match to {
@@ -283,7 +284,7 @@ impl Owner {
         if let table::Growth::Done { retired } = grown {
             let page_words = self.slab.pool().layout().page_bytes / WORD_BYTES;
             let run = retired.start / page_words..retired.end.div_ceil(page_words);
-            self.growth.phase = Phase::Retiring(self.member.grace().retire(), run);
+            self.growth.phase = Phase::Retiring(self.participant.grace().retire(), run);
             match to {
                 To::Twice => self.counters.table_doublings.add(1),
                 To::Half => self.counters.table_halvings.add(1),

@@ -25,6 +25,7 @@ pub mod owner;
 pub mod pressure;
 pub mod route;
 mod scrub;
+mod second_chances;
 pub mod store;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
@@ -37,4 +38,5 @@ pub use error::{Blocked, WriteError};
 pub use namespace::Namespace;
 pub use owner::{Found, Owner};
 pub use route::{Shard, Shards};
+pub use second_chances::SecondChances;
 pub use store::{Mode, Outcome, Store, Stored};

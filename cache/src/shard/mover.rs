@@ -73,7 +73,7 @@ impl Owner {
     }
 
     /// A tick's work; says whether there is more.
-    pub(super) fn tidy(&mut self, now: Now) -> bool {
+    pub(super) fn move_pages(&mut self, now: Now) -> bool {
         if self.mover.asked.is_some() && self.mover.parked.is_none() {
             // A store may be waiting: its page comes first.
             self.mover.parked = self.mover.at.take_if(|task| !task.evicts);
@@ -92,11 +92,11 @@ impl Owner {
         let items_max = if is_short { 2 * TICK_MOVE_ITEMS } else { TICK_MOVE_ITEMS };
         let mut bytes = 0;
         for _ in 0..items_max {
-            if self.slab.limbo().is_full() || bytes >= TICK_MOVE_BYTES {
+            if self.slab.retired().is_full() || bytes >= TICK_MOVE_BYTES {
                 break;
             }
             let Some((index, used)) = self.slab.next_used_slot(task.page, task.slot) else {
-                // What is left of the page is in limbo.
+                // What is left of the page is retired.
                 self.counters.pages_moved.add(1);
                 self.mover.at = None;
                 return true;
@@ -108,7 +108,7 @@ impl Owner {
                     if self.slab.retired_slots_of(class) == 0 {
                         self.evict_coldest(class, PRESSURE_EVICT, now);
                     }
-                    self.breathe();
+                    self.reclaim_now();
                     if self.slab.free_slots_of(class) == 0 {
                         // Others may still read what was evicted.
                         break;
@@ -126,7 +126,7 @@ impl Owner {
     /// that these misses overlap; the items themselves lie side by side.
     fn evict_page(&mut self, task: &mut Task) {
         let mut left = TICK_EVICT_ITEMS;
-        while left > 0 && !self.slab.limbo().is_full() {
+        while left > 0 && !self.slab.retired().is_full() {
             let mut batch = ArrayVec::<(u32, ItemRef), COMMAND_BATCH>::new();
             while !batch.is_full()
                 && let Some((index, used)) = self.slab.next_used_slot(task.page, task.slot)
@@ -138,7 +138,7 @@ impl Owner {
                 task.slot = index + 1;
             }
             if batch.is_empty() {
-                // What is left of the page is in limbo.
+                // What is left of the page is retired.
                 self.counters.pages_moved.add(1);
                 self.mover.at = None;
                 return;

@@ -4,12 +4,12 @@ use crate::base::clock::Now;
 use crate::base::item_ref::ItemRef;
 use crate::base::sync::Arc;
 use crate::limits::TICK_RECLAIM_MAX;
-use crate::memory::grace::Member;
+use crate::memory::grace::Participant;
 use crate::memory::item::{Chunks, Shape};
 use crate::memory::{Allocation, Item, Items, Parts, Slab, Used};
-use crate::ring::mercy::Mercy;
-use crate::ring::{ChunkUnits, Command, Consumer, Deadline, Event};
+use crate::ring::{ChunkUnits, Consumer, Deadline, Event, PolicyCommand};
 use crate::shard::OwnerCounters;
+use crate::shard::SecondChances;
 use crate::shard::error::Blocked;
 use crate::shard::events::Events;
 use crate::shard::growth::Growth;
@@ -24,7 +24,7 @@ use crate::table::{Upsert, Writer};
 pub enum Stage {
     /// Memory whose grace is over was freed.
     Reclaim,
-    /// What flushes left was removed, commands of the policy were obeyed.
+    /// What flushes left was removed, commands of the policy were executed.
     Obey,
     /// The table grew, pages were emptied.
     Rearrange,
@@ -39,11 +39,11 @@ pub struct OwnerParts {
     /// Its memory.
     pub slab: Slab,
     /// Its part in the grace protocol.
-    pub member: Member,
+    pub participant: Participant,
     /// To the policy.
     pub events: Events,
     /// From the policy.
-    pub commands: Consumer<Command>,
+    pub commands: Consumer<PolicyCommand>,
     /// What it counts.
     pub counters: Arc<OwnerCounters>,
     /// Largest value, in bytes; appends may not exceed it.
@@ -56,9 +56,9 @@ pub struct Owner {
     pub(super) shards: Arc<Shards>,
     pub(super) writer: Writer,
     pub(super) slab: Slab,
-    pub(super) member: Member,
+    pub(super) participant: Participant,
     pub(super) events: Events,
-    pub(super) commands: Consumer<Command>,
+    pub(super) commands: Consumer<PolicyCommand>,
     pub(super) pressure: Pressure,
     pub(super) mover: Mover,
     pub(super) growth: Growth,
@@ -71,7 +71,7 @@ pub struct Owner {
     last_cas: u64,
     /// When the last tick began, in ns.
     pub(super) last_tick_ns: u64,
-    pub(super) mercy: Mercy,
+    pub(super) second_chances: SecondChances,
     /// When a delayed flush_all is due, in ms since the server epoch.
     flush_at_ms: Option<u64>,
 }
@@ -93,7 +93,8 @@ impl Owner {
     /// # Panics
     /// When the shard has an owner already.
     pub fn new(config: OwnerParts) -> Owner {
-        let OwnerParts { index, shards, slab, member, events, commands, counters, value_bytes_max } = config;
+        let OwnerParts { index, shards, slab, participant, events, commands, counters, value_bytes_max } =
+            config;
         let writer = shards.shard(index).table.writer().expect("a shard has one owner");
         let pressure = Pressure::new();
         let scrub = Scrub::new(shards.shard(index).namespaces());
@@ -102,7 +103,7 @@ impl Owner {
             shards,
             writer,
             slab,
-            member,
+            participant,
             events,
             commands,
             pressure,
@@ -115,7 +116,7 @@ impl Owner {
             value_bytes_max,
             last_cas: 0,
             last_tick_ns: 0,
-            mercy: Mercy::default(),
+            second_chances: SecondChances::default(),
             flush_at_ms: None,
         }
     }
@@ -141,23 +142,23 @@ impl Owner {
     }
 
     /// The worker's part in the grace protocol.
-    pub fn member(&self) -> &Member {
-        &self.member
+    pub fn participant(&self) -> &Participant {
+        &self.participant
     }
 
-    /// The first thing of a tick: free memory, obey the policy, tidy up, send again what the policy did not hear. Says
+    /// The first thing of a tick: free memory, execute the policy's commands, move pages, send again what the policy did not hear. Says
     /// whether there is more of that, so that the next tick should come soon. `done` is told when a stage is over.
     pub fn tick(&mut self, now: Now, mut done: impl FnMut(Stage)) -> bool {
-        self.slab.reclaim(self.member.grace(), TICK_RECLAIM_MAX);
+        self.slab.reclaim(self.participant.grace(), TICK_RECLAIM_MAX);
         done(Stage::Reclaim);
         if self.flush_at_ms.is_some_and(|at_ms| at_ms <= now.ms()) && self.flush_now().is_ok() {
             self.flush_at_ms = None;
         }
         self.scrub_on(now);
-        let obeyed = self.obey(now);
+        let applied = self.apply_commands(now);
         done(Stage::Obey);
         // What waits for grace is free in the next tick, not when an idle worker has slept.
-        let has_more = obeyed | self.grow(now) | self.tidy(now) | !self.slab.limbo().is_empty();
+        let has_more = applied | self.grow(now) | self.move_pages(now) | !self.slab.retired().is_empty();
         done(Stage::Rearrange);
         self.catch_up_events();
         self.publish();
@@ -286,7 +287,7 @@ impl Owner {
         self.counters.item_bytes.set(self.item_bytes as u64);
         self.counters.pages.set(self.slab.pages_held() as u64);
         self.counters.table_slots.set(self.writer.table().capacity());
-        self.counters.limbo_items.set(self.slab.limbo().len() as u64);
+        self.counters.retired_items.set(self.slab.retired().len() as u64);
     }
 
     /// Counts a store that begins to wait for memory which others may still read.

@@ -73,20 +73,20 @@ impl Owner {
     }
 
     fn allocate_slot(&mut self, class: Class, now: Now) -> Result<Allocation, WriteError> {
-        if self.slab.limbo().is_full() {
-            self.breathe();
+        if self.slab.retired().is_full() {
+            self.reclaim_now();
         }
-        if self.slab.limbo().is_full() {
+        if self.slab.retired().is_full() {
             return Err(Blocked::OnGrace.into());
         }
-        match self.allocate_at_ease(class) {
+        match self.allocate_without_evicting(class) {
             Some(slot) => Ok(slot),
             None => self.allocate_under_pressure(class, now),
         }
     }
 
     /// A slot that costs nobody anything. The last free pages are for classes that have none.
-    fn allocate_at_ease(&mut self, class: Class) -> Option<Allocation> {
+    fn allocate_without_evicting(&mut self, class: Class) -> Option<Allocation> {
         let is_reserve = self.slab.pool().free_pages() <= self.free_pages_wanted();
         match self.slab.pages_of(class) {
             0 => self.slab.allocate_class(class).or_else(|| self.slab.allocate_near(class)),
@@ -98,11 +98,11 @@ impl Owner {
     #[cold]
     fn allocate_under_pressure(&mut self, class: Class, now: Now) -> Result<Allocation, WriteError> {
         for _ in 0..Self::PRESSURE_ROUNDS_MAX {
-            self.breathe();
-            if let Some(slot) = self.allocate_at_ease(class) {
+            self.reclaim_now();
+            if let Some(slot) = self.allocate_without_evicting(class) {
                 return Ok(slot);
             }
-            if self.slab.limbo().is_full() {
+            if self.slab.retired().is_full() {
                 break;
             }
             let deserves_a_page = self.deserves_a_page(class, now);
@@ -114,14 +114,14 @@ impl Owner {
             if self.evict_coldest(class, count, now) == 0 {
                 break;
             }
-            self.breathe();
+            self.reclaim_now();
             if self.slab.retired_slots_of(class) > 0 {
                 // Others may still read what was evicted: more of that would not help sooner.
                 break;
             }
         }
-        self.breathe();
-        match self.allocate_at_ease(class) {
+        self.reclaim_now();
+        match self.allocate_without_evicting(class) {
             Some(slot) => Ok(slot),
             // Nothing of this owner's can be evicted: other owners have all pages.
             None if self.slab.used_slots() == 0 => Err(WriteError::OutOfMemory),
@@ -132,9 +132,9 @@ impl Owner {
     const PRESSURE_ROUNDS_MAX: usize = 4;
 
     /// Between two commands this worker holds no item: it may say so, and free what that allows.
-    pub(super) fn breathe(&mut self) {
-        self.member.quiescent();
-        self.slab.reclaim(self.member.grace(), TICK_RECLAIM_MAX);
+    pub(super) fn reclaim_now(&mut self) {
+        self.participant.quiescent();
+        self.slab.reclaim(self.participant.grace(), TICK_RECLAIM_MAX);
     }
 
     /// Whether the class should grow: it has no page, or the coldest items of the class with the most pages are colder
@@ -166,7 +166,8 @@ impl Owner {
         sample.sort_unstable_by_key(|&(last_access, _)| last_access);
         let (mut evicted, mut dead, mut bytes) = (0, 0, 0);
         for &(last_access, at) in &sample {
-            let is_enough = evicted == count || bytes >= PRESSURE_EVICT_BYTES || self.slab.limbo().is_full();
+            let is_enough =
+                evicted == count || bytes >= PRESSURE_EVICT_BYTES || self.slab.retired().is_full();
             // Nothing that lives goes where something dead has gone.
             if is_enough || (dead > 0 && last_access > 0) {
                 break;

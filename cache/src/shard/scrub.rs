@@ -132,7 +132,7 @@ impl Owner {
         let Some(Walk { began, at }) = self.scrub.walk else { return };
         let at = match at {
             At::Items(page, slot) => self.scrub_items(page, slot, now),
-            At::Grace(stamp) if self.member.grace().passed(stamp) => At::Namespaces(0),
+            At::Grace(stamp) if self.participant.grace().passed(stamp) => At::Namespaces(0),
             At::Grace(stamp) => At::Grace(stamp),
             At::Namespaces(set) => {
                 let shard = self.shard();
@@ -149,11 +149,11 @@ impl Owner {
 
     fn scrub_items(&mut self, mut page: usize, mut slot: usize, now: Now) -> At {
         for _ in 0..TICK_SCRUB_MAX {
-            if self.slab.limbo().is_full() {
+            if self.slab.retired().is_full() {
                 break;
             }
             if page == self.slab.pool().layout().pages {
-                return At::Grace(self.member.grace().retire());
+                return At::Grace(self.participant.grace().retire());
             }
             let Some((index, used)) = self.slab.next_used_slot(page, slot) else {
                 (page, slot) = (page + 1, 0);

@@ -6,8 +6,8 @@ use crate::base::hash::KeyHash;
 use crate::base::sync::Arc;
 use crate::limits::EVENT_RING_RECORDS;
 use crate::memory::grace::Grace;
-use crate::memory::{Census, Items, Layout, PagePool, Slab};
-use crate::ring::{Command, Consumer, Event, Producer, Verdict, ring};
+use crate::memory::{Items, Layout, PagePool, Slab, SlabStats};
+use crate::ring::{Consumer, Event, PolicyCommand, Producer, Verdict, ring};
 use crate::shard::OwnerCounters;
 use crate::shard::events::Events;
 use crate::shard::owner::{OwnerParts, upper};
@@ -22,18 +22,18 @@ mod pages;
 /// how far the mover is when a phase of a test ends.
 const INDEX_LOAD_PERCENT: u64 = 78;
 
-struct Lone {
+struct SingleOwner {
     owner: Owner,
     pool: Arc<PagePool>,
     events: Consumer<Event>,
-    commands: Producer<Command>,
+    commands: Producer<PolicyCommand>,
     counters: Arc<OwnerCounters>,
     now: Now,
 }
 
-impl Lone {
+impl SingleOwner {
     /// An owner of `memory_bytes`, its index sized for items of `mean_item_bytes`.
-    fn new(memory_bytes: usize, mean_item_bytes: usize) -> Lone {
+    fn new(memory_bytes: usize, mean_item_bytes: usize) -> SingleOwner {
         let layout = Layout::of(memory_bytes, 1);
         let items = Items::on_heap(layout.pages * layout.page_bytes);
         let lines = Table::lines_for((memory_bytes / mean_item_bytes) as u64, INDEX_LOAD_PERCENT);
@@ -41,20 +41,20 @@ impl Lone {
         let (events, consumer) = ring(EVENT_RING_RECORDS);
         let (commander, commands) = ring(16);
         let grace = Grace::new(1);
-        let member = grace.member(0);
-        member.online();
+        let participant = grace.participant(0);
+        participant.online();
         let counters = Arc::new(OwnerCounters::default());
         let owner = Owner::new(OwnerParts {
             index: 0,
             slab: Slab::new(shards.items().clone(), Arc::clone(&pool)),
             shards,
-            member,
+            participant,
             events: Events::new(events, layout),
             commands,
             counters: Arc::clone(&counters),
             value_bytes_max: 2 << 20,
         });
-        Lone {
+        SingleOwner {
             owner,
             pool,
             events: consumer,
@@ -66,7 +66,7 @@ impl Lone {
 
     fn tick(&mut self) -> bool {
         self.now.ns += 10_000_000;
-        self.owner.member().quiescent();
+        self.owner.participant().quiescent();
         let has_more = self.owner.tick(self.now, |_| ());
         self.events.drain(usize::MAX, |_| {});
         has_more
@@ -106,53 +106,57 @@ impl Lone {
 
 #[test]
 fn a_table_that_was_sized_for_larger_items_grows() {
-    let mut lone = Lone::new(64 << 20, 4096);
-    let slots_before = lone.owner.shard().table.capacity();
+    let mut single = SingleOwner::new(64 << 20, 4096);
+    let slots_before = single.owner.shard().table.capacity();
     let (count, value) = (100_000u64, [7; 40]);
     for key in 0..count {
-        lone.set(key, &value);
+        single.set(key, &value);
         if key % 8 == 0 {
-            lone.tick();
+            single.tick();
         }
     }
-    while lone.tick() {}
-    let slots = lone.owner.shard().table.capacity();
+    while single.tick() {}
+    let slots = single.owner.shard().table.capacity();
     assert!(slots > 4 * slots_before && slots * 85 > count * 100, "{slots_before} -> {slots}");
-    let kept = (0..count).filter(|&key| lone.value_of(key).is_some()).count() as u64;
-    let crowded = lone.counters.evicted_by_crowding.get();
-    assert_eq!(kept + crowded + lone.counters.evicted_by_pressure.get(), count);
+    let kept = (0..count).filter(|&key| single.value_of(key).is_some()).count() as u64;
+    let crowded = single.counters.evicted_by_crowding.get();
+    assert_eq!(kept + crowded + single.counters.evicted_by_pressure.get(), count);
     assert!(crowded < count / 100, "{crowded} evicted because a line was crowded");
     // The old arrays' pages are slab pages again.
-    let index_pages = lone.pool.layout().pages - lone.pool.slab_pages();
-    assert!(index_pages * lone.pool.layout().page_bytes < (slots as usize * 8) * 3 / 2 + (2 << 20));
-    assert_eq!(lone.counters.table_doublings.get(), (slots / slots_before).ilog2() as u64);
+    let index_pages = single.pool.layout().pages - single.pool.slab_pages();
+    assert!(index_pages * single.pool.layout().page_bytes < (slots as usize * 8) * 3 / 2 + (2 << 20));
+    assert_eq!(single.counters.table_doublings.get(), (slots / slots_before).ilog2() as u64);
 }
 
 /// Small items, then large ones: the index that the small ones needed gives its memory to the large ones, and takes it back.
 #[test]
 fn a_table_follows_the_number_of_items() {
     let memory_bytes = 16 << 20;
-    let mut lone = Lone::new(memory_bytes, 104);
-    let slots = |lone: &Lone| lone.owner.shard().table.capacity();
-    let (first, mut key) = (slots(&lone), 0);
+    let mut single = SingleOwner::new(memory_bytes, 104);
+    let slots = |single: &SingleOwner| single.owner.shard().table.capacity();
+    let (first, mut key) = (slots(&single), 0);
     for (value_bytes, wanted) in [(64, first..=first), (2 << 10, first / 4..=first / 2), (64, first..=first)]
     {
         let value = vec![3; value_bytes];
         for _ in 0..4 * memory_bytes / (value_bytes + 64) {
             key += 1;
-            lone.set(key, &value);
+            single.set(key, &value);
             if key % 16 == 0 || value_bytes > 1000 {
-                lone.tick();
+                single.tick();
             }
         }
-        (0..5_000).for_each(|_| _ = lone.tick());
-        assert!(wanted.contains(&slots(&lone)), "{} slots after values of {value_bytes} bytes", slots(&lone));
-        let newest = (key - 50..key).filter(|&key| lone.value_of(key).is_some()).count();
+        (0..5_000).for_each(|_| _ = single.tick());
+        assert!(
+            wanted.contains(&slots(&single)),
+            "{} slots after values of {value_bytes} bytes",
+            slots(&single)
+        );
+        let newest = (key - 50..key).filter(|&key| single.value_of(key).is_some()).count();
         assert!(newest >= 45, "{newest} of the newest 50 are there");
     }
-    assert!(lone.counters.table_halvings.get() > 0);
-    assert_eq!(lone.counters.table_halvings.get(), lone.counters.table_doublings.get());
-    assert_eq!(lone.counters.evicted_by_growth.get(), 0);
+    assert!(single.counters.table_halvings.get() > 0);
+    assert_eq!(single.counters.table_halvings.get(), single.counters.table_doublings.get());
+    assert_eq!(single.counters.evicted_by_growth.get(), 0);
 }
 
 /// The mix of sizes shifts, each phase many times the memory: no store fails, and the new size gets the memory, that of the
@@ -161,7 +165,7 @@ fn a_table_follows_the_number_of_items() {
 fn memory_follows_the_mix_of_sizes() {
     let memory_bytes = 32 << 20;
     // An index that need not grow: its old pages would be free for a while.
-    let mut lone = Lone::new(memory_bytes, 104);
+    let mut single = SingleOwner::new(memory_bytes, 104);
     let mut key = 0;
     for value_bytes in [64, 4 << 10, 48 << 10, 200, 512 << 10, 1500] {
         let value = vec![value_bytes as u8; value_bytes];
@@ -171,134 +175,134 @@ fn memory_follows_the_mix_of_sizes() {
         let mut carried = 0;
         for _ in 0..stores {
             key += 1;
-            lone.set(key, &value);
+            single.set(key, &value);
             carried += value_bytes + 64;
             while carried >= 16 << 10 {
-                lone.tick();
+                single.tick();
                 carried -= 16 << 10;
             }
         }
-        let slab_bytes = lone.pool.slab_pages() * lone.pool.layout().page_bytes;
-        let live = lone.counters.item_bytes.get() as usize;
+        let slab_bytes = single.pool.slab_pages() * single.pool.layout().page_bytes;
+        let live = single.counters.item_bytes.get() as usize;
         assert!(live * 100 > slab_bytes * 88, "{value_bytes}: {live} of {slab_bytes} bytes are items");
         // A tenth of what fits, as far as seconds tell old from new.
         let count = (memory_bytes / value_bytes / 10).min(50) as u64;
-        let newest = (key - count..key).filter(|&key| lone.value_of(key).is_some()).count() as u64;
+        let newest = (key - count..key).filter(|&key| single.value_of(key).is_some()).count() as u64;
         assert!(newest * 10 >= count * 8, "{value_bytes}: {newest} of the newest {count} are there");
     }
-    assert!(lone.counters.pages_moved.get() > 0);
+    assert!(single.counters.pages_moved.get() > 0);
 }
 
 /// No item that lives is evicted while there are expired ones, and these are counted as what they are.
 #[test]
 fn pressure_takes_expired_items_first() {
     // A roomy index: no line is crowded.
-    let mut lone = Lone::new(16 << 20, 64);
+    let mut single = SingleOwner::new(16 << 20, 64);
     let value = [7; 64];
     let mut key = 0;
-    while lone.counters.evicted_by_pressure.get() == 0 {
-        let due_ms = if key % 2 == 0 { 0 } else { lone.now.ms() + 3_600_000 };
-        lone.store(key, &value, Mode::Set, due_ms);
+    while single.counters.evicted_by_pressure.get() == 0 {
+        let due_ms = if key % 2 == 0 { 0 } else { single.now.ms() + 3_600_000 };
+        single.store(key, &value, Mode::Set, due_ms);
         key += 1;
     }
-    let (first, evicted) = (key, lone.counters.evicted_by_pressure.get());
-    lone.now.ns += 3_600_000_000_000;
-    lone.tick();
+    let (first, evicted) = (key, single.counters.evicted_by_pressure.get());
+    single.now.ns += 3_600_000_000_000;
+    single.tick();
     // Fresh items take the place of four in ten; five in ten are expired.
-    (first..first + first * 2 / 5).for_each(|key| lone.set(key, &value));
-    assert_eq!(lone.counters.evicted_by_pressure.get(), evicted);
-    assert!(lone.counters.expired.get() >= first * 3 / 10, "{} expired", lone.counters.expired.get());
-    let lost = (0..first).step_by(2).filter(|&key| lone.value_of(key).is_none()).count() as u64;
+    (first..first + first * 2 / 5).for_each(|key| single.set(key, &value));
+    assert_eq!(single.counters.evicted_by_pressure.get(), evicted);
+    assert!(single.counters.expired.get() >= first * 3 / 10, "{} expired", single.counters.expired.get());
+    let lost = (0..first).step_by(2).filter(|&key| single.value_of(key).is_none()).count() as u64;
     assert!(lost <= evicted, "{lost} of the items that live are gone, {evicted} before any had expired");
 }
 
 /// The policy wants three items evicted: one that it knows all reads of, one that was read without its knowledge, and one
 /// of which such a read was followed by a record.
 #[test]
-fn an_item_that_was_read_untold_is_spared_once() {
-    let mut lone = Lone::new(16 << 20, 64);
-    (0..3).for_each(|key| lone.set(key, &[1; 64]));
+fn an_item_that_was_read_untold_has_one_second_chance() {
+    let mut single = SingleOwner::new(16 << 20, 64);
+    (0..3).for_each(|key| single.set(key, &[1; 64]));
     let mut at = Vec::new();
     for (key, reads) in [(0u64, &[true][..]), (1, &[true, false]), (2, &[false, true])] {
-        let (key, start) = (key.to_le_bytes(), lone.now);
-        let hash = lone.owner.shards().hash(&key);
+        let (key, start) = (key.to_le_bytes(), single.now);
+        let hash = single.owner.shards().hash(&key);
         for (second, &told) in reads.iter().enumerate() {
-            let found = lone.owner.find(&key, lone.now).expect("stored");
+            let found = single.owner.find(&key, single.now).expect("stored");
             found.item.note_access(start.s() + second as u64, told);
             at.push(found.at);
         }
         let item = *at.last().unwrap();
-        lone.commands.push(Command { item, hash: upper(hash), verdict: Verdict::Evict }).unwrap();
+        single.commands.push(PolicyCommand { item, hash: upper(hash), verdict: Verdict::Evict }).unwrap();
     }
-    lone.tick();
-    assert_eq!((lone.counters.spared.get(), lone.counters.evicted_by_policy.get()), (1, 2));
-    assert!(lone.value_of(1).is_some() && lone.value_of(0).is_none() && lone.value_of(2).is_none());
-    let hash = upper(lone.owner.shards().hash(&1u64.to_le_bytes()));
-    lone.commands.push(Command { item: at[1], hash, verdict: Verdict::Reject }).unwrap();
-    lone.tick();
-    assert_eq!((lone.counters.spared.get(), lone.counters.evicted_by_policy.get()), (1, 3));
+    single.tick();
+    assert_eq!((single.counters.second_chances.get(), single.counters.evicted_by_policy.get()), (1, 2));
+    assert!(single.value_of(1).is_some() && single.value_of(0).is_none() && single.value_of(2).is_none());
+    let hash = upper(single.owner.shards().hash(&1u64.to_le_bytes()));
+    single.commands.push(PolicyCommand { item: at[1], hash, verdict: Verdict::Reject }).unwrap();
+    single.tick();
+    assert_eq!((single.counters.second_chances.get(), single.counters.evicted_by_policy.get()), (1, 3));
 }
 
 /// Every size in turn, so that most classes have hardly anything: rare sizes keep their items.
 #[test]
 fn a_rare_size_is_not_the_movers_prey() {
-    let mut lone = Lone::new(16 << 20, 128);
+    let mut single = SingleOwner::new(16 << 20, 128);
     let rare: Vec<u64> = (0..20).collect();
     for &key in &rare {
-        lone.set(key, &vec![1; 1000 + 500 * key as usize]);
+        single.set(key, &vec![1; 1000 + 500 * key as usize]);
     }
     for key in 1000..400_000 {
-        lone.set(key, &[2; 100]);
+        single.set(key, &[2; 100]);
         if key % 16 == 0 {
-            lone.tick();
+            single.tick();
             // Somebody reads the rare ones, so that pressure has no reason to take them.
             for key in &rare {
-                let found = lone.owner.find(&key.to_le_bytes(), lone.now);
-                found.inspect(|found| found.item.note_access(lone.now.s(), true));
+                let found = single.owner.find(&key.to_le_bytes(), single.now);
+                found.inspect(|found| found.item.note_access(single.now.s(), true));
             }
         }
     }
-    let evicted = lone.counters.evicted_by_pressure.get();
+    let evicted = single.counters.evicted_by_pressure.get();
     assert!(evicted > 100_000, "{evicted}");
-    let kept = rare.iter().filter(|&&key| lone.value_of(key).is_some()).count();
+    let kept = rare.iter().filter(|&&key| single.value_of(key).is_some()).count();
     assert!(kept >= 15, "{kept} of 20 rare items are left");
 }
 
 /// Long values beside short ones: read back whole, replaced, joined, deleted; all memory comes back.
 #[test]
 fn long_values_are_kept_in_chunks() {
-    let mut lone = Lone::new(64 << 20, 4096);
+    let mut single = SingleOwner::new(64 << 20, 4096);
     let value = |key: u64| -> Vec<u8> {
         let bytes = (key * 7919) % (1 << 20);
         (0..bytes).map(|i| ((i * key) >> 3) as u8).collect()
     };
     for round in 0..3 {
         for key in 1..40 {
-            lone.set(key, &value(key + round));
-            lone.set(1000 + key, &[1; 50]);
-            lone.tick();
+            single.set(key, &value(key + round));
+            single.set(1000 + key, &[1; 50]);
+            single.tick();
         }
         for key in 1..40 {
-            assert_eq!(lone.value_of(key), Some(value(key + round)), "key {key}, round {round}");
+            assert_eq!(single.value_of(key), Some(value(key + round)), "key {key}, round {round}");
         }
     }
-    let before = lone.value_of(1).unwrap();
+    let before = single.value_of(1).unwrap();
     for piece in 0..10u8 {
-        lone.join(1, &[piece; 60_000], Mode::Append);
-        lone.join(1, &[piece; 5], Mode::Prepend);
-        lone.tick();
+        single.join(1, &[piece; 60_000], Mode::Append);
+        single.join(1, &[piece; 5], Mode::Prepend);
+        single.tick();
     }
-    let joined = lone.value_of(1).unwrap();
+    let joined = single.value_of(1).unwrap();
     assert_eq!(joined.len(), before.len() + 10 * 60_005);
     assert_eq!(joined[50..][..before.len()], before);
     assert!(joined.ends_with(&[9; 60_000]) && joined.starts_with(&[9, 9, 9, 9, 9, 8]));
     for key in (1..40).chain(1001..1040) {
-        assert!(lone.owner.remove(lone.owner.shards().hash(&u64::to_le_bytes(key)), &key.to_le_bytes()));
+        assert!(single.owner.remove(single.owner.shards().hash(&u64::to_le_bytes(key)), &key.to_le_bytes()));
     }
-    while lone.tick() {}
-    lone.tick();
-    assert_eq!((lone.counters.used_bytes.get(), lone.counters.item_bytes.get()), (0, 0));
-    assert_eq!(lone.pool.free_pages(), lone.pool.slab_pages());
+    while single.tick() {}
+    single.tick();
+    assert_eq!((single.counters.used_bytes.get(), single.counters.item_bytes.get()), (0, 0));
+    assert_eq!(single.pool.free_pages(), single.pool.slab_pages());
 }
 
 proptest! {
@@ -311,48 +315,48 @@ proptest! {
         ops in prop::collection::vec((0u64..120, 0u8..12, 0u32..16), 200..900),
         memory_mib in 4usize..9,
     ) {
-        let mut lone = Lone::new(memory_mib << 20, 4096);
+        let mut single = SingleOwner::new(memory_mib << 20, 4096);
         let mut model: HashMap<u64, Vec<u8>> = HashMap::new();
         for (i, (key, what, size)) in ops.into_iter().enumerate() {
             // 1 byte to 200 KiB, as many of each magnitude.
             let bytes = ((3usize << size) + i * 37 % 100).min(200_000);
             let value: Vec<u8> = (0..bytes).map(|at| (at as u64 * 31 + key + i as u64) as u8).collect();
-            let there = lone.value_of(key).is_some();
+            let there = single.value_of(key).is_some();
             match what {
                 0..2 => {
                     let key_bytes = key.to_le_bytes();
-                    prop_assert_eq!(lone.owner.remove(lone.owner.shards().hash(&key_bytes), &key_bytes), there);
+                    prop_assert_eq!(single.owner.remove(single.owner.shards().hash(&key_bytes), &key_bytes), there);
                     model.remove(&key);
                 }
                 2 if there && model[&key].len() + bytes < 1 << 20 => {
                     // Room for it may cost the item that it is joined to; then nothing is stored.
-                    if lone.try_store(key, &value, Mode::Append, 0) == Outcome::Stored {
+                    if single.try_store(key, &value, Mode::Append, 0) == Outcome::Stored {
                         model.get_mut(&key).unwrap().extend_from_slice(&value);
                     }
                 }
-                3 => drop(lone.tick()),
+                3 => drop(single.tick()),
                 _ => {
-                    lone.set(key, &value);
+                    single.set(key, &value);
                     model.insert(key, value);
                 }
             }
             if i % 50 == 0 {
                 for (key, value) in &model {
-                    prop_assert!(lone.value_of(*key).is_none_or(|found| found == *value), "key {}", key);
+                    prop_assert!(single.value_of(*key).is_none_or(|found| found == *value), "key {}", key);
                 }
             }
         }
-        lone.tick();
-        let live = model.keys().filter(|&&key| lone.value_of(key).is_some()).count() as u64;
-        prop_assert_eq!(lone.counters.curr_items.get(), live);
+        single.tick();
+        let live = model.keys().filter(|&&key| single.value_of(key).is_some()).count() as u64;
+        prop_assert_eq!(single.counters.curr_items.get(), live);
         for key in model.into_keys() {
             let key = key.to_le_bytes();
-            lone.owner.remove(lone.owner.shards().hash(&key), &key);
+            single.owner.remove(single.owner.shards().hash(&key), &key);
         }
-        while lone.tick() {}
-        lone.tick();
-        prop_assert_eq!((lone.counters.used_bytes.get(), lone.counters.item_bytes.get()), (0, 0));
-        prop_assert_eq!(lone.pool.free_pages(), lone.pool.slab_pages());
-        prop_assert_eq!(Census::read_all(&[lone.owner.slab.census()]), []);
+        while single.tick() {}
+        single.tick();
+        prop_assert_eq!((single.counters.used_bytes.get(), single.counters.item_bytes.get()), (0, 0));
+        prop_assert_eq!(single.pool.free_pages(), single.pool.slab_pages());
+        prop_assert_eq!(SlabStats::read_all(&[single.owner.slab.stats()]), []);
     }
 }

@@ -35,7 +35,7 @@ use crate::table::probe::{Geometry, Probe};
 use crate::table::shape::{DOUBLINGS_MAX, State};
 use crate::table::slot::Slot;
 use crate::table::stamp::Stamps;
-use crate::table::view::{Place, View};
+use crate::table::view::{SlotIndex, View};
 use crate::table::{LINE_SLOTS, Table, Writer};
 use std::ops::Range;
 
@@ -180,10 +180,10 @@ impl Writer {
 
 impl View<'_> {
     /// Calls `each` for every key whose home is one of `homes`, in the order of lines.
-    fn each_of_homes(self, homes: Range<usize>, mut each: impl FnMut(Place, usize, Slot)) {
+    fn each_of_homes(self, homes: Range<usize>, mut each: impl FnMut(SlotIndex, usize, Slot)) {
         for line in homes.start..homes.end + PROBE_LINES_MAX - 1 {
             for slot in 0..LINE_SLOTS {
-                let place = Place { line, slot };
+                let place = SlotIndex { line, slot };
                 let found = self.load(place);
                 if !found.is_free() && homes.contains(&(line - found.displacement(line))) {
                     each(place, line - found.displacement(line), found);

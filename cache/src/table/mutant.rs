@@ -4,13 +4,13 @@
 
 use crate::base::item_ref::ItemRef;
 use crate::table::slot::Slot;
-use crate::table::view::{Place, View};
+use crate::table::view::{SlotIndex, View};
 
 impl View<'_> {
     pub(super) fn move_head_first(
         self,
-        path: &[Place],
-        free: Place,
+        path: &[SlotIndex],
+        free: SlotIndex,
         new: Slot,
         victim: Option<ItemRef>,
     ) -> Option<ItemRef> {

@@ -10,7 +10,7 @@ use crate::table::{LINE_SLOTS, Line};
 
 /// A slot's place. The line is counted from the start of the slot memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct SlotIndex {
     pub(super) line: usize,
     pub(super) slot: usize,
 }
@@ -24,22 +24,22 @@ pub(super) struct View<'a> {
 
 /// The keys in the way of an insert, each of which moves to the place of the one behind it.
 struct Path {
-    places: [Place; DISPLACED_MAX],
+    places: [SlotIndex; DISPLACED_MAX],
     hops: usize,
     /// Where the last of them goes.
-    end: Place,
+    end: SlotIndex,
     /// Whose place that is, where none within the bounds is free.
     victim: Option<ItemRef>,
 }
 
 impl View<'_> {
-    pub(super) fn place_of(self, first: usize, last: usize, item: ItemRef) -> Option<Place> {
+    pub(super) fn place_of(self, first: usize, last: usize, item: ItemRef) -> Option<SlotIndex> {
         for line in first..last + PROBE_LINES_MAX {
             let mut end = false;
             for slot in 0..LINE_SLOTS {
-                let found = self.load(Place { line, slot });
+                let found = self.load(SlotIndex { line, slot });
                 if found.item() == Some(item) {
-                    return Some(Place { line, slot });
+                    return Some(SlotIndex { line, slot });
                 }
                 // A home later than `last` means that no earlier home follows.
                 end |= line >= last && (found.is_free() || found.displacement(line) < line - last);
@@ -57,7 +57,7 @@ impl View<'_> {
     pub(super) fn insert(self, probe: Probe, line: Option<usize>, new: Slot) -> Option<ItemRef> {
         let Some(line) = line else {
             // Any key of the last line may go: none has a later home, and no later line has an earlier one.
-            let place = Place { line: probe.home + PROBE_LINES_MAX - 1, slot: 0 };
+            let place = SlotIndex { line: probe.home + PROBE_LINES_MAX - 1, slot: 0 };
             let victim = self.load(place).item();
             self.store(place, new);
             return victim;
@@ -84,14 +84,14 @@ impl View<'_> {
     #[inline]
     fn path_from(self, mut line: usize) -> Path {
         let mut path = Path {
-            places: [Place { line: 0, slot: 0 }; DISPLACED_MAX],
+            places: [SlotIndex { line: 0, slot: 0 }; DISPLACED_MAX],
             hops: 0,
-            end: Place { line, slot: 0 },
+            end: SlotIndex { line, slot: 0 },
             victim: None,
         };
         loop {
             if let Some(slot) = self.free_slot(line) {
-                path.end = Place { line, slot };
+                path.end = SlotIndex { line, slot };
                 return path;
             }
             let place = self.latest_home(line);
@@ -111,31 +111,31 @@ impl View<'_> {
     pub(super) fn next_line(self, home: usize, line: usize) -> Option<usize> {
         (line..home + PROBE_LINES_MAX).find(|&line| {
             (0..LINE_SLOTS).any(|slot| {
-                let found = self.load(Place { line, slot });
+                let found = self.load(SlotIndex { line, slot });
                 found.is_free() || found.displacement(line) < line - home
             })
         })
     }
 
     fn free_slot(self, line: usize) -> Option<usize> {
-        (0..LINE_SLOTS).find(|&slot| self.load(Place { line, slot }).is_free())
+        (0..LINE_SLOTS).find(|&slot| self.load(SlotIndex { line, slot }).is_free())
     }
 
     /// The slot of a full line whose key has the latest home.
-    fn latest_home(self, line: usize) -> Place {
-        let slot = (0..LINE_SLOTS).min_by_key(|&slot| self.load(Place { line, slot }).displacement(line));
-        Place { line, slot: slot.expect("a line has slots") }
+    fn latest_home(self, line: usize) -> SlotIndex {
+        let slot = (0..LINE_SLOTS).min_by_key(|&slot| self.load(SlotIndex { line, slot }).displacement(line));
+        SlotIndex { line, slot: slot.expect("a line has slots") }
     }
 
     /// The key of `line` with the earliest home, if that is before `line` itself.
-    pub(super) fn displaced(self, line: usize) -> Option<Place> {
+    pub(super) fn displaced(self, line: usize) -> Option<SlotIndex> {
         (0..LINE_SLOTS)
-            .map(|slot| Place { line, slot })
+            .map(|slot| SlotIndex { line, slot })
             .filter(|&place| !self.load(place).is_free() && self.load(place).displacement(line) > 0)
             .max_by_key(|&place| self.load(place).displacement(line))
     }
 
-    pub(super) fn clear(self, mut hole: Place) {
+    pub(super) fn clear(self, mut hole: SlotIndex) {
         let mut last = hole.line;
         while self.displaced(last + 1).is_some() {
             last += 1;
@@ -155,13 +155,13 @@ impl View<'_> {
     }
 
     #[inline]
-    pub(super) fn load(self, place: Place) -> Slot {
+    pub(super) fn load(self, place: SlotIndex) -> Slot {
         // Relaxed: the owner reads what it wrote itself.
         Slot::from_word(self.lines[place.line][place.slot].load(Ordering::Relaxed))
     }
 
     #[inline]
-    pub(super) fn store(self, place: Place, slot: Slot) {
+    pub(super) fn store(self, place: SlotIndex, slot: Slot) {
         // Release: publishes the item, and the stores before it (tail first; the odd version); pairs with the Acquire
         // slot loads in `read`.
         self.lines[place.line][place.slot].store(slot.word(), Ordering::Release);

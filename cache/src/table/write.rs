@@ -13,7 +13,7 @@ use crate::table::grow::Growing;
 use crate::table::probe::{Geometry, Probe};
 use crate::table::simd::{Kernel, Scanner};
 use crate::table::slot::Slot;
-use crate::table::view::{Place, View};
+use crate::table::view::{SlotIndex, View};
 use crate::table::{Keys, Line, Table};
 
 /// The right to write. `Send`, not `Clone`: one thread has it.
@@ -36,7 +36,7 @@ pub enum Upsert {
 
 /// Where a key is, or where it would be inserted.
 enum Located {
-    At(Place, ItemRef),
+    At(SlotIndex, ItemRef),
     /// The first line with a free slot or a later home; `None` beyond the probe bound.
     Absent(Option<usize>),
 }
@@ -124,7 +124,7 @@ impl Writer {
         self.place_of(upper, item).is_some()
     }
 
-    fn place_of(&self, upper: u32, item: ItemRef) -> Option<(Place, Geometry)> {
+    fn place_of(&self, upper: u32, item: ItemRef) -> Option<(SlotIndex, Geometry)> {
         let shape = self.table.shape();
         let here = |array: Geometry, (first, last)| {
             self.view(array).place_of(first, last, item).map(|place| (place, array))
@@ -143,7 +143,7 @@ impl Writer {
     }
 
     /// Frees a slot: displaced keys of the lines behind it move back, one a line.
-    fn clear(&mut self, place: Place, array: Geometry) {
+    fn clear(&mut self, place: SlotIndex, array: Geometry) {
         self.items -= 1;
         self.view(array).clear(place);
     }
@@ -171,7 +171,7 @@ impl<K: Keys> Kernel for Locate<'_, K> {
             let line = &self.lines[index];
             let scan = scanner.scan(line, index, displacement, self.probe.fragment);
             if let Some((slot, item)) = Table::confirm(self.keys, line, scan.matches, self.probe, self.key) {
-                return Located::At(Place { line: index, slot }, item);
+                return Located::At(SlotIndex { line: index, slot }, item);
             }
             if scan.last {
                 return Located::Absent(Some(index));

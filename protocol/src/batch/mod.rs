@@ -26,8 +26,8 @@ pub mod result;
 pub mod seal;
 pub mod write;
 
-pub use operation::{Code, Operation, Operations, Place};
-pub use result::{Outcome, RESULT_BYTES, Status};
+pub use operation::{Code, Cursor, Operation, Operations};
+pub use result::{OperationResult, RESULT_BYTES, Status};
 pub use seal::{Seal, SealKey};
 pub use write::FrameWriter;
 

@@ -129,13 +129,13 @@ impl<'a> Operation<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Operations<'a> {
     body: &'a [u8],
-    place: Place,
+    place: Cursor,
     count: u16,
 }
 
 /// Where among the operations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct Cursor {
     /// Byte of the body.
     pub at: usize,
     /// Number of the operation.
@@ -151,17 +151,17 @@ impl<'a> Operations<'a> {
     /// `count` operations that begin at byte `at` of `body`.
     #[inline]
     pub(super) fn new(body: &'a [u8], at: usize, count: u16) -> Operations<'a> {
-        Operations { body, place: Place { at: at.min(body.len()), index: 0 }, count }
+        Operations { body, place: Cursor { at: at.min(body.len()), index: 0 }, count }
     }
 
     /// The same operations from `place` on, where one begins.
-    pub fn from(self, place: Place) -> Operations<'a> {
-        Operations { place: Place { at: place.at.min(self.body.len()), ..place }, ..self }
+    pub fn from(self, place: Cursor) -> Operations<'a> {
+        Operations { place: Cursor { at: place.at.min(self.body.len()), ..place }, ..self }
     }
 
     /// Where the next operation begins.
     #[inline]
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> Cursor {
         self.place
     }
 
@@ -222,7 +222,7 @@ impl<'a> Iterator for Operations<'a> {
         self.place.index += 1;
         let operation = self.read();
         if operation.is_none() {
-            self.place = Place { at: self.body.len(), index: self.count as usize };
+            self.place = Cursor { at: self.body.len(), index: self.count as usize };
         }
         Some(operation)
     }

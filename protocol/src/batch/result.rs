@@ -84,7 +84,7 @@ impl Status {
 
 /// A result, as a reader gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome<'a> {
+pub struct OperationResult<'a> {
     /// What became of the operation.
     pub status: Status,
     /// The client's flags of the item.
@@ -95,16 +95,16 @@ pub struct Outcome<'a> {
     pub value: &'a [u8],
 }
 
-impl<'a> Outcome<'a> {
+impl<'a> OperationResult<'a> {
     /// The result at the head of `body`, and what follows it; `None` at padding, at the end, or when it is cut off.
     #[inline]
-    pub fn split(body: &'a [u8]) -> Option<(Outcome<'a>, &'a [u8])> {
+    pub fn split(body: &'a [u8]) -> Option<(OperationResult<'a>, &'a [u8])> {
         let (head, behind) = body.split_first_chunk::<RESULT_BYTES>()?;
         let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let status = Status::of(head[0])?;
         let (value, rest) = behind.split_at_checked(word(0) as usize & 0xff_ffff)?;
         let cas = (word(8) as u64) << 32 | word(12) as u64;
-        Some((Outcome { status, client_flags: word(4), cas, value }, rest))
+        Some((OperationResult { status, client_flags: word(4), cas, value }, rest))
     }
 
     /// The head of a result.
@@ -125,13 +125,16 @@ mod tests {
     #[test]
     fn a_head_comes_back() {
         for status in Status::ALL {
-            let bytes = [&Outcome::head(status, 3, 0x0102_0304, 1 << 63)[..], b"abcd"].concat();
-            let (outcome, rest) = Outcome::split(&bytes).unwrap();
-            assert_eq!(outcome, Outcome { status, client_flags: 0x0102_0304, cas: 1 << 63, value: b"abc" });
+            let bytes = [&OperationResult::head(status, 3, 0x0102_0304, 1 << 63)[..], b"abcd"].concat();
+            let (outcome, rest) = OperationResult::split(&bytes).unwrap();
+            assert_eq!(
+                outcome,
+                OperationResult { status, client_flags: 0x0102_0304, cas: 1 << 63, value: b"abc" }
+            );
             assert_eq!(rest, b"d");
-            assert_eq!(Outcome::split(&bytes[..18]), None);
+            assert_eq!(OperationResult::split(&bytes[..18]), None);
         }
-        assert_eq!(Outcome::split(&[0; 64]), None);
+        assert_eq!(OperationResult::split(&[0; 64]), None);
         assert_eq!((0..=255).filter_map(Status::of).count(), Status::ALL.len());
     }
 }

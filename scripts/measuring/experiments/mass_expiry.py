@@ -95,7 +95,7 @@ def fill_keys(session, server, keys, key_bytes, value_bytes, ttl):
 
 def expiry(session, server, deadline):
     """Reads the others until everything else is gone: latencies by second, when it was over, what the server did."""
-    watch = Watch(server)
+    watch = TickProfiler(server)
     times, began = server.times(), time.time()
     during = []
     while watch.over_at is None and time.time() < deadline + LOST_MAX_S:
@@ -149,7 +149,7 @@ def check(session, binary, place, figures):
         session.check(binary, holds, f"{place}: {text}")
 
 
-class Watch(threading.Thread):
+class TickProfiler(threading.Thread):
     """Asks for the number of items until only the others are left, and notes when."""
 
     def __init__(self, server):

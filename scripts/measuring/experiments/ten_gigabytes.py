@@ -1,7 +1,7 @@
 """One process with much memory: start, fill, read back, evict, change sizes, stop, start again. Times, resident set, pauses.
 
 The server times every tick (`--watch-one-in 1`) and the stages in it; the columns of a stage are its longest time in a tick and how
-many were above 1 ms. `reclaim` frees memory, `obey` does what the policy says, `rearrange` is the mover and the growing table,
+many were above 1 ms. `reclaim` frees memory, `policy_commands` executes what the policy asks for, `move_pages` is the mover and the growing table,
 `turn` is the kernel. Times are on the wall: a stage from which the kernel took the processor is longer, too. So the processor
 time of the first three together (`owner`) and of all but the kernel's (`work`) stand beside them, and how long the worker
 waited for its processor.
@@ -23,7 +23,7 @@ OPTIONS = [
     options.rounds(1), options.memory("10GiB", "memory of the server"),
     options.seconds(20.0, "how long to evict and to change sizes, each"), options.serve_flags(),
 ]
-STAGES = ["reclaim", "obey", "rearrange", "turn", "owner_cpu", "work_cpu"]
+STAGES = ["reclaim", "policy_commands", "move_pages", "syscall", "owner_cpu", "work_cpu"]
 COLUMNS = [
     Column("seconds", "s", decimals(1)), Column("rate_per_s", "commands/s", thousands, better="higher"),
     Column("resident_bytes", "resident", gibibytes), Column("ticks", "ticks", decimals(0)),

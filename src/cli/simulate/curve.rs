@@ -3,7 +3,7 @@
 //! The sizes grow by a constant factor up to the one asked for. Each is a full replay, not an estimate.
 
 use super::replay::{Capacity, Setup, replay};
-use super::{Args, Outcome};
+use super::{Args, ExitResult};
 use crate::load::trace::Record;
 use crate::stats::view::canvas::{Align, COLORS, Canvas, GRID, INK};
 use cache::base::sync::{AtomicU32, Ordering};
@@ -34,7 +34,7 @@ struct Point {
 ///
 /// # Errors
 /// A file cannot be written.
-pub fn run(args: &Args, records: &[Record], setup: &Setup) -> Outcome {
+pub fn run(args: &Args, records: &[Record], setup: &Setup) -> ExitResult {
     let points = compute(records, setup, args.curve_points);
     let stem = args.trace.file_name().and_then(|name| name.to_str()).unwrap_or("trace");
     let csv = args.curve_dir.join(format!("{stem}.curve.csv"));

@@ -1,4 +1,4 @@
-//! A trace through the shipping policy: a little owner that stores, reads, and obeys every command at once.
+//! A trace through the shipping policy: a little owner that stores, reads, and executes every command at once.
 //!
 //! ```text
 //! Record ─▶ index: key → slot ─ hit ──▶ Hit ──▶ policy ─ advance ─▶ commands ─▶ slots freed
@@ -15,8 +15,8 @@ use cache::base::item_ref::ItemRef;
 use cache::base::random::Random;
 use cache::memory::item::Access;
 use cache::policy::{CommandBuffer, Goal, Policy, PolicyConfig, PolicyKind, PolicyStats, build};
-use cache::ring::mercy::Mercy;
-use cache::ring::record::{ChunkUnits, Command, Deadline, Event, Hit, Verdict};
+use cache::ring::record::{ChunkUnits, Deadline, Event, Hit, PolicyCommand, Verdict};
+use cache::shard::SecondChances;
 use std::collections::HashMap;
 
 /// Length of a page, in units: small, because every size has pages of its own.
@@ -56,7 +56,7 @@ pub struct Setup {
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Outcome {
+pub struct ReplayResult {
     /// Reads.
     pub requests: u64,
     /// Reads that found their item.
@@ -69,7 +69,7 @@ pub struct Outcome {
     pub policy: PolicyStats,
 }
 
-impl Outcome {
+impl ReplayResult {
     /// Hits per read, 0..=1.
     pub fn hit_ratio(&self) -> f64 {
         self.hits as f64 / self.requests.max(1) as f64
@@ -82,7 +82,7 @@ impl Outcome {
 }
 
 /// Replays `records`.
-pub fn replay(records: &[Record], setup: &Setup) -> Outcome {
+pub fn replay(records: &[Record], setup: &Setup) -> ReplayResult {
     let mean_bytes = setup.mean_item_bytes.unwrap_or_else(|| mean_bytes(records, setup));
     let mut replay = Replay::new(setup, mean_bytes);
     for record in records {
@@ -119,8 +119,8 @@ struct Replay {
     index: HashMap<u64, u32, foldhash::fast::FixedState>,
     slots: Slots,
     loss: Loss,
-    mercy: Mercy,
-    outcome: Outcome,
+    second_chances: SecondChances,
+    outcome: ReplayResult,
 }
 
 impl Replay {
@@ -145,8 +145,8 @@ impl Replay {
             index: HashMap::default(),
             slots: Slots::default(),
             loss: Loss { random: Random::new(setup.seed), percent: setup.loss_percent },
-            mercy: Mercy::default(),
-            outcome: Outcome::default(),
+            second_chances: SecondChances::default(),
+            outcome: ReplayResult::default(),
         }
     }
 
@@ -155,7 +155,7 @@ impl Replay {
         let units = bytes.div_ceil(ItemRef::UNIT_BYTES as u32);
         let now_ms = record.t_ms as u64 + 1;
         let deadline_ms = if record.ttl_s == 0 { 0 } else { now_ms + record.ttl_s as u64 * 1000 };
-        self.obey(now_ms);
+        self.apply_commands(now_ms);
         match record.op {
             Op::Get => self.read(record.key, units, bytes, deadline_ms, now_ms),
             Op::Set => self.store(record.key, units, deadline_ms, now_ms),
@@ -197,30 +197,30 @@ impl Replay {
         let deadline = Deadline::new(deadline_ms, slot_units);
         let chunks = ChunkUnits::new((units - slot_units) as u64);
         self.policy.event(&Event::Store { item, replaced, deadline, chunks, hash }, now_ms);
-        self.obey(now_ms);
+        self.apply_commands(now_ms);
     }
 
-    fn obey(&mut self, now_ms: u64) {
+    fn apply_commands(&mut self, now_ms: u64) {
         loop {
             self.commands.reset(COMMANDS);
             self.policy.advance(now_ms, usize::MAX, &mut self.commands);
-            let mut spared = false;
+            let mut has_stayed = false;
             for &command in self.commands.as_slice() {
                 let at = self.slots.slot_of(command.item);
                 let slot = &mut self.slots.all[at as usize];
                 if command.verdict != Verdict::Expire {
-                    if slot.access.untold() && self.mercy.is_left() {
-                        (slot.access, spared) = (slot.access.spared(), true);
-                        self.mercy.spared();
-                        self.policy.event(&slot.spare(command), now_ms);
+                    if slot.access.untold() && self.second_chances.is_left() {
+                        (slot.access, has_stayed) = (slot.access.with_second_chance(), true);
+                        self.second_chances.spend();
+                        self.policy.event(&slot.second_chance(command), now_ms);
                         continue;
                     }
-                    self.mercy.evicted();
+                    self.second_chances.evicted();
                 }
                 self.index.remove(&slot.key);
                 self.policy.event(&Event::Delete { item: self.slots.free(at) }, now_ms);
             }
-            if self.commands.room() > 0 && !spared {
+            if self.commands.room() > 0 && !has_stayed {
                 return;
             }
         }
@@ -249,8 +249,8 @@ struct Slot {
 }
 
 impl Slot {
-    fn spare(&self, Command { item, verdict, .. }: Command) -> Event {
-        Event::Spare { item, deadline: Deadline::new(self.deadline_ms, self.units), verdict }
+    fn second_chance(&self, PolicyCommand { item, verdict, .. }: PolicyCommand) -> Event {
+        Event::SecondChance { item, deadline: Deadline::new(self.deadline_ms, self.units), verdict }
     }
 }
 

@@ -214,7 +214,7 @@ fn workers(span: Span, before: &Figures, now: &Figures) -> Vec<WorkerView> {
         let name = |figure: &str| format!("{i}:{figure}");
         let rate = |figure: &str| span.rate(before, now, &name(figure));
         now.has(&name("ticks")).then(|| {
-            let (watched, ns) = (rate("watched_ticks"), rate("watched_ticks_ns"));
+            let (watched, ns) = (rate("profiled_ticks"), rate("profiled_ticks_ns"));
             // As many ticks as there were, each as long as the watched ones were on average.
             let busy = (watched > 0.0).then(|| (rate("ticks") * ns / watched / 1e9).min(1.0));
             // No tick at all is no load; ticks of which none was watched are an unknown one.
@@ -275,8 +275,8 @@ pub mod tests {
             ]),
             workers: figures(&[
                 ("0:ticks", "1000010"),
-                ("0:watched_ticks", "1000"),
-                ("0:watched_ticks_ns", "1500000"),
+                ("0:profiled_ticks", "1000"),
+                ("0:profiled_ticks_ns", "1500000"),
                 ("0:cmd_get", "2000000"),
                 ("1:ticks", "7"),
             ]),

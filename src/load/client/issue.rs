@@ -8,7 +8,7 @@ use crate::load::phase::{Pacing, Phase};
 use crate::load::replay::Next;
 use crate::load::tally::Tally;
 use crate::load::value::CHECKED_BYTES_MIN;
-use crate::load::workload::Command;
+use crate::load::workload::Verb;
 
 /// Datagrams issued in one tick at most.
 pub const TICK_ISSUES_MAX: usize = 256;
@@ -116,7 +116,7 @@ impl<C: Codec> Client<C> {
                 Next::End => return Issued::End,
             };
             self.asks.clear();
-            if ask.command != Command::Get || self.setup.batch == 1 {
+            if ask.command != Verb::Get || self.setup.batch == 1 {
                 self.asks.push(ask);
                 return Issued::Keys(1);
             }
@@ -146,8 +146,8 @@ impl<C: Codec> Client<C> {
         pending.clear();
         for ask in asks.iter() {
             let version = match (&setup.versions, ask.command) {
-                (None, _) | (_, Command::Touch) => 0,
-                (Some(versions), Command::Get) => versions.floor(ask.key),
+                (None, _) | (_, Verb::Touch) => 0,
+                (Some(versions), Verb::Get) => versions.floor(ask.key),
                 (Some(versions), _) => versions.begin_write(ask.key),
             };
             pending.push(Pending { ask: *ask, version });
@@ -161,15 +161,15 @@ impl<C: Codec> Client<C> {
         datagram.clear();
         datagram.extend_from_slice(&codec.header(id));
         match first.ask.command {
-            Command::Set => {
+            Verb::Set => {
                 let bytes = value_bytes(first.ask.value_bytes, text.len(), setup.versions.is_some(), tally);
                 codec.begin_set(text, first.ask.ttl_s, bytes, datagram);
                 setup.values.write(text, first.version, bytes, datagram);
                 codec.end_set(datagram);
             }
-            Command::Delete => codec.delete(text, datagram),
-            Command::Touch => codec.touch(text, first.ask.ttl_s, datagram),
-            Command::Get => {
+            Verb::Delete => codec.delete(text, datagram),
+            Verb::Touch => codec.touch(text, first.ask.ttl_s, datagram),
+            Verb::Get => {
                 codec.begin_get(pending.len(), datagram);
                 for (index, one) in pending.iter().enumerate() {
                     let text = setup.keys.write(one.ask.key, &mut key);

@@ -7,7 +7,7 @@ use crate::load::in_flight::{Pending, Slot};
 use crate::load::latency::Latencies;
 use crate::load::source::End;
 use crate::load::tally::Tally;
-use crate::load::workload::{Ask, Command};
+use crate::load::workload::{Ask, Verb};
 
 /// Settles requests into counts.
 pub(super) struct Settle<'a> {
@@ -56,7 +56,7 @@ impl Settle<'_> {
     fn answer(&mut self, slot: &mut Slot, keys: &[Pending], all: u64, answer: Answer) {
         let waiting = all & !slot.answered;
         let first = (waiting != 0).then(|| waiting.trailing_zeros() as usize);
-        let get = slot.command == Command::Get;
+        let get = slot.command == Verb::Get;
         let settled = match answer {
             Answer::Value { index, key, data } if get => {
                 let found = self.find(keys, waiting, index, key);
@@ -149,7 +149,7 @@ impl Settle<'_> {
                 End::Lost => counts.lost += 1,
             }
         }
-        if let (Some(versions), Command::Set | Command::Delete) = (&self.setup.versions, command) {
+        if let (Some(versions), Verb::Set | Verb::Delete) = (&self.setup.versions, command) {
             match end {
                 End::Done => versions.acknowledged(pending.ask.key, pending.version),
                 // A delete of a missing key changed nothing, nor did a refused set.

@@ -5,7 +5,7 @@ use super::{Answer, Codec};
 use crate::limits::FRAME_HEADER_BYTES;
 use crate::load::frame::Frame;
 use cache::base::clock::Clock;
-use protocol::batch::{Code, FrameWriter, MARK, Operation, Outcome, SealKey, Status, write};
+use protocol::batch::{Code, FrameWriter, MARK, Operation, OperationResult, SealKey, Status, write};
 use protocol::frame::Header;
 use std::cell::Cell;
 
@@ -130,7 +130,7 @@ impl Codec for Batch {
     #[inline]
     fn decode(&self, mut body: &[u8], each: &mut impl FnMut(Answer)) {
         let mut index = 0;
-        while let Some((outcome, rest)) = Outcome::split(body) {
+        while let Some((outcome, rest)) = OperationResult::split(body) {
             body = rest;
             each(match outcome.status {
                 Status::Value => Answer::Value { index: Some(index), key: None, data: outcome.value },
@@ -211,10 +211,10 @@ mod tests {
 
     #[test]
     fn results_are_read_up_to_the_padding() {
-        let mut body = Outcome::head(Status::Value, 2, 0, 1).to_vec();
+        let mut body = OperationResult::head(Status::Value, 2, 0, 1).to_vec();
         body.extend_from_slice(b"ab");
         for status in [Status::Missing, Status::Done, Status::Exists, Status::Busy] {
-            body.extend_from_slice(&Outcome::head(status, 0, 0, 0));
+            body.extend_from_slice(&OperationResult::head(status, 0, 0, 0));
         }
         body.extend_from_slice(&[0; 40]);
         let mut got = Vec::new();

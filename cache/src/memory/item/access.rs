@@ -51,7 +51,7 @@ impl Access {
     }
 
     /// After the policy was told.
-    pub fn spared(self) -> Access {
+    pub fn with_second_chance(self) -> Access {
         Access(self.0 & !UNTOLD)
     }
 }
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!((told.last_s(), told.fetched(), told.untold()), (8, true, false));
         let untold = told.read(8, false);
         assert_eq!((untold.last_s(), untold.fetched(), untold.untold()), (8, true, true));
-        assert_eq!(untold.spared(), told);
+        assert_eq!(untold.with_second_chance(), told);
         assert_eq!(untold.read(8, true), untold, "not in the same second");
         assert_eq!(untold.read(9, true), Access::new(7).read(9, true));
         assert_eq!(untold.read(8, false), untold, "so the word is not written again");

@@ -107,7 +107,7 @@ impl<'a> Item<'a> {
         let access = self.access();
         if access.untold() {
             // Relaxed: as in `access`; a read at this moment may lose its mark.
-            self.access_word().store(access.spared().0, Ordering::Relaxed);
+            self.access_word().store(access.with_second_chance().0, Ordering::Relaxed);
         }
         access.untold()
     }
