@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! beside it     numa (where) · cache (what is kept) · protocol (words): crates that know nothing of the server
-//! datagrams     io (datagrams ⇄ kernel) · guard (what strangers may do)
+//! datagrams     io (datagrams ⇄ kernel) · udp (replies → datagrams) · guard (what strangers may do)
 //! the words     session (memcached's commands → verbs of a shard, and their answers)
 //! the server    worker (the tick) · server (plan, map, wire, spawn) · config · cli
 //! the tools     load (drive any memcached over UDP) · stats (histograms, plots)
@@ -19,4 +19,5 @@ pub mod net;
 pub mod server;
 pub mod session;
 pub mod stats;
+pub mod udp;
 pub mod worker;

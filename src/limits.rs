@@ -37,6 +37,8 @@ pub const RECEIVE_BUFFERS: usize = 64;
 pub const RECEIVE_BUFFER_BYTES: usize = (64 << 10) + 512;
 /// Bytes of one reply message at most, frames included; more is "object too large for udp".
 pub const REPLY_BYTES_MAX: usize = 1_400 * 800;
+/// The same without the frames.
+pub const REPLY_BODY_BYTES_MAX: usize = protocol::datagrams::body_bytes_max(REPLY_BYTES_MAX);
 /// Bytes of replies that wait for the end of a tick.
 pub const OUTBOX_BYTES: usize = 4 << 20;
 /// Datagrams that wait for the end of a tick.

@@ -9,9 +9,9 @@ use cache::limits::PROBE_LINES_MAX;
 use cache::table::{Found, Keys, Table, Upsert};
 use protocol::batch::{Code, Frame, FrameWriter, Operation, OperationResult, Status};
 use protocol::frame::{self, Header};
-use protocol::limits::{KEY_BYTES_MAX, REPLY_DATAGRAM_BYTES_MAX};
+use protocol::limits::{FRAME_HEADER_BYTES, KEY_BYTES_MAX, REPLY_DATAGRAM_BYTES_MAX};
 use protocol::request::{Command, Commands};
-use protocol::{Dialect, Reply};
+use protocol::{Dialect, Reply, datagrams};
 use std::collections::HashMap;
 
 /// A datagram from anywhere: a request is what one whole frame holds, and nothing else is.
@@ -130,7 +130,8 @@ fn is_within(part: &[u8], whole: &[u8]) -> bool {
 pub fn reply(data: &[u8]) {
     let [size, id, ops @ ..] = data else { return };
     let mut buffer = vec![0xaa; REPLY_DATAGRAM_BYTES_MAX + *size as usize * 97];
-    let mut reply = Reply::framed(&mut buffer, *id as u16, Dialect::Text);
+    let body_bytes = datagrams::body_bytes_max(buffer.len());
+    let mut reply = Reply::new(&mut buffer[FRAME_HEADER_BYTES..][..body_bytes], 0, Dialect::Text);
     let mut want = Vec::new();
     for op in ops.chunks_exact(3) {
         let mark = reply.mark();
@@ -157,7 +158,8 @@ pub fn reply(data: &[u8]) {
             return;
         }
     }
-    let bytes = reply.finish();
+    let bytes = reply.bytes();
+    let bytes = datagrams::frame(&mut buffer, bytes, *id as u16, Dialect::Text);
     let datagrams: Vec<_> = buffer[..bytes]
         .chunks(REPLY_DATAGRAM_BYTES_MAX)
         .map(|d| Header::split(d).expect("a frame"))

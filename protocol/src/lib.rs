@@ -3,11 +3,12 @@
 //! ```text
 //! datagram ─frame▶ request id + body ─text/meta▶ Command<'a>,   borrowing the datagram
 //!                                    ─batch────▶ Operation<'a>, the same
-//! Reply ◀─ lines and values, or results, cut into datagrams of 1400 bytes with one sequence space
+//! Reply ◀─ lines and values, or results ─datagrams▶ datagrams of 1400 bytes with one sequence space
 //! ```
 //! Reference: memcached's `doc/protocol.txt`; our differences and additions are in `docs/protocol.md`.
 
 pub mod batch;
+pub mod datagrams;
 pub mod error;
 pub mod frame;
 pub mod limits;

@@ -21,10 +21,11 @@ pub use cookie::Secret;
 
 use crate::net::{Outbox, PeerAddr};
 use crate::stats::counters::WorkerCounters;
+use crate::udp::UdpSink;
 use cache::base::clock::Now;
 use error_budget::SourceBudget;
+use protocol::Dialect;
 use protocol::batch::Status;
-use protocol::{Dialect, Reply};
 use replay::Replays;
 
 /// The guard of one worker.
@@ -71,15 +72,16 @@ impl Guard {
             // A challenge is no longer than the datagram that it answers.
             Dialect::Batch { .. } => Dialect::Batch { padded: false },
         };
-        let mut reply = Reply::framed(outbox.room(), admission.request_id, dialect);
+        let mut sink = UdpSink::new(outbox, peer, admission.request_id, dialect);
+        let mut reply = sink.reply();
         match dialect {
             Dialect::Text => reply.put(&secret.challenge(peer.ip(), now.unix_s)),
             Dialect::Batch { .. } => {
                 reply.put_result(Status::Cookie, 0, secret.fresh_cookie(peer.ip(), now.unix_s), b"");
             }
         }
-        let bytes = reply.finish();
-        outbox.commit(peer, bytes);
+        let bytes = reply.bytes();
+        sink.commit(bytes);
         counters.challenges.add(1);
     }
 }

@@ -10,6 +10,7 @@ use crate::limits::TICK_READS_MAX;
 use crate::net::{Datagram, Inbox, Outbox, PeerAddr};
 use crate::session::answer::{Form, MetaForm, classic, of_frame};
 use crate::session::{After, Read};
+use crate::udp::UdpSink;
 use crate::worker::Core;
 use crate::worker::datagrams::{Alone, Judged, Waiting};
 use crate::worker::footprint::{self, Touch};
@@ -275,10 +276,11 @@ impl<'a> Batch<'a> {
             }
             let datagram: &Datagram = &inbox.datagrams()[group.judged.number as usize];
             let Admission { request_id, dialect, .. } = group.judged.admission;
-            let mut reply = Reply::framed(outbox.room(), request_id, dialect);
+            let mut sink = UdpSink::new(outbox, inbox.peer(datagram), request_id, dialect);
+            let mut reply = sink.reply();
             self.answer_reads(core, reads, &found, now, &mut reply, &mut tally);
-            let bytes = reply.finish();
-            outbox.commit(inbox.peer(datagram), bytes);
+            let bytes = reply.bytes();
+            sink.commit(bytes);
         }
         tally.count(core);
         unanswered

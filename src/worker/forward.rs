@@ -11,6 +11,7 @@
 use crate::guard::Admitted;
 use crate::limits::{ANSWER_LINE_BYTES_MAX, GRACE_WAIT_MS, TICK_INBOUND_MAX, TICK_SUSPENDED_WORK_UNITS};
 use crate::net::{Outbox, Port};
+use crate::udp::UdpSink;
 use crate::worker::order::Origin;
 use crate::worker::pending::{PendingRequest, WaitsFor};
 use crate::worker::serial::{Executed, First, Position, Request, Step};
@@ -77,7 +78,8 @@ impl Core {
     pub(super) fn serve_fresh(&mut self, fresh: Fresh<'_>, outbox: &mut Outbox, now: Now) {
         let Fresh { admitted, first, follows } = fresh;
         let Admitted { peer, request_id, dialect, body, .. } = admitted;
-        let mut reply = Reply::framed(outbox.room(), request_id, dialect);
+        let mut sink = UdpSink::new(outbox, peer, request_id, dialect);
+        let mut reply = sink.reply();
         let mut request = Request { admitted, now, may_grow: false, may_yield: true, follows };
         let (mut position, mut unread) = (Position::default(), first);
         self.work.begin_turn();
@@ -93,7 +95,7 @@ impl Core {
             // Only looked at where pending requests are short, and then it is of this datagram.
             let has_store = self.traced.has_store();
             if let Some(mut pending) = self.pool.take(body.len(), reply.bytes(), has_store) {
-                pending.begin(&admitted, reply.pieces());
+                pending.begin(&admitted, reply.written());
                 pending.footprint.begin(Origin::of(peer, &self.shards));
                 pending.footprint.trace(&self.shards, dialect, body, first, self.value_bytes_max);
                 return self.begin(pending, step, now);
@@ -110,8 +112,8 @@ impl Core {
                 position = self.refuse_part(body, at, Error::Busy, &mut reply);
             }
         }
-        let bytes = reply.finish();
-        outbox.commit(peer, bytes);
+        let bytes = reply.bytes();
+        sink.commit(bytes);
     }
 
     /// Runs a pending request from its position, with its reply as far as it goes. The outbox has room.
@@ -132,7 +134,7 @@ impl Core {
     /// Runs the commands of a pending request, with what they come to behind its reply so far.
     pub(super) fn run_pending(&mut self, pending: &mut PendingRequest, now: Now) -> Step {
         let (mut buffer, bytes) = pending.take_reply();
-        let mut reply = Reply::plain(&mut buffer, bytes, pending.dialect);
+        let mut reply = Reply::new(&mut buffer, bytes, pending.dialect);
         let request = Request {
             admitted: pending.admitted(),
             now,
@@ -142,17 +144,14 @@ impl Core {
         };
         self.work.begin_turn();
         let step = self.run(request, pending.position, None, &mut reply);
-        let bytes = reply.finish();
+        let bytes = reply.bytes();
         pending.put_reply(buffer, bytes);
         step
     }
 
     /// Sends the reply of a pending request.
     pub(super) fn finish(&mut self, pending: Box<PendingRequest>, outbox: &mut Outbox) {
-        let mut reply = Reply::framed(outbox.room(), pending.request_id, pending.dialect);
-        reply.put_complete(pending.reply());
-        let bytes = reply.finish();
-        outbox.commit(&pending.peer, bytes);
+        UdpSink::new(outbox, &pending.peer, pending.request_id, pending.dialect).send(pending.reply());
         self.pool.put_back(pending);
         self.has_finished = true;
     }
@@ -255,14 +254,14 @@ impl Core {
     fn execute_for(&mut self, from: usize, mut pending: Box<PendingRequest>, now: Now) {
         let is_patient = !waited_too_long(&pending, now);
         let (mut buffer, bytes) = pending.take_reply();
-        let mut reply = Reply::plain(&mut buffer, bytes, pending.dialect);
+        let mut reply = Reply::new(&mut buffer, bytes, pending.dialect);
         let (body, position) = (&pending.request, pending.position);
         let executed = match pending.dialect {
             _ if !pending.is_large() && reply.room() < ANSWER_LINE_BYTES_MAX => Executed::NeedsRoom,
             Dialect::Text => self.execute_parts(body, position, is_patient, now, &mut reply),
             Dialect::Batch { .. } => self.execute_run(body, position, is_patient, now, &mut reply),
         };
-        let bytes = reply.finish();
+        let bytes = reply.bytes();
         pending.put_reply(buffer, bytes);
         match executed {
             Executed::Waits => {

@@ -2,12 +2,12 @@
 
 use crate::guard::Admitted;
 use crate::net::{Outbox, Port};
+use crate::udp::UdpSink;
 use crate::worker::forward::Fresh;
 use crate::worker::order::{Origin, Standing};
 use crate::worker::serial::{Position, Step};
 use crate::worker::{Core, Worker};
 use cache::base::clock::Now;
-use protocol::Reply;
 
 /// Whether a datagram could be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Core {
         let Admitted { peer, request_id, dialect, body, .. } = fresh.admitted;
         match self.pool.take(body.len(), 0, self.traced.has_store()) {
             Some(mut pending) => {
-                pending.begin(&fresh.admitted, std::iter::empty());
+                pending.begin(&fresh.admitted, b"");
                 pending.footprint.copy_from(&self.traced);
                 self.order.hold(&pending.footprint);
                 self.counters.held.add(1);
@@ -112,10 +112,11 @@ impl Core {
             }
             None if patience.of_stores || !self.traced.has_store() => self.wait_or_drop(patience),
             None => {
-                let mut reply = Reply::framed(outbox.room(), request_id, dialect);
+                let mut sink = UdpSink::new(outbox, peer, request_id, dialect);
+                let mut reply = sink.reply();
                 self.refuse_rest(&fresh.admitted, Position::default(), &mut reply);
-                let bytes = reply.finish();
-                outbox.commit(peer, bytes);
+                let bytes = reply.bytes();
+                sink.commit(bytes);
                 Served::InVain
             }
         }

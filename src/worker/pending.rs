@@ -6,9 +6,9 @@
 
 use crate::guard::{Admitted, Right};
 use crate::limits::{
-    DATAGRAM_BYTES_MAX, FRAME_HEADER_BYTES, LARGE_REQUEST_KEYS, LARGE_REQUESTS, LARGE_REQUESTS_FOR_READS,
+    DATAGRAM_BYTES_MAX, LARGE_REQUEST_KEYS, LARGE_REQUESTS, LARGE_REQUESTS_FOR_READS,
     LARGE_REQUESTS_RESERVED, LONE_SMALL_REQUESTS, LONG_REQUESTS, LONG_REQUESTS_RESERVED,
-    PENDING_REQUESTS_MAX, REPLY_BYTES_MAX, REPLY_DATAGRAM_BYTES_MAX, SMALL_REQUEST_BYTES, SMALL_REQUEST_KEYS,
+    PENDING_REQUESTS_MAX, REPLY_BODY_BYTES_MAX, SMALL_REQUEST_BYTES, SMALL_REQUEST_KEYS,
     SMALL_REQUEST_REPLY_BYTES, SMALL_REQUESTS,
 };
 use crate::net::PeerAddr;
@@ -16,10 +16,6 @@ use crate::worker::footprint::Footprint;
 use crate::worker::serial::Position;
 use protocol::Dialect;
 use std::collections::VecDeque;
-
-/// Bytes of a reply without frames that just fits a reply with them.
-const LARGE_REQUEST_REPLY_BYTES: usize =
-    REPLY_BYTES_MAX - FRAME_HEADER_BYTES * (1 + REPLY_BYTES_MAX / REPLY_DATAGRAM_BYTES_MAX);
 
 /// A suspended or held datagram.
 #[derive(Debug)]
@@ -84,13 +80,13 @@ impl PendingRequest {
     /// The same of a long one.
     pub const LONG_BYTES: usize = DATAGRAM_BYTES_MAX + SMALL_REQUEST_REPLY_BYTES + 2 * LARGE_REQUEST_KEYS;
     /// The same of a large one.
-    pub const LARGE_BYTES: usize = DATAGRAM_BYTES_MAX + LARGE_REQUEST_REPLY_BYTES + 2 * LARGE_REQUEST_KEYS;
+    pub const LARGE_BYTES: usize = DATAGRAM_BYTES_MAX + REPLY_BODY_BYTES_MAX + 2 * LARGE_REQUEST_KEYS;
 
     fn new(size: Size) -> Box<PendingRequest> {
         let (request, reply, keys) = match size {
             Size::Small => (SMALL_REQUEST_BYTES, SMALL_REQUEST_REPLY_BYTES, SMALL_REQUEST_KEYS),
             Size::Long => (DATAGRAM_BYTES_MAX, SMALL_REQUEST_REPLY_BYTES, LARGE_REQUEST_KEYS),
-            Size::Large => (DATAGRAM_BYTES_MAX, LARGE_REQUEST_REPLY_BYTES, LARGE_REQUEST_KEYS),
+            Size::Large => (DATAGRAM_BYTES_MAX, REPLY_BODY_BYTES_MAX, LARGE_REQUEST_KEYS),
         };
         Box::new(PendingRequest {
             size,
@@ -117,8 +113,8 @@ impl PendingRequest {
         self.size == Size::Large
     }
 
-    /// Becomes a copy of a datagram, with the reply so far in pieces. It has room for both.
-    pub(super) fn begin<'p>(&mut self, admitted: &Admitted<'_>, reply: impl Iterator<Item = &'p [u8]>) {
+    /// Becomes a copy of a datagram, with the reply so far. It has room for both.
+    pub(super) fn begin(&mut self, admitted: &Admitted<'_>, reply: &[u8]) {
         let Admitted { peer, request_id, dialect, rights, body } = *admitted;
         (self.peer, self.request_id, self.dialect, self.rights) = (*peer, request_id, dialect, rights);
         self.fill(body, reply);
@@ -131,12 +127,10 @@ impl PendingRequest {
         Admitted { peer: &self.peer, request_id, dialect, rights, body: &self.request }
     }
 
-    fn fill<'p>(&mut self, body: &[u8], reply: impl Iterator<Item = &'p [u8]>) {
+    fn fill(&mut self, body: &[u8], reply: &[u8]) {
         self.request.extend_from_slice(body);
-        for piece in reply {
-            self.reply[self.reply_bytes..][..piece.len()].copy_from_slice(piece);
-            self.reply_bytes += piece.len();
-        }
+        self.reply[..reply.len()].copy_from_slice(reply);
+        self.reply_bytes = reply.len();
     }
 
     /// Takes the reply out, to write on in it; the request stays here. [`PendingRequest::put_reply`] puts it back.
@@ -149,7 +143,7 @@ impl PendingRequest {
         (self.reply, self.reply_bytes) = (reply, bytes);
     }
 
-    /// The reply so far, without frame headers.
+    /// The reply so far.
     pub fn reply(&self) -> &[u8] {
         &self.reply[..self.reply_bytes]
     }
@@ -160,7 +154,7 @@ impl PendingRequest {
         (self.rights, self.position) = (from.rights, from.position);
         (self.is_lone, self.needs_room, self.owner) = (from.is_lone, from.needs_room, from.owner);
         self.footprint.copy_from(&from.footprint);
-        self.fill(&from.request, [from.reply()].into_iter());
+        self.fill(&from.request, from.reply());
     }
 
     fn clear(&mut self) {

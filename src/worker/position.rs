@@ -12,7 +12,7 @@ pub struct Position {
     pub part: usize,
     /// The keys that are left, of a classic read that has begun.
     pub keys: Option<KeysLeft>,
-    /// Bytes of the reply, without frame headers, when the command began.
+    /// Bytes of the reply when the command began.
     pub reply_bytes: usize,
 }
 

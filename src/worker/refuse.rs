@@ -4,6 +4,7 @@ use crate::guard::Admitted;
 use crate::worker::pending::PendingRequest;
 use crate::worker::serial::Position;
 use crate::worker::{Core, operations};
+use protocol::reply::Mark;
 use protocol::request::Commands;
 use protocol::{Dialect, Error, Reply};
 
@@ -18,7 +19,7 @@ impl Core {
         error: Error,
         reply: &mut Reply<'_>,
     ) -> Position {
-        let mark = reply.mark_at(position.reply_bytes);
+        let mark = Mark::behind(position.reply_bytes);
         let (is_answered, next) = match reply.dialect() {
             Dialect::Batch { .. } => (true, operations::behind(body, position)),
             Dialect::Text => self.behind(body, position),
@@ -40,9 +41,9 @@ impl Core {
     /// The same for the one that a pending request stands at; it goes on behind it.
     pub(super) fn refuse(&self, pending: &mut PendingRequest, error: Error) {
         let (mut buffer, bytes) = pending.take_reply();
-        let mut reply = Reply::plain(&mut buffer, bytes, pending.dialect);
+        let mut reply = Reply::new(&mut buffer, bytes, pending.dialect);
         pending.position = self.refuse_part(&pending.request, pending.position, error, &mut reply);
-        let bytes = reply.finish();
+        let bytes = reply.bytes();
         pending.put_reply(buffer, bytes);
         pending.waits_since_ns = 0;
     }
@@ -50,7 +51,7 @@ impl Core {
     /// Answers all commands from `at` on as busy, up to one that cannot be read.
     #[cold]
     pub(super) fn refuse_rest(&mut self, admitted: &Admitted<'_>, at: Position, reply: &mut Reply<'_>) {
-        reply.rewind(reply.mark_at(at.reply_bytes));
+        reply.rewind(Mark::behind(at.reply_bytes));
         let mut refuse = |is_answered: bool| {
             self.counters.busy.add(1);
             let mark = reply.mark();

@@ -19,6 +19,7 @@ use crate::worker::position::KeysLeft;
 use crate::worker::profiler::measure_of;
 use cache::base::clock::Now;
 use protocol::meta::{Kind, Meta};
+use protocol::reply::Mark;
 use protocol::request::{Command, Commands, Get, Key, Store};
 use protocol::{Dialect, Error, Reply};
 
@@ -142,7 +143,7 @@ impl Core {
         let (body, mut part, mut keys) = (request.admitted.body, from.part, from.keys);
         let next = keys.map_or(from.at, |keys| keys.behind);
         let mut commands = Commands::resume(body, next, self.value_bytes_max);
-        let (mut at, mut mark) = (from.at, reply.mark_at(from.reply_bytes));
+        let (mut at, mut mark) = (from.at, Mark::behind(from.reply_bytes));
         self.profiler.mark();
         loop {
             if !request.may_grow && reply.is_full() {
@@ -178,7 +179,7 @@ impl Core {
                         }
                         Err(Halted { why, part, keys }) => {
                             let keys = keys.map(|get| KeysLeft::of(&get, body, commands.at()));
-                            return why.at(Position { at, part, keys, reply_bytes: reply.bytes_at(mark) });
+                            return why.at(Position { at, part, keys, reply_bytes: mark.bytes() });
                         }
                     }
                 }
@@ -449,11 +450,7 @@ impl Core {
 }
 
 /// Ends what was written since `mark` as it came out; says what has to happen first if it is not done.
-pub(super) fn conclude(
-    done: Result<(), Stop>,
-    mark: protocol::reply::Mark,
-    reply: &mut Reply<'_>,
-) -> Option<Executed> {
+pub(super) fn conclude(done: Result<(), Stop>, mark: Mark, reply: &mut Reply<'_>) -> Option<Executed> {
     let Err(stop) = done else {
         reply.settle(mark);
         return None;
