@@ -8,12 +8,12 @@
 //! end depends on everything that was decided. Rates are by the processor time of this thread, so that a machine with other
 //! work on it measures nearly the same.
 
+use cache::base::clock::Clock;
 use cache::base::item_ref::ItemRef;
 use cache::base::random::Random;
 use cache::policy::{CommandBuffer, Goal, Policy, PolicyConfig, PolicyKind, build};
 use cache::ring::record::{ChunkUnits, Deadline};
 use cache::ring::{Event, Hit};
-use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
 const PAGE_UNITS: u64 = 1 << 17;
@@ -108,12 +108,13 @@ impl Bench {
 
     /// As the thread's round does it: events, hits, decisions.
     fn round(&mut self, hits: &[Hit]) -> Duration {
-        let start = cpu_time();
+        let clock = Clock::system();
+        let began_ns = clock.thread_cpu_ns();
         self.events.chunks(CHUNK).for_each(|events| self.policy.events(events, 1));
         hits.chunks(CHUNK).for_each(|hits| self.policy.hits(hits));
         self.commands.reset(1024);
         self.policy.advance(1, 8192, &mut self.commands);
-        cpu_time() - start
+        Duration::from_nanos(clock.thread_cpu_ns() - began_ns)
     }
 
     fn fill(&mut self) -> f64 {
@@ -138,11 +139,6 @@ impl Bench {
         }
         done as f64 / time.as_secs_f64() / 1e6
     }
-}
-
-/// Processor time of this thread.
-fn cpu_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("Linux keeps a thread's time").into()
 }
 
 fn main() {

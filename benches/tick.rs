@@ -10,7 +10,6 @@ mod support;
 
 use cache::base::clock::Clock;
 use cache::base::random::Random;
-use nix::time::{ClockId, clock_gettime};
 use sherwood::net::{Datagram, Inbox, Outbox, PeerAddr, PollTimeout, Port, Traffic, Waker};
 use sherwood::server::policy::cooperative;
 use sherwood::worker::Worker;
@@ -105,20 +104,17 @@ impl Bench {
         let count = ticks.len();
         *self.script.borrow_mut() = Script { ticks, next: 0 };
         (0..count).for_each(|_| _ = self.worker.tick().unwrap());
-        let (began, mut ran) = (cpu_time(), 0);
-        while cpu_time() - began < least {
+        let clock = Clock::system();
+        let (began_ns, mut ran) = (clock.thread_cpu_ns(), 0);
+        while u128::from(clock.thread_cpu_ns() - began_ns) < least.as_nanos() {
             (0..count).for_each(|_| _ = self.worker.tick().unwrap());
             ran += count;
         }
-        let took = cpu_time() - began;
+        let took_ns = clock.thread_cpu_ns() - began_ns;
         *self.script.borrow_mut() = Script::default();
         self.worker.tick().unwrap();
-        took.as_nanos() as f64 / (ran * DATAGRAMS) as f64
+        took_ns as f64 / (ran * DATAGRAMS) as f64
     }
-}
-
-fn cpu_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }
 
 fn text(body: &str) -> Vec<u8> {

@@ -133,6 +133,7 @@ const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(cache::limits::READ_BATCH_MAX <= TICK_DATAGRAMS_MAX);
 const _: () =
     assert!(LARGE_REQUESTS_FOR_READS < LARGE_REQUESTS_RESERVED && LARGE_REQUESTS_RESERVED < LARGE_REQUESTS);
+const _: () = assert!(WORKERS_MAX <= cache::limits::SHARDS_MAX, "a worker has a shard");
 const _: () = assert!(LONG_REQUESTS_RESERVED < LONG_REQUESTS);
 const _: () = assert!(2 * ANSWER_LINE_BYTES_MAX <= SMALL_REQUEST_REPLY_BYTES);
 const _: () = assert!(cache::limits::KEY_BYTES_MAX == protocol::limits::KEY_BYTES_MAX);

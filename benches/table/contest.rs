@@ -10,8 +10,8 @@
 //!   takes no processor time. A chunk is so short that few are interrupted.
 
 use crate::stretch::{Case, Mix, STRETCH, Stretch};
+use cache::base::clock::Clock;
 use cache::base::random::Random;
-use nix::time::{ClockId, clock_gettime};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -86,34 +86,30 @@ fn sit(
 ) -> Result {
     let mut random = Random::new(round.seed << 8 | index as u64);
     let mut stretch = Stretch::new(round.items, round.key_bytes);
-    let (mut times, mut digest, mut stretches, mut spent) = (Vec::new(), 0u64, 0u64, Duration::ZERO);
+    let (mut times, mut digest, mut stretches, mut spent_ns) = (Vec::new(), 0u64, 0u64, 0u64);
+    let clock = Clock::system();
     loop {
         stretch.draw(case, oldest, &mut random, &|stretch, index| seat.may_write(stretch, index));
         if !meeting.goes_on(index == 0) {
             break;
         }
         seat.resume();
-        let on_processor = processor_time();
+        let began_ns = clock.thread_cpu_ns();
         for first in (0..STRETCH).step_by(CHUNK) {
             let begun = Instant::now();
             digest = digest.wrapping_add(seat.work(case, &stretch, first..first + CHUNK, &mut random));
             times.push(begun.elapsed().as_secs_f64());
         }
-        spent += processor_time() - on_processor;
+        spent_ns += clock.thread_cpu_ns() - began_ns;
         seat.pause();
         stretches += 1;
         oldest += if case.mix == Mix::Replace { STRETCH as u64 } else { 0 };
     }
     let rate = match round.threads {
-        1 => (stretches as usize * STRETCH) as f64 / spent.as_secs_f64(),
+        1 => (stretches as usize * STRETCH) as f64 * 1e9 / spent_ns as f64,
         _ => CHUNK as f64 / median(&times),
     };
     Result { rate, digest, stretches }
-}
-
-/// Time that this thread had a processor.
-fn processor_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("Linux has this clock").into()
 }
 
 /// Where threads wait for each other. They spin: waking up from a sleep would spread their starts.

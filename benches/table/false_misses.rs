@@ -112,8 +112,8 @@ fn churn(
             key(oldest + live, &mut new);
             let hash = |key: &[u8]| shard.view.hash.hash(key);
             let (old_hash, new_hash) = (hash(&old), hash(&new));
-            shard.remove(Lookup { key: &old, hash: old_hash });
-            let evicted = shard.insert(oldest + live, Lookup { key: &new, hash: new_hash });
+            shard.remove(Lookup { key: &old, hash: old_hash, table: 0 });
+            let evicted = shard.insert(oldest + live, Lookup { key: &new, hash: new_hash, table: 0 });
             if let Some(gone) = evicted.and_then(|number| progress.evicted.get(number as usize)) {
                 gone.store(true, Ordering::Release);
             }
@@ -145,7 +145,7 @@ fn read(
         })
         .collect();
     let all: Vec<Lookup<'_>> =
-        keys.chunks(key_bytes).map(|key| Lookup { key, hash: view.hash.hash(key) }).collect();
+        keys.chunks(key_bytes).map(|key| Lookup { key, hash: view.hash.hash(key), table: 0 }).collect();
     let (mut seen, mut random) = (Seen::default(), Random::new(1));
     participant.online();
     let begun = Instant::now();

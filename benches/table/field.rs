@@ -107,7 +107,8 @@ impl Field {
         for number in 0..size.items {
             key(number, &mut buffer);
             let owner = view.owner_of(&buffer);
-            field.shards[owner].insert(number, Lookup { key: &buffer, hash: view.hash.hash(&buffer) });
+            field.shards[owner]
+                .insert(number, Lookup { key: &buffer, hash: view.hash.hash(&buffer), table: owner as u8 });
         }
         field
     }
@@ -134,7 +135,7 @@ impl View {
 impl Shard {
     /// Stores an item under a key of this shard; gives the number of another key that had to go for it. At load 0.9 a
     /// few do, as in the server.
-    pub fn insert(&mut self, number: u64, Lookup { key, hash }: Lookup<'_>) -> Option<u64> {
+    pub fn insert(&mut self, number: u64, Lookup { key, hash, .. }: Lookup<'_>) -> Option<u64> {
         let parts = Parts {
             key,
             value: [self.value[..].into(), Value::EMPTY],
@@ -157,7 +158,7 @@ impl Shard {
         }
     }
 
-    pub fn remove(&mut self, Lookup { key, hash }: Lookup<'_>) {
+    pub fn remove(&mut self, Lookup { key, hash, .. }: Lookup<'_>) {
         if let Some(gone) = self.writer.remove(&self.view.items, hash, key) {
             self.slab.retire(gone);
         }

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench --bench table -- [--smoke] [--items N] [--key-bytes 8|32] [--threads 1|2] [--load 0.8]
 //!                              [--rounds N] [--huge auto|2m|thp|off] [--only CASE] [--csv FILE]
+//! cargo bench --bench table -- --tables 2,4 [--items N] [--rounds N] …  one batch over several tables, or one for each
 //! cargo bench --bench table -- --false-misses READS [--items N]       counts keys that are there and missed; must be 0
 //! ```
 //! REF is a synthetic GET without table logic: a random index line, then the item that it names, then a copy of the
@@ -17,6 +18,7 @@ mod options;
 mod ours;
 mod reference;
 mod rows;
+mod several;
 mod stretch;
 
 use contest::Round;
@@ -33,8 +35,17 @@ fn main() {
         return;
     }
     let mut rows = Rows::new(options.csv.as_deref());
+    for &tables in &options.tables {
+        several::measure(&options, tables, &mut rows);
+    }
+    if !options.tables.is_empty() {
+        return;
+    }
     for &threads in &options.threads {
         measure(&options, threads, &mut rows);
+    }
+    if options.is_smoke {
+        several::measure(&options, 2, &mut rows);
     }
 }
 

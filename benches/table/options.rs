@@ -15,6 +15,12 @@ pub struct Options {
     pub rounds: usize,
     pub time: Duration,
     pub csv: Option<PathBuf>,
+    /// Look up keys of so many tables together, instead.
+    #[allow(dead_code, reason = "the bench of the rivals has one table a thread")]
+    pub tables: Vec<usize>,
+    /// A few rounds of everything, so that nothing rots.
+    #[allow(dead_code, reason = "the bench of the rivals has one table a thread")]
+    pub is_smoke: bool,
     /// Count false misses in so many reads, instead.
     pub false_misses: Option<u64>,
     /// Parts of names: of a case, or of who is measured.
@@ -32,6 +38,8 @@ impl Options {
             rounds: 5,
             time: Duration::from_millis(400),
             csv: None,
+            tables: Vec::new(),
+            is_smoke: false,
             false_misses: None,
             only: Vec::new(),
         };
@@ -45,6 +53,7 @@ impl Options {
             let mut value = || arguments.next().unwrap_or_else(|| panic!("{flag} wants a value"));
             match flag.as_str() {
                 "--smoke" | "--quick" => {
+                    self.is_smoke = true;
                     self.items = vec![20_000];
                     self.rounds = 2;
                     self.time = Duration::from_millis(5);
@@ -58,6 +67,7 @@ impl Options {
                 "--huge" => self.huge = list(&value()),
                 "--rounds" => self.rounds = value().parse().expect("a number of rounds"),
                 "--round-ms" => self.time = Duration::from_millis(value().parse().expect("milliseconds")),
+                "--tables" => self.tables = list(&value()),
                 "--false-misses" => self.false_misses = Some(value().parse().expect("a number of reads")),
                 "--csv" => self.csv = Some(value().into()),
                 "--only" => self.only = list(&value()),

@@ -67,7 +67,7 @@ impl Ours<'_> {
         let (mut writes, mut numbers) = (Lookups::new(), ArrayVec::<u64, BATCH_MAX>::new());
         for index in indexes {
             let key = stretch.key(index);
-            let lookup = Lookup { key, hash: view.hash.hash(key) };
+            let lookup = Lookup { key, hash: view.hash.hash(key), table: 0 };
             if stretch.is_write[index] {
                 writes.push(lookup);
                 numbers.push(stretch.numbers[index]);
@@ -102,7 +102,7 @@ impl Ours<'_> {
 
     fn replace(&mut self, stretch: &Stretch, indexes: Range<usize>) -> u64 {
         let view = &self.0.view;
-        let lookup = |key| Lookup { key, hash: view.hash.hash(key) };
+        let lookup = |key| Lookup { key, hash: view.hash.hash(key), table: 0 };
         let old: Lookups<'_> = indexes.clone().map(|index| lookup(stretch.key(index))).collect();
         let new: Lookups<'_> = indexes.clone().map(|index| lookup(stretch.fresh_key(index))).collect();
         view.tables[0].warm(&view.items, &old);

@@ -10,8 +10,8 @@
 
 use crate::base::hash::KeyHash;
 use crate::base::sync::Arc;
-use crate::limits::{COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS, LOAD_PERCENT};
-use crate::memory::grace::Grace;
+use crate::limits::{COMMAND_RING_RECORDS, EVENT_RING_RECORDS, HIT_RING_RECORDS, LOAD_PERCENT, SHARDS_MAX};
+use crate::memory::grace::{Grace, Participant};
 use crate::memory::{Items, Layout, PagePool, Slab};
 use crate::policy::hot_key_snapshot::HotKeySnapshot;
 use crate::policy::popularity::Popularity;
@@ -54,8 +54,8 @@ pub struct Cache {
     shards: Arc<Shards>,
     pool: Arc<PagePool>,
     grace: Arc<Grace>,
-    /// Places among the participants of grace that no reader has taken.
-    readers: Arc<ArrayQueue<usize>>,
+    /// The parts in grace that no reader has.
+    readers: Arc<ArrayQueue<Participant>>,
 }
 
 /// A cache in its parts, each for the thread that uses it.
@@ -102,10 +102,9 @@ impl Cache {
         &self.pool
     }
 
-    /// The right to read of one thread; `None` when all that the builder was asked for are taken.
+    /// The right to read of one thread; `None` while as many readers as the builder was asked for are there.
     pub fn reader(&self) -> Option<Reader> {
-        let index = self.readers.pop()?;
-        Some(Reader::new(Arc::clone(&self.shards), self.grace.participant(index)))
+        Reader::take(&self.shards, &self.readers)
     }
 
     /// When retired memory may be used again.
@@ -115,12 +114,12 @@ impl Cache {
 }
 
 impl Builder {
-    /// Shards, each with one owner that writes it.
+    /// Shards, each with one owner that writes it; [`SHARDS_MAX`] at most.
     pub fn shards(self, shards: usize) -> Builder {
         Builder { shards, ..self }
     }
 
-    /// Threads that read and own no shard ([`Cache::reader`]).
+    /// Threads that read at the same time and own no shard ([`Cache::reader`]).
     pub fn readers(self, readers: usize) -> Builder {
         Builder { readers, ..self }
     }
@@ -178,7 +177,7 @@ impl Builder {
     /// Cuts the memory and wires everything.
     ///
     /// # Panics
-    /// Without shards, or with less memory than indexes and a few pages need.
+    /// Without shards or with more than [`SHARDS_MAX`], or with less memory than indexes and a few pages need.
     pub fn build(mut self) -> Built {
         let cache = self.lay_out();
         let (mut owners, mut hits, mut links, mut hit_ends) = (vec![], vec![], vec![], vec![]);
@@ -217,6 +216,7 @@ impl Builder {
 
     fn lay_out(&self) -> Cache {
         assert!(self.shards > 0, "a cache has a shard");
+        assert!(self.shards <= SHARDS_MAX, "{} shards: a cache has {SHARDS_MAX} at most", self.shards);
         let (items, layout) = match &self.memory {
             Memory::Given(items) => (items.clone(), Layout::of(items.bytes(), self.shards)),
             Memory::Heap(bytes) => {
@@ -231,7 +231,7 @@ impl Builder {
         let readers = Arc::new(ArrayQueue::new(self.readers.max(1)));
         let grace = Grace::new(self.shards + self.readers);
         for index in self.shards..self.shards + self.readers {
-            readers.push(index).expect("room for each");
+            readers.push(grace.participant(index)).expect("room for each");
         }
         Cache { shards, pool, grace, readers }
     }

@@ -15,6 +15,8 @@ pub const FREE_RESERVE_PERCENT: usize = 1;
 /// Pages of each owner that the policy leaves free as well: what is stored while its commands are on their way, a few MiB
 /// however large the memory is.
 pub const FREE_RESERVE_PAGES: usize = 4;
+/// Shards of a cache at most: tables that the reads of one batch may be of.
+pub const SHARDS_MAX: usize = 64;
 /// Reads looked up together: hashed, prefetched, scanned, compared.
 pub const READ_BATCH_MAX: usize = 32;
 /// Commands of the policy that an owner applies in one tick: well under 1 ms.
@@ -30,6 +32,8 @@ pub const COMMANDS_SHARE: u64 = 4;
 pub const SECOND_CHANCES_PER_EVICTION: u32 = 4;
 /// Items that it may spare in a row at most.
 pub const SECOND_CHANCES_MAX: u32 = 256;
+/// Keys of `Guard::get_batch` that are hashed before the first is looked up; any number may be asked for.
+pub const GET_BATCH_MAX: usize = 4 * READ_BATCH_MAX;
 
 /// Lines that a key may stand from its home, home included; also the spare lines at the end of a table.
 pub const PROBE_LINES_MAX: usize = 16;
@@ -101,3 +105,4 @@ pub const HOT_KEYS_READS_MAX: usize = 64;
 const _: () = assert!(PROBE_LINES_MAX < 1 << 5, "a fragment keeps five bits of the home");
 const _: () = assert!(SHRINK_LOAD_PERCENT * 2 < GROW_LOAD_PERCENT);
 const _: () = assert!(TICK_COMMANDS_MAX <= COMMAND_RING_RECORDS && COMMAND_BATCH <= TICK_COMMANDS_MAX);
+const _: () = assert!(SHARDS_MAX < u8::MAX as usize, "a lookup names its table in 8 bits");

@@ -29,7 +29,6 @@ use std::ops::Range;
 pub(super) struct Batch<'a> {
     pub(super) reads: ArrayVec<Read<'a>, TICK_READS_MAX>,
     lookups: ArrayVec<Lookup<'a>, TICK_READS_MAX>,
-    owners: ArrayVec<u8, TICK_READS_MAX>,
     groups: ArrayVec<Group, TICK_READS_MAX>,
     /// Keys of our own shard that datagrams store which will be served alone: their lines and items can be on the way
     /// meanwhile.
@@ -91,7 +90,6 @@ impl<'a> Batch<'a> {
         Batch {
             reads: ArrayVec::new(),
             lookups: ArrayVec::new(),
-            owners: ArrayVec::new(),
             groups: ArrayVec::new(),
             stores: ArrayVec::new(),
             last: None,
@@ -115,7 +113,6 @@ impl<'a> Batch<'a> {
         } else {
             self.reads.truncate(first);
             self.lookups.truncate(first);
-            self.owners.truncate(first);
         }
         joined
     }
@@ -229,7 +226,7 @@ impl<'a> Batch<'a> {
         let hash = core.shards.hash(key);
         core.order.expect(origin, hash);
         if !self.stores.is_full() && core.owner_of(key) == core.owner.index() {
-            self.stores.push(Lookup { key, hash });
+            self.stores.push(Lookup { key, hash, table: core.owner.index() as u8 });
         }
     }
 
@@ -243,8 +240,7 @@ impl<'a> Batch<'a> {
         if client.is_compared && core.order.concerns(client.origin(core), hash) {
             return Joined::Serial;
         }
-        self.lookups.push(Lookup { key: read.key, hash });
-        self.owners.push(core.owner_of(read.key) as u8);
+        self.lookups.push(Lookup { key: read.key, hash, table: core.owner_of(read.key) as u8 });
         self.reads.push(read);
         Joined::Batch
     }
@@ -260,7 +256,7 @@ impl<'a> Batch<'a> {
         now: Now,
     ) -> Option<usize> {
         let mut found = [Found::Miss; TICK_READS_MAX];
-        self.find(core, &mut found);
+        core.shards.find_batch(&self.lookups, |i, answer| found[i] = answer);
         core.owner.shard().table.warm(core.shards.items(), &self.stores);
         let mut unanswered = None;
         let mut tally = Tally::default();
@@ -326,9 +322,9 @@ impl<'a> Batch<'a> {
     /// Writes the answer to read `i`; says whether it is a hit.
     #[inline(always)]
     fn answer_read(&self, core: &mut Core, i: usize, found: Found, now: Now, reply: &mut Reply<'_>) -> bool {
-        let read = &self.reads[i];
+        let (read, Lookup { hash, table, .. }) = (&self.reads[i], self.lookups[i]);
         let hit = match found {
-            Found::Hit(item) => core.answer_hit(read, self.owners[i], self.lookups[i].hash, item, now, reply),
+            Found::Hit(item) => core.answer_hit(read, table, hash, item, now, reply),
             Found::Miss => false,
             Found::Unsettled => unreachable!("its datagram is served alone"),
         };
@@ -353,28 +349,6 @@ impl<'a> Batch<'a> {
                 matches!(self.reads[i].form, Form::Meta(_))
                     && self.reads[i].needs_owner(&core.shards.items().get(at))
             }
-        }
-    }
-
-    /// One table batch per shard.
-    #[inline]
-    fn find(&self, core: &Core, found: &mut [Found; TICK_READS_MAX]) {
-        let items = core.shards.items();
-        if core.shards.count() == 1 {
-            let table = &core.shards.shard(0).table;
-            return table.find_batch(items, &self.lookups, |i, answer| found[i] = answer);
-        }
-        for owner in 0..core.shards.count() {
-            let mut lookups: ArrayVec<Lookup<'_>, TICK_READS_MAX> = ArrayVec::new();
-            let mut places: ArrayVec<u8, TICK_READS_MAX> = ArrayVec::new();
-            for (i, lookup) in
-                self.lookups.iter().enumerate().filter(|&(i, _)| self.owners[i] as usize == owner)
-            {
-                lookups.push(*lookup);
-                places.push(i as u8);
-            }
-            let table = &core.shards.shard(owner).table;
-            table.find_batch(items, &lookups, |i, answer| found[places[i] as usize] = answer);
         }
     }
 }
@@ -403,5 +377,3 @@ fn expect_command(core: &mut Core, origin: Origin, command: &Command<'_>) {
         Touch::All => order.expect_all(origin),
     });
 }
-
-const _: () = assert!(TICK_READS_MAX <= u8::MAX as usize + 1, "a place in a batch fits 8 bits");

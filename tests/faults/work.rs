@@ -3,6 +3,7 @@
 
 use crate::support::batch::{frame, get};
 use crate::support::stepped::Stepped;
+use cache::base::clock::Clock;
 use sherwood::worker::Access;
 use std::time::Duration;
 
@@ -220,6 +221,5 @@ fn work_grows_with_the_length_of_a_datagram_only() {
 
 /// Processor time of this thread.
 fn cpu_time() -> Duration {
-    use nix::time::{ClockId, clock_gettime};
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
+    Duration::from_nanos(Clock::system().thread_cpu_ns())
 }

@@ -12,7 +12,7 @@ use crate::memory::{Item, Items};
 use crate::memory::{Layout, PagePool};
 use crate::shard::namespace::{Names, Namespace, Namespaces};
 use crate::shard::number::{after, is_before};
-use crate::table::{HALVINGS_MAX, SlotMemory, Table};
+use crate::table::{Found, HALVINGS_MAX, Lookup, SlotMemory, Table, find_in};
 
 /// What is shared of one shard.
 pub struct Shard {
@@ -91,6 +91,16 @@ impl Shards {
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
         self.hash.hash(key)
+    }
+
+    /// Looks up all of `lookups`, each in the shard that it names by its table; `found(i, answer)` is called once for each, in
+    /// order. The caller is within a tick. What is found may be expired or flushed: see [`Shard::is_live`].
+    #[inline]
+    pub fn find_batch(&self, lookups: &[Lookup<'_>], found: impl FnMut(usize, Found)) {
+        match &*self.shards {
+            [shard] => shard.table.find_batch(&self.items, lookups, found),
+            shards => find_in(|index| &shards[index].table, &self.items, lookups, found),
+        }
     }
 
     /// A key of which only the upper 32 bits of its hash are known, if there is one. The caller is within a tick.

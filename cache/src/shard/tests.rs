@@ -2,16 +2,15 @@
 
 use super::*;
 use crate::base::clock::Now;
-use crate::base::hash::KeyHash;
 use crate::base::sync::Arc;
 use crate::limits::EVENT_RING_RECORDS;
-use crate::memory::grace::Grace;
-use crate::memory::{Items, Layout, PagePool, Slab, SlabStats};
+use crate::memory::{PagePool, SlabStats};
 use crate::ring::{Consumer, Event, PolicyCommand, Producer, Verdict, ring};
 use crate::shard::OwnerCounters;
 use crate::shard::events::Events;
 use crate::shard::owner::{OwnerParts, upper};
 use crate::table::Table;
+use crate::{Built, Cache};
 use proptest::prelude::*;
 use std::collections::HashMap;
 
@@ -34,26 +33,21 @@ struct SingleOwner {
 impl SingleOwner {
     /// An owner of `memory_bytes`, its index sized for items of `mean_item_bytes`.
     fn new(memory_bytes: usize, mean_item_bytes: usize) -> SingleOwner {
-        let layout = Layout::of(memory_bytes, 1);
-        let items = Items::on_heap(layout.pages * layout.page_bytes);
         let lines = Table::lines_for((memory_bytes / mean_item_bytes) as u64, INDEX_LOAD_PERCENT);
-        let (shards, pool) = Shards::lay_out(items, layout, (1, lines), KeyHash::new(1), None);
+        let cache = Cache::builder()
+            .memory_bytes(memory_bytes)
+            .mean_item_bytes(mean_item_bytes)
+            .index_lines(lines)
+            .seed(1)
+            .value_bytes_max(2 << 20);
+        let Built { cache, mut owners, .. } = cache.build();
+        let parts = owners.pop().expect("the owner of the one shard");
+        let (pool, counters) = (Arc::clone(cache.pool()), Arc::clone(&parts.counters));
+        // In place of the policy: a test hears the events, and gives the commands.
         let (events, consumer) = ring(EVENT_RING_RECORDS);
         let (commander, commands) = ring(16);
-        let grace = Grace::new(1);
-        let participant = grace.participant(0);
-        participant.online();
-        let counters = Arc::new(OwnerCounters::default());
-        let owner = Owner::new(OwnerParts {
-            index: 0,
-            slab: Slab::new(shards.items().clone(), Arc::clone(&pool)),
-            shards,
-            participant,
-            events: Events::new(events, layout),
-            commands,
-            counters: Arc::clone(&counters),
-            value_bytes_max: 2 << 20,
-        });
+        let owner = Owner::new(OwnerParts { events: Events::new(events, pool.layout()), commands, ..parts });
+        owner.participant().online();
         SingleOwner {
             owner,
             pool,

@@ -12,17 +12,23 @@
 //! # Cost
 //! About one memory latency per block and stage instead of two per key. Unbatched, each key waits for both.
 //!
+//! # Several tables
+//! The lookups of a batch may be of several tables ([`find_in`]): each stage takes the lines of the lookup's own table. One
+//! batch for each table would leave some blocks half empty. The stages are written once and compiled twice: for one table,
+//! which needs no choice within the loops, and for several.
+//!
 //! Keys that a block does not settle (displaced by two lines or more, a tag that lied, a miss) take the way of
 //! [`Table::find`]; their lines are in the cache by then.
 
 use crate::base::item_ref::ItemRef;
 use crate::base::prefetch;
-use crate::limits::READ_BATCH_MAX;
+use crate::limits::{READ_BATCH_MAX, SHARDS_MAX};
 use crate::table::probe::Probe;
 use crate::table::read::{FindHint, candidate};
 use crate::table::shape::Shape;
 use crate::table::simd::{Kernel, Scanner};
 use crate::table::{Found, Keys, Line, Table};
+use arrayvec::ArrayVec;
 
 /// One key to look up.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +37,27 @@ pub struct Lookup<'k> {
     pub key: &'k [u8],
     /// The table's key hash of it.
     pub hash: u64,
+    /// The table that it is looked up in, of those that [`find_in`] is given. Who has one table only does not look at it.
+    pub table: u8,
+}
+
+/// Looks up all of `lookups`, each in the table that it names; `found(i, answer)` is called once for each, in order. Any
+/// length. `tables(n)` is table `n`; its shape is read once, if there is a lookup for it.
+///
+/// The caller is within a tick: items stay readable until the tick ends.
+///
+/// # Panics
+/// When a lookup names table [`SHARDS_MAX`] or a later one.
+#[inline]
+pub fn find_in<'t, K: Keys>(
+    tables: impl Fn(usize) -> &'t Table,
+    keys: &K,
+    lookups: &[Lookup<'_>],
+    found: impl FnMut(usize, Found),
+) {
+    let several = Several::of(tables, lookups);
+    let Some(first) = several.views.first() else { return };
+    first.table.scanner.run(FindBatch { views: &several, keys, lookups, found });
 }
 
 impl Table {
@@ -39,8 +66,7 @@ impl Table {
     /// The caller is within a tick: items stay readable until the tick ends.
     #[inline]
     pub fn find_batch<K: Keys>(&self, keys: &K, lookups: &[Lookup<'_>], found: impl FnMut(usize, Found)) {
-        let (shape, lines) = (self.shape(), self.all_lines());
-        self.scanner.run(FindBatch { table: self, shape, lines, keys, lookups, found });
+        self.scanner.run(FindBatch { views: TableView::of(self), keys, lookups, found });
     }
 
     /// Brings what a write of these keys will touch into the cache: their home lines, and the items that seem to be
@@ -69,27 +95,82 @@ impl<K: Keys> Kernel for Warm<'_, K> {
     #[inline(always)]
     fn run<S: Scanner>(self, scanner: S) {
         let Warm { table, keys, lookups } = self;
-        let (shape, lines) = (table.shape(), table.all_lines());
+        let views = TableView::of(table);
         for block in lookups.chunks(READ_BATCH_MAX) {
-            let batch = FindBatch { table, shape, lines, keys, lookups: block, found: |_, _| {} };
+            let batch = FindBatch { views, keys, lookups: block, found: |_, _| {} };
             let probes = batch.prefetch_lines(block);
-            batch.scan_lines(scanner, &probes[..block.len()]);
+            batch.scan_lines(scanner, &probes, block);
         }
     }
 }
 
-struct FindBatch<'a, K, F> {
+/// A table at the moment at which a batch began: a key that moves meanwhile is still found where it was, and a miss asks
+/// again.
+#[derive(Clone, Copy)]
+struct TableView<'a> {
     table: &'a Table,
-    /// Of the moment at which the batch began: a key that moves meanwhile is still found where it was, and a miss asks
-    /// again.
     shape: Shape,
     lines: &'a [Line],
+}
+
+impl<'a> TableView<'a> {
+    #[inline]
+    fn of(table: &'a Table) -> TableView<'a> {
+        TableView { table, shape: table.shape(), lines: table.all_lines() }
+    }
+}
+
+/// The tables of a batch.
+trait Views<'a> {
+    /// The table of a lookup.
+    fn of(&self, lookup: &Lookup<'_>) -> &TableView<'a>;
+}
+
+impl<'a> Views<'a> for TableView<'a> {
+    #[inline(always)]
+    fn of(&self, _lookup: &Lookup<'_>) -> &TableView<'a> {
+        self
+    }
+}
+
+/// Those tables that a batch has lookups for, in the order of their first lookups.
+struct Several<'a> {
+    views: ArrayVec<TableView<'a>, SHARDS_MAX>,
+    /// Where in `views` each table is.
+    places: [u8; SHARDS_MAX],
+}
+
+impl<'a> Several<'a> {
+    #[inline]
+    fn of(tables: impl Fn(usize) -> &'a Table, lookups: &[Lookup<'_>]) -> Several<'a> {
+        const NOWHERE: u8 = u8::MAX;
+        let mut several = Several { views: ArrayVec::new(), places: [NOWHERE; SHARDS_MAX] };
+        for lookup in lookups {
+            let place = &mut several.places[lookup.table as usize];
+            if *place == NOWHERE {
+                *place = several.views.len() as u8;
+                several.views.push(TableView::of(tables(lookup.table as usize)));
+            }
+        }
+        several
+    }
+}
+
+impl<'a> Views<'a> for &Several<'a> {
+    #[inline(always)]
+    fn of(&self, lookup: &Lookup<'_>) -> &TableView<'a> {
+        &self.views[self.places[lookup.table as usize] as usize]
+    }
+}
+
+struct FindBatch<'a, V, K, F> {
+    views: V,
     keys: &'a K,
     lookups: &'a [Lookup<'a>],
     found: F,
 }
 
-impl<K: Keys, F: FnMut(usize, Found)> Kernel for FindBatch<'_, K, F> {
+impl<'v, V: Views<'v>, K: Keys, F: FnMut(usize, Found)> Kernel for FindBatch<'_, V, K, F> {
     type Output = ();
 
     #[inline(always)]
@@ -99,7 +180,7 @@ impl<K: Keys, F: FnMut(usize, Found)> Kernel for FindBatch<'_, K, F> {
         let mut probes = self.prefetch_lines(block);
         let mut done = 0;
         loop {
-            let items = self.scan_lines(scanner, &probes[..block.len()]);
+            let items = self.scan_lines(scanner, &probes, block);
             let next = blocks.next();
             let next_probes = next.map(|next| self.prefetch_lines(next));
             for (i, lookup) in block.iter().enumerate() {
@@ -113,26 +194,33 @@ impl<K: Keys, F: FnMut(usize, Found)> Kernel for FindBatch<'_, K, F> {
     }
 }
 
-impl<K: Keys, F: FnMut(usize, Found)> FindBatch<'_, K, F> {
+impl<'v, V: Views<'v>, K: Keys, F: FnMut(usize, Found)> FindBatch<'_, V, K, F> {
     /// Stage 1: homes, and their lines on the way.
     #[inline(always)]
     fn prefetch_lines(&self, block: &[Lookup<'_>]) -> [Probe; READ_BATCH_MAX] {
-        let mut probes = [self.shape.probe(0); READ_BATCH_MAX];
+        let mut probes = [self.views.of(&block[0]).shape.probe(0); READ_BATCH_MAX];
         for (probe, lookup) in probes.iter_mut().zip(block) {
-            *probe = self.shape.probe(lookup.hash);
-            prefetch::read(self.lines[probe.home].as_ptr());
+            let TableView { shape, lines, .. } = self.views.of(lookup);
+            *probe = shape.probe(lookup.hash);
+            prefetch::read(lines[probe.home].as_ptr());
         }
         probes
     }
 
     /// Stage 2: the candidate of each key in its home line, or in the line after it; its item on the way.
     #[inline(always)]
-    fn scan_lines<S: Scanner>(&self, scanner: S, probes: &[Probe]) -> [Option<ItemRef>; READ_BATCH_MAX] {
+    fn scan_lines<S: Scanner>(
+        &self,
+        scanner: S,
+        probes: &[Probe; READ_BATCH_MAX],
+        block: &[Lookup<'_>],
+    ) -> [Option<ItemRef>; READ_BATCH_MAX] {
         let mut items = [None; READ_BATCH_MAX];
         let mut displaced = [0u8; READ_BATCH_MAX];
         let mut displaced_count = 0;
-        for (i, &probe) in probes.iter().enumerate() {
-            let line = &self.lines[probe.home];
+        for (i, (&probe, lookup)) in probes.iter().zip(block).enumerate() {
+            let lines = self.views.of(lookup).lines;
+            let line = &lines[probe.home];
             let scan = scanner.scan(line, probe.home, 0, probe.fragment);
             if scan.matches != 0 {
                 items[i] = candidate(line, scan.matches.trailing_zeros() as usize, probe);
@@ -141,12 +229,12 @@ impl<K: Keys, F: FnMut(usize, Found)> FindBatch<'_, K, F> {
                 // Branch-free: noted for the second pass, kept only if the probe goes on.
                 displaced[displaced_count] = i as u8;
                 displaced_count += !scan.last as usize;
-                prefetch::read(self.lines[probe.home + !scan.last as usize].as_ptr());
+                prefetch::read(lines[probe.home + !scan.last as usize].as_ptr());
             }
         }
         for &i in &displaced[..displaced_count] {
             let probe = probes[i as usize];
-            let line = &self.lines[probe.home + 1];
+            let line = &self.views.of(&block[i as usize]).lines[probe.home + 1];
             let scan = scanner.scan(line, probe.home + 1, 1, probe.fragment);
             if scan.matches != 0 {
                 items[i as usize] = candidate(line, scan.matches.trailing_zeros() as usize, probe);
@@ -172,11 +260,12 @@ impl<K: Keys, F: FnMut(usize, Found)> FindBatch<'_, K, F> {
         }
         if item.is_some() {
             // A tag that lied, or a slot that changed: rare, once in 2^16 keys.
-            let again = FindHint { lines: self.lines, keys: self.keys, probe, key: lookup.key };
+            let lines = self.views.of(lookup).lines;
+            let again = FindHint { lines, keys: self.keys, probe, key: lookup.key };
             if let Some(item) = again.run(scanner) {
                 return Found::Hit(item);
             }
         }
-        self.table.settle(self.keys, lookup.hash, lookup.key)
+        self.views.of(lookup).table.settle(self.keys, lookup.hash, lookup.key)
     }
 }

@@ -63,7 +63,7 @@ mod tests;
 mod view;
 pub mod write;
 
-pub use batch::Lookup;
+pub use batch::{Lookup, find_in};
 pub use grow::Growth;
 pub use read::Found;
 pub use slot::Slot;

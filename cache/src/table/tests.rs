@@ -4,6 +4,8 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::HashMap;
 
+mod several;
+
 /// Keys without items: the key of item n is n itself.
 struct Numbers;
 
@@ -160,7 +162,7 @@ proptest! {
         table.check_order();
         let keys: Vec<_> = (1..=300u64).map(u64::to_le_bytes).collect();
         let lookups: Vec<_> =
-            keys.iter().zip(1..).map(|(key, n)| Lookup { key, hash: hash(n, crowd) }).collect();
+            keys.iter().zip(1..).map(|(key, n)| Lookup { key, hash: hash(n, crowd), table: 0 }).collect();
         let want = |i: usize| model.get(&(i as u64 + 1)).map_or(Found::Miss, |&item| Found::Hit(item));
         {
             let table = Arc::clone(&table);
