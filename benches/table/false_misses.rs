@@ -42,14 +42,14 @@ pub fn run(options: &Options, reads: u64) -> bool {
     let evicted = (0..statics).map(|_| AtomicBool::new(false)).collect();
     let progress = Progress { evicted, rounds: AtomicU64::new(0) };
     let stop = AtomicBool::new(false);
-    let reader_member = field.reader.take().expect("a new field has its reader");
+    let mut participant = field.reader.take();
     let shard = &mut field.shards[0];
     let view = std::sync::Arc::clone(&shard.view);
     let key_bytes = options.key_bytes[0];
-    let alone = read(&view, &reader_member, key_bytes, reads / 10, &progress, &stop);
+    let alone = read(&view, &mut participant, key_bytes, reads / 10, &progress, &stop);
     stop.store(false, Ordering::Relaxed);
     let (replaced, seen) = std::thread::scope(|scope| {
-        let reader = scope.spawn(|| read(&view, &reader_member, key_bytes, reads, &progress, &stop));
+        let reader = scope.spawn(|| read(&view, &mut participant, key_bytes, reads, &progress, &stop));
         let replaced = churn(shard, statics..options.items[0], key_bytes, &progress, &stop);
         (replaced, reader.join().expect("a reader that counts"))
     });
@@ -129,7 +129,7 @@ fn churn(
 
 fn read(
     view: &View,
-    participant: &Participant,
+    participant: &mut Option<Participant>,
     key_bytes: usize,
     reads: u64,
     progress: &Progress,
@@ -147,29 +147,28 @@ fn read(
     let all: Vec<Lookup<'_>> =
         keys.chunks(key_bytes).map(|key| Lookup { key, hash: view.hash.hash(key), table: 0 }).collect();
     let (mut seen, mut random) = (Seen::default(), Random::new(1));
-    participant.online();
+    let mut pin = participant.take().expect("a new field has its reader").pin();
     let begun = Instant::now();
     while seen.reads < reads {
         let first = random.below(statics - BATCH as u64) as usize;
         let mut missed = Vec::new();
-        view.tables[0].find_batch(&view.items, &all[first..first + BATCH], |i, found| match found {
+        view.tables[0].find_batch(view, &all[first..first + BATCH], |i, found| match found {
             Found::Hit(_) => {}
             Found::Miss => missed.push((first + i) as u64),
             Found::Unsettled => seen.unsettled += 1,
         });
         seen.reads += BATCH as u64;
-        participant.quiescent();
+        pin.quiescent();
         // The writer waits for nobody but for memory, and that is free while this thread is asleep.
         if !missed.is_empty() {
-            participant.offline();
-            let lies = missed.iter().filter(|&&number| !progress.was_evicted(number)).count();
+            let is_lie = |number: &&u64| !progress.was_evicted(**number);
+            let lies = pin.asleep(|| missed.iter().filter(is_lie).count());
             seen.misses += lies as u64;
             seen.evicted += (missed.len() - lies) as u64;
-            participant.online();
         }
     }
     seen.spent_s = begun.elapsed().as_secs_f64();
-    participant.offline();
+    *participant = Some(pin.unpin());
     stop.store(true, Ordering::Relaxed);
     seen
 }

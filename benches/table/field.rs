@@ -1,14 +1,17 @@
 //! A filled table to measure: indexes and slabs in mapped memory, a shard for each thread, keys that are computed, not
 //! stored. The one place that knows how a table is made and written.
 
+#![allow(unsafe_code)]
+
 use crate::contest::{Contestant, Seat};
 use crate::ours;
 use crate::stretch::{Stretch, key};
 use cache::base::hash::KeyHash;
+use cache::base::item_ref::ItemRef;
 use cache::memory::class::Class;
-use cache::memory::grace::{Grace, Participant};
-use cache::memory::{Items, Layout, PagePool, Parts, Slab, Value};
-use cache::table::{Lookup, SlotMemory, Table, Upsert, Writer};
+use cache::memory::grace::{Grace, Participant, Pin};
+use cache::memory::{Item, Items, Layout, PagePool, Parts, Slab, Value};
+use cache::table::{Keys, Lookup, SlotMemory, Table, Upsert, Writer, same};
 use numa::{Huge, Region, RegionRequest};
 use protocol::steer::{owner, steer};
 use std::sync::Arc;
@@ -51,8 +54,17 @@ pub struct Shard {
     pub index: usize,
     writer: Writer,
     slab: Slab,
-    participant: Participant,
+    grace: Arc<Grace>,
+    part: Part,
     value: Vec<u8>,
+}
+
+/// A thread's part in grace.
+enum Part {
+    Asleep(Participant),
+    Awake(Pin),
+    /// Between the two.
+    Changing,
 }
 
 struct Slots(Region);
@@ -91,7 +103,8 @@ impl Field {
             index,
             writer: view.tables[index].writer().expect("the one writer"),
             slab: Slab::new(view.items.clone(), Arc::clone(&pool)),
-            participant: grace.participant(index),
+            grace: Arc::clone(&grace),
+            part: Part::Asleep(grace.participant(index).expect("nobody has it")),
             value: (0..size.value_bytes).map(|i| i as u8).collect(),
             view: Arc::clone(&view),
         };
@@ -99,7 +112,7 @@ impl Field {
         let mut field = Field {
             shards,
             pages,
-            reader: Some(grace.participant(size.threads)),
+            reader: grace.participant(size.threads),
             items: size.items,
             index_bytes: index_bytes * size.threads,
         };
@@ -130,6 +143,25 @@ impl View {
     pub fn owner_of(&self, key: &[u8]) -> usize {
         if self.tables.len() == 1 { 0 } else { owner(steer(key), self.tables.len()) }
     }
+
+    /// The item at a place that was read from one of the tables since the last tick.
+    #[inline]
+    pub fn item(&self, at: ItemRef) -> Item<'_> {
+        // SAFETY: the threads of the benches are awake while they read, and use no item behind their next tick.
+        unsafe { self.items.get(at) }
+    }
+}
+
+impl Keys for View {
+    #[inline]
+    fn key_is(&self, at: ItemRef, key: &[u8]) -> bool {
+        same(self.item(at).key(), key)
+    }
+
+    #[inline]
+    fn prefetch(&self, at: ItemRef) {
+        self.items.prefetch(at, 192);
+    }
 }
 
 impl Shard {
@@ -145,48 +177,60 @@ impl Shard {
             generation: 0,
             now_s: 0,
         };
-        let slot = self.slab.allocate(parts.size().bytes()).expect("room for all");
-        self.view.items.write(slot.at, slot.slot_bytes, &[], &parts);
-        let done = self.writer.upsert(&self.view.items, hash, key, slot.at);
+        let mut slot = self.slab.allocate(parts.size().bytes()).expect("room for all");
+        self.slab.write(&mut slot, &parts);
+        let at = self.slab.complete(slot);
+        let done = self.writer.upsert(&self.slab, hash, key, at);
         match done {
             Upsert::Inserted => {}
             Upsert::Replaced(gone) | Upsert::Evicted(gone) => self.slab.retire(gone),
         }
         match done {
-            Upsert::Evicted(gone) => Some(self.view.items.get(gone).cas()),
+            Upsert::Evicted(gone) => Some(self.slab.item(gone).cas()),
             _ => None,
         }
     }
 
     pub fn remove(&mut self, Lookup { key, hash, .. }: Lookup<'_>) {
-        if let Some(gone) = self.writer.remove(&self.view.items, hash, key) {
+        if let Some(gone) = self.writer.remove(&self.slab, hash, key) {
             self.slab.retire(gone);
         }
     }
 
     /// Between two batches nothing is held; what was retired long enough ago is free.
     pub fn tick(&mut self) {
-        self.participant.quiescent();
-        self.slab.reclaim(self.participant.grace(), Self::RECLAIM_MAX);
+        self.reclaim();
         // A reader that has lost its processor holds memory back: wait for it, as the server does.
-        while self.slab.retired().len() > Self::LIMBO_MAX {
+        while self.slab.retired().len() > Self::RETIRED_MAX {
             std::thread::yield_now();
-            self.participant.quiescent();
-            self.slab.reclaim(self.participant.grace(), Self::RECLAIM_MAX);
+            self.reclaim();
         }
     }
 
+    fn reclaim(&mut self) {
+        if let Part::Awake(pin) = &mut self.part {
+            pin.quiescent();
+        }
+        self.slab.reclaim(&self.grace, Self::RECLAIM_MAX);
+    }
+
     const RECLAIM_MAX: usize = 256;
-    const LIMBO_MAX: usize = 16_384;
+    const RETIRED_MAX: usize = 16_384;
 
     /// Awake: others wait for its ticks.
-    pub fn online(&self) {
-        self.participant.online();
+    pub fn online(&mut self) {
+        self.part = match std::mem::replace(&mut self.part, Part::Changing) {
+            Part::Asleep(participant) => Part::Awake(participant.pin()),
+            part => part,
+        };
     }
 
     /// Asleep: nobody waits for it.
-    pub fn offline(&self) {
-        self.participant.offline();
+    pub fn offline(&mut self) {
+        self.part = match std::mem::replace(&mut self.part, Part::Changing) {
+            Part::Awake(pin) => Part::Asleep(pin.unpin()),
+            part => part,
+        };
     }
 
     /// Whether a key of these is this shard's to write.

@@ -50,10 +50,10 @@ impl Ours<'_> {
     /// A read alone, with nothing else in flight.
     fn one(&mut self, stretch: &Stretch, index: usize) -> u64 {
         let (view, key) = (&*self.0.view, stretch.key(index));
-        match view.tables[view.owner_of(key)].find(&view.items, view.hash.hash(key), key) {
+        match view.tables[view.owner_of(key)].find(view, view.hash.hash(key), key) {
             Found::Hit(at) => {
                 let mut copied = [0u8; VALUE_BYTES_MAX];
-                let value = view.items.get(at).value().whole().expect("a short value");
+                let value = view.item(at).value().whole().expect("a short value");
                 copied[..value.len()].copy_from_slice(value);
                 std::hint::black_box(&copied)[7] as u64
             }
@@ -75,12 +75,12 @@ impl Ours<'_> {
                 reads[view.owner_of(key)].push(lookup);
             }
         }
-        view.tables[self.0.index].warm(&view.items, &writes);
+        view.tables[self.0.index].warm(view, &writes);
         let mut copied = [0u8; VALUE_BYTES_MAX];
         let mut digest = 0u64;
         let mut take = |found| match found {
             Found::Hit(at) => {
-                let value = view.items.get(at).value().whole().expect("a short value");
+                let value = view.item(at).value().whole().expect("a short value");
                 copied[..value.len()].copy_from_slice(value);
                 digest = digest.wrapping_add(copied[7] as u64);
             }
@@ -90,8 +90,8 @@ impl Ours<'_> {
         for (table, reads) in view.tables.iter().zip(&reads) {
             match reads.as_slice() {
                 [] => {}
-                [one] => take(table.find(&view.items, one.hash, one.key)),
-                many => table.find_batch(&view.items, many, |_, found| take(found)),
+                [one] => take(table.find(view, one.hash, one.key)),
+                many => table.find_batch(view, many, |_, found| take(found)),
             }
         }
         for (&number, &lookup) in numbers.iter().zip(&writes) {
@@ -101,12 +101,12 @@ impl Ours<'_> {
     }
 
     fn replace(&mut self, stretch: &Stretch, indexes: Range<usize>) -> u64 {
-        let view = &self.0.view;
+        let view = &*self.0.view;
         let lookup = |key| Lookup { key, hash: view.hash.hash(key), table: 0 };
         let old: Lookups<'_> = indexes.clone().map(|index| lookup(stretch.key(index))).collect();
         let new: Lookups<'_> = indexes.clone().map(|index| lookup(stretch.fresh_key(index))).collect();
-        view.tables[0].warm(&view.items, &old);
-        view.tables[0].warm(&view.items, &new);
+        view.tables[0].warm(view, &old);
+        view.tables[0].warm(view, &new);
         for ((index, &old), &new) in indexes.zip(&old).zip(&new) {
             self.0.remove(old);
             self.0.insert(stretch.numbers[index], new);

@@ -49,7 +49,7 @@ impl Seat for Reader {
                 item.inspect(|&at| self.0.items.prefetch(at, 192));
             }
             for at in items.into_iter().flatten() {
-                let value = self.0.items.get(at).value().whole().expect("a short value");
+                let value = self.0.item(at).value().whole().expect("a short value");
                 copied[..value.len()].copy_from_slice(value);
                 digest = digest.wrapping_add(copied[7] as u64);
             }

@@ -102,7 +102,7 @@ impl Seat for Reader {
             match self.way {
                 Way::Apart => apart(view, &lookups, &mut answers),
                 Way::Together => {
-                    find_in(|n| &view.tables[n], &view.items, &lookups, |i, found| answers[i] = found);
+                    find_in(|n| &view.tables[n], view, &lookups, |i, found| answers[i] = found);
                 }
             }
             digest = digest.wrapping_add(copy(view, &answers[..lookups.len()]));
@@ -119,7 +119,7 @@ fn apart(view: &View, lookups: &Lookups<'_>, answers: &mut Answers) {
             own.push(*lookup);
             places.push(i as u8);
         }
-        table.find_batch(&view.items, &own, |i, found| answers[places[i] as usize] = found);
+        table.find_batch(view, &own, |i, found| answers[places[i] as usize] = found);
     }
 }
 
@@ -129,7 +129,7 @@ fn copy(view: &View, answers: &[Found]) -> u64 {
     for &answer in answers {
         digest = digest.wrapping_add(match answer {
             Found::Hit(at) => {
-                let value = view.items.get(at).value().whole().expect("a short value");
+                let value = view.item(at).value().whole().expect("a short value");
                 copied[..value.len()].copy_from_slice(value);
                 copied[7] as u64
             }

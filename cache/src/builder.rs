@@ -3,6 +3,7 @@
 //! ```text
 //! Cache::builder() ─ build ─▶ Cache        what all threads share: tables and items, to read
 //!                             OwnerParts   one a shard, for the one thread that writes it
+//!                             Participant  one a shard's thread: pinned, it may read all shards
 //!                             hits         one a shard's thread: what it read goes to the policy
 //!                             Round        the policy: on a thread of its own, or between others' work
 //! ```
@@ -23,7 +24,7 @@ use crate::shard::Shards;
 use crate::shard::events::Events;
 use crate::shard::owner::OwnerParts;
 use crate::table::Table;
-use crossbeam_queue::ArrayQueue;
+use std::ops::Range;
 
 /// Wakes the owner of a shard for whom the policy has commands.
 pub type Wake = Box<dyn Fn() + Send>;
@@ -53,9 +54,8 @@ enum Memory {
 pub struct Cache {
     shards: Arc<Shards>,
     pool: Arc<PagePool>,
-    grace: Arc<Grace>,
-    /// The parts in grace that no reader has.
-    readers: Arc<ArrayQueue<Participant>>,
+    /// Places of readers among the participants of grace.
+    readers: Range<usize>,
 }
 
 /// A cache in its parts, each for the thread that uses it.
@@ -64,6 +64,8 @@ pub struct Built {
     pub cache: Cache,
     /// One a shard. Open each on its own thread: its memory is then near.
     pub owners: Vec<OwnerParts>,
+    /// One a shard's thread: its part in reading. A pin of it is what the verbs of the owner want.
+    pub participants: Vec<Participant>,
     /// One a shard's thread: its reads, for the policy.
     pub hits: Vec<Producer<Hit>>,
     /// The policy's work.
@@ -102,14 +104,15 @@ impl Cache {
         &self.pool
     }
 
-    /// The right to read of one thread; `None` while as many readers as the builder was asked for are there.
+    /// The right to read of one thread; `None` when all that the builder was asked for are taken. Dropped, it can be taken again.
     pub fn reader(&self) -> Option<Reader> {
-        Reader::take(&self.shards, &self.readers)
+        let participant = self.readers.clone().find_map(|index| self.grace().participant(index))?;
+        Some(Reader::new(Arc::clone(&self.shards), participant))
     }
 
     /// When retired memory may be used again.
     pub fn grace(&self) -> &Arc<Grace> {
-        &self.grace
+        self.shards.grace()
     }
 }
 
@@ -200,18 +203,18 @@ impl Builder {
                 index,
                 shards: Arc::clone(&cache.shards),
                 slab: Slab::new(cache.shards.items().clone(), Arc::clone(&cache.pool)),
-                participant: cache.grace.participant(index),
                 events: Events::new(events, cache.pool.layout()),
                 commands,
                 counters: Arc::default(),
                 value_bytes_max: self.value_bytes_max,
             });
         }
+        let participants = (0..self.shards).filter_map(|index| cache.grace().participant(index)).collect();
         let policies = links.iter().map(|link| Arc::clone(&link.counters)).collect();
         let hot_keys = Arc::new(HotKeySnapshot::default());
         let popularity = Popularity::new(Arc::clone(&hot_keys), self.seed);
         let round = Round::new(config.page_units, config.pages, links, hit_ends, popularity);
-        Built { cache, owners, hits, round, policies, hot_keys }
+        Built { cache, owners, participants, hits, round, policies, hot_keys }
     }
 
     fn lay_out(&self) -> Cache {
@@ -226,14 +229,10 @@ impl Builder {
         };
         let lines = self.index_lines.unwrap_or_else(|| self.lines_for(items.bytes()));
         let hash = KeyHash::new(self.seed);
-        let (shards, pool) =
-            Shards::lay_out(items, layout, (self.shards, lines), hash, self.namespace_separator);
-        let readers = Arc::new(ArrayQueue::new(self.readers.max(1)));
         let grace = Grace::new(self.shards + self.readers);
-        for index in self.shards..self.shards + self.readers {
-            readers.push(grace.participant(index)).expect("room for each");
-        }
-        Cache { shards, pool, grace, readers }
+        let (shards, pool) =
+            Shards::lay_out(items, layout, (self.shards, lines), hash, self.namespace_separator, grace);
+        Cache { shards, pool, readers: self.shards..self.shards + self.readers }
     }
 
     /// Home lines of each index: so many that the memory, filled with items of the mean size, loads it as intended. Larger

@@ -26,7 +26,9 @@ pub mod ring;
 pub mod shard;
 pub mod table;
 
+pub use memory::grace::{Participant, Pin};
+
 #[cfg(not(any(loom, shuttle)))]
 pub use builder::{Builder, Built, Cache};
 #[cfg(not(any(loom, shuttle)))]
-pub use reader::{Guard, Look, Reader};
+pub use reader::{Guard, Read, Reader};

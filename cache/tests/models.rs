@@ -217,21 +217,19 @@ fn grace_outlasts_every_reader() {
         let grace = Grace::new(2);
         let slot = Arc::new(AtomicU64::new(1));
         let memory = Arc::new(AtomicU64::new(1));
-        let owner = grace.participant(0);
-        owner.online();
+        let mut owner = grace.participant(0).expect("nobody has it").pin();
         let reader = {
             let (grace, slot, memory) = (Arc::clone(&grace), Arc::clone(&slot), Arc::clone(&memory));
             thread::spawn(move || {
-                let participant = grace.participant(1);
-                participant.online();
+                let mut pin = grace.participant(1).expect("nobody has it").pin();
                 if slot.load(Ordering::Acquire) == 1 {
                     assert_eq!(memory.load(Ordering::Relaxed), 1, "reused under a reader");
                 }
-                participant.quiescent();
+                pin.quiescent();
                 if slot.load(Ordering::Acquire) == 1 {
                     assert_eq!(memory.load(Ordering::Relaxed), 1, "reused under a reader");
                 }
-                participant.offline();
+                drop(pin);
             })
         };
         slot.store(0, Ordering::Release);

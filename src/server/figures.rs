@@ -11,7 +11,7 @@ use cache::base::sync::Arc;
 use cache::memory::{PagePool, SlabStats};
 use cache::policy::Counters;
 use cache::policy::hot_key_snapshot::HotKeySnapshot;
-use cache::shard::Shards;
+use cache::shard::View;
 use numa::RegionReport;
 use std::fmt::Write;
 
@@ -54,7 +54,7 @@ pub struct Figures {
 impl Figures {
     /// What `stats WHAT` answers: `STAT name value` lines and `END`; `None` for a word that we do not know. The caller is
     /// within a tick, because keys may be looked at.
-    pub fn stats(&self, what: &[u8], shards: &Shards) -> Option<Vec<u8>> {
+    pub fn stats(&self, what: &[u8], view: View<'_>) -> Option<Vec<u8>> {
         let mut text = String::new();
         match what {
             b"" => self.general(&mut text),
@@ -69,7 +69,7 @@ impl Figures {
                 &self.hot_key_snapshot.read(),
                 self.hot_key_names,
                 self.shown_hash,
-                shards,
+                view,
                 &mut text,
             ),
             b"buckets" => latency::buckets(&self.times, &mut text),

@@ -12,16 +12,16 @@ use crate::server::figures::stat;
 use cache::base::hash::ShownHash;
 use cache::policy::hot::HotKey;
 use cache::policy::hot_key_snapshot::Popular;
-use cache::shard::Shards;
+use cache::shard::View;
 use std::fmt::Write;
 
-/// `STAT hot:RANK NAME READS SHARE`, the share of all reads, and `STAT distinct_keys …`. The caller is within a tick.
-pub fn stats(popular: &Popular, names: KeyNames, shown: ShownHash, shards: &Shards, text: &mut String) {
+/// `STAT hot:RANK NAME READS SHARE`, the share of all reads, and `STAT distinct_keys …`. The keys are looked up in `view`.
+pub fn stats(popular: &Popular, names: KeyNames, shown: ShownHash, view: View<'_>, text: &mut String) {
     stat(text, "distinct_keys", popular.distinct);
     stat(text, "distinct_keys_minute", popular.distinct_minute);
     stat(text, "hot_reads", popular.reads);
     for (rank, key) in popular.hot.iter().enumerate() {
-        let known = if names == KeyNames::Hash { None } else { shards.key_of(key.hash) };
+        let known = if names == KeyNames::Hash { None } else { view.key_of(key.hash) };
         let (name, share) = (name(shown.of(key.hash), names, known), share(key, popular));
         stat(text, &format!("hot:{}", rank + 1), format_args!("{name} {} {share:.6}", key.reads));
     }

@@ -182,7 +182,7 @@ impl Server {
         let common = SharedSetup {
             clock: config.clock.clone(),
             config,
-            stats_provider: Arc::new(move |what, shards| figures.stats(what, shards)),
+            stats_provider: Arc::new(move |what, view| figures.stats(what, view)),
             stop: Arc::clone(&self.stop),
         };
         let (ready, when_ready) = mpsc::channel();
@@ -306,10 +306,11 @@ pub(super) fn run_worker<P: Port>(port: P, assignment: Assignment) -> std::io::R
     let Assignment { seat, common, ready } = assignment;
     let SharedSetup { clock, config, stats_provider, stop } = common;
     let waker = port.waker();
-    let WorkerParts { owner, mesh, wakeups, hits } = seat.parts;
-    let mut worker = Worker::new(WorkerConfig {
+    let WorkerParts { owner, participant, mesh, wakeups, hits } = seat.parts;
+    let worker = Worker::new(WorkerConfig {
         port,
         owner: Owner::new(owner),
+        participant,
         mesh,
         wakeups,
         hits,

@@ -12,11 +12,12 @@ use cache::policy::thread::Round;
 use cache::policy::{Counters, PolicyKind};
 use cache::ring::{Hit, MeshEnd, Producer, mesh};
 use cache::shard::owner::OwnerParts;
-use cache::{Built, Cache};
+use cache::{Built, Cache, Participant};
 
 /// What one worker is given.
 pub(super) struct WorkerParts {
     pub(super) owner: OwnerParts,
+    pub(super) participant: Participant,
     pub(super) mesh: MeshEnd<Box<PendingRequest>>,
     pub(super) wakeups: Wakeups,
     pub(super) hits: Hits,
@@ -35,10 +36,13 @@ pub(super) struct Wiring {
 /// Connects `workers` workers over `items`.
 pub(super) fn wire(config: &Config, items: Items, workers: usize) -> Wiring {
     let wakeups = Wakeups::for_workers(workers);
-    let Built { cache, owners, hits, round, policies, hot_keys } = build_cache(config, items, &wakeups);
+    let Built { cache, owners, participants, hits, round, policies, hot_keys } =
+        build_cache(config, items, &wakeups);
     let ends = mesh(workers, PENDING_REQUESTS_MAX).into_iter().zip(wakeups);
-    let parts = owners.into_iter().zip(hits).zip(ends).map(|((owner, hits), (mesh, wakeups))| WorkerParts {
+    let owners = owners.into_iter().zip(participants).zip(hits);
+    let parts = owners.zip(ends).map(|(((owner, participant), hits), (mesh, wakeups))| WorkerParts {
         owner,
+        participant,
         mesh,
         wakeups,
         hits: hits_of(config, hits),

@@ -5,6 +5,7 @@
 use crate::session::answer::put_value;
 use crate::session::expiry::due_ms;
 use crate::session::namespace;
+use cache::Pin;
 use cache::base::clock::Now;
 use cache::base::item_ref::ItemRef;
 use cache::shard::{Blocked, Count, Delete, Deleted, Found, Mode, Outcome, Owner, Store, WriteError};
@@ -14,6 +15,7 @@ use protocol::{Error, Reply};
 /// One command or operation in the hands of the owner of its key.
 pub struct Execution<'e, 'b> {
     pub(super) owner: &'e mut Owner,
+    pub(super) pin: &'e mut Pin,
     pub(super) now: Now,
     pub(super) reply: &'e mut Reply<'b>,
     pub(super) read: Option<SettledRead>,
@@ -95,8 +97,13 @@ pub(super) fn mode_of(mode: request::Mode) -> Mode {
 
 impl<'e, 'b> Execution<'e, 'b> {
     /// An execution that answers into `reply`.
-    pub fn new(owner: &'e mut Owner, now: Now, reply: &'e mut Reply<'b>) -> Execution<'e, 'b> {
-        Execution { owner, now, reply, read: None, is_patient: true }
+    pub fn new(
+        owner: &'e mut Owner,
+        pin: &'e mut Pin,
+        now: Now,
+        reply: &'e mut Reply<'b>,
+    ) -> Execution<'e, 'b> {
+        Execution { owner, pin, now, reply, read: None, is_patient: true }
     }
 
     /// The same; unless it is patient, it fails for want of memory instead of waiting for it ([`Stop::OnGrace`]).
@@ -177,7 +184,7 @@ impl<'e, 'b> Execution<'e, 'b> {
             compare_cas: store.cas,
             ..Store::new(mode_of(store.mode), store.key.bytes(), store.value)
         };
-        let line: &[u8] = match self.owner.store(&terms, self.now)?.outcome {
+        let line: &[u8] = match self.owner.store(self.pin, &terms, self.now)?.outcome {
             Outcome::Stored => b"STORED\r\n",
             Outcome::NotStored => b"NOT_STORED\r\n",
             Outcome::Exists => b"EXISTS\r\n",
@@ -187,7 +194,7 @@ impl<'e, 'b> Execution<'e, 'b> {
     }
 
     fn delete(&mut self, key: Key<'_>, quiet: bool) -> Result<(), Stop> {
-        let line: &[u8] = match self.owner.delete(&Delete::new(key.bytes()), self.now)? {
+        let line: &[u8] = match self.owner.delete(self.pin, &Delete::new(key.bytes()), self.now)? {
             Deleted::Done => b"DELETED\r\n",
             Deleted::NotFound | Deleted::Exists => b"NOT_FOUND\r\n",
         };
@@ -195,7 +202,7 @@ impl<'e, 'b> Execution<'e, 'b> {
     }
 
     fn arithmetic(&mut self, count: &Count<'_>, quiet: bool) -> Result<(), Stop> {
-        match self.owner.count(count, self.now)?.map(|counted| counted.number) {
+        match self.owner.count(self.pin, count, self.now)?.map(|counted| counted.number) {
             None => self.put_line(quiet, b"NOT_FOUND\r\n"),
             Some(_) if quiet => Ok(()),
             Some(number) => {

@@ -49,7 +49,7 @@ impl Execution<'_, '_> {
             Some(expiry) if self.owner.find(key, now).is_none() => {
                 created = true;
                 let expiry = first_expiry(terms, expiry, form);
-                Some(self.owner.create(key, b"", due_ms(expiry, now), terms.new_cas, now)?)
+                Some(self.owner.create(self.pin, key, b"", due_ms(expiry, now), terms.new_cas, now)?)
             }
             _ => self.owner.find(key, now),
         };
@@ -92,7 +92,7 @@ impl Execution<'_, '_> {
             or_create_due_ms: terms.vivify.map(|expiry| due_ms(expiry, self.now)),
             ..Store::new(mode_of_flag(terms.mode)?, key, meta.value)
         };
-        let stored = self.owner.store(&store, self.now)?;
+        let stored = self.owner.store(self.pin, &store, self.now)?;
         let code: &[u8] = match stored.outcome {
             Outcome::Stored if form.quiet => return Ok(()),
             Outcome::Stored => b"HD",
@@ -128,7 +128,7 @@ impl Execution<'_, '_> {
         };
         let leaves = (is_stale || is_emptied).then_some(remains);
         let delete = Delete { key, compare_cas: terms.compare_cas, leaves };
-        let code: &[u8] = match self.owner.delete(&delete, self.now)? {
+        let code: &[u8] = match self.owner.delete(self.pin, &delete, self.now)? {
             Deleted::Done if form.quiet => return Ok(()),
             Deleted::Done => b"HD",
             Deleted::Exists => b"EX",
@@ -160,7 +160,7 @@ impl Execution<'_, '_> {
                 .vivify
                 .map(|expiry| (terms.initial, due_ms(first_expiry(terms, expiry, form), now))),
         };
-        match self.owner.count(&count, now)? {
+        match self.owner.count(self.pin, &count, now)? {
             Some(Counted { is_new: false, .. }) if form.quiet => {}
             Some(counted) => put_counted(self.reply, command, &counted, before_ms, now),
             None => put_result(self.reply, b"NF", form, key),

@@ -30,7 +30,7 @@ impl Execution<'_, '_> {
                 put_done(self.reply, if found { Status::Done } else { Status::Missing })
             }
             Code::Delete => {
-                let deleted = self.owner.delete(&Delete::new(operation.key.bytes()), self.now)?;
+                let deleted = self.owner.delete(self.pin, &Delete::new(operation.key.bytes()), self.now)?;
                 put_done(self.reply, if deleted == Deleted::Done { Status::Done } else { Status::Missing })
             }
             Code::Incr | Code::Decr => self.count_for_frame(operation),
@@ -60,7 +60,7 @@ impl Execution<'_, '_> {
 
     fn count_for_frame(&mut self, operation: &Operation<'_>) -> Result<(), Stop> {
         let count = Count::new(operation.key.bytes(), operation.code == Code::Incr, operation.number);
-        match self.owner.count(&count, self.now)? {
+        match self.owner.count(self.pin, &count, self.now)? {
             Some(counted) => {
                 let number = counted.number.to_be_bytes();
                 self.reply.put_result(Status::Number, 0, counted.item.cas(), &number);
@@ -78,7 +78,7 @@ impl Execution<'_, '_> {
             compare_cas: (operation.code == Code::Cas).then_some(operation.number),
             ..Store::new(mode_of(mode), operation.key.bytes(), operation.value)
         };
-        let stored = self.owner.store(&store, self.now)?;
+        let stored = self.owner.store(self.pin, &store, self.now)?;
         let status = match stored.outcome {
             Outcome::Stored => Status::Done,
             Outcome::NotStored => Status::NotStored,

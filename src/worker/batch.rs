@@ -15,10 +15,12 @@ use crate::worker::Core;
 use crate::worker::datagrams::{Alone, Judged, Waiting};
 use crate::worker::footprint::{self, Touch};
 use crate::worker::order::Origin;
+use crate::worker::reads::Reading;
 use crate::worker::serial::First;
 use arrayvec::ArrayVec;
 use cache::base::clock::Now;
-use cache::table::{Found, Lookup};
+use cache::shard::Look;
+use cache::table::Lookup;
 use protocol::batch::{Code, Frame, Operation, Operations};
 use protocol::meta::Kind;
 use protocol::request::{Command, Commands, Get};
@@ -255,9 +257,11 @@ impl<'a> Batch<'a> {
         alone: &mut Alone<'a>,
         now: Now,
     ) -> Option<usize> {
-        let mut found = [Found::Miss; TICK_READS_MAX];
-        core.shards.find_batch(&self.lookups, |i, answer| found[i] = answer);
-        core.owner.shard().table.warm(core.shards.items(), &self.stores);
+        let own = core.owner.index();
+        let mut reading = core.reading(now);
+        let mut found = [Look::Miss; TICK_READS_MAX];
+        reading.view.find_batch(&self.lookups, |i, look| found[i] = look);
+        reading.view.warm(own, &self.stores);
         let mut unanswered = None;
         let mut tally = Tally::default();
         for group in &self.groups {
@@ -266,7 +270,7 @@ impl<'a> Batch<'a> {
                 break;
             }
             let reads = group.first..group.end;
-            if reads.clone().any(|i| self.needs_owner(core, i, found[i])) {
+            if reads.clone().any(|i| self.needs_owner(i, found[i])) {
                 alone.push(Waiting { judged: group.judged, first: None });
                 continue;
             }
@@ -274,7 +278,7 @@ impl<'a> Batch<'a> {
             let Admission { request_id, dialect, .. } = group.judged.admission;
             let mut sink = UdpSink::new(outbox, inbox.peer(datagram), request_id, dialect);
             let mut reply = sink.reply();
-            self.answer_reads(core, reads, &found, now, &mut reply, &mut tally);
+            self.answer_reads(&mut reading, reads, &found, &mut reply, &mut tally);
             let bytes = reply.bytes();
             sink.commit(bytes);
         }
@@ -284,12 +288,11 @@ impl<'a> Batch<'a> {
 
     /// Writes the answers to the reads of one datagram.
     #[inline(always)]
-    fn answer_reads(
+    fn answer_reads<'g>(
         &self,
-        core: &mut Core,
+        reading: &mut Reading<'_, 'g>,
         reads: Range<usize>,
-        found: &[Found; TICK_READS_MAX],
-        now: Now,
+        found: &[Look<'g>; TICK_READS_MAX],
         reply: &mut Reply<'_>,
         tally: &mut Tally,
     ) {
@@ -302,7 +305,7 @@ impl<'a> Batch<'a> {
                 given_up = !ends_command;
                 continue;
             }
-            let hit = self.answer_read(core, i, found[i], now, reply);
+            let hit = self.answer_read(reading, i, found[i], reply);
             if reply.overflown() {
                 reply.settle(mark);
                 given_up = !ends_command;
@@ -321,12 +324,18 @@ impl<'a> Batch<'a> {
 
     /// Writes the answer to read `i`; says whether it is a hit.
     #[inline(always)]
-    fn answer_read(&self, core: &mut Core, i: usize, found: Found, now: Now, reply: &mut Reply<'_>) -> bool {
-        let (read, Lookup { hash, table, .. }) = (&self.reads[i], self.lookups[i]);
+    fn answer_read<'g>(
+        &self,
+        reading: &mut Reading<'_, 'g>,
+        i: usize,
+        found: Look<'g>,
+        reply: &mut Reply<'_>,
+    ) -> bool {
+        let (read, lookup) = (&self.reads[i], &self.lookups[i]);
         let hit = match found {
-            Found::Hit(item) => core.answer_hit(read, table, hash, item, now, reply),
-            Found::Miss => false,
-            Found::Unsettled => unreachable!("its datagram is served alone"),
+            Look::Hit(found) => reading.answer_hit(read, lookup, found, reply),
+            Look::Miss => false,
+            Look::Unsettled => unreachable!("its datagram is served alone"),
         };
         if !hit {
             read.answer_miss(reply);
@@ -341,13 +350,12 @@ impl<'a> Batch<'a> {
 
     /// Whether read `i` must go to the owner of its key.
     #[inline]
-    fn needs_owner(&self, core: &Core, i: usize, found: Found) -> bool {
+    fn needs_owner(&self, i: usize, found: Look<'_>) -> bool {
         match found {
-            Found::Unsettled => true,
-            Found::Miss => false,
-            Found::Hit(at) => {
-                matches!(self.reads[i].form, Form::Meta(_))
-                    && self.reads[i].needs_owner(&core.shards.items().get(at))
+            Look::Unsettled => true,
+            Look::Miss => false,
+            Look::Hit(found) => {
+                matches!(self.reads[i].form, Form::Meta(_)) && self.reads[i].needs_owner(&found.item())
             }
         }
     }

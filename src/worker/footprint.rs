@@ -213,20 +213,19 @@ pub(super) fn touches(shards: &Shards, command: &Command<'_>, mut note: impl FnM
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cache::base::hash::KeyHash;
-    use cache::memory::{Items, Layout};
+    use cache::{Built, Cache};
 
     fn traced(body: &[u8]) -> Footprint {
         trace(body, None)
     }
 
     fn trace(body: &[u8], first: Option<&First<'_>>) -> Footprint {
-        let layout = Layout::of(4 << 20, 1);
-        let items = Items::on_heap(4 << 20);
-        let (shards, _) = Shards::lay_out(items, layout, (1, 1024), KeyHash::new(1), Some(b':'));
+        let cache =
+            Cache::builder().memory_bytes(4 << 20).index_lines(1024).seed(1).namespace_separator(Some(b':'));
+        let Built { cache, .. } = cache.build();
         let mut footprint = Footprint::with_capacity(3);
         footprint.begin(Origin::default());
-        footprint.trace(&shards, Dialect::Text, body, first, 1 << 20);
+        footprint.trace(cache.shards(), Dialect::Text, body, first, 1 << 20);
         footprint
     }
 

@@ -20,14 +20,14 @@ impl Core {
                 let done = self.in_all_shards(command, part, request, reply)?;
                 reply.put(if *quiet || !done { b"" } else { b"OK\r\n" });
             }
-            Command::Stats { what } => match (self.stats_provider)(what, &self.shards) {
+            Command::Stats { what } => match (self.stats_provider)(what, self.shards.view(&self.pin)) {
                 Some(text) if request.may_grow && reply.room() < text.len() => return Err(Halt::Room.into()),
                 Some(text) => reply.put(&text),
                 None => reply.put_error(Error::UnknownCommand),
             },
             // Memory is fixed at start, so a limit can only hold already.
             Command::MemoryLimit { quiet: true, .. } => {}
-            Command::MemoryLimit { mib, .. } => reply.put(match self.owner.items().bytes() >> 20 {
+            Command::MemoryLimit { mib, .. } => reply.put(match self.owner.memory_bytes() >> 20 {
                 used_mib if used_mib <= *mib as usize => b"OK\r\n",
                 _ => b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust\r\n",
             }),

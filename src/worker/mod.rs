@@ -39,7 +39,8 @@ use crate::stats::counters::WorkerCounters;
 use cache::base::clock::{Clock, Now};
 use cache::base::sync::{Arc, AtomicBool, Ordering};
 use cache::ring::MeshEnd;
-use cache::shard::{Owner, Shards};
+use cache::shard::{Owner, Shards, View};
+use cache::{Participant, Pin};
 use datagrams::Unserved;
 use footprint::Footprint;
 use hits::Hits;
@@ -68,7 +69,7 @@ pub enum Poll {
 
 /// Tells what `stats` prints, for the word behind it; `None` for an unknown word. It is asked within a tick, so it may
 /// look at items that it finds in the shards.
-pub type StatsProvider = Arc<dyn Fn(&[u8], &Shards) -> Option<Vec<u8>> + Send + Sync>;
+pub type StatsProvider = Arc<dyn Fn(&[u8], View<'_>) -> Option<Vec<u8>> + Send + Sync>;
 
 /// Work that runs on the worker's core between ticks: the policy, where it has no core of its own. It says how long it may be
 /// left alone while nothing happens.
@@ -80,6 +81,8 @@ pub struct WorkerConfig<P> {
     pub port: P,
     /// Its shard.
     pub owner: Owner,
+    /// Its part in reading all shards.
+    pub participant: Participant,
     /// Its ends of the mesh; its index is the worker's.
     pub mesh: MeshEnd<Box<PendingRequest>>,
     /// How it wakes the others.
@@ -121,6 +124,8 @@ pub struct Worker<P> {
 /// What a worker has beside its network: everything that commands need.
 pub(crate) struct Core {
     pub(crate) owner: Owner,
+    /// Awake but while the worker sleeps.
+    pub(crate) pin: Pin,
     pub(crate) shards: Arc<Shards>,
     pub(crate) mesh: MeshEnd<Box<PendingRequest>>,
     pub(crate) wakeups: Wakeups,
@@ -177,7 +182,7 @@ impl Core {
         self.counters.get_hits.add(1);
         if leaves_trace {
             let told = self.hits.note(item, hash, &self.counters);
-            self.shards.items().get(item).note_access(now.s(), told);
+            self.owner.note_access(item, hash, now, told);
         }
     }
 }
@@ -187,7 +192,6 @@ impl<P: Port> Worker<P> {
     pub fn new(mut config: WorkerConfig<P>) -> Worker<P> {
         let workers = config.mesh.workers();
         config.wakeups.connect(config.port.waker());
-        config.owner.participant().online();
         Worker {
             outbox: config.port.outbox(),
             port: config.port,
@@ -196,6 +200,7 @@ impl<P: Port> Worker<P> {
             core: Core {
                 shards: Arc::clone(config.owner.shards()),
                 owner: config.owner,
+                pin: config.participant.pin(),
                 pool: RequestPool::for_workers(workers),
                 mesh: config.mesh,
                 wakeups: config.wakeups,
@@ -226,9 +231,9 @@ impl<P: Port> Worker<P> {
     pub fn tick(&mut self) -> std::io::Result<bool> {
         let now = self.clock.now();
         self.core.profiler.begin_tick(now);
-        self.core.owner.participant().quiescent();
-        let Core { owner, profiler, .. } = &mut self.core;
-        let has_more = owner.tick(now, |stage| profiler.owner_stage(stage));
+        let Core { owner, pin, profiler, .. } = &mut self.core;
+        pin.quiescent();
+        let has_more = owner.tick(pin, now, |stage| profiler.owner_stage(stage));
         let busy = self.poll_inbound(now)? | self.serve_datagrams(now);
         self.core.counters.ticks.add((busy || has_more) as u64);
         let mut rest = Duration::MAX;
@@ -237,9 +242,9 @@ impl<P: Port> Worker<P> {
             rest = background(now);
             self.core.profiler.policy_done();
         }
-        let patience = self.poll_timeout(busy || has_more, rest, now);
+        let timeout = self.poll_timeout(busy || has_more, rest, now);
         self.core.profiler.work_done(busy || has_more, self.inbox.datagrams().len());
-        self.poll_port(patience)?;
+        self.poll_port(timeout)?;
         self.core.profiler.polled();
         Ok(busy)
     }
@@ -248,7 +253,7 @@ impl<P: Port> Worker<P> {
     ///
     /// # Errors
     /// As [`Worker::tick`].
-    pub fn run(&mut self, stop: &AtomicBool) -> std::io::Result<()> {
+    pub fn run(mut self, stop: &AtomicBool) -> std::io::Result<()> {
         // Acquire: pairs with the Release store of whoever stops the server.
         while !stop.load(Ordering::Acquire) {
             self.tick()?;
@@ -259,7 +264,6 @@ impl<P: Port> Worker<P> {
                 break;
             }
         }
-        self.core.owner.participant().offline();
         Ok(())
     }
 
@@ -280,29 +284,26 @@ impl<P: Port> Worker<P> {
     }
 
     /// Sends the outbox and fills the inbox; a worker that blocks says so to all who may need it.
-    fn poll_port(&mut self, patience: PollTimeout) -> std::io::Result<()> {
+    fn poll_port(&mut self, timeout: PollTimeout) -> std::io::Result<()> {
         self.core.wakeups.wake_due(&mut self.port, &self.core.counters)?;
         if self.unserved.is_pending() {
             // The inbox keeps its datagrams.
             return self.flush();
         }
-        if patience == PollTimeout::None {
-            return self.poll_now(patience);
-        }
-        self.core.owner.participant().offline();
-        self.core.wakeups.will_sleep();
-        // Requests and commands that came before the flag was set have woken nobody.
-        let has_inbound = self.core.mesh.has_inbound() || self.core.owner.has_commands();
-        let patience = if has_inbound { PollTimeout::None } else { patience };
-        let polled = self.poll_now(patience);
-        self.core.wakeups.awake();
-        self.core.owner.participant().online();
-        polled
-    }
-
-    fn poll_now(&mut self, patience: PollTimeout) -> std::io::Result<()> {
-        let traffic = self.port.poll(&mut self.outbox, &mut self.inbox, patience)?;
-        self.core.count_traffic(traffic);
+        let Worker { port, outbox, inbox, core, .. } = self;
+        let Core { pin, wakeups, mesh, owner, .. } = core;
+        let polled = match timeout {
+            PollTimeout::None => port.poll(outbox, inbox, timeout),
+            PollTimeout::Until(_) => pin.asleep(|| {
+                wakeups.will_sleep();
+                // Requests and commands that came before the flag was set have woken nobody.
+                let has_inbound = mesh.has_inbound() || owner.has_commands();
+                let polled = port.poll(outbox, inbox, if has_inbound { PollTimeout::None } else { timeout });
+                wakeups.awake();
+                polled
+            }),
+        };
+        core.count_traffic(polled?);
         Ok(())
     }
 

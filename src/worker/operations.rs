@@ -64,7 +64,8 @@ impl Core {
                 break;
             }
             let mark = reply.mark();
-            let mut execution = Execution::new(&mut self.owner, now, reply).with_patience(is_patient);
+            let mut execution =
+                Execution::new(&mut self.owner, &mut self.pin, now, reply).with_patience(is_patient);
             let done = operate(&mut execution, &operation, self.value_bytes_max);
             let read = execution.settled_read();
             self.note_settled_read(read, now);

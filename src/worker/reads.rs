@@ -1,11 +1,14 @@
 //! Reads outside the batch, and what a hit leaves behind.
 
 use crate::session::Read;
+use crate::stats::counters::WorkerCounters;
 use crate::worker::Core;
+use crate::worker::hits::Hits;
 use crate::worker::serial::{Halt, Request};
 use cache::base::clock::Now;
-use cache::base::item_ref::ItemRef;
-use cache::table::Found;
+use cache::memory::Lent;
+use cache::shard::{Look, View};
+use cache::table::Lookup;
 use protocol::Reply;
 use protocol::request::{Get, Key};
 
@@ -35,14 +38,15 @@ impl Core {
     /// Answers a read from the table of `owner`, to whom its key belongs; `None` if only the owner can settle it. What
     /// does not fit the reply is not counted.
     fn read_shared(&mut self, read: &Read<'_>, owner: usize, now: Now, reply: &mut Reply<'_>) -> Option<()> {
-        let hash = self.shards.hash(read.key);
+        let lookup = Lookup { key: read.key, hash: self.shards.hash(read.key), table: owner as u8 };
         let before = reply.bytes();
-        let hit = match self.shards.shard(owner).table.find(self.shards.items(), hash, read.key) {
-            Found::Hit(at) if !read.needs_owner(&self.shards.items().get(at)) => {
-                self.answer_hit(read, owner as u8, hash, at, now, reply)
+        let mut reading = self.reading(now);
+        let hit = match reading.view.find(&lookup) {
+            Look::Hit(found) if !read.needs_owner(&found.item()) => {
+                reading.answer_hit(read, &lookup, found, reply)
             }
-            Found::Miss => false,
-            Found::Hit(_) | Found::Unsettled => {
+            Look::Miss => false,
+            Look::Hit(_) | Look::Unsettled => {
                 self.counters.unsettled_misses.add(1);
                 return None;
             }
@@ -74,24 +78,39 @@ impl Core {
         }
     }
 
+    /// What answering reads takes of this worker.
+    #[inline]
+    pub(super) fn reading(&mut self, now: Now) -> Reading<'_, '_> {
+        let Core { shards, pin, hits, counters, .. } = self;
+        Reading { view: shards.view(pin), hits, counters, now }
+    }
+}
+
+/// Reads of one tick.
+pub(super) struct Reading<'c, 'g> {
+    pub(super) view: View<'g>,
+    hits: &'c mut Hits,
+    counters: &'c WorkerCounters,
+    now: Now,
+}
+
+impl<'g> Reading<'_, 'g> {
     /// Answers a hit, unless the item's time is over; notes it for the policy if the answer fits.
     #[inline]
     pub(super) fn answer_hit(
         &mut self,
         read: &Read<'_>,
-        owner: u8,
-        hash: u64,
-        at: ItemRef,
-        now: Now,
+        lookup: &Lookup<'_>,
+        found: Lent<'g>,
         reply: &mut Reply<'_>,
     ) -> bool {
-        let item = self.shards.items().get(at);
-        if !self.shards.shard(owner as usize).is_live(&item, now) {
+        let (item, now) = (found.item(), self.now);
+        if !self.view.is_live(lookup.table as usize, &item, now) {
             return false;
         }
         read.answer_hit(&item, now, reply);
         if read.leaves_trace() && !reply.overflown() {
-            let told = self.hits.note(at, hash, &self.counters);
+            let told = self.hits.note(found.at(), lookup.hash, self.counters);
             item.note_access(now.s(), told);
         }
         true

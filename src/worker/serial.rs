@@ -286,7 +286,8 @@ impl Core {
         let mark = reply.mark();
         self.profiler.mark();
         let mut keys = None;
-        let mut execution = Execution::new(&mut self.owner, now, reply).with_patience(is_patient);
+        let mut execution =
+            Execution::new(&mut self.owner, &mut self.pin, now, reply).with_patience(is_patient);
         let done = match command {
             Command::Get(get) => match get.split_first() {
                 Some((key, rest)) => {
@@ -431,7 +432,7 @@ impl Core {
         execute: impl FnOnce(&mut Execution<'_, '_>) -> Result<(), Stop>,
     ) -> Result<(), Halt> {
         let mark = reply.mark();
-        let mut execution = Execution::new(&mut self.owner, now, reply);
+        let mut execution = Execution::new(&mut self.owner, &mut self.pin, now, reply);
         let done = execute(&mut execution);
         let read = execution.settled_read();
         self.note_settled_read(read, now);

@@ -9,7 +9,7 @@ use cache::ring::mesh;
 use cache::shard::owner::OwnerParts;
 use cache::shard::{Owner, Shards};
 use cache::table::Table;
-use cache::{Built, Cache};
+use cache::{Built, Cache, Participant};
 use sherwood::config::serve::Io;
 use sherwood::limits;
 use sherwood::net::Port;
@@ -82,7 +82,7 @@ pub struct Parts {
 
 /// What workers are made of, but for their ports.
 pub struct WorkerSetups {
-    owners: Vec<(OwnerParts, Hits)>,
+    owners: Vec<(OwnerParts, Participant, Hits)>,
     wakeups: Vec<Wakeups>,
     seed: u64,
     clock: Clock,
@@ -124,8 +124,10 @@ impl Parts {
                 .build()
         };
         let drawn = (0..).map(|i| build(seed << 8 | i)).find(|built| wanted(built.cache.shards()));
-        let Built { owners, hits, round, policies, .. } = drawn.expect("a seed");
-        let owners = owners.into_iter().zip(hits.into_iter().map(Hits::new)).collect();
+        let Built { owners, participants, hits, round, policies, .. } = drawn.expect("a seed");
+        let owned = owners.into_iter().zip(participants).zip(hits);
+        let owners =
+            owned.map(|((owner, participant), hits)| (owner, participant, Hits::new(hits))).collect();
         Parts { seats: WorkerSetups { owners, wakeups, seed, clock: clock.clone() }, round, policies }
     }
 }
@@ -138,14 +140,15 @@ impl WorkerSetups {
         mut background: Option<BackgroundTask>,
     ) -> (Vec<Worker<P>>, Vec<Arc<OwnerCounters>>) {
         let (count, config) = (ports.len(), config(Io::Mmsg, ports.len()));
-        let counters = self.owners.iter().map(|(owner, _)| Arc::clone(&owner.counters)).collect();
+        let counters = self.owners.iter().map(|(owner, ..)| Arc::clone(&owner.counters)).collect();
         let pending_max = limits::PENDING_REQUESTS_MAX;
         let parts =
             self.owners.into_iter().zip(self.wakeups).zip(mesh(count, pending_max)).zip(ports).enumerate();
-        let workers = parts.map(|(index, ((((owner, hits), wakeups), mesh), port))| {
+        let workers = parts.map(|(index, ((((owner, participant, hits), wakeups), mesh), port))| {
             Worker::new(WorkerConfig {
                 port,
                 owner: Owner::new(owner),
+                participant,
                 mesh,
                 wakeups,
                 hits,

@@ -57,12 +57,13 @@ impl Stepped {
         let (mut workers, mut wires) = (Vec::new(), Vec::new());
         let owners = built.owners.iter().map(|owner| Arc::clone(&owner.counters)).collect();
         let ends = mesh(count, PENDING_REQUESTS_MAX).into_iter().zip(Wakeups::for_workers(count));
-        let parts = built.owners.into_iter().zip(built.hits).zip(ends).enumerate();
-        for (index, ((owner, hits), (mesh, wakeups))) in parts {
+        let owned = built.owners.into_iter().zip(built.participants).zip(built.hits);
+        for (index, (((owner, participant), hits), (mesh, wakeups))) in owned.zip(ends).enumerate() {
             wires.push(Wire::new(1, Faults::default()));
             workers.push(Worker::new(WorkerConfig {
                 port: SimPort::new(wires[index].clone()).unwrap(),
                 owner: Owner::new(owner),
+                participant,
                 mesh,
                 wakeups,
                 hits: Hits::new(hits),

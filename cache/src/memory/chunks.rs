@@ -6,8 +6,8 @@
 use crate::base::item_ref::ItemRef;
 use crate::limits::VALUE_BYTES_LIMIT;
 use crate::memory::class::Class;
-use crate::memory::item::{Items, Parts};
-use crate::memory::slab::{Allocation, Slab};
+use crate::memory::item::{Items, OwnedSlot, Parts};
+use crate::memory::slab::Slab;
 
 /// What a used slot holds. A chunk is bytes of a client's value: it has no header, so nothing may read it as an item. Whoever
 /// walks over slots gets this and has to say what it wants: [`Slab::item_of`] leads from either to an item.
@@ -26,38 +26,56 @@ impl Slab {
     }
 
     /// Begins an item whose value is cut; `slot` is its own.
-    pub fn begin_chunks(&mut self, slot: Allocation) {
+    pub fn begin_chunks(&mut self, slot: &mut OwnedSlot) {
         debug_assert!(self.chunks.is_empty(), "one item is built at a time");
-        self.items.write_blank(slot.at, slot.slot_bytes);
+        self.items.write_blank(slot);
     }
 
-    /// Adds a chunk, just allocated, to the item that is being built at `item`.
-    pub fn add_chunk(&mut self, item: ItemRef, chunk: ItemRef) {
-        self.items.own_chunk(chunk, item, self.chunks.len());
+    /// Adds a chunk, just allocated, to the item that is being built in `slot`.
+    pub fn add_chunk(&mut self, slot: &OwnedSlot, chunk: OwnedSlot) {
+        let chunk = chunk.publish();
+        self.items.own_chunk(chunk, slot.at(), self.chunks.len());
         self.chunks.push(chunk);
     }
 
-    /// Writes an item into the slot and the chunks that were taken for it.
+    /// Writes an item into the slot and the chunks that were taken for it. It is complete with [`Slab::complete`].
     ///
     /// # Panics
     /// When they are too small, or not as many as the value needs.
-    pub fn write(&mut self, slot: Allocation, parts: &Parts<'_>) {
-        self.items.write(slot.at, slot.slot_bytes, &self.chunks, parts);
+    pub fn write(&self, slot: &mut OwnedSlot, parts: &Parts<'_>) {
+        self.items.write(slot, &self.chunks, parts);
+    }
+
+    /// The item that was written into `slot` has its chunks for good, and is about to be published.
+    pub fn complete(&mut self, slot: OwnedSlot) -> ItemRef {
         self.chunks.clear();
+        slot.publish()
     }
 
     /// Gives back a slot, and the chunks that were taken for the same item, which was not published.
-    pub fn abandon(&mut self, slot: Allocation) {
+    pub fn abandon(&mut self, slot: OwnedSlot) {
         while let Some(chunk) = self.chunks.pop() {
             self.release(chunk);
         }
-        self.release(slot.at);
+        self.give_back(slot);
+    }
+
+    /// Copies an item of this owner's into another slot.
+    pub fn copy(&self, from: ItemRef, slot: &mut OwnedSlot) {
+        self.items.copy(self.item(from), slot);
+    }
+
+    /// Copies a chunk of an item of this owner's into another slot, and lets the item refer to the copy.
+    pub fn move_chunk(&self, from: ItemRef, slot: OwnedSlot) {
+        let (at, _) = self.items.owner_of_chunk(from);
+        self.items.move_chunk(from, self.item(at), slot);
     }
 
     /// Retires an item that was just unlinked; its slot and its chunks are free after grace. The chunks come first: a chunk
     /// in use leads to an item that is still there.
     pub fn retire(&mut self, at: ItemRef) {
-        for chunk in self.items.get(at).value().chunk_refs() {
+        for number in 0..self.item(at).shape().chunks {
+            let chunk = self.item(at).value().chunk_ref(number);
             self.stats.of(Class::CHUNK).retired.add(1);
             self.retired.push(chunk);
         }

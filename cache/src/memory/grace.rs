@@ -11,7 +11,7 @@
 //! Cost: one load and one store a tick and worker, one locked add a tick that retired anything.
 //! Bound: retired memory waits for the slowest awake worker; [`Grace::backlog_epochs`] shows how far behind it is.
 
-use crate::base::sync::{Arc, AtomicU64, Ordering, Padded, fence, mutant};
+use crate::base::sync::{Arc, AtomicBool, AtomicU64, Ordering, Padded, fence, mutant};
 
 /// `seen` of a worker that sleeps, or does not exist: it holds nobody up.
 const OFFLINE: u64 = u64::MAX;
@@ -21,6 +21,8 @@ const OFFLINE: u64 = u64::MAX;
 pub struct Grace {
     epoch: Padded<AtomicU64>,
     seen: Box<[Padded<AtomicU64>]>,
+    /// Whose part is taken.
+    taken: Box<[AtomicBool]>,
 }
 
 /// A moment: memory retired with it is free once [`Grace::passed`] says so.
@@ -31,7 +33,8 @@ impl Grace {
     /// Grace for `workers` workers, all asleep.
     pub fn new(workers: usize) -> Arc<Grace> {
         let seen = (0..workers).map(|_| Padded(AtomicU64::new(OFFLINE))).collect();
-        Arc::new(Grace { epoch: Padded(AtomicU64::new(1)), seen })
+        let taken = (0..workers).map(|_| AtomicBool::new(false)).collect();
+        Arc::new(Grace { epoch: Padded(AtomicU64::new(1)), seen, taken })
     }
 
     /// Opens a new epoch; what the caller unlinked before this call may be retired with the stamp.
@@ -58,46 +61,66 @@ impl Grace {
         epoch.saturating_sub(slowest.min(epoch))
     }
 
-    /// The part of worker `index`.
-    pub fn participant(self: &Arc<Grace>, index: usize) -> Participant {
-        assert!(index < self.seen.len());
-        Participant { grace: Arc::clone(self), index }
+    /// The part of thread `index`, which sleeps; `None` while it is taken.
+    pub fn participant(self: &Arc<Grace>, index: usize) -> Option<Participant> {
+        // Acquire: pairs with the Release in `drop`: who had the part before is offline.
+        let was_taken = self.taken[index].swap(true, Ordering::Acquire);
+        (!was_taken).then(|| Participant { grace: Arc::clone(self), index })
     }
 }
 
-/// One worker's part. The worker calls these between ticks, when it holds no reference.
+/// One thread's part, asleep: it reads nothing and holds nobody up.
 #[derive(Debug)]
 pub struct Participant {
     grace: Arc<Grace>,
     index: usize,
 }
 
+/// One thread's part, awake. What it lends is borrowed from it, so nothing that was lent outlives [`Pin::quiescent`], which
+/// needs it exclusively. Nobody can have two of one participant.
+///
+/// ```compile_fail
+/// # fn lent(pin: &mut cache::Pin, shards: &cache::shard::Shards, lookup: cache::table::Lookup<'_>) {
+/// let view = shards.view(pin);
+/// pin.quiescent();
+/// view.find(0, &lookup); // what it finds may be reused by now
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Pin(Participant);
+
 impl Participant {
-    /// Between two ticks: everything read before is let go.
-    #[inline]
-    pub fn quiescent(&self) {
-        // Acquire: pairs with the AcqRel in `retire`.
-        let epoch = self.grace.epoch.load(Ordering::Acquire);
-        // Release: the reads of the last tick are over; pairs with the Acquire in `passed`.
-        self.seen().store(epoch, Ordering::Release);
+    /// Wakes up, to read until [`Pin::unpin`].
+    pub fn pin(self) -> Pin {
+        self.online();
+        Pin(self)
     }
 
-    /// Before blocking: the worker holds nothing and will hold nothing up.
-    pub fn offline(&self) {
+    /// Wakes up for a moment.
+    pub fn enter(&mut self) -> Entered<'_> {
+        self.online();
+        Entered(self)
+    }
+
+    /// Before blocking: the thread holds nothing and will hold nothing up.
+    fn offline(&self) {
         // Release: as in `quiescent`.
         self.seen().store(OFFLINE, Ordering::Release);
     }
 
     /// After waking, before the first slot is read.
-    pub fn online(&self) {
+    fn online(&self) {
         self.quiescent();
         // SeqCst fence: Dekker with the one in `retire`.
         fence(Ordering::SeqCst);
     }
 
-    /// The epochs.
-    pub fn grace(&self) -> &Arc<Grace> {
-        &self.grace
+    #[inline]
+    fn quiescent(&self) {
+        // Acquire: pairs with the AcqRel in `retire`.
+        let epoch = self.grace.epoch.load(Ordering::Acquire);
+        // Release: the reads of the last tick are over; pairs with the Acquire in `passed`.
+        self.seen().store(epoch, Ordering::Release);
     }
 
     fn seen(&self) -> &AtomicU64 {
@@ -105,9 +128,69 @@ impl Participant {
     }
 }
 
+impl Pin {
+    /// Between two ticks, or two commands: everything that was lent is let go.
+    #[inline]
+    pub fn quiescent(&mut self) {
+        self.0.quiescent();
+    }
+
+    /// Sleeps while `wait` runs: nothing is lent, and nobody waits for this thread.
+    pub fn asleep<R>(&mut self, wait: impl FnOnce() -> R) -> R {
+        self.0.offline();
+        let woken = wait();
+        self.0.online();
+        woken
+    }
+
+    /// Goes to sleep.
+    pub fn unpin(self) -> Participant {
+        self.0.offline();
+        self.0
+    }
+}
+
 impl Drop for Participant {
     fn drop(&mut self) {
         self.offline();
+        // Release: pairs with the Acquire in `Grace::participant`.
+        self.grace.taken[self.index].store(false, Ordering::Release);
+    }
+}
+
+/// A short moment of being awake; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Entered<'p>(&'p Participant);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.offline();
+    }
+}
+
+/// What keeps memory from reuse while it is borrowed: [`Pin`] and [`Entered`].
+pub trait Protects: sealed::Sealed {
+    /// Whether it protects what this grace is of.
+    fn protects(&self, grace: &Arc<Grace>) -> bool;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Pin {}
+    impl Sealed for super::Entered<'_> {}
+}
+
+impl Protects for Pin {
+    #[inline]
+    fn protects(&self, grace: &Arc<Grace>) -> bool {
+        Arc::ptr_eq(&self.0.grace, grace)
+    }
+}
+
+impl Protects for Entered<'_> {
+    #[inline]
+    fn protects(&self, grace: &Arc<Grace>) -> bool {
+        Arc::ptr_eq(&self.0.grace, grace)
     }
 }
 
@@ -118,9 +201,7 @@ mod tests {
     #[test]
     fn memory_waits_for_every_awake_worker() {
         let grace = Grace::new(3);
-        let (a, b) = (grace.participant(0), grace.participant(1));
-        a.online();
-        b.online();
+        let (mut a, mut b) = (grace.participant(0).unwrap().pin(), grace.participant(1).unwrap().pin());
         let stamp = grace.retire();
         assert!(!grace.passed(stamp));
         a.quiescent();
@@ -133,14 +214,10 @@ mod tests {
     #[test]
     fn a_sleeping_worker_holds_nobody_up() {
         let grace = Grace::new(2);
-        let (a, b) = (grace.participant(0), grace.participant(1));
-        a.online();
-        b.online();
+        let (mut a, mut b) = (grace.participant(0).unwrap().pin(), grace.participant(1).unwrap().pin());
         let stamp = grace.retire();
         a.quiescent();
-        b.offline();
-        assert!(grace.passed(stamp));
-        b.online();
+        b.asleep(|| assert!(grace.passed(stamp)));
         assert!(grace.passed(stamp), "a worker that wakes later cannot have seen what was unlinked");
     }
 }

@@ -29,12 +29,12 @@ pub mod slab_stats;
 
 #[cfg(not(any(loom, shuttle)))]
 pub use chunks::Used;
-pub use item::{Item, Items, Parts, Size, State, Value};
+pub use item::{Item, Items, Lent, OwnedSlot, Parts, Size, State, Value};
 #[cfg(not(any(loom, shuttle)))]
 pub use page::Layout;
 #[cfg(not(any(loom, shuttle)))]
 pub use pool::PagePool;
 #[cfg(not(any(loom, shuttle)))]
-pub use slab::{Allocation, Slab};
+pub use slab::Slab;
 #[cfg(not(any(loom, shuttle)))]
 pub use slab_stats::SlabStats;

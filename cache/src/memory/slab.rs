@@ -6,12 +6,14 @@
 //! Cost: a few words touched per allocation, all of them the owner's. Waste: see [`super::class`] (internal), at most
 //! one partly filled page per class after filling (external); when the mix of sizes shifts, the mover empties pages.
 
+#![allow(unsafe_code)]
+
 use crate::base::item_ref::ItemRef;
 use crate::base::sync::Ordering;
 use crate::memory::chunks::Used;
 use crate::memory::class::{CLASSES_MAX, Class};
 use crate::memory::grace::Grace;
-use crate::memory::item::Items;
+use crate::memory::item::{Chunks, Item, Items, OwnedSlot};
 use crate::memory::page::{Layout, Slots};
 use crate::memory::pool::PagePool;
 use crate::memory::retired::Retired;
@@ -42,15 +44,6 @@ pub struct Slab {
     tail_bytes: usize,
     /// Classes that have pages.
     classes_used: usize,
-}
-
-/// A slot to write an item into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Allocation {
-    /// Where it is.
-    pub at: ItemRef,
-    /// Its size, in bytes.
-    pub slot_bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -94,12 +87,12 @@ impl Slab {
     }
 
     /// A slot for `bytes` bytes; `None` when neither a page of the class nor the pool has one.
-    pub fn allocate(&mut self, bytes: usize) -> Option<Allocation> {
+    pub fn allocate(&mut self, bytes: usize) -> Option<OwnedSlot> {
         self.allocate_class(Class::of(bytes))
     }
 
     /// As [`Slab::allocate`], of a class.
-    pub fn allocate_class(&mut self, class: Class) -> Option<Allocation> {
+    pub fn allocate_class(&mut self, class: Class) -> Option<OwnedSlot> {
         if self.partial[class.index()] == NO_PAGE {
             self.take_page(class)?;
         }
@@ -108,7 +101,7 @@ impl Slab {
 
     /// As [`Slab::allocate_class`], in a page that this owner has: of the class, or of one that is larger, up to twice the
     /// size. Chunks are of one size.
-    pub fn allocate_near(&mut self, class: Class) -> Option<Allocation> {
+    pub fn allocate_near(&mut self, class: Class) -> Option<OwnedSlot> {
         if class == Class::CHUNK {
             return self.allocate_in_class(class);
         }
@@ -117,7 +110,7 @@ impl Slab {
     }
 
     /// A slot of exactly this class, in a page that this owner has.
-    pub fn allocate_in_class(&mut self, class: Class) -> Option<Allocation> {
+    pub fn allocate_in_class(&mut self, class: Class) -> Option<OwnedSlot> {
         let page = match self.partial[class.index()] {
             NO_PAGE => return None,
             page => page as usize,
@@ -128,11 +121,31 @@ impl Slab {
         self.used_slots += 1;
         self.stats.of(class).used.add(1);
         self.class_free[class.index()] -= 1;
-        Some(Allocation { at: slots.item(&self.layout, page, index), slot_bytes: slots.slot_bytes })
+        let at = slots.item(&self.layout, page, index);
+        // SAFETY: the slot's bit was clear and is set now. It was cleared when the slot had never been published, or its grace
+        // was over; it is cleared again only by `release`.
+        Some(unsafe { OwnedSlot::new(at, slots.slot_bytes) })
+    }
+
+    /// The item in a used slot of this owner's.
+    ///
+    /// # Panics
+    /// When the page of `at` is not this owner's.
+    #[inline]
+    pub fn item(&self, at: ItemRef) -> Item<'_> {
+        assert!(self.owns(at), "an item of a page of this owner");
+        // SAFETY: only the owner of a page writes to it, beside the atomics of an item, and what it writes needs the slab
+        // exclusively, or is a slot that no reference leads to. So the item does not change while the slab is borrowed.
+        unsafe { self.items.get(at) }
+    }
+
+    /// Gives a slot back that was not published.
+    pub fn give_back(&mut self, slot: OwnedSlot) {
+        self.release(slot.publish());
     }
 
     /// Frees a slot at once: it was never published, or its grace is over.
-    pub fn release(&mut self, at: ItemRef) {
+    pub(super) fn release(&mut self, at: ItemRef) {
         let (page, class) = (self.layout.page_of(at), self.class_at(at));
         let slots = self.layout.slots(class);
         #[cfg(debug_assertions)]
@@ -298,9 +311,20 @@ impl Slab {
         &self.pool
     }
 
-    /// The memory.
-    pub fn items(&self) -> &Items {
-        &self.items
+    /// How values are cut.
+    pub fn chunk_sizes(&self) -> Chunks {
+        self.items.chunks()
+    }
+
+    /// Length of the memory that all owners share, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.items.bytes()
+    }
+
+    /// Asks the processor for the first `bytes` of the item at `at`, without waiting.
+    #[inline]
+    pub fn prefetch(&self, at: ItemRef, bytes: usize) {
+        self.items.prefetch(at, bytes);
     }
 
     fn class_at(&self, at: ItemRef) -> Class {
@@ -421,16 +445,17 @@ mod tests {
                     model.remove(&at);
                     slab.release(at);
                 } else if let Some(got) = slab.allocate(bytes) {
-                    prop_assert!(got.slot_bytes >= bytes);
-                    let end = got.at.offset_bytes() + got.slot_bytes;
-                    if let Some((before, size)) = model.range(..=got.at).next_back() {
-                        prop_assert!(before.offset_bytes() + size <= got.at.offset_bytes());
+                    prop_assert!(got.bytes() >= bytes);
+                    let end = got.at().offset_bytes() + got.bytes();
+                    if let Some((before, size)) = model.range(..=got.at()).next_back() {
+                        prop_assert!(before.offset_bytes() + size <= got.at().offset_bytes());
                     }
-                    if let Some((after, _)) = model.range(got.at..).next() {
+                    if let Some((after, _)) = model.range(got.at()..).next() {
                         prop_assert!(after.offset_bytes() >= end);
                     }
-                    prop_assert_eq!(slab.slot_bytes(got.at), got.slot_bytes);
-                    model.insert(got.at, got.slot_bytes);
+                    prop_assert_eq!(slab.slot_bytes(got.at()), got.bytes());
+                    let bytes = got.bytes();
+                    model.insert(got.publish(), bytes);
                 } else {
                     prop_assert_eq!(slab.pool().free_pages(), 0);
                 }
@@ -466,15 +491,14 @@ mod tests {
     #[test]
     fn retired_memory_is_reused_after_grace_only() {
         let grace = Grace::new(2);
-        let (owner, reader) = (grace.participant(0), grace.participant(1));
-        owner.online();
-        reader.online();
+        let (mut owner, mut reader) =
+            (grace.participant(0).unwrap().pin(), grace.participant(1).unwrap().pin());
         let mut slab = slab(1);
         let bytes = 60_000;
-        let first = slab.allocate(bytes).unwrap();
+        let first = slab.allocate(bytes).unwrap().publish();
         let second = slab.allocate(bytes).unwrap();
-        assert_eq!(slab.allocate(bytes), None);
-        slab.retire(first.at);
+        assert!(slab.allocate(bytes).is_none());
+        slab.retire_slot(first);
         assert_eq!(slab.reclaim(&grace, 10), 0);
         owner.quiescent();
         assert_eq!(slab.reclaim(&grace, 10), 0, "the reader may still look at it");
@@ -483,8 +507,9 @@ mod tests {
         assert_eq!((stats[0].1.live, stats[0].1.retired, stats[0].1.free()), (1, 1, 0));
         reader.quiescent();
         assert_eq!(slab.reclaim(&grace, 10), 1);
-        assert_eq!(slab.allocate(bytes), Some(first));
-        slab.release(first.at);
-        slab.release(second.at);
+        let again = slab.allocate(bytes).unwrap();
+        assert_eq!(again.at(), first);
+        slab.give_back(again);
+        slab.give_back(second);
     }
 }

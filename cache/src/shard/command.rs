@@ -30,7 +30,7 @@ impl Owner {
                 && let Some(command) = self.commands.pop()
             {
                 self.writer.table().prefetch_home((command.hash as u64) << 32);
-                self.slab.items().prefetch(command.item, ITEM_HEAD_BYTES);
+                self.slab.prefetch(command.item, ITEM_HEAD_BYTES);
                 batch.push(command);
             }
             if batch.is_empty() {
@@ -54,7 +54,7 @@ impl Owner {
             Verdict::Expire => {
                 // The deadline is checked again: a touch may have moved it.
                 self.writer.holds(hash, item)
-                    && self.slab.items().get(item).state().expired(now.ms())
+                    && self.slab.item(item).state().expired(now.ms())
                     && self.evict_hashed(hash, item)
             }
         };
@@ -73,7 +73,7 @@ impl Owner {
         if !self.second_chances.is_left() || !self.writer.holds(hash, at) {
             return false;
         }
-        let item = self.slab.items().get(at);
+        let item = self.slab.item(at);
         if !self.shard().is_live(&item, now) || !item.take_untold() {
             return false;
         }

@@ -1,6 +1,7 @@
 //! Counting: the verb behind incr and decr. The value is a decimal number in text (`decimal`).
 
 use crate::base::clock::Now;
+use crate::memory::grace::Pin;
 use crate::memory::{Item, Parts, Size, Value};
 use crate::shard::decimal::{COUNTED_BYTES_MAX, Counter, DIGITS_MAX};
 use crate::shard::error::WriteError;
@@ -46,12 +47,17 @@ impl Owner {
     ///
     /// # Errors
     /// [`WriteError`]; nothing has changed then.
-    pub fn count(&mut self, count: &Count<'_>, now: Now) -> Result<Option<Counted<'_>>, WriteError> {
-        let counted = self.count_present(count, now)?;
+    pub fn count(
+        &mut self,
+        pin: &mut Pin,
+        count: &Count<'_>,
+        now: Now,
+    ) -> Result<Option<Counted<'_>>, WriteError> {
+        let counted = self.count_present(pin, count, now)?;
         let created = match (&counted, count.or_create) {
             (None, Some((number, due_ms))) => {
                 let text = Counter::first(number);
-                Some((number, self.create(count.key, text.as_bytes(), due_ms, count.new_cas, now)?.at))
+                Some((number, self.create(pin, count.key, text.as_bytes(), due_ms, count.new_cas, now)?.at))
             }
             _ => None,
         };
@@ -60,12 +66,12 @@ impl Owner {
             self.note_count(count.up, counted.is_some());
         }
         let (is_new, done) = (created.is_some(), counted.or(created));
-        let items = self.slab.items();
-        Ok(done.map(|(number, at)| Counted { number, item: items.get(at), is_new }))
+        Ok(done.map(|(number, at)| Counted { number, item: self.slab.item(at), is_new }))
     }
 
     fn count_present(
         &mut self,
+        pin: &mut Pin,
         count: &Count<'_>,
         now: Now,
     ) -> Result<Option<(u64, crate::base::item_ref::ItemRef)>, WriteError> {
@@ -75,10 +81,9 @@ impl Owner {
         if old_bytes > COUNTED_BYTES_MAX {
             return Err(WriteError::NotANumber);
         }
-        let slot = self.allocate(Size::of(key.len(), old_bytes.max(DIGITS_MAX), 1), now)?;
-        let items = self.slab.items().clone();
+        let slot = self.allocate(pin, Size::of(key.len(), old_bytes.max(DIGITS_MAX), 1), now)?;
         // Room may have cost this very item.
-        let Some(old) = self.find_hashed(hash, key, now).map(|(at, _)| items.get(at)) else {
+        let Some((_, old)) = self.find_hashed(hash, key, now) else {
             self.slab.abandon(slot);
             return Ok(None);
         };
@@ -96,15 +101,16 @@ impl Owner {
             generation: self.shard().number(),
             now_s: now.s(),
         };
-        self.publish_item(hash, slot, &parts);
+        let written = self.write_item(slot, &parts);
+        let at = self.publish_item(hash, key, written);
         if counted.in_place {
-            let item = items.get(slot.at);
+            let item = self.slab.item(at);
             item.set_state(item.state().with_stale(marks.stale()).with_win_sent(marks.win_sent()));
             if fetched {
                 item.note_access(now.s(), true);
             }
         }
-        Ok(Some((counted.number, slot.at)))
+        Ok(Some((counted.number, at)))
     }
 
     fn note_count(&self, up: bool, was_there: bool) {

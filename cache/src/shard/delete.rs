@@ -2,7 +2,7 @@
 
 use crate::base::clock::Now;
 use crate::base::item_ref::ItemRef;
-use crate::limits::KEY_BYTES_MAX;
+use crate::memory::grace::Pin;
 use crate::memory::{Parts, Size, Value};
 use crate::shard::error::{Blocked, WriteError};
 use crate::shard::owner::Owner;
@@ -56,9 +56,9 @@ impl Owner {
     ///
     /// # Errors
     /// [`WriteError`]; nothing has changed then.
-    pub fn delete(&mut self, delete: &Delete<'_>, now: Now) -> Result<Deleted, WriteError> {
+    pub fn delete(&mut self, pin: &mut Pin, delete: &Delete<'_>, now: Now) -> Result<Deleted, WriteError> {
         let (key, hash) = (delete.key, self.shards().hash(delete.key));
-        self.room_to_retire()?;
+        self.room_to_retire(pin)?;
         let found = self.find_hashed(hash, key, now).map(|(at, item)| (at, item.cas()));
         let deleted = match (found, delete.compare_cas) {
             (None, _) => Deleted::NotFound,
@@ -67,7 +67,7 @@ impl Owner {
         };
         match (found, delete.leaves) {
             (Some((at, _)), Some(remains)) if deleted == Deleted::Done => {
-                self.leave(hash, at, &remains, now)?;
+                self.leave(pin, (hash, key), at, &remains, now)?;
             }
             // An item that is dead already goes as well.
             _ if deleted != Deleted::Exists => _ = self.remove(hash, key),
@@ -83,16 +83,18 @@ impl Owner {
     }
 
     /// Puts the remains of an item in its place.
-    fn leave(&mut self, hash: u64, at: ItemRef, remains: &Remains, now: Now) -> Result<(), WriteError> {
-        let items = self.slab.items().clone();
-        let mut key = [0; KEY_BYTES_MAX];
-        let key_bytes = items.get(at).key_bytes();
-        key[..key_bytes].copy_from_slice(items.get(at).key());
-        let key = &key[..key_bytes];
-        let value_bytes = if remains.is_emptied { 0 } else { items.get(at).value_bytes() };
+    fn leave(
+        &mut self,
+        pin: &mut Pin,
+        (hash, key): (u64, &[u8]),
+        at: ItemRef,
+        remains: &Remains,
+        now: Now,
+    ) -> Result<(), WriteError> {
+        let value_bytes = if remains.is_emptied { 0 } else { self.slab.item(at).value_bytes() };
         // Whatever the flags will be, there is room for them.
-        let slot = self.allocate(Size::of(key.len(), value_bytes, u32::MAX), now)?;
-        let Some(item) = self.find_hashed(hash, key, now).map(|(at, _)| items.get(at)) else {
+        let slot = self.allocate(pin, Size::of(key.len(), value_bytes, u32::MAX), now)?;
+        let Some((_, item)) = self.find_hashed(hash, key, now) else {
             // Room has cost this very item: it is gone, as with a plain delete.
             self.slab.abandon(slot);
             return Ok(());
@@ -111,8 +113,9 @@ impl Owner {
             generation: self.shard().number(),
             now_s: now.s(),
         };
-        self.publish_item(hash, slot, &parts);
-        let copy = items.get(slot.at);
+        let written = self.write_item(slot, &parts);
+        let at = self.publish_item(hash, key, written);
+        let copy = self.slab.item(at);
         copy.set_state(copy.state().with_stale(remains.is_stale));
         if fetched && !remains.is_emptied {
             copy.note_access(now.s(), true);
@@ -121,9 +124,9 @@ impl Owner {
     }
 
     /// Room to retire one more item.
-    fn room_to_retire(&mut self) -> Result<(), WriteError> {
+    fn room_to_retire(&mut self, pin: &mut Pin) -> Result<(), WriteError> {
         if self.slab.retired().is_full() {
-            self.reclaim_now();
+            self.reclaim_now(pin);
         }
         if self.slab.retired().is_full() { Err(Blocked::OnGrace.into()) } else { Ok(()) }
     }

@@ -26,7 +26,7 @@ use crate::limits::{
     SHRINK_LOAD_PERCENT, TICK_GROW_LINES,
 };
 use crate::memory::PagePool;
-use crate::memory::grace::Stamp;
+use crate::memory::grace::{Pin, Stamp};
 use crate::ring::Event;
 use crate::shard::error::Blocked;
 use crate::shard::owner::Owner;
@@ -106,14 +106,26 @@ impl Owner {
     /// [`Blocked::OnGrace`] when the key would take the place of another one although memory is free and a larger index is on
     /// its way.
     #[inline]
-    pub(super) fn place_in_index(&mut self, hash: u64, key: &[u8], now: Now) -> Result<(), Blocked> {
+    pub(super) fn place_in_index(
+        &mut self,
+        pin: &mut Pin,
+        hash: u64,
+        key: &[u8],
+        now: Now,
+    ) -> Result<(), Blocked> {
         let is_quiet = matches!(self.growth.phase, Phase::Settled) && !self.is_loaded();
-        if is_quiet { Ok(()) } else { self.place_in_growing_index(hash, key, now) }
+        if is_quiet { Ok(()) } else { self.place_in_growing_index(pin, hash, key, now) }
     }
 
     #[cold]
-    fn place_in_growing_index(&mut self, hash: u64, key: &[u8], now: Now) -> Result<(), Blocked> {
-        self.grow_for_insert(now);
+    fn place_in_growing_index(
+        &mut self,
+        pin: &mut Pin,
+        hash: u64,
+        key: &[u8],
+        now: Now,
+    ) -> Result<(), Blocked> {
+        self.grow_for_insert(pin, now);
         let pool = self.slab.pool();
         let is_awaited = match self.growth.phase {
             Phase::Settled => self.growth.is_queued,
@@ -121,13 +133,13 @@ impl Owner {
             Phase::Retiring(..) => self.is_loaded(),
         };
         let is_free = pool.free_pages() > self.free_pages_wanted();
-        if !is_awaited || !is_free || !self.writer.would_evict(self.slab.items(), hash, key) {
+        if !is_awaited || !is_free || !self.writer.would_evict(&self.slab, hash, key) {
             return Ok(());
         }
         if let Phase::Moving(to) = self.growth.phase {
             // A tick's share at once: a small table is done with that.
             self.move_keys(to, TICK_GROW_LINES);
-            if !self.writer.would_evict(self.slab.items(), hash, key) {
+            if !self.writer.would_evict(&self.slab, hash, key) {
                 return Ok(());
             }
         }
@@ -136,7 +148,7 @@ impl Owner {
     }
 
     /// An insert's share of the work.
-    fn grow_for_insert(&mut self, now: Now) {
+    fn grow_for_insert(&mut self, pin: &mut Pin, now: Now) {
         if matches!(self.growth.phase, Phase::Settled) {
             self.consider(now);
         }
@@ -156,7 +168,7 @@ impl Owner {
                 }
             }
             Phase::Retiring(..) if self.is_loaded() => {
-                self.reclaim_now();
+                self.reclaim_now(pin);
                 self.end_retiring();
             }
             Phase::Retiring(..) => {}
@@ -166,7 +178,7 @@ impl Owner {
     /// Gives the old array's pages back, if nobody can read them any more.
     fn end_retiring(&mut self) {
         if let Phase::Retiring(stamp, run) = &self.growth.phase
-            && self.participant.grace().passed(*stamp)
+            && self.grace.passed(*stamp)
         {
             self.slab.pool().return_run(run.clone());
             self.growth.phase = Phase::Settled;
@@ -284,7 +296,7 @@ impl Owner {
         if let table::Growth::Done { retired } = grown {
             let page_words = self.slab.pool().layout().page_bytes / WORD_BYTES;
             let run = retired.start / page_words..retired.end.div_ceil(page_words);
-            self.growth.phase = Phase::Retiring(self.participant.grace().retire(), run);
+            self.growth.phase = Phase::Retiring(self.grace.retire(), run);
             match to {
                 To::Twice => self.counters.table_doublings.add(1),
                 To::Half => self.counters.table_halvings.add(1),

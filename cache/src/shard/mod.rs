@@ -30,6 +30,7 @@ pub mod store;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 mod touch;
+mod view;
 
 pub use count::{Count, Counted};
 pub use counters::OwnerCounters;
@@ -40,3 +41,4 @@ pub use owner::{Found, Owner};
 pub use route::{Shard, Shards};
 pub use second_chances::SecondChances;
 pub use store::{Mode, Outcome, Store, Stored};
+pub use view::{Look, View};

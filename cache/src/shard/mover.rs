@@ -25,7 +25,8 @@ use crate::limits::{
     TICK_MOVE_ITEMS,
 };
 use crate::memory::class::{CLASSES_MAX, Class};
-use crate::memory::{Allocation, Used};
+use crate::memory::grace::Pin;
+use crate::memory::{OwnedSlot, Used};
 use crate::ring::Event;
 use crate::shard::owner::{Owner, upper};
 use arrayvec::ArrayVec;
@@ -73,7 +74,7 @@ impl Owner {
     }
 
     /// A tick's work; says whether there is more.
-    pub(super) fn move_pages(&mut self, now: Now) -> bool {
+    pub(super) fn move_pages(&mut self, pin: &mut Pin, now: Now) -> bool {
         if self.mover.asked.is_some() && self.mover.parked.is_none() {
             // A store may be waiting: its page comes first.
             self.mover.parked = self.mover.at.take_if(|task| !task.evicts);
@@ -108,7 +109,7 @@ impl Owner {
                     if self.slab.retired_slots_of(class) == 0 {
                         self.evict_coldest(class, PRESSURE_EVICT, now);
                     }
-                    self.reclaim_now();
+                    self.reclaim_now(pin);
                     if self.slab.free_slots_of(class) == 0 {
                         // Others may still read what was evicted.
                         break;
@@ -132,7 +133,7 @@ impl Owner {
                 && let Some((index, used)) = self.slab.next_used_slot(task.page, task.slot)
             {
                 let item = self.slab.item_of(used);
-                let hash = self.shards().hash(self.slab.items().get(item).key());
+                let hash = self.shards().hash(self.slab.item(item).key());
                 self.writer.table().prefetch_home(hash);
                 batch.push((upper(hash), item));
                 task.slot = index + 1;
@@ -206,7 +207,7 @@ impl Owner {
     }
 
     fn relocate_item(&mut self, from: ItemRef, now: Now) -> Moved {
-        let item = self.slab.items().get(from);
+        let item = self.slab.item(from);
         let (is_live, class) = (self.shard().is_live(&item, now), Class::of(item.bytes_in_slot()));
         let hash = upper(self.shards().hash(item.key()));
         if !self.writer.holds(hash, from) {
@@ -218,20 +219,21 @@ impl Owner {
             self.counters.expired.add(1);
             return Moved::Done(0);
         }
-        let Some(to) = self.room_for_a_copy(class) else { return Moved::NoRoom(class) };
-        self.slab.items().copy(from, to.at, to.slot_bytes);
-        self.renew(to.at);
-        self.writer.redirect(hash, from, to.at);
-        let units = (to.slot_bytes / ItemRef::UNIT_BYTES) as u32;
-        self.events.send(Event::Move { from, to: to.at, units });
+        let Some(mut slot) = self.room_for_a_copy(class) else { return Moved::NoRoom(class) };
+        self.slab.copy(from, &mut slot);
+        let (slot_bytes, to) = (slot.bytes(), slot.publish());
+        self.renew(to);
+        self.writer.redirect(hash, from, to);
+        let units = (slot_bytes / ItemRef::UNIT_BYTES) as u32;
+        self.events.send(Event::Move { from, to, units });
         self.slab.retire_slot(from);
         self.counters.items_moved.add(1);
-        Moved::Done(to.slot_bytes)
+        Moved::Done(slot_bytes)
     }
 
     /// A slot in a page that this owner has, or in one of the free pages if there are more than those kept in reserve: nothing
     /// is evicted for a copy while memory is free.
-    fn room_for_a_copy(&mut self, class: Class) -> Option<Allocation> {
+    fn room_for_a_copy(&mut self, class: Class) -> Option<OwnedSlot> {
         let room = self.slab.allocate_near(class);
         let is_reserve = self.slab.pool().free_pages() <= self.free_pages_wanted();
         room.or_else(|| if is_reserve { None } else { self.slab.allocate_class(class) })
@@ -239,14 +241,15 @@ impl Owner {
 
     fn relocate_chunk(&mut self, from: ItemRef) -> Moved {
         let at = self.slab.item_of(Used::Chunk(from));
-        let hash = upper(self.shards().hash(self.slab.items().get(at).key()));
+        let hash = upper(self.shards().hash(self.slab.item(at).key()));
         if !self.writer.holds(hash, at) {
             return Moved::Done(0);
         }
         let Some(to) = self.room_for_a_copy(Class::CHUNK) else { return Moved::NoRoom(Class::CHUNK) };
-        self.slab.items().move_chunk(from, to.at);
+        let slot_bytes = to.bytes();
+        self.slab.move_chunk(from, to);
         self.slab.retire_slot(from);
         self.counters.items_moved.add(1);
-        Moved::Done(to.slot_bytes)
+        Moved::Done(slot_bytes)
     }
 }

@@ -4,9 +4,9 @@ use crate::base::clock::Now;
 use crate::base::item_ref::ItemRef;
 use crate::base::sync::Arc;
 use crate::limits::TICK_RECLAIM_MAX;
-use crate::memory::grace::Participant;
+use crate::memory::grace::{Grace, Pin};
 use crate::memory::item::{Chunks, Shape};
-use crate::memory::{Allocation, Item, Items, Parts, Slab, Used};
+use crate::memory::{Item, OwnedSlot, Parts, Size, Slab, Used};
 use crate::ring::{ChunkUnits, Consumer, Deadline, Event, PolicyCommand};
 use crate::shard::OwnerCounters;
 use crate::shard::SecondChances;
@@ -38,8 +38,6 @@ pub struct OwnerParts {
     pub shards: Arc<Shards>,
     /// Its memory.
     pub slab: Slab,
-    /// Its part in the grace protocol.
-    pub participant: Participant,
     /// To the policy.
     pub events: Events,
     /// From the policy.
@@ -56,7 +54,7 @@ pub struct Owner {
     pub(super) shards: Arc<Shards>,
     pub(super) writer: Writer,
     pub(super) slab: Slab,
-    pub(super) participant: Participant,
+    pub(super) grace: Arc<Grace>,
     pub(super) events: Events,
     pub(super) commands: Consumer<PolicyCommand>,
     pub(super) pressure: Pressure,
@@ -76,6 +74,14 @@ pub struct Owner {
     flush_at_ms: Option<u64>,
 }
 
+/// An item that was written and is not published.
+pub(super) struct Written {
+    slot: OwnedSlot,
+    size: Size,
+    deadline_ms: u64,
+    cas: u64,
+}
+
 /// An item that was found by its key.
 #[derive(Clone, Copy)]
 pub struct Found<'a> {
@@ -93,9 +99,9 @@ impl Owner {
     /// # Panics
     /// When the shard has an owner already.
     pub fn new(config: OwnerParts) -> Owner {
-        let OwnerParts { index, shards, slab, participant, events, commands, counters, value_bytes_max } =
-            config;
+        let OwnerParts { index, shards, slab, events, commands, counters, value_bytes_max } = config;
         let writer = shards.shard(index).table.writer().expect("a shard has one owner");
+        let grace = Arc::clone(shards.grace());
         let pressure = Pressure::new();
         let scrub = Scrub::new(shards.shard(index).namespaces());
         Owner {
@@ -103,7 +109,7 @@ impl Owner {
             shards,
             writer,
             slab,
-            participant,
+            grace,
             events,
             commands,
             pressure,
@@ -141,15 +147,10 @@ impl Owner {
         &self.counters
     }
 
-    /// The worker's part in the grace protocol.
-    pub fn participant(&self) -> &Participant {
-        &self.participant
-    }
-
     /// The first thing of a tick: free memory, execute the policy's commands, move pages, send again what the policy did not hear. Says
-    /// whether there is more of that, so that the next tick should come soon. `done` is told when a stage is over.
-    pub fn tick(&mut self, now: Now, mut done: impl FnMut(Stage)) -> bool {
-        self.slab.reclaim(self.participant.grace(), TICK_RECLAIM_MAX);
+    /// whether there is more of that, so that the next tick should come soon. What `pin` has lent is let go when memory is short. `done` is told when a stage is over.
+    pub fn tick(&mut self, pin: &mut Pin, now: Now, mut done: impl FnMut(Stage)) -> bool {
+        self.slab.reclaim(&self.grace, TICK_RECLAIM_MAX);
         done(Stage::Reclaim);
         if self.flush_at_ms.is_some_and(|at_ms| at_ms <= now.ms()) && self.flush_now().is_ok() {
             self.flush_at_ms = None;
@@ -158,7 +159,7 @@ impl Owner {
         let applied = self.apply_commands(now);
         done(Stage::Obey);
         // What waits for grace is free in the next tick, not when an idle worker has slept.
-        let has_more = applied | self.grow(now) | self.move_pages(now) | !self.slab.retired().is_empty();
+        let has_more = applied | self.grow(now) | self.move_pages(pin, now) | !self.slab.retired().is_empty();
         done(Stage::Rearrange);
         self.catch_up_events();
         self.publish();
@@ -174,28 +175,37 @@ impl Owner {
 
     /// The same where the hash of the key is known.
     pub(super) fn find_hashed(&self, hash: u64, key: &[u8], now: Now) -> Option<(ItemRef, Item<'_>)> {
-        let at = self.writer.get(self.slab.items(), hash, key)?;
-        let item = self.slab.items().get(at);
+        let at = self.writer.get(&self.slab, hash, key)?;
+        let item = self.slab.item(at);
         self.shard().is_live(&item, now).then_some((at, item))
     }
 
-    /// Stores an item under its key, in place of the one that it may have. `slot` holds room for it.
-    pub(super) fn publish_item(&mut self, hash: u64, slot: Allocation, parts: &Parts<'_>) {
-        self.slab.write(slot, parts);
-        self.note_stored(parts.key);
-        let (replaced, evicted) = match self.writer.upsert(self.slab.items(), hash, parts.key, slot.at) {
+    /// Writes an item into a slot that has room for it.
+    pub(super) fn write_item(&self, mut slot: OwnedSlot, parts: &Parts<'_>) -> Written {
+        self.slab.write(&mut slot, parts);
+        Written { slot, size: parts.size(), deadline_ms: parts.deadline_ms, cas: parts.cas }
+    }
+
+    /// Puts an item under its key, in place of the one that it may have; gives its place.
+    pub(super) fn publish_item(&mut self, hash: u64, key: &[u8], written: Written) -> ItemRef {
+        let Written { slot, size, deadline_ms, cas } = written;
+        let slot_bytes = slot.bytes();
+        let at = self.slab.complete(slot);
+        self.last_cas += (cas == self.coming_cas()) as u64;
+        self.note_stored(key);
+        let (replaced, evicted) = match self.writer.upsert(&self.slab, hash, key, at) {
             Upsert::Inserted => (None, None),
             Upsert::Replaced(old) => (Some(old), None),
             Upsert::Evicted(victim) => (None, Some(victim)),
         };
-        self.item_bytes += parts.size().bytes();
-        self.written_bytes += parts.size().bytes();
+        self.item_bytes += size.bytes();
+        self.written_bytes += size.bytes();
         self.counters.total_items.add(1);
         self.events.send(Event::Store {
-            item: slot.at,
+            item: at,
             replaced,
-            deadline: deadline(parts.deadline_ms, slot.slot_bytes),
-            chunks: chunk_units(self.slab.items().chunks(), parts.size().shape(self.slab.items().chunks())),
+            deadline: deadline(deadline_ms, slot_bytes),
+            chunks: chunk_units(self.slab.chunk_sizes(), size.shape(self.slab.chunk_sizes())),
             hash: upper(hash),
         });
         replaced.into_iter().for_each(|old| self.retire(old));
@@ -204,11 +214,12 @@ impl Owner {
             self.events.send(Event::Delete { item });
             self.retire(item);
         }
+        at
     }
 
     /// Removes a key and its item.
     pub(super) fn remove(&mut self, hash: u64, key: &[u8]) -> bool {
-        let Some(gone) = self.writer.remove(self.slab.items(), hash, key) else { return false };
+        let Some(gone) = self.writer.remove(&self.slab, hash, key) else { return false };
         self.events.send(Event::Delete { item: gone });
         self.retire(gone);
         true
@@ -216,7 +227,7 @@ impl Owner {
 
     /// Removes an item of this owner, whatever its key; says whether the table had it.
     pub(super) fn evict(&mut self, victim: ItemRef) -> bool {
-        let hash = self.shards.hash(self.slab.items().get(victim).key());
+        let hash = self.shards.hash(self.slab.item(victim).key());
         self.evict_hashed(upper(hash), victim)
     }
 
@@ -230,10 +241,9 @@ impl Owner {
         was_there
     }
 
-    /// The next cas number: unique in the process.
-    pub(super) fn next_cas(&mut self) -> u64 {
-        self.last_cas += 1;
-        (self.last_cas - 1) * self.shards.count() as u64 + self.index as u64 + 1
+    /// The cas number that the next item gets: unique in the process. It is used up when an item with it is published.
+    pub(super) fn coming_cas(&self) -> u64 {
+        self.last_cas * self.shards.count() as u64 + self.index as u64 + 1
     }
 
     /// Makes everything that this owner has stale: at once, or at a time in ms since the server epoch.
@@ -260,7 +270,7 @@ impl Owner {
     }
 
     pub(super) fn retire(&mut self, old: ItemRef) {
-        self.item_bytes -= self.slab.items().get(old).bytes();
+        self.item_bytes -= self.slab.item(old).bytes();
         self.slab.retire(old);
     }
 
@@ -270,11 +280,11 @@ impl Owner {
             let (index, used) = slab.next_used_slot(page, slot)?;
             // Chunks are told with the items that they belong to.
             let Used::Item(at) = used else { return Some((index, None)) };
-            let item = slab.items().get(at);
+            let item = slab.item(at);
             let hash = upper(shards.hash(item.key()));
             let store = writer.holds(hash, at).then(|| {
                 let deadline = deadline(item.state().deadline_ms(), slab.slot_bytes(at));
-                let chunks = chunk_units(slab.items().chunks(), item.shape());
+                let chunks = chunk_units(slab.chunk_sizes(), item.shape());
                 Event::Store { item: at, replaced: None, deadline, chunks, hash }
             });
             Some((index, store))
@@ -306,9 +316,16 @@ impl Owner {
         self.slab.slot_bytes(at)
     }
 
-    /// The memory.
-    pub fn items(&self) -> &Items {
-        self.slab.items()
+    /// Length of the memory that all owners share, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.slab.memory_bytes()
+    }
+
+    /// Notes a read of an item, of which the policy learns or not, if it is still under a key of this hash.
+    pub fn note_access(&self, at: ItemRef, hash: u64, now: Now, told: bool) {
+        if self.writer.holds(upper(hash), at) {
+            self.slab.item(at).note_access(now.s(), told);
+        }
     }
 }
 

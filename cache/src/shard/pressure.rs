@@ -17,7 +17,8 @@ use crate::limits::{
     TICK_RECLAIM_MAX,
 };
 use crate::memory::class::{CLASSES_MAX, Class};
-use crate::memory::{Allocation, Size};
+use crate::memory::grace::Pin;
+use crate::memory::{OwnedSlot, Size};
 use crate::shard::error::{Blocked, WriteError};
 use crate::shard::owner::Owner;
 
@@ -46,8 +47,8 @@ impl Owner {
     ///
     /// # Errors
     /// [`Blocked::OnGrace`] when victims are on their way, and what says that memory cannot hold so much.
-    pub(super) fn allocate(&mut self, size: Size, now: Now) -> Result<Allocation, WriteError> {
-        let shape = size.shape(self.slab.items().chunks());
+    pub(super) fn allocate(&mut self, pin: &mut Pin, size: Size, now: Now) -> Result<OwnedSlot, WriteError> {
+        let shape = size.shape(self.slab.chunk_sizes());
         let bytes = shape.bytes_in_slot(size.fixed_bytes());
         let layout = self.slab.pool().layout();
         // Half of the pages at most: other items have to be somewhere while it is stored.
@@ -56,12 +57,12 @@ impl Owner {
         if bytes > layout.item_bytes_max() || is_too_large {
             return Err(WriteError::TooLarge);
         }
-        let slot = self.allocate_slot(Class::of(bytes), now)?;
+        let mut slot = self.allocate_slot(pin, Class::of(bytes), now)?;
         if shape.chunks > 0 {
-            self.slab.begin_chunks(slot);
+            self.slab.begin_chunks(&mut slot);
             for _ in 0..shape.chunks {
-                match self.allocate_slot(Class::CHUNK, now) {
-                    Ok(chunk) => self.slab.add_chunk(slot.at, chunk.at),
+                match self.allocate_slot(pin, Class::CHUNK, now) {
+                    Ok(chunk) => self.slab.add_chunk(&slot, chunk),
                     Err(error) => {
                         self.slab.abandon(slot);
                         return Err(error);
@@ -72,21 +73,21 @@ impl Owner {
         Ok(slot)
     }
 
-    fn allocate_slot(&mut self, class: Class, now: Now) -> Result<Allocation, WriteError> {
+    fn allocate_slot(&mut self, pin: &mut Pin, class: Class, now: Now) -> Result<OwnedSlot, WriteError> {
         if self.slab.retired().is_full() {
-            self.reclaim_now();
+            self.reclaim_now(pin);
         }
         if self.slab.retired().is_full() {
             return Err(Blocked::OnGrace.into());
         }
         match self.allocate_without_evicting(class) {
             Some(slot) => Ok(slot),
-            None => self.allocate_under_pressure(class, now),
+            None => self.allocate_under_pressure(pin, class, now),
         }
     }
 
     /// A slot that costs nobody anything. The last free pages are for classes that have none.
-    fn allocate_without_evicting(&mut self, class: Class) -> Option<Allocation> {
+    fn allocate_without_evicting(&mut self, class: Class) -> Option<OwnedSlot> {
         let is_reserve = self.slab.pool().free_pages() <= self.free_pages_wanted();
         match self.slab.pages_of(class) {
             0 => self.slab.allocate_class(class).or_else(|| self.slab.allocate_near(class)),
@@ -96,9 +97,14 @@ impl Owner {
     }
 
     #[cold]
-    fn allocate_under_pressure(&mut self, class: Class, now: Now) -> Result<Allocation, WriteError> {
+    fn allocate_under_pressure(
+        &mut self,
+        pin: &mut Pin,
+        class: Class,
+        now: Now,
+    ) -> Result<OwnedSlot, WriteError> {
         for _ in 0..Self::PRESSURE_ROUNDS_MAX {
-            self.reclaim_now();
+            self.reclaim_now(pin);
             if let Some(slot) = self.allocate_without_evicting(class) {
                 return Ok(slot);
             }
@@ -114,13 +120,13 @@ impl Owner {
             if self.evict_coldest(class, count, now) == 0 {
                 break;
             }
-            self.reclaim_now();
+            self.reclaim_now(pin);
             if self.slab.retired_slots_of(class) > 0 {
                 // Others may still read what was evicted: more of that would not help sooner.
                 break;
             }
         }
-        self.reclaim_now();
+        self.reclaim_now(pin);
         match self.allocate_without_evicting(class) {
             Some(slot) => Ok(slot),
             // Nothing of this owner's can be evicted: other owners have all pages.
@@ -131,10 +137,10 @@ impl Owner {
 
     const PRESSURE_ROUNDS_MAX: usize = 4;
 
-    /// Between two commands this worker holds no item: it may say so, and free what that allows.
-    pub(super) fn reclaim_now(&mut self) {
-        self.participant.quiescent();
-        self.slab.reclaim(self.participant.grace(), TICK_RECLAIM_MAX);
+    /// Frees what nobody can read any more. To make that more, what `pin` has lent is let go.
+    pub(super) fn reclaim_now(&mut self, pin: &mut Pin) {
+        pin.quiescent();
+        self.slab.reclaim(&self.grace, TICK_RECLAIM_MAX);
     }
 
     /// Whether the class should grow: it has no page, or the coldest items of the class with the most pages are colder
@@ -172,7 +178,7 @@ impl Owner {
             if is_enough || (dead > 0 && last_access > 0) {
                 break;
             }
-            let item_bytes = self.slab.items().get(at).bytes();
+            let item_bytes = self.slab.item(at).bytes();
             if self.evict(at) {
                 (evicted, bytes) = (evicted + 1, bytes + item_bytes);
                 dead += (last_access == 0) as usize;
@@ -197,7 +203,7 @@ impl Owner {
             };
             if let Some((_, used)) = next {
                 let at = self.slab.item_of(used);
-                let item = self.slab.items().get(at);
+                let item = self.slab.item(at);
                 let last_access = if self.shard().is_live(&item, now) { 1 + item.last_access_s() } else { 0 };
                 self.pressure.sample.push((last_access, at));
             }
@@ -237,7 +243,7 @@ impl Owner {
             let items = std::iter::from_fn(|| {
                 let (index, used) = self.slab.next_used_slot(page, from)?;
                 from = index + 1;
-                let item = self.slab.items().get(self.slab.item_of(used));
+                let item = self.slab.item(self.slab.item_of(used));
                 let is_dear = class != Class::CHUNK && item.shape().chunks > 0;
                 Some((is_dear, item.last_access_s()))
             });

@@ -7,12 +7,16 @@ use crate::base::sync::{Arc, AtomicU32, Ordering};
 use crate::limits::GROW_LOAD_PERCENT;
 #[cfg(not(any(loom, shuttle)))]
 use crate::memory::class::Class;
+use crate::memory::grace::{Grace, Protects};
 use crate::memory::{Item, Items};
 #[cfg(not(any(loom, shuttle)))]
 use crate::memory::{Layout, PagePool};
 use crate::shard::namespace::{Names, Namespace, Namespaces};
 use crate::shard::number::{after, is_before};
-use crate::table::{Found, HALVINGS_MAX, Lookup, SlotMemory, Table, find_in};
+use crate::shard::view::View;
+use crate::table::{HALVINGS_MAX, SlotMemory, Table};
+#[cfg(not(any(loom, shuttle)))]
+use std::sync::atomic::AtomicU64;
 
 /// What is shared of one shard.
 pub struct Shard {
@@ -31,6 +35,18 @@ pub struct Shards {
     items: Items,
     hash: KeyHash,
     names: Option<Names>,
+    grace: Arc<Grace>,
+}
+
+/// The words of the memory, among which the indexes lie: in pages that the pool gave away for them.
+#[cfg(not(any(loom, shuttle)))]
+struct IndexWords(Items);
+
+#[cfg(not(any(loom, shuttle)))]
+impl SlotMemory for IndexWords {
+    fn slots(&self) -> &[AtomicU64] {
+        self.0.words(0..self.0.bytes() / 8 * 8)
+    }
 }
 
 impl Shards {
@@ -44,21 +60,28 @@ impl Shards {
         (count, lines): (usize, u64),
         hash: KeyHash,
         separator: Option<u8>,
+        grace: Arc<Grace>,
     ) -> (Arc<Shards>, Arc<PagePool>) {
         let items = items.with_chunks(layout.chunks());
         let items_max = layout.pages * layout.page_bytes / count / Class::of(0).slot_bytes();
         let lines = lines.max(Table::lines_to_reach(items_max as u64, GROW_LOAD_PERCENT));
         let lines = lines.next_multiple_of(1 << HALVINGS_MAX);
         let index_pages = (Table::slots_for(lines) * size_of::<u64>()).div_ceil(layout.page_bytes);
-        let words: Arc<dyn SlotMemory> = Arc::new(items.clone());
+        let words: Arc<dyn SlotMemory> = Arc::new(IndexWords(items.clone()));
         let first_word = |shard: usize| shard * index_pages * layout.page_bytes / size_of::<u64>();
         let table = |shard| Table::new(Arc::clone(&words), first_word(shard), lines, HALVINGS_MAX);
         let tables = (0..count).map(table).collect();
-        (Shards::new(tables, items, hash, separator), PagePool::new(layout, count * index_pages))
+        (Shards::new(tables, items, hash, separator, grace), PagePool::new(layout, count * index_pages))
     }
 
     /// One shard for each table, over one memory. With a `separator` keys have namespaces.
-    pub fn new(tables: Vec<Arc<Table>>, items: Items, hash: KeyHash, separator: Option<u8>) -> Arc<Shards> {
+    pub fn new(
+        tables: Vec<Arc<Table>>,
+        items: Items,
+        hash: KeyHash,
+        separator: Option<u8>,
+        grace: Arc<Grace>,
+    ) -> Arc<Shards> {
         let names = separator.map(|separator| Names::new(separator, hash.clone()));
         let shard = |table| Shard {
             table,
@@ -67,7 +90,7 @@ impl Shards {
             namespaces: Namespaces::new(names.clone()),
         };
         let shards = tables.into_iter().map(shard).collect();
-        Arc::new(Shards { shards, items, hash, names })
+        Arc::new(Shards { shards, items, hash, names, grace })
     }
 
     /// The namespace whose name this key is; `None` where keys have no namespaces, too.
@@ -93,26 +116,27 @@ impl Shards {
         self.hash.hash(key)
     }
 
-    /// Looks up all of `lookups`, each in the shard that it names by its table; `found(i, answer)` is called once for each, in
-    /// order. The caller is within a tick. What is found may be expired or flushed: see [`Shard::is_live`].
+    /// The shards as a pinned thread may read them.
+    ///
+    /// # Panics
+    /// When the pin is of another cache.
     #[inline]
-    pub fn find_batch(&self, lookups: &[Lookup<'_>], found: impl FnMut(usize, Found)) {
-        match &*self.shards {
-            [shard] => shard.table.find_batch(&self.items, lookups, found),
-            shards => find_in(|index| &shards[index].table, &self.items, lookups, found),
-        }
+    pub fn view<'g>(&'g self, pin: &'g impl Protects) -> View<'g> {
+        assert!(pin.protects(&self.grace), "a pin of this cache");
+        View::new(self)
     }
 
-    /// A key of which only the upper 32 bits of its hash are known, if there is one. The caller is within a tick.
-    pub fn key_of(&self, upper: u32) -> Option<&[u8]> {
-        let has_hash = |item| (self.hash(self.items.get(item).key()) >> 32) as u32 == upper;
-        let item = self.shards.iter().find_map(|shard| shard.table.find_near(upper, has_hash))?;
-        Some(self.items.get(item).key())
+    /// When retired memory may be used again.
+    pub fn grace(&self) -> &Arc<Grace> {
+        &self.grace
     }
 
-    /// The memory.
+    pub(super) fn all(&self) -> &[Shard] {
+        &self.shards
+    }
+
     #[inline]
-    pub fn items(&self) -> &Items {
+    pub(crate) fn items(&self) -> &Items {
         &self.items
     }
 }

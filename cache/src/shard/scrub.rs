@@ -117,7 +117,7 @@ impl Owner {
     /// Makes a living item as good as stored now.
     pub(super) fn renew(&mut self, at: ItemRef) {
         let (shard, scrub) = (self.shards.shard(self.index), &mut self.scrub);
-        let item = self.slab.items().get(at);
+        let item = self.slab.item(at);
         let (state, number) = (item.state(), shard.number());
         if state.generation() != number {
             item.set_state(state.with_generation(number));
@@ -132,7 +132,7 @@ impl Owner {
         let Some(Walk { began, at }) = self.scrub.walk else { return };
         let at = match at {
             At::Items(page, slot) => self.scrub_items(page, slot, now),
-            At::Grace(stamp) if self.participant.grace().passed(stamp) => At::Namespaces(0),
+            At::Grace(stamp) if self.grace.passed(stamp) => At::Namespaces(0),
             At::Grace(stamp) => At::Grace(stamp),
             At::Namespaces(set) => {
                 let shard = self.shard();
@@ -153,7 +153,7 @@ impl Owner {
                 break;
             }
             if page == self.slab.pool().layout().pages {
-                return At::Grace(self.participant.grace().retire());
+                return At::Grace(self.grace.retire());
             }
             let Some((index, used)) = self.slab.next_used_slot(page, slot) else {
                 (page, slot) = (page + 1, 0);
@@ -161,7 +161,7 @@ impl Owner {
             };
             slot = index + 1;
             let at = self.slab.item_of(used);
-            let item = self.slab.items().get(at);
+            let item = self.slab.item(at);
             if self.shard().is_live(&item, now) {
                 self.renew(at);
             } else if self.evict(at) {

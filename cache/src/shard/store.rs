@@ -5,6 +5,7 @@
 
 use crate::base::clock::Now;
 use crate::base::item_ref::ItemRef;
+use crate::memory::grace::Pin;
 use crate::memory::{Item, Parts, Size, Value};
 use crate::shard::error::WriteError;
 use crate::shard::owner::{Found, Owner};
@@ -138,32 +139,32 @@ impl Owner {
     ///
     /// # Errors
     /// [`WriteError`]; nothing has changed then.
-    pub fn store(&mut self, store: &Store<'_>, now: Now) -> Result<Stored<'_>, WriteError> {
+    pub fn store(&mut self, pin: &mut Pin, store: &Store<'_>, now: Now) -> Result<Stored<'_>, WriteError> {
         let hash = self.shards().hash(store.key);
-        let (mut outcome, mut at) = self.try_store(hash, store, now)?;
+        let (mut outcome, mut at) = self.try_store(pin, hash, store, now)?;
         if outcome == Outcome::NotStored
             && store.mode.joins()
             && let Some(due_ms) = store.or_create_due_ms
         {
-            (outcome, at) = self.try_store(hash, &Store { mode: Mode::Add, due_ms, ..*store }, now)?;
+            (outcome, at) = self.try_store(pin, hash, &Store { mode: Mode::Add, due_ms, ..*store }, now)?;
         }
         // Behind all that may have to wait: a store that is repeated counts once.
         let is_cas = store.compare_cas.is_some() && matches!(store.mode, Mode::Set | Mode::Replace);
         self.note_store(is_cas, outcome);
-        Ok(Stored { outcome, item: at.map(|at| self.slab.items().get(at)) })
+        Ok(Stored { outcome, item: at.map(|at| self.slab.item(at)) })
     }
 
     fn try_store(
         &mut self,
+        pin: &mut Pin,
         hash: u64,
         store: &Store<'_>,
         now: Now,
     ) -> Result<(Outcome, Option<ItemRef>), WriteError> {
-        self.place_in_index(hash, store.key, now)?;
+        self.place_in_index(pin, hash, store.key, now)?;
         let size = self.size_to_store(hash, store, now)?;
-        let slot = self.allocate(size, now)?;
-        let items = self.slab.items().clone();
-        let old = self.find_hashed(hash, store.key, now).map(|(at, _)| items.get(at));
+        let slot = self.allocate(pin, size, now)?;
+        let old = self.find_hashed(hash, store.key, now).map(|(_, item)| item);
         let (outcome, is_stale) = store.judge(old.as_ref());
         if outcome != Outcome::Stored {
             self.slab.abandon(slot);
@@ -185,12 +186,13 @@ impl Owner {
             return Ok((Outcome::NotStored, None));
         }
         let win_sent = is_stale && old.is_some_and(|old| old.state().win_sent());
-        self.publish_item(hash, slot, &parts);
+        let written = self.write_item(slot, &parts);
+        let at = self.publish_item(hash, store.key, written);
         if is_stale {
-            let item = items.get(slot.at);
+            let item = self.slab.item(at);
             item.set_state(item.state().with_stale(true).with_win_sent(win_sent));
         }
-        Ok((Outcome::Stored, Some(slot.at)))
+        Ok((Outcome::Stored, Some(at)))
     }
 
     /// The size of the item that a store will make, as things are now.
@@ -228,6 +230,7 @@ impl Owner {
     /// [`WriteError`]; nothing has changed then.
     pub fn create(
         &mut self,
+        pin: &mut Pin,
         key: &[u8],
         value: &[u8],
         due_ms: u64,
@@ -235,8 +238,8 @@ impl Owner {
         now: Now,
     ) -> Result<Found<'_>, WriteError> {
         let hash = self.shards().hash(key);
-        self.place_in_index(hash, key, now)?;
-        let slot = self.allocate(Size::of(key.len(), value.len(), 0), now)?;
+        self.place_in_index(pin, hash, key, now)?;
+        let slot = self.allocate(pin, Size::of(key.len(), value.len(), 0), now)?;
         let parts = Parts {
             key,
             value: [value.into(), Value::EMPTY],
@@ -246,15 +249,13 @@ impl Owner {
             generation: self.shard().number(),
             now_s: now.s(),
         };
-        self.publish_item(hash, slot, &parts);
-        Ok(Found { at: slot.at, hash, item: self.slab.items().get(slot.at) })
+        let written = self.write_item(slot, &parts);
+        let at = self.publish_item(hash, key, written);
+        Ok(Found { at, hash, item: self.slab.item(at) })
     }
 
     /// The cas number that a command asks for, or the next one.
-    pub(super) fn cas_or(&mut self, asked: Option<u64>) -> u64 {
-        match asked {
-            Some(cas) => cas,
-            None => self.next_cas(),
-        }
+    pub(super) fn cas_or(&self, asked: Option<u64>) -> u64 {
+        asked.unwrap_or_else(|| self.coming_cas())
     }
 }

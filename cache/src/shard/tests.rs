@@ -4,6 +4,7 @@ use super::*;
 use crate::base::clock::Now;
 use crate::base::sync::Arc;
 use crate::limits::EVENT_RING_RECORDS;
+use crate::memory::grace::Pin;
 use crate::memory::{PagePool, SlabStats};
 use crate::ring::{Consumer, Event, PolicyCommand, Producer, Verdict, ring};
 use crate::shard::OwnerCounters;
@@ -23,6 +24,7 @@ const INDEX_LOAD_PERCENT: u64 = 78;
 
 struct SingleOwner {
     owner: Owner,
+    pin: Pin,
     pool: Arc<PagePool>,
     events: Consumer<Event>,
     commands: Producer<PolicyCommand>,
@@ -40,16 +42,17 @@ impl SingleOwner {
             .index_lines(lines)
             .seed(1)
             .value_bytes_max(2 << 20);
-        let Built { cache, mut owners, .. } = cache.build();
+        let Built { cache, mut owners, mut participants, .. } = cache.build();
         let parts = owners.pop().expect("the owner of the one shard");
+        let pin = participants.pop().expect("its part in reading").pin();
         let (pool, counters) = (Arc::clone(cache.pool()), Arc::clone(&parts.counters));
         // In place of the policy: a test hears the events, and gives the commands.
         let (events, consumer) = ring(EVENT_RING_RECORDS);
         let (commander, commands) = ring(16);
         let owner = Owner::new(OwnerParts { events: Events::new(events, pool.layout()), commands, ..parts });
-        owner.participant().online();
         SingleOwner {
             owner,
+            pin,
             pool,
             events: consumer,
             commands: commander,
@@ -60,8 +63,8 @@ impl SingleOwner {
 
     fn tick(&mut self) -> bool {
         self.now.ns += 10_000_000;
-        self.owner.participant().quiescent();
-        let has_more = self.owner.tick(self.now, |_| ());
+        self.pin.quiescent();
+        let has_more = self.owner.tick(&mut self.pin, self.now, |_| ());
         self.events.drain(usize::MAX, |_| {});
         has_more
     }
@@ -83,7 +86,7 @@ impl SingleOwner {
         let key = key.to_le_bytes();
         let store = Store { due_ms, ..Store::new(mode, &key, value) };
         for _ in 0..100 {
-            match self.owner.store(&store, self.now).map(|stored| stored.outcome) {
+            match self.owner.store(&mut self.pin, &store, self.now).map(|stored| stored.outcome) {
                 Ok(outcome) => return outcome,
                 Err(WriteError::Blocked(Blocked::OnGrace)) => drop(self.tick()),
                 Err(error) => panic!("a store of {} bytes failed: {error}", value.len()),

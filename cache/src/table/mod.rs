@@ -72,7 +72,6 @@ pub use write::{Upsert, Writer};
 use crate::base::item_ref::ItemRef;
 use crate::base::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use crate::limits::PROBE_LINES_MAX;
-use crate::memory::item::Items;
 use probe::Geometry;
 use shape::{DOUBLINGS_MAX, Shape, State};
 use stamp::Stamps;
@@ -94,23 +93,10 @@ pub trait Keys {
     fn prefetch(&self, at: ItemRef);
 }
 
-impl Keys for Items {
-    #[inline]
-    fn key_is(&self, at: ItemRef, key: &[u8]) -> bool {
-        same(self.get(at).key(), key)
-    }
-
-    #[inline]
-    fn prefetch(&self, at: ItemRef) {
-        // The header, the key and a short value; the length is not known before the first line is here.
-        Items::prefetch(self, at, 192);
-    }
-}
-
 /// Whether two keys are equal: eight bytes at a time with an overlapping last chunk, inlined. A call of `memcmp` costs
 /// as much as the comparison of a short key.
 #[inline(always)]
-fn same(a: &[u8], b: &[u8]) -> bool {
+pub fn same(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
     }
@@ -132,14 +118,6 @@ pub trait SlotMemory: Send + Sync {
 impl SlotMemory for Box<[AtomicU64]> {
     fn slots(&self) -> &[AtomicU64] {
         self
-    }
-}
-
-#[cfg(not(any(loom, shuttle)))]
-impl SlotMemory for Items {
-    fn slots(&self) -> &[AtomicU64] {
-        // Arrays lie among the slab pages: pages that the pool gave away for them.
-        self.words(0..self.bytes() / 8 * 8)
     }
 }
 

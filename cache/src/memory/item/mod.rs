@@ -14,16 +14,21 @@
 //! access word by any reader, relaxed, when it changes. Readers copy bytes out within the tick in which they found
 //! the reference; [`super::grace`] keeps the memory from reuse until then.
 //!
-//! This file holds all raw access to slab memory; the allocator and the mover above it are safe code.
+//! This folder holds all raw access to slab memory. Who may read an item says a type: [`Lent`] is of a pinned thread's; the slab
+//! lends the items of its own pages. Who may write a slot says another: [`OwnedSlot`].
 
 #![allow(unsafe_code)]
 
 mod access;
+mod lent;
+mod owned;
 mod state;
 mod value;
 mod view;
 
 pub use access::Access;
+pub use lent::Lent;
+pub use owned::OwnedSlot;
 pub use state::State;
 pub use value::{Chunks, Shape, Size, Value};
 pub use view::Item;
@@ -125,7 +130,7 @@ impl Items {
     }
 
     /// Words of `range` (in bytes, both ends multiples of 8), for the page headers that only an owner touches.
-    pub fn words(&self, range: std::ops::Range<usize>) -> &[AtomicU64] {
+    pub(crate) fn words(&self, range: std::ops::Range<usize>) -> &[AtomicU64] {
         assert!(
             range.start <= range.end
                 && range.end <= self.bytes
@@ -137,12 +142,12 @@ impl Items {
         }
     }
 
-    /// Builds an item at `at`, its value cut into `chunks` as [`Chunks::shape`] says. The caller owns all these slots: no
-    /// reader can have their references yet.
+    /// Builds an item in `slot`, its value cut into `chunks` as [`Chunks::shape`] says. The slab has taken the chunks for it.
     ///
     /// # Panics
     /// When a slot is outside the memory or too small, or the chunks are not as many as the value needs.
-    pub fn write(&self, at: ItemRef, slot_bytes: usize, chunks: &[ItemRef], parts: &Parts<'_>) {
+    pub(in crate::memory) fn write(&self, slot: &mut OwnedSlot, chunks: &[ItemRef], parts: &Parts<'_>) {
+        let (at, slot_bytes) = (slot.at(), slot.bytes());
         let (key, size) = (parts.key, parts.size());
         assert!(!key.is_empty() && key.len() <= KEY_BYTES_MAX && size.value_bytes() <= VALUE_BYTES_LIMIT);
         let shape = self.chunks.shape(key.len(), size.value_bytes());
@@ -172,7 +177,8 @@ impl Items {
 
     /// Makes an empty item of a slot whose chunks are still being gathered, so that whoever meets it through one of
     /// them sees nothing.
-    pub fn write_blank(&self, at: ItemRef, slot_bytes: usize) {
+    pub(in crate::memory) fn write_blank(&self, slot: &mut OwnedSlot) {
+        let (at, slot_bytes) = (slot.at(), slot.bytes());
         assert!(slot_bytes >= HEADER_BYTES && at.offset_bytes() + slot_bytes <= self.bytes);
         // Used a moment ago, whatever the time: nobody takes it for cold.
         self.write_header(at, 0, State::new(0, 0, false), 0, 0, u32::MAX);
@@ -204,34 +210,36 @@ impl Items {
         unsafe { std::slice::from_raw_parts(self.base.add(offset), length) }
     }
 
-    /// Copies the slot of the published item at `from` into the slot of `slot_bytes` at `to`, which the caller owns as in
-    /// [`Items::write`]. Chunks stay where they are and belong to the copy from now on. What readers and the owner note in `from` from now on is not in the copy.
+    /// Copies the slot of a published item into `slot`. Chunks stay where they are and belong to the copy from now on. What
+    /// readers and the owner note in the item from now on is not in the copy.
     ///
     /// # Panics
     /// When the slot is outside the memory or too small.
-    pub fn copy(&self, from: ItemRef, to: ItemRef, slot_bytes: usize) {
-        let item = self.get(from);
+    pub(in crate::memory) fn copy(&self, item: Item<'_>, slot: &mut OwnedSlot) {
+        let (to, slot_bytes) = (slot.at(), slot.bytes());
         let bytes = item.bytes_in_slot();
         assert!(bytes <= slot_bytes && to.offset_bytes() + slot_bytes <= self.bytes);
         // Relaxed: a hint, see `last_access_s`. The state is the owner's, who calls this.
         let (state, access) = (item.state(), item.access_word().load(Ordering::Relaxed));
         self.write_header(to, item.cas(), state, item.key_bytes(), item.value_bytes(), access);
-        let rest = from.offset_bytes() + HEADER_BYTES;
-        self.write_bytes(to.offset_bytes() + HEADER_BYTES, self.bytes_at(rest, bytes - HEADER_BYTES));
+        self.write_bytes(to.offset_bytes() + HEADER_BYTES, item.bytes_behind_header());
         for (i, chunk) in item.value().chunk_refs().enumerate() {
             self.own_chunk(chunk, to, i);
         }
     }
 
-    /// The item at `at`. `at` was read from a slot in this tick, or belongs to the caller, who owns it.
-    /// Checked to lie inside the memory, whatever `at` says.
+    /// The item at `at`. Checked to lie inside the memory, whatever `at` says.
+    ///
+    /// # Safety
+    /// While the item is borrowed nobody writes its slot but through it: `at` was read from a slot of the table by a thread
+    /// that stays pinned meanwhile ([`Lent`]), or lies in a page of the caller's, who is its only writer ([`super::Slab::item`]).
     #[inline]
-    pub fn get(&self, at: ItemRef) -> Item<'_> {
+    pub unsafe fn get(&self, at: ItemRef) -> Item<'_> {
         let offset = at.offset_bytes();
         assert!(offset + HEADER_BYTES <= self.bytes, "item reference outside the slab");
         // SAFETY: the header is in bounds (asserted).
         let base = unsafe { self.base.add(offset) };
-        // SAFETY: in bounds and aligned; `lengths` is immutable while `at` is protected by grace.
+        // SAFETY: in bounds and aligned; `lengths` does not change, as the caller says.
         let lengths = unsafe { base.add(16).cast::<u32>().read() };
         let item = Item { items: self, base, lengths };
         assert!(offset + item.bytes_in_slot() <= self.bytes, "item reaches outside the slab");
@@ -249,7 +257,7 @@ impl Items {
 
     /// Overwrites a slot with a pattern, so that a reader that breaks the grace rule is found by tests.
     #[cfg(debug_assertions)]
-    pub fn poison(&self, at: ItemRef, slot_bytes: usize) {
+    pub(in crate::memory) fn poison(&self, at: ItemRef, slot_bytes: usize) {
         assert!(at.offset_bytes() + slot_bytes <= self.bytes);
         // SAFETY: in bounds (asserted); the slot is free, its grace period is over, so nobody reads it. The lengths
         // stay in bounds for a stray reader: the pattern is only written behind the header.
@@ -288,32 +296,44 @@ mod tests {
         }
     }
 
+    /// A slot that nobody else has, in memory that is this test's alone.
+    fn slot(unit: u64, bytes: usize) -> OwnedSlot {
+        // SAFETY: the tests are the only users of their memory, and take each place once.
+        unsafe { OwnedSlot::new(ItemRef::new(unit).unwrap(), bytes) }
+    }
+
+    fn get(items: &Items, at: ItemRef) -> Item<'_> {
+        // SAFETY: the memory is the test's alone.
+        unsafe { items.get(at) }
+    }
+
     #[test]
     fn a_copy_is_the_same_item() {
         let items = Items::on_heap(4096);
-        let (from, to) = (ItemRef::new(1).unwrap(), ItemRef::new(100).unwrap());
-        items.write(from, 80, &[], &parts(b"key", b"some value", 9));
-        items.get(from).set_state(items.get(from).state().with_deadline_ms(77));
-        items.get(from).note_access(12, true);
-        items.copy(from, to, 80);
-        let copy = items.get(to);
+        let (mut from, mut to) = (slot(1, 80), slot(100, 80));
+        items.write(&mut from, &[], &parts(b"key", b"some value", 9));
+        let item = get(&items, from.publish());
+        item.set_state(item.state().with_deadline_ms(77));
+        item.note_access(12, true);
+        items.copy(item, &mut to);
+        let copy = get(&items, to.publish());
         assert_eq!(
             (copy.key(), copy.value().whole(), copy.flags()),
             (&b"key"[..], Some(&b"some value"[..]), 9)
         );
-        assert_eq!((copy.cas(), copy.state(), copy.last_access_s()), (7, items.get(from).state(), 12));
+        assert_eq!((copy.cas(), copy.state(), copy.last_access_s()), (7, item.state(), 12));
         assert!(copy.fetched());
     }
 
     #[test]
     fn what_is_written_is_read() {
         let items = Items::on_heap(1 << 16);
-        let at = ItemRef::new(4).unwrap();
-        for flags in [0, 1, u32::MAX] {
+        for (unit, flags) in [(4, 0), (14, 1), (24, u32::MAX)] {
             let mut parts = parts(b"key", b"some value", flags);
             parts.value[1] = b" and more"[..].into();
-            items.write(at, 128, &[], &parts);
-            let item = items.get(at);
+            let mut slot = slot(unit, 128);
+            items.write(&mut slot, &[], &parts);
+            let item = get(&items, slot.publish());
             assert_eq!(item.key(), b"key");
             assert_eq!(item.value().whole(), Some(&b"some value and more"[..]));
             assert_eq!((item.flags(), item.cas(), item.last_access_s()), (flags, 7, 3));
@@ -338,6 +358,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "outside the slab")]
     fn a_wild_reference_is_caught() {
-        Items::on_heap(1024).get(ItemRef::new(1 << 30).unwrap());
+        get(&Items::on_heap(1024), ItemRef::new(1 << 30).unwrap());
     }
 }

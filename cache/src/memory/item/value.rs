@@ -14,7 +14,7 @@
 
 #![allow(unsafe_code)]
 
-use super::{FLAGS_BYTES, HEADER_BYTES, Item, Items};
+use super::{FLAGS_BYTES, HEADER_BYTES, Item, Items, OwnedSlot};
 use crate::base::item_ref::ItemRef;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -188,10 +188,21 @@ impl<'a> Value<'a> {
 
     /// Where the chunks are, in order.
     pub fn chunk_refs(&self) -> impl Iterator<Item = ItemRef> + use<'a> {
-        let refs = self.chunked.map_or(&[][..], |chunked| chunked.refs);
-        // Acquire: pairs with the Release in `move_chunk`; the copy's bytes come before.
-        refs.iter().map(|word| ItemRef::new(word.load(Ordering::Acquire)).expect("a chunk is somewhere"))
+        self.chunked.map_or(&[][..], |chunked| chunked.refs).iter().map(chunk_in)
     }
+
+    /// Where chunk `number` is.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    pub fn chunk_ref(&self, number: usize) -> ItemRef {
+        chunk_in(&self.chunked.expect("a value with chunks").refs[number])
+    }
+}
+
+fn chunk_in(word: &AtomicU64) -> ItemRef {
+    // Acquire: pairs with the Release in `move_chunk`; the copy's bytes come before.
+    ItemRef::new(word.load(Ordering::Acquire)).expect("a chunk is somewhere")
 }
 
 impl Chunked<'_> {
@@ -234,7 +245,7 @@ impl Items {
     }
 
     /// Notes in a chunk whose it is. Owner only.
-    pub fn own_chunk(&self, chunk: ItemRef, item: ItemRef, number: usize) {
+    pub(in crate::memory) fn own_chunk(&self, chunk: ItemRef, item: ItemRef, number: usize) {
         let words = self.words(chunk.offset_bytes()..chunk.offset_bytes() + CHUNK_HEADER_BYTES);
         // Relaxed: only the owner looks at them.
         words[0].store(item.units(), Ordering::Relaxed);
@@ -242,20 +253,20 @@ impl Items {
     }
 
     /// The item of a chunk, and the chunk's number in it. Owner only.
-    pub fn owner_of_chunk(&self, chunk: ItemRef) -> (ItemRef, usize) {
+    pub(in crate::memory) fn owner_of_chunk(&self, chunk: ItemRef) -> (ItemRef, usize) {
         let words = self.words(chunk.offset_bytes()..chunk.offset_bytes() + CHUNK_HEADER_BYTES);
         // Relaxed: see `own_chunk`.
         let item = ItemRef::new(words[0].load(Ordering::Relaxed)).expect("a chunk in use has an item");
         (item, words[1].load(Ordering::Relaxed) as usize)
     }
 
-    /// Copies chunk `from` to the free slot `to` and lets its item refer to the copy. `from` is free after grace.
+    /// Copies chunk `from` of `item` into `to` and lets the item refer to the copy. `from` is free after grace.
     ///
     /// # Panics
-    /// When `from` is not a chunk of an item.
-    pub fn move_chunk(&self, from: ItemRef, to: ItemRef) {
+    /// When `item` is not cut.
+    pub(in crate::memory) fn move_chunk(&self, from: ItemRef, item: Item<'_>, to: OwnedSlot) {
         let (at, number) = self.owner_of_chunk(from);
-        let item = self.get(at);
+        let to = to.publish();
         let payload = self.chunks.payload_bytes();
         let bytes = self.bytes_at(from.offset_bytes() + CHUNK_HEADER_BYTES, payload);
         self.write_bytes(to.offset_bytes() + CHUNK_HEADER_BYTES, bytes);
@@ -273,17 +284,21 @@ mod tests {
 
     #[test]
     fn a_long_value_is_cut_and_read_in_order() {
-        let items = Items::on_heap(1 << 20).with_chunks(Chunks { slot_bytes: 64, whole_bytes_max: 100 });
         let value: Vec<u8> = (0..500u32).map(|i| (i * 7) as u8).collect();
         for (length, split, flags) in
             [(0, 0, 0), (73, 9, 0), (74, 0, 5), (96, 48, 0), (143, 144, 1), (144, 5, 0), (500, 250, 9)]
         {
+            let items = Items::on_heap(1 << 20).with_chunks(Chunks { slot_bytes: 64, whole_bytes_max: 100 });
             let value = &value[..length];
             let (first, second) = value.split_at(split.min(length));
             let size = Size::of(3, length, flags);
             let shape = size.shape(items.chunks());
             assert_eq!(shape.chunks == 0, 24 + 3 + 4 + length <= 100, "{length}");
-            let at = ItemRef::new(1).unwrap();
+            // SAFETY: the memory is the test's alone, and made anew where places are used again.
+            let slot =
+                |unit: u64, bytes: usize| unsafe { OwnedSlot::new(ItemRef::new(unit).unwrap(), bytes) };
+            // SAFETY: as above.
+            let get = |at: ItemRef| unsafe { items.get(at) };
             let slot_bytes = shape.bytes_in_slot(size.fixed_bytes());
             let chunk = |n: usize| ItemRef::new(200 + 4 * n as u64).unwrap();
             let chunks: Vec<_> = (0..shape.chunks).map(chunk).collect();
@@ -296,9 +311,11 @@ mod tests {
                 generation: 0,
                 now_s: 3,
             };
-            items.write(at, slot_bytes, &chunks, &parts);
+            let mut built = slot(1, slot_bytes);
+            items.write(&mut built, &chunks, &parts);
+            let at = built.publish();
             let check = |at: ItemRef| {
-                let item = items.get(at);
+                let item = get(at);
                 assert_eq!((item.key(), item.flags(), item.value().len()), (&b"key"[..], flags, length));
                 assert_eq!(item.bytes_in_slot(), slot_bytes);
                 assert_eq!(item.value().pieces().flatten().copied().collect::<Vec<_>>(), value);
@@ -308,13 +325,13 @@ mod tests {
             };
             check(at);
             if let Some(&last) = chunks.last() {
-                items.move_chunk(last, chunk(50));
-                assert_eq!(items.get(at).value().chunk_refs().last(), Some(chunk(50)));
+                items.move_chunk(last, get(at), slot(chunk(50).units(), 64));
+                assert_eq!(get(at).value().chunk_refs().last(), Some(chunk(50)));
                 check(at);
             }
-            let copy = ItemRef::new(60).unwrap();
-            items.copy(at, copy, slot_bytes);
-            check(copy);
+            let mut copy = slot(60, slot_bytes);
+            items.copy(get(at), &mut copy);
+            check(copy.publish());
         }
     }
 }

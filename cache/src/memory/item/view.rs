@@ -67,6 +67,14 @@ impl<'a> Item<'a> {
         self.shape().bytes_in_slot(HEADER_BYTES + self.key_bytes() + self.flags_bytes())
     }
 
+    /// What stands in the item's own slot behind the header.
+    pub(super) fn bytes_behind_header(&self) -> &'a [u8] {
+        // SAFETY: `Items::get` checked the extent; immutable while the reference is protected.
+        unsafe {
+            std::slice::from_raw_parts(self.base.add(HEADER_BYTES), self.bytes_in_slot() - HEADER_BYTES)
+        }
+    }
+
     /// Length of the key, in bytes.
     #[inline]
     pub fn key_bytes(&self) -> usize {

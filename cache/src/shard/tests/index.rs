@@ -8,7 +8,7 @@ fn store_until_one_waits(single: &mut SingleOwner, keys: std::ops::Range<u64>) -
     let mut stored = 0;
     for key in keys {
         let key = key.to_le_bytes();
-        match single.owner.store(&Store::new(Mode::Set, &key, &[7; 4]), single.now) {
+        match single.owner.store(&mut single.pin, &Store::new(Mode::Set, &key, &[7; 4]), single.now) {
             Ok(stored) => assert_eq!(stored.outcome, Outcome::Stored),
             Err(error) => {
                 assert_eq!(error, Blocked::OnGrace.into());

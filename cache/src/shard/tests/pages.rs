@@ -8,8 +8,8 @@ impl SingleOwner {
     /// A tick of which the policy hears nothing.
     fn tick_unheard(&mut self) {
         self.now.ns += 10_000_000;
-        self.owner.participant().quiescent();
-        self.owner.tick(self.now, |_| ());
+        self.pin.quiescent();
+        self.owner.tick(&mut self.pin, self.now, |_| ());
     }
 
     fn item_of(&self, key: u64) -> ItemRef {
@@ -82,7 +82,7 @@ fn a_page_of_lost_events_may_become_chunks() {
         let mut long = 0;
         for (item, hash, chunk_units) in stores {
             assert_ne!(single.class_of_page(single.owner.slab.page_of(item)), Some(Class::CHUNK));
-            let item = single.owner.items().get(item);
+            let item = single.owner.slab.item(item);
             assert_eq!(hash, upper(single.owner.shards().hash(item.key())));
             assert_eq!(chunk_units as usize * 16, item.shape().chunks * 2048);
             long += (chunk_units > 0) as usize;
@@ -95,7 +95,7 @@ fn a_page_of_lost_events_may_become_chunks() {
 #[test]
 fn a_late_command_that_names_a_chunk_does_nothing() {
     let mut single = last_page_is_chunks_and_its_events_are_lost(0xff);
-    let chunks: Vec<_> = single.owner.items().get(single.item_of(LONG)).value().chunk_refs().collect();
+    let chunks: Vec<_> = single.owner.slab.item(single.item_of(LONG)).value().chunk_refs().collect();
     let hash = upper(single.owner.shards().hash(&LONG.to_le_bytes()));
     let stale = single.counters.stale_commands.get();
     for (item, verdict) in
