@@ -2,7 +2,7 @@
 
 use crate::base::clock::Now;
 use crate::base::hash::KeyHash;
-use crate::base::sync::{Arc, AtomicU32, Ordering};
+use crate::base::sync::{Arc, AtomicU32, AtomicU64, Ordering};
 #[cfg(not(any(loom, shuttle)))]
 use crate::limits::GROW_LOAD_PERCENT;
 #[cfg(not(any(loom, shuttle)))]
@@ -15,8 +15,6 @@ use crate::shard::namespace::{Names, Namespace, Namespaces};
 use crate::shard::number::{after, is_before};
 use crate::shard::view::View;
 use crate::table::{HALVINGS_MAX, SlotMemory, Table};
-#[cfg(not(any(loom, shuttle)))]
-use std::sync::atomic::AtomicU64;
 
 /// What is shared of one shard.
 pub struct Shard {
