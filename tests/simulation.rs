@@ -171,7 +171,8 @@ fn are_apart(shards: &Shards) -> bool {
     let place = |namespace| {
         let request = format!("delete n{namespace}:\r\n");
         let command = Commands::new(request.as_bytes(), 0).next().expect("a command").expect("a delete");
-        sherwood::session::namespace::invalidated_by(&command, shards).expect("the name of a namespace")
+        sherwood::session::execute::namespace::invalidated_by(&command, shards)
+            .expect("the name of a namespace")
     };
     (0..NAMESPACES).all(|one| (0..one).all(|other| place(one) != place(other)))
 }

@@ -16,7 +16,7 @@ use crate::limits::{
     LONG_REQUESTS, MEMORY_BYTES_MIN, OUTBOX_BYTES, OUTBOX_DATAGRAMS_MAX, PENDING_REQUESTS_MAX, PROGRAM_BYTES,
     RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, SMALL_REQUESTS, WORKER_BYTES,
 };
-use crate::worker::pending::PendingRequest;
+use crate::session::forward::pending::PendingRequest;
 use cache::base::item_ref::ItemRef;
 use cache::memory::class::Class;
 use cache::policy::PolicyKind;

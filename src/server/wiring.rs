@@ -2,9 +2,9 @@
 
 use crate::config::serve::Config;
 use crate::limits::PENDING_REQUESTS_MAX;
-use crate::worker::Wakeups;
-use crate::worker::hits::Hits;
-use crate::worker::pending::PendingRequest;
+use crate::session::Wakeups;
+use crate::session::forward::pending::PendingRequest;
+use crate::session::hits::Hits;
 use cache::base::sync::Arc;
 use cache::memory::{Items, PagePool};
 use cache::policy::hot_key_snapshot::HotKeySnapshot;

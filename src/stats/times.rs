@@ -1,7 +1,7 @@
 //! What a worker measures of itself: how long things take and how large its batches are.
 //!
 //! A worker measures *watched* ticks only, on average one in `--watch-one-in` of those that did something (see
-//! `worker::profiler`), so counts here are counts of samples, not of commands.
+//! `session::profiler`), so counts here are counts of samples, not of commands.
 //!
 //! What the figures mean:
 //! - **`get_ns`**: the time of a table batch, from the first byte parsed to the last reply encoded, divided by its

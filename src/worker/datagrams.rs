@@ -5,36 +5,15 @@
 //! ```
 //! Each is judged once, when it is looked at for the first time. One that stays for the next tick keeps what was judged.
 
-use crate::guard::{Admission, Verdict};
 use crate::limits::{POOL_WAIT_MS, READ_POOL_WAIT_MS, TICK_DATAGRAMS_MAX, TICK_READS_MAX};
 use crate::net::{Inbox, Outbox, PeerAddr, Port};
-use crate::worker::batch::{Batch, Joined};
-use crate::worker::forward::Fresh;
-use crate::worker::hold::{Patience, Served};
-use crate::worker::serial::First;
-use crate::worker::{Core, Worker};
-use arrayvec::ArrayVec;
+use crate::session::Session;
+use crate::session::batch::{ALONE_MAX, Alone, Batch, Joined, Judged, Waiting};
+use crate::session::forward::Fresh;
+use crate::session::forward::hold::{Patience, Served};
+use crate::worker::Worker;
 use cache::base::clock::Now;
 use std::collections::VecDeque;
-
-/// A datagram of the inbox that is not refused.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Judged {
-    pub(super) number: u16,
-    pub(super) admission: Admission,
-}
-
-/// One that is served alone, and what was read of it.
-#[derive(Clone, Copy)]
-pub(super) struct Waiting<'a> {
-    pub(super) judged: Judged,
-    pub(super) first: Option<First<'a>>,
-}
-
-/// Datagrams that are served one by one: as many as a batch has, and those of the batch that only an owner can settle.
-pub(super) type Alone<'a> = ArrayVec<Waiting<'a>, ALONE_MAX>;
-
-const ALONE_MAX: usize = 2 * TICK_READS_MAX;
 
 /// What of the inbox is not served yet. It stays for the next tick when replies have no more room in this one, or a
 /// datagram finds no pending request.
@@ -117,7 +96,7 @@ impl Unserved {
     #[inline]
     fn judge(
         &mut self,
-        core: &mut Core,
+        session: &mut Session,
         number: usize,
         peer: &PeerAddr,
         bytes: &[u8],
@@ -128,8 +107,8 @@ impl Unserved {
             return self.again.pop_front_if(|judged| judged.number as usize == number);
         }
         self.judged_end = number + 1;
-        core.counters.bytes_read.add(bytes.len() as u64);
-        let admission = core.guard.judge(peer, bytes, now, &core.counters)?;
+        session.executor().counters().bytes_read.add(bytes.len() as u64);
+        let admission = session.executor_mut().judge(peer, bytes, now)?;
         Some(Judged { number: number as u16, admission })
     }
 
@@ -156,9 +135,9 @@ impl<P: Port> Worker<P> {
         if count == 0 {
             return false;
         }
-        self.core.hits.begin_tick();
+        self.session.executor_mut().begin_datagrams();
         if !self.unserved.is_pending {
-            self.core.counters.datagrams_received.add(count as u64);
+            self.session.executor().counters().datagrams_received.add(count as u64);
         }
         self.unserved.is_pending = !self.serve_until_full(count, now);
         if !self.unserved.is_pending {
@@ -178,11 +157,11 @@ impl<P: Port> Worker<P> {
 
     /// Serves what was left to be served alone; says whether nothing is left of it.
     fn serve_left(&mut self, now: Now) -> bool {
-        let Worker { port, inbox, outbox, core, unserved, .. } = self;
+        let Worker { port, inbox, outbox, session, unserved, .. } = self;
         while let Some(&judged) = unserved.alone.front() {
             let waiting = Waiting { judged, first: None };
             let bytes = port.bytes(&inbox.datagrams()[judged.number as usize]);
-            if !serve_alone(core, inbox, bytes, outbox, unserved, &waiting, now) {
+            if !serve_alone(session, inbox, bytes, outbox, unserved, &waiting, now) {
                 return false;
             }
             unserved.alone.pop_front();
@@ -193,14 +172,14 @@ impl<P: Port> Worker<P> {
     /// Answers the plain reads of as many datagrams as fit a batch, then the other ones that were looked at, alone. Says whether
     /// none of these is left.
     fn serve_batch(&mut self, now: Now) -> bool {
-        let Worker { port, inbox, outbox, core, unserved, .. } = self;
-        core.profiler.mark();
+        let Worker { port, inbox, outbox, session, unserved, .. } = self;
+        session.executor_mut().profiler().mark();
         let (mut batch, mut alone) = (Batch::new(), Alone::new());
-        gather(port, inbox, core, unserved, (&mut batch, &mut alone), now);
+        gather(port, inbox, session, unserved, (&mut batch, &mut alone), now);
         let looked_at = alone.len();
-        let unanswered = batch.answer(core, inbox, outbox, &mut alone, now);
-        core.order.forget_expected();
-        core.profiler.record_batch(batch.reads.len(), looked_at);
+        let unanswered = batch.answer(session, inbox, outbox, &mut alone, now);
+        session.end_batch();
+        session.executor_mut().profiler().record_batch(batch.reads.len(), looked_at);
         if alone.len() > looked_at {
             // Reads that only an owner can settle have their place among the others.
             alone.sort_unstable_by_key(|waiting| waiting.judged.number);
@@ -210,7 +189,7 @@ impl<P: Port> Worker<P> {
         }
         for (done, waiting) in alone.iter().enumerate() {
             let bytes = port.bytes(&inbox.datagrams()[waiting.judged.number as usize]);
-            if !serve_alone(core, inbox, bytes, outbox, unserved, waiting, now) {
+            if !serve_alone(session, inbox, bytes, outbox, unserved, waiting, now) {
                 unserved.alone.extend(alone[done..].iter().map(|waiting| waiting.judged));
                 return false;
             }
@@ -224,7 +203,7 @@ impl<P: Port> Worker<P> {
 fn gather<'a, P: Port>(
     port: &'a P,
     inbox: &'a Inbox,
-    core: &mut Core,
+    session: &mut Session,
     unserved: &mut Unserved,
     (batch, alone): (&mut Batch<'a>, &mut Alone<'a>),
     now: Now,
@@ -233,9 +212,9 @@ fn gather<'a, P: Port>(
     while unserved.next < inbox.datagrams().len() && alone.len() < TICK_READS_MAX {
         let (number, datagram) = (unserved.next, inbox.datagrams()[unserved.next]);
         let (peer, bytes) = (inbox.peer(&datagram), port.bytes(&datagram));
-        if let Some(judged) = unserved.judge(core, number, peer, bytes, now) {
+        if let Some(judged) = unserved.judge(session, number, peer, bytes, now) {
             let joined = match judged.admission.admitted(peer, bytes) {
-                Some(admitted) => batch.join(core, &admitted, judged),
+                Some(admitted) => batch.join(session, &admitted, judged),
                 None => Joined::Serial,
             };
             match joined {
@@ -251,7 +230,7 @@ fn gather<'a, P: Port>(
 
 /// Serves one datagram, of these bytes; says whether it is done.
 fn serve_alone(
-    core: &mut Core,
+    session: &mut Session,
     inbox: &Inbox,
     bytes: &[u8],
     outbox: &mut Outbox,
@@ -264,17 +243,16 @@ fn serve_alone(
     }
     let Judged { number, admission } = &waiting.judged;
     let peer = inbox.peer(&inbox.datagrams()[*number as usize]);
-    if let Verdict::Challenge { is_renewal } = admission.verdict {
-        core.guard.challenge(peer, admission, is_renewal, outbox, now, &core.counters);
+    if session.executor_mut().challenge(peer, admission, outbox, now) {
         unserved.goes_on(Served::Yes);
         return true;
     }
     let admitted = admission.admitted(peer, bytes).expect("it is no challenge");
     let fresh = Fresh { admitted, first: waiting.first.as_ref(), follows: false };
-    let served = core.serve_in_turn(fresh, unserved.patience(now), outbox, now);
+    let served = session.serve_in_turn(fresh, unserved.patience(now), outbox, now);
     if served == Served::NotYet {
         let begins = unserved.waits(now);
-        core.counters.deferred.add(begins as u64);
+        session.executor().counters().deferred.add(begins as u64);
         return false;
     }
     unserved.goes_on(served);

@@ -15,10 +15,11 @@ use sherwood::limits;
 use sherwood::net::Port;
 use sherwood::net::sim::{Faults, SimPort, Wire};
 use sherwood::server::policy::cooperative;
+use sherwood::session::Wakeups;
+use sherwood::session::hits::Hits;
+use sherwood::session::profiler::TickProfiler;
 use sherwood::stats::counters::OwnerCounters;
-use sherwood::worker::hits::Hits;
-use sherwood::worker::profiler::TickProfiler;
-use sherwood::worker::{BackgroundTask, Wakeups, Worker, WorkerConfig};
+use sherwood::worker::{BackgroundTask, Worker, WorkerConfig};
 use std::sync::Arc;
 
 /// How large it is.

@@ -4,11 +4,11 @@
 //! comes behind it on that key waits, too. A request that went back for more room keeps its place in the line.
 
 use crate::limits::ORDER_ENTRIES;
-use crate::worker::pending::PendingRequest;
+use crate::session::forward::pending::PendingRequest;
 use std::collections::VecDeque;
 
 /// Pending requests of others, whose they are, and the lines that they stand in.
-pub(super) struct Stalled {
+pub(crate) struct Stalled {
     queue: VecDeque<(usize, Box<PendingRequest>)>,
     lines: Box<[Line]>,
     walk: u32,
@@ -26,7 +26,7 @@ struct Line {
 }
 
 impl Stalled {
-    pub(super) fn new(pool: usize) -> Stalled {
+    pub(crate) fn new(pool: usize) -> Stalled {
         Stalled {
             queue: VecDeque::with_capacity(pool),
             lines: vec![Line::default(); ORDER_ENTRIES].into_boxed_slice(),

@@ -10,13 +10,15 @@
 //! to note, or for all keys, has an entry for all keys of its client. Two keys that share an entry wait for each
 //! other without need, which is late and not wrong.
 
+pub mod footprint;
+
 use crate::limits::ORDER_ENTRIES;
 use crate::net::PeerAddr;
-use crate::worker::footprint::Footprint;
+use crate::session::order::footprint::Footprint;
 use cache::shard::Shards;
 
 /// What a worker has under way, by client and key.
-pub(super) struct Order {
+pub(crate) struct Order {
     entries: Box<[Entry]>,
     /// Requests that are running or held.
     requests: usize,
@@ -47,7 +49,7 @@ pub struct Origin(u64);
 
 /// Where a request stands to what is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     /// Nothing under way concerns it.
     Free,
     /// It may go to the owner of its only key, behind others that did.
@@ -59,7 +61,7 @@ pub(super) enum Standing {
 impl Origin {
     /// The client at an address.
     #[inline]
-    pub(super) fn of(peer: &PeerAddr, shards: &Shards) -> Origin {
+    pub(crate) fn of(peer: &PeerAddr, shards: &Shards) -> Origin {
         Origin(shards.hash(peer.as_raw()))
     }
 
@@ -75,13 +77,13 @@ impl Origin {
 
     /// The entry of the key with this hash.
     #[inline]
-    pub(super) fn key(self, hash: u64) -> u16 {
+    pub(crate) fn key(self, hash: u64) -> u16 {
         ((self.0 ^ hash).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u16 % ORDER_ENTRIES as u16
     }
 }
 
 impl Order {
-    pub(super) fn new() -> Order {
+    pub(crate) fn new() -> Order {
         Order {
             entries: vec![Entry::default(); ORDER_ENTRIES].into_boxed_slice(),
             requests: 0,
@@ -93,19 +95,19 @@ impl Order {
 
     /// Whether nothing at all is under way.
     #[inline]
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.requests == 0 && !self.has_expected
     }
 
     /// Whether something of this client may be under way.
     #[inline]
-    pub(super) fn has_any_of(&self, origin: Origin) -> bool {
+    pub(crate) fn has_any_of(&self, origin: Origin) -> bool {
         !self.is_idle() && self.is_used(origin.presence())
     }
 
     /// Whether a read of this key would overtake something; only asked for clients that have something under way.
     #[inline]
-    pub(super) fn concerns(&self, origin: Origin, hash: u64) -> bool {
+    pub(crate) fn concerns(&self, origin: Origin, hash: u64) -> bool {
         self.is_used(origin.all_keys()) || self.is_used(origin.key(hash))
     }
 
@@ -117,7 +119,7 @@ impl Order {
     }
 
     /// Where a request stands that has not begun.
-    pub(super) fn standing(&self, footprint: &Footprint) -> Standing {
+    pub(crate) fn standing(&self, footprint: &Footprint) -> Standing {
         if !meets(footprint, |entry| self.entry(entry).is_used()) {
             return Standing::Free;
         }
@@ -130,7 +132,7 @@ impl Order {
     }
 
     /// A request was suspended after it began; `is_lone`: it went to the owner of its only key.
-    pub(super) fn begin(&mut self, footprint: &Footprint, is_lone: bool) {
+    pub(crate) fn begin(&mut self, footprint: &Footprint, is_lone: bool) {
         self.requests += 1;
         self.each(footprint, |entry| {
             entry.running += 1;
@@ -139,7 +141,7 @@ impl Order {
     }
 
     /// A request that [`Order::begin`] noted is done, or no longer with its key's owner alone.
-    pub(super) fn end(&mut self, footprint: &Footprint, was_lone: bool) {
+    pub(crate) fn end(&mut self, footprint: &Footprint, was_lone: bool) {
         self.requests -= 1;
         self.each(footprint, |entry| {
             entry.running -= 1;
@@ -148,24 +150,24 @@ impl Order {
     }
 
     /// A request is held.
-    pub(super) fn hold(&mut self, footprint: &Footprint) {
+    pub(crate) fn hold(&mut self, footprint: &Footprint) {
         self.requests += 1;
         self.each(footprint, |entry| entry.behind += 1);
     }
 
     /// A request is held no longer.
-    pub(super) fn release(&mut self, footprint: &Footprint) {
+    pub(crate) fn release(&mut self, footprint: &Footprint) {
         self.requests -= 1;
         self.each(footprint, |entry| entry.behind -= 1);
     }
 
     /// Begins a walk over what is held, in the order in which it came.
-    pub(super) fn begin_walk(&mut self) {
+    pub(crate) fn begin_walk(&mut self) {
         self.walk = self.walk.wrapping_add(1);
     }
 
     /// Whether a held request has to stay: for something that runs, or for one that this walk left held.
-    pub(super) fn must_stay(&self, footprint: &Footprint) -> bool {
+    pub(crate) fn must_stay(&self, footprint: &Footprint) -> bool {
         meets(footprint, |entry| {
             let entry = self.entry(entry);
             entry.running > 0 || entry.walk == self.walk
@@ -173,27 +175,27 @@ impl Order {
     }
 
     /// A held request stays, and so do those behind it.
-    pub(super) fn stays(&mut self, footprint: &Footprint) {
+    pub(crate) fn stays(&mut self, footprint: &Footprint) {
         let walk = self.walk;
         self.each(footprint, |entry| entry.walk = walk);
     }
 
     /// A datagram that will be served behind the batch changes this key.
     #[inline]
-    pub(super) fn expect(&mut self, origin: Origin, hash: u64) {
+    pub(crate) fn expect(&mut self, origin: Origin, hash: u64) {
         self.expect_entry(origin.presence());
         self.expect_entry(origin.key(hash));
     }
 
     /// A datagram that will be served behind the batch changes any key.
-    pub(super) fn expect_all(&mut self, origin: Origin) {
+    pub(crate) fn expect_all(&mut self, origin: Origin) {
         self.expect_entry(origin.presence());
         self.expect_entry(origin.all_keys());
     }
 
     /// The batch is answered: what stood behind it is served now.
     #[inline]
-    pub(super) fn forget_expected(&mut self) {
+    pub(crate) fn forget_expected(&mut self) {
         if std::mem::take(&mut self.has_expected) {
             self.expected.fill(0);
         }

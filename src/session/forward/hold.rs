@@ -1,17 +1,17 @@
 //! Datagrams that stand behind others of their client on the same keys.
 
 use crate::guard::Admitted;
-use crate::net::{Outbox, Port};
+use crate::net::Outbox;
+use crate::session::Session;
+use crate::session::forward::Fresh;
+use crate::session::order::{Origin, Standing};
+use crate::session::serial::{Position, Step};
 use crate::udp::UdpSink;
-use crate::worker::forward::Fresh;
-use crate::worker::order::{Origin, Standing};
-use crate::worker::serial::{Position, Step};
-use crate::worker::{Core, Worker};
 use cache::base::clock::Now;
 
 /// Whether a datagram could be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Served {
+pub(crate) enum Served {
     /// It is answered, or suspended, or held.
     Yes,
     /// No pending request is free for it: try again in the next tick.
@@ -24,32 +24,26 @@ pub(super) enum Served {
 
 /// Who still waits for a pending request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     /// Datagrams with a store.
-    pub(super) of_stores: bool,
+    pub(crate) of_stores: bool,
     /// Datagrams without.
-    pub(super) of_reads: bool,
+    pub(crate) of_reads: bool,
 }
 
-impl<P: Port> Worker<P> {
-    /// Runs what is held and no longer behind anything.
-    pub(super) fn release_held(&mut self, now: Now) -> std::io::Result<()> {
-        if !std::mem::take(&mut self.core.has_finished) {
-            return Ok(());
+impl Session {
+    /// How many held requests are to be looked at again, by [`Session::release_next`]: none while nothing was finished.
+    pub fn begin_release(&mut self) -> usize {
+        if !std::mem::take(&mut self.has_finished) {
+            return 0;
         }
-        self.core.order.begin_walk();
-        for _ in 0..self.core.pool.held.len() {
-            self.make_room()?;
-            self.core.release_next(&mut self.outbox, now);
-        }
-        Ok(())
+        self.order.begin_walk();
+        self.pool.held.len()
     }
-}
 
-impl Core {
     /// Serves a datagram in its turn: now, or behind others of its client on the same keys. The outbox has room. One for
     /// which no pending request is free waits while its kind is patient.
-    pub(super) fn serve_in_turn(
+    pub(crate) fn serve_in_turn(
         &mut self,
         fresh: Fresh<'_>,
         patience: Patience,
@@ -78,20 +72,26 @@ impl Core {
         if self.traced.has_store() || patience.of_reads {
             return Served::NotYet;
         }
-        self.counters.reads_dropped.add(1);
+        self.executor.counters().reads_dropped.add(1);
         Served::Dropped
     }
 
     /// Finds out what a datagram touches.
     fn trace(&mut self, fresh: &Fresh<'_>) {
         let Admitted { peer, dialect, body, .. } = fresh.admitted;
-        self.traced.begin(Origin::of(peer, &self.shards));
-        self.traced.trace(&self.shards, dialect, body, fresh.first, self.value_bytes_max);
+        self.traced.begin(Origin::of(peer, self.executor.shards()));
+        self.traced.trace(
+            self.executor.shards(),
+            dialect,
+            body,
+            fresh.first,
+            self.executor.value_bytes_max(),
+        );
     }
 
     /// Where a datagram stands to what its client has under way. What it touches is in `traced` if that is anything.
     fn standing_of(&mut self, fresh: &Fresh<'_>) -> Standing {
-        if !self.order.has_any_of(Origin::of(fresh.admitted.peer, &self.shards)) {
+        if !self.order.has_any_of(Origin::of(fresh.admitted.peer, self.executor.shards())) {
             return Standing::Free;
         }
         self.trace(fresh);
@@ -106,7 +106,7 @@ impl Core {
                 pending.begin(&fresh.admitted, b"");
                 pending.footprint.copy_from(&self.traced);
                 self.order.hold(&pending.footprint);
-                self.counters.held.add(1);
+                self.executor.counters().held.add(1);
                 self.pool.held.push_back(pending);
                 Served::Yes
             }
@@ -123,7 +123,7 @@ impl Core {
     }
 
     /// Runs the next that is held, or puts it back behind those that were not yet looked at.
-    fn release_next(&mut self, outbox: &mut Outbox, now: Now) {
+    pub fn release_next(&mut self, outbox: &mut Outbox, now: Now) {
         let Some(mut pending) = self.pool.held.pop_front() else { return };
         if self.order.must_stay(&pending.footprint) {
             self.order.stays(&pending.footprint);

@@ -2,9 +2,14 @@
 //!
 //! A command that is stopped leaves no trace: it is executed again, from its beginning, when what stopped it is over.
 
-use crate::session::answer::put_value;
-use crate::session::expiry::due_ms;
-use crate::session::namespace;
+pub mod answer;
+pub mod expiry;
+mod meta;
+pub mod namespace;
+mod operation;
+
+use crate::session::execute::answer::put_value;
+use crate::session::execute::expiry::due_ms;
 use cache::Pin;
 use cache::base::clock::Now;
 use cache::base::item_ref::ItemRef;

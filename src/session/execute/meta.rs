@@ -1,12 +1,12 @@
 //! Meta commands that the owner executes: all but plain `mg` and `mn`.
 
 use crate::limits::KEY_BYTES_MAX;
-use crate::session::answer::{
+use crate::session::execute::answer::{
     Marks, MetaForm, put_base64, put_flag, put_head, put_item_flag, put_marks, put_request_flag, put_result,
     put_tail, put_ttl,
 };
+use crate::session::execute::expiry::due_ms;
 use crate::session::execute::{Execution, SettledRead, Stop};
-use crate::session::expiry::due_ms;
 use cache::base::clock::Now;
 use cache::memory::Value;
 use cache::memory::class::Class;

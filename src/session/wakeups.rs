@@ -49,24 +49,24 @@ impl Wakeups {
     }
 
     /// How this worker is woken.
-    pub(super) fn connect(&self, waker: Waker) {
+    pub(crate) fn connect(&self, waker: Waker) {
         // A second connection would be a second thread of one worker; the first stays.
         let _ = self.all[self.mine].waker.set(waker);
     }
 
     /// This worker is about to block; it looks at its rings once more after this.
-    pub(super) fn will_sleep(&self) {
+    pub(crate) fn will_sleep(&self) {
         self.all[self.mine].flag.will_sleep();
     }
 
     /// This worker is awake.
-    pub(super) fn awake(&self) {
+    pub(crate) fn awake(&self) {
         self.all[self.mine].flag.awake();
     }
 
     /// Something was pushed for `other`.
     #[inline]
-    pub(super) fn after_push(&mut self, other: usize) {
+    pub(crate) fn after_push(&mut self, other: usize) {
         if self.all[other].flag.must_wake() {
             self.due[other] = true;
             self.any_due = true;
@@ -75,7 +75,7 @@ impl Wakeups {
 
     /// Wakes those who slept when something for them was pushed.
     #[inline]
-    pub(super) fn wake_due<P: Port>(
+    pub(crate) fn wake_due<P: Port>(
         &mut self,
         port: &mut P,
         counters: &WorkerCounters,

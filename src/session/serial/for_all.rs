@@ -1,13 +1,14 @@
 //! Commands for administrators, and those that go to every shard.
 
 use crate::limits::KEY_BYTES_MAX;
-use crate::session::answer::{MetaForm, put_result};
-use crate::worker::Core;
-use crate::worker::serial::{Halt, Halted, Request};
+use crate::session::execute::answer::{MetaForm, put_result};
+use crate::session::serial::Executor;
+use crate::session::serial::commands::Halted;
+use crate::session::serial::{Halt, Request};
 use protocol::request::Command;
 use protocol::{Error, Reply};
 
-impl Core {
+impl Executor {
     pub(super) fn administrate(
         &mut self,
         command: &Command<'_>,

@@ -1,9 +1,9 @@
 //! Operations of batch frames that the owner executes: the same verbs as for memcached's commands, with results instead of
 //! lines.
 
-use crate::session::answer::put_item;
+use crate::session::execute::answer::put_item;
+use crate::session::execute::expiry::due_ms;
 use crate::session::execute::{Execution, SettledRead, Stop, mode_of};
-use crate::session::expiry::due_ms;
 use cache::shard::{Count, Delete, Deleted, Found, Outcome, Store};
 use protocol::Reply;
 use protocol::batch::{Code, Operation, Status};

@@ -12,8 +12,8 @@ use crate::limits::{
     SMALL_REQUEST_REPLY_BYTES, SMALL_REQUESTS,
 };
 use crate::net::PeerAddr;
-use crate::worker::footprint::Footprint;
-use crate::worker::serial::Position;
+use crate::session::order::footprint::Footprint;
+use crate::session::serial::Position;
 use protocol::Dialect;
 use std::collections::VecDeque;
 

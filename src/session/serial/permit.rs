@@ -1,13 +1,13 @@
 //! What a datagram that was admitted may still not do: a command for administrators, or one that nobody can read.
 
 use crate::limits::KEY_BYTES_MAX;
-use crate::worker::Core;
-use crate::worker::serial::Request;
+use crate::session::serial::Executor;
+use crate::session::serial::Request;
 use protocol::meta::Kind;
 use protocol::request::Command;
 use protocol::{Error, Reply};
 
-impl Core {
+impl Executor {
     /// Answers what is wrong with a request, or what its sender may not do. The only place that does, so that no such error
     /// escapes the bound of its source. Beyond the bound the datagram ends here and gets no reply at all: the rest of a
     /// reply could look like something else. What stands before the error has been done, as if the reply had been lost.

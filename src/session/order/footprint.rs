@@ -1,9 +1,9 @@
 //! Footprints: which keys the commands of a request touch, so that they keep their order.
 
 use crate::limits::KEY_BYTES_MAX;
-use crate::session::namespace::invalidated_by;
-use crate::worker::order::Origin;
-use crate::worker::serial::First;
+use crate::session::execute::namespace::invalidated_by;
+use crate::session::order::Origin;
+use crate::session::serial::First;
 use cache::shard::Shards;
 use protocol::batch::Frame;
 use protocol::meta::Kind;
@@ -14,7 +14,7 @@ use protocol::{Dialect, batch};
 #[derive(Debug, Default)]
 pub struct Footprint {
     /// Whose request it is.
-    pub(super) origin: Origin,
+    pub(crate) origin: Origin,
     keys: Vec<u16>,
     is_wide: bool,
     commands: usize,
@@ -23,7 +23,7 @@ pub struct Footprint {
 
 /// What a command touches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Touch<'k> {
+pub(crate) enum Touch<'k> {
     /// A key, which it only reads.
     Read(&'k [u8]),
     /// A key.
@@ -36,18 +36,18 @@ pub(super) enum Touch<'k> {
 
 impl Footprint {
     /// An empty one with room for so many keys; a request with more has all keys of its client.
-    pub(super) fn with_capacity(keys: usize) -> Footprint {
+    pub(crate) fn with_capacity(keys: usize) -> Footprint {
         Footprint { keys: Vec::with_capacity(keys), ..Footprint::default() }
     }
 
     /// Begins again, for a request of `origin`.
-    pub(super) fn begin(&mut self, origin: Origin) {
+    pub(crate) fn begin(&mut self, origin: Origin) {
         self.keys.clear();
         (self.origin, self.is_wide, self.commands, self.has_store) = (origin, false, 0, false);
     }
 
     /// Notes the hash of a key; `None` for all keys.
-    pub(super) fn note(&mut self, hash: Option<u64>) {
+    pub(crate) fn note(&mut self, hash: Option<u64>) {
         match hash {
             Some(hash) if self.keys.len() < self.keys.capacity() => self.keys.push(self.origin.key(hash)),
             _ => self.is_wide = true,
@@ -55,7 +55,7 @@ impl Footprint {
     }
 
     /// Becomes a copy of `other`, as far as there is room.
-    pub(super) fn copy_from(&mut self, other: &Footprint) {
+    pub(crate) fn copy_from(&mut self, other: &Footprint) {
         self.keys.clear();
         let has_room = other.keys.len() <= self.keys.capacity();
         self.keys.extend_from_slice(if has_room { &other.keys } else { &[] });
@@ -65,7 +65,7 @@ impl Footprint {
 
     /// Finds out what the commands of `body` touch.
     /// Of a text that begins with `first` this was read before.
-    pub(super) fn trace(
+    pub(crate) fn trace(
         &mut self,
         shards: &Shards,
         dialect: Dialect,
@@ -85,24 +85,24 @@ impl Footprint {
 
     /// The entries of its keys.
     #[inline]
-    pub(super) fn keys(&self) -> &[u16] {
+    pub(crate) fn keys(&self) -> &[u16] {
         &self.keys
     }
 
     /// Whether it may touch any key of its client.
     #[inline]
-    pub(super) fn is_wide(&self) -> bool {
+    pub(crate) fn is_wide(&self) -> bool {
         self.is_wide
     }
 
     /// Whether a command of it is no read, and may be refused when buffers are short.
     #[inline]
-    pub(super) fn has_store(&self) -> bool {
+    pub(crate) fn has_store(&self) -> bool {
         self.has_store
     }
 
     /// The entry of its only key, if it is one command with one key.
-    pub(super) fn lone_key(&self) -> Option<u16> {
+    pub(crate) fn lone_key(&self) -> Option<u16> {
         match self.keys[..] {
             [key] if !self.is_wide && self.commands <= 1 => Some(key),
             _ => None,
@@ -174,14 +174,14 @@ fn each_touch(
 
 /// What an operation touches.
 #[inline]
-pub(super) fn touch_of<'k>(operation: &batch::Operation<'k>) -> Touch<'k> {
+pub(crate) fn touch_of<'k>(operation: &batch::Operation<'k>) -> Touch<'k> {
     let key = operation.key.bytes();
     if operation.code == batch::Code::Get { Touch::Read(key) } else { Touch::Write(key) }
 }
 
 /// Calls `note` with what a command touches.
 #[inline]
-pub(super) fn touches(shards: &Shards, command: &Command<'_>, mut note: impl FnMut(Touch<'_>)) {
+pub(crate) fn touches(shards: &Shards, command: &Command<'_>, mut note: impl FnMut(Touch<'_>)) {
     if invalidated_by(command, shards).is_some() {
         return note(Touch::All);
     }

@@ -1,14 +1,15 @@
 //! Commands that are not executed after all: their place in the reply says why, unless they want none.
 
 use crate::guard::Admitted;
-use crate::worker::pending::PendingRequest;
-use crate::worker::serial::Position;
-use crate::worker::{Core, operations};
+use crate::session::Session;
+use crate::session::forward::pending::PendingRequest;
+use crate::session::serial::Position;
+use crate::session::serial::operations;
 use protocol::reply::Mark;
 use protocol::request::Commands;
 use protocol::{Dialect, Error, Reply};
 
-impl Core {
+impl Session {
     /// Answers the command or operation at `position` with an error, in place of what it has written; returns where the next
     /// one begins.
     #[cold]
@@ -33,7 +34,7 @@ impl Core {
         if let Some(left) = position.keys {
             return (true, Position { at: left.behind, ..Position::default() });
         }
-        let mut commands = Commands::resume(body, position.at, self.value_bytes_max);
+        let mut commands = Commands::resume(body, position.at, self.executor.value_bytes_max());
         let is_answered = !matches!(commands.next(), Some(Ok(command)) if command.wants_no_reply());
         (is_answered, Position { at: commands.at(), ..Position::default() })
     }
@@ -53,7 +54,7 @@ impl Core {
     pub(super) fn refuse_rest(&mut self, admitted: &Admitted<'_>, at: Position, reply: &mut Reply<'_>) {
         reply.rewind(Mark::behind(at.reply_bytes));
         let mut refuse = |is_answered: bool| {
-            self.counters.busy.add(1);
+            self.executor.counters().busy.add(1);
             let mark = reply.mark();
             if is_answered {
                 reply.put_error(Error::Busy);
@@ -62,7 +63,7 @@ impl Core {
         };
         match admitted.dialect {
             Dialect::Text => {
-                let commands = Commands::resume(admitted.body, at.at, self.value_bytes_max);
+                let commands = Commands::resume(admitted.body, at.at, self.executor.value_bytes_max());
                 let readable = commands.map_while(Result::ok);
                 readable.for_each(|command| refuse(!command.wants_no_reply()));
             }

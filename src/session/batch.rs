@@ -8,15 +8,14 @@
 use crate::guard::{Admission, Admitted};
 use crate::limits::TICK_READS_MAX;
 use crate::net::{Datagram, Inbox, Outbox, PeerAddr};
-use crate::session::answer::{Form, MetaForm, classic, of_frame};
+use crate::session::Session;
+use crate::session::execute::answer::{Form, MetaForm, classic, of_frame};
+use crate::session::order::Origin;
+use crate::session::order::footprint::{self, Touch};
+use crate::session::serial::First;
+use crate::session::serial::reads::Reading;
 use crate::session::{After, Read};
 use crate::udp::UdpSink;
-use crate::worker::Core;
-use crate::worker::datagrams::{Alone, Judged, Waiting};
-use crate::worker::footprint::{self, Touch};
-use crate::worker::order::Origin;
-use crate::worker::reads::Reading;
-use crate::worker::serial::First;
 use arrayvec::ArrayVec;
 use cache::base::clock::Now;
 use cache::shard::Look;
@@ -27,9 +26,28 @@ use protocol::request::{Command, Commands, Get};
 use protocol::{Dialect, Reply};
 use std::ops::Range;
 
+/// A datagram of the inbox that is not refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Judged {
+    pub(crate) number: u16,
+    pub(crate) admission: Admission,
+}
+
+/// One that is served alone, and what was read of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Waiting<'a> {
+    pub(crate) judged: Judged,
+    pub(crate) first: Option<First<'a>>,
+}
+
+/// Datagrams that are served one by one: as many as a batch has, and those of the batch that only an owner can settle.
+pub(crate) type Alone<'a> = ArrayVec<Waiting<'a>, ALONE_MAX>;
+
+pub(crate) const ALONE_MAX: usize = 2 * TICK_READS_MAX;
+
 /// Reads of several datagrams.
-pub(super) struct Batch<'a> {
-    pub(super) reads: ArrayVec<Read<'a>, TICK_READS_MAX>,
+pub(crate) struct Batch<'a> {
+    pub(crate) reads: ArrayVec<Read<'a>, TICK_READS_MAX>,
     lookups: ArrayVec<Lookup<'a>, TICK_READS_MAX>,
     groups: ArrayVec<Group, TICK_READS_MAX>,
     /// Keys of our own shard that datagrams store which will be served alone: their lines and items can be on the way
@@ -38,7 +56,7 @@ pub(super) struct Batch<'a> {
     /// Whose datagram was the last.
     last: Option<Client<'a>>,
     /// The store that the last datagram begins with, if it has to be served alone and was read so far.
-    pub(super) first: Option<First<'a>>,
+    pub(crate) first: Option<First<'a>>,
 }
 
 /// Whose datagram joins.
@@ -54,18 +72,18 @@ struct Client<'p> {
 impl<'p> Client<'p> {
     /// The client at `peer`; `last` is the one before, which is often the same.
     #[inline]
-    fn of(core: &Core, peer: &'p PeerAddr, last: Option<Client<'p>>) -> Client<'p> {
+    fn of(session: &Session, peer: &'p PeerAddr, last: Option<Client<'p>>) -> Client<'p> {
         let known = last.filter(|last| std::ptr::eq(last.peer, peer)).and_then(|last| last.origin);
-        if core.order.is_idle() {
+        if session.order.is_idle() {
             return Client { peer, origin: known, is_compared: false };
         }
-        let origin = known.unwrap_or_else(|| Origin::of(peer, &core.shards));
-        Client { peer, origin: Some(origin), is_compared: core.order.has_any_of(origin) }
+        let origin = known.unwrap_or_else(|| Origin::of(peer, session.executor.shards()));
+        Client { peer, origin: Some(origin), is_compared: session.order.has_any_of(origin) }
     }
 
     #[inline]
-    fn origin(&self, core: &Core) -> Origin {
-        self.origin.unwrap_or_else(|| Origin::of(self.peer, &core.shards))
+    fn origin(&self, session: &Session) -> Origin {
+        self.origin.unwrap_or_else(|| Origin::of(self.peer, session.executor.shards()))
     }
 }
 
@@ -78,7 +96,7 @@ struct Group {
 }
 
 /// What became of a datagram.
-pub(super) enum Joined {
+pub(crate) enum Joined {
     /// It is in the batch.
     Batch,
     /// It has to be served alone.
@@ -88,7 +106,7 @@ pub(super) enum Joined {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new() -> Batch<'a> {
+    pub(crate) fn new() -> Batch<'a> {
         Batch {
             reads: ArrayVec::new(),
             lookups: ArrayVec::new(),
@@ -101,14 +119,14 @@ impl<'a> Batch<'a> {
 
     /// Takes a datagram in, if it is made of plain reads.
     #[inline]
-    pub(super) fn join(&mut self, core: &mut Core, admitted: &Admitted<'a>, judged: Judged) -> Joined {
+    pub(crate) fn join(&mut self, session: &mut Session, admitted: &Admitted<'a>, judged: Judged) -> Joined {
         let Admitted { peer, dialect, body, .. } = *admitted;
         let first = self.reads.len();
-        let client = Client::of(core, peer, self.last);
+        let client = Client::of(session, peer, self.last);
         self.last = Some(client);
         let joined = match dialect {
-            Dialect::Text => self.join_commands(core, client, body, first),
-            Dialect::Batch { .. } => self.join_operations(core, client, body),
+            Dialect::Text => self.join_commands(session, client, body, first),
+            Dialect::Batch { .. } => self.join_operations(session, client, body),
         };
         if let (Joined::Batch, end) = (&joined, self.reads.len()) {
             self.groups.push(Group { judged, first, end });
@@ -120,34 +138,40 @@ impl<'a> Batch<'a> {
     }
 
     #[inline]
-    fn join_commands(&mut self, core: &mut Core, client: Client<'_>, body: &'a [u8], first: usize) -> Joined {
-        let mut commands = Commands::new(body, core.value_bytes_max);
+    fn join_commands(
+        &mut self,
+        session: &mut Session,
+        client: Client<'_>,
+        body: &'a [u8],
+        first: usize,
+    ) -> Joined {
+        let mut commands = Commands::new(body, session.executor.value_bytes_max());
         loop {
             let at = commands.at();
             let joined = match commands.next() {
                 None => break,
-                Some(Ok(Command::Get(get))) if get.touch.is_none() => self.join_get(core, client, &get),
+                Some(Ok(Command::Get(get))) if get.touch.is_none() => self.join_get(session, client, &get),
                 Some(Ok(Command::Meta(meta))) if meta.is_plain_read() => {
                     let form = Form::Meta(MetaForm::of(&meta));
-                    self.push(core, client, Read { key: meta.key_word, form, after: After::Nothing })
+                    self.push(session, client, Read { key: meta.key_word, form, after: After::Nothing })
                 }
                 Some(Ok(Command::Meta(meta))) if meta.kind == Kind::Noop && self.reads.len() > first => {
                     self.join_noop()
                 }
                 Some(Ok(Command::Store(store))) => {
-                    self.expect_write(core, client.origin(core), store.key.bytes());
+                    self.expect_write(session, client.origin(session), store.key.bytes());
                     let behind = commands.at();
                     self.first = if at == 0 { Some(First { store, behind }) } else { None };
                     if commands.at() < body.len() {
-                        self.expect_commands(core, client, commands);
+                        self.expect_commands(session, client, commands);
                     }
                     return Joined::Serial;
                 }
                 _ => Joined::Serial,
             };
             if !matches!(joined, Joined::Batch) {
-                let value_bytes_max = core.value_bytes_max;
-                self.expect_commands(core, client, Commands::resume(body, at, value_bytes_max));
+                let value_bytes_max = session.executor.value_bytes_max();
+                self.expect_commands(session, client, Commands::resume(body, at, value_bytes_max));
                 return joined;
             }
         }
@@ -155,11 +179,11 @@ impl<'a> Batch<'a> {
     }
 
     #[inline]
-    fn join_get(&mut self, core: &Core, client: Client<'_>, get: &Get<'a>) -> Joined {
+    fn join_get(&mut self, session: &Session, client: Client<'_>, get: &Get<'a>) -> Joined {
         let mut keys = get.keys().peekable();
         while let Some(key) = keys.next() {
             let read = classic(key, get.with_cas, keys.peek().is_none());
-            match self.push(core, client, read) {
+            match self.push(session, client, read) {
                 Joined::Batch => {}
                 other => return other,
             }
@@ -178,21 +202,21 @@ impl<'a> Batch<'a> {
     }
 
     #[inline]
-    fn join_operations(&mut self, core: &mut Core, client: Client<'_>, body: &'a [u8]) -> Joined {
+    fn join_operations(&mut self, session: &mut Session, client: Client<'_>, body: &'a [u8]) -> Joined {
         let Some(frame) = Frame::open(body) else { return Joined::Serial };
         if self.reads.len() + frame.count as usize > TICK_READS_MAX {
             // It may be one that changes something.
-            self.expect_operations(core, client, frame.operations(body));
+            self.expect_operations(session, client, frame.operations(body));
             return Joined::Full;
         }
         let all = frame.operations(body);
         for operation in all {
             let joined = match operation {
-                Some(Operation { code: Code::Get, key, .. }) => self.push(core, client, of_frame(key)),
+                Some(Operation { code: Code::Get, key, .. }) => self.push(session, client, of_frame(key)),
                 _ => Joined::Serial,
             };
             if let Joined::Serial = joined {
-                self.expect_operations(core, client, all);
+                self.expect_operations(session, client, all);
                 return Joined::Serial;
             }
         }
@@ -202,63 +226,63 @@ impl<'a> Batch<'a> {
     /// Notes what commands change of a datagram that is served behind the batch: reads behind it must not be answered before
     /// it. What it stores in our own shard can be on its way into the cache.
     #[inline]
-    fn expect_commands(&mut self, core: &mut Core, client: Client<'_>, commands: Commands<'a>) {
-        let origin = client.origin(core);
+    fn expect_commands(&mut self, session: &mut Session, client: Client<'_>, commands: Commands<'a>) {
+        let origin = client.origin(session);
         for command in commands {
             match command {
-                Ok(Command::Store(store)) => self.expect_write(core, origin, store.key.bytes()),
-                Ok(command) => expect_command(core, origin, &command),
+                Ok(Command::Store(store)) => self.expect_write(session, origin, store.key.bytes()),
+                Ok(command) => expect_command(session, origin, &command),
                 Err(_) => {}
             }
         }
     }
 
-    fn expect_operations(&mut self, core: &mut Core, client: Client<'_>, operations: Operations<'a>) {
-        let origin = client.origin(core);
+    fn expect_operations(&mut self, session: &mut Session, client: Client<'_>, operations: Operations<'a>) {
+        let origin = client.origin(session);
         for operation in operations.flatten() {
             if let Touch::Write(key) = footprint::touch_of(&operation) {
-                self.expect_write(core, origin, key);
+                self.expect_write(session, origin, key);
             }
         }
     }
 
     /// Notes a change of a key, and a store of our own shard, to bring what it will touch into the cache.
     #[inline]
-    fn expect_write(&mut self, core: &mut Core, origin: Origin, key: &'a [u8]) {
-        let hash = core.shards.hash(key);
-        core.order.expect(origin, hash);
-        if !self.stores.is_full() && core.owner_of(key) == core.owner.index() {
-            self.stores.push(Lookup { key, hash, table: core.owner.index() as u8 });
+    fn expect_write(&mut self, session: &mut Session, origin: Origin, key: &'a [u8]) {
+        let hash = session.executor.shards().hash(key);
+        session.order.expect(origin, hash);
+        if !self.stores.is_full() && session.executor.owner_of(key) == session.executor.own_shard() {
+            self.stores.push(Lookup { key, hash, table: session.executor.own_shard() as u8 });
         }
     }
 
     /// Takes a read in, unless it has to wait for something that its client sent before.
     #[inline(always)]
-    fn push(&mut self, core: &Core, client: Client<'_>, read: Read<'a>) -> Joined {
+    fn push(&mut self, session: &Session, client: Client<'_>, read: Read<'a>) -> Joined {
         if self.reads.is_full() {
             return Joined::Full;
         }
-        let hash = core.shards.hash(read.key);
-        if client.is_compared && core.order.concerns(client.origin(core), hash) {
+        let hash = session.executor.shards().hash(read.key);
+        if client.is_compared && session.order.concerns(client.origin(session), hash) {
             return Joined::Serial;
         }
-        self.lookups.push(Lookup { key: read.key, hash, table: core.owner_of(read.key) as u8 });
+        self.lookups.push(Lookup { key: read.key, hash, table: session.executor.owner_of(read.key) as u8 });
         self.reads.push(read);
         Joined::Batch
     }
 
     /// Looks everything up and writes the replies. Datagrams with a key that only its owner can settle join `alone`.
     /// Returns the first datagram for whose reply there was no room.
-    pub(super) fn answer(
+    pub(crate) fn answer(
         &self,
-        core: &mut Core,
+        session: &mut Session,
         inbox: &Inbox,
         outbox: &mut Outbox,
         alone: &mut Alone<'a>,
         now: Now,
     ) -> Option<usize> {
-        let own = core.owner.index();
-        let mut reading = core.reading(now);
+        let own = session.executor.own_shard();
+        let mut reading = session.executor.reading(now);
         let mut found = [Look::Miss; TICK_READS_MAX];
         reading.view.find_batch(&self.lookups, |i, look| found[i] = look);
         reading.view.warm(own, &self.stores);
@@ -282,7 +306,7 @@ impl<'a> Batch<'a> {
             let bytes = reply.bytes();
             sink.commit(bytes);
         }
-        tally.count(core);
+        tally.count(session);
         unanswered
     }
 
@@ -344,7 +368,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The datagrams of the batch from this one on.
-    pub(super) fn members_from(&self, number: usize) -> impl Iterator<Item = Judged> {
+    pub(crate) fn members_from(&self, number: usize) -> impl Iterator<Item = Judged> {
         self.groups.iter().map(|group| group.judged).filter(move |judged| judged.number as usize >= number)
     }
 
@@ -369,16 +393,17 @@ struct Tally {
 }
 
 impl Tally {
-    fn count(&self, core: &Core) {
-        core.counters.cmd_get.add(self.hits + self.misses);
-        core.counters.get_hits.add(self.hits);
-        core.counters.get_misses.add(self.misses);
+    fn count(&self, session: &Session) {
+        session.executor.counters().cmd_get.add(self.hits + self.misses);
+        session.executor.counters().get_hits.add(self.hits);
+        session.executor.counters().get_misses.add(self.misses);
     }
 }
 
 /// Notes what a command changes.
-fn expect_command(core: &mut Core, origin: Origin, command: &Command<'_>) {
-    let Core { shards, order, .. } = core;
+fn expect_command(session: &mut Session, origin: Origin, command: &Command<'_>) {
+    let Session { executor, order, .. } = session;
+    let shards = executor.shards();
     footprint::touches(shards, command, |touch| match touch {
         Touch::Read(_) | Touch::Fence => {}
         Touch::Write(key) => order.expect(origin, shards.hash(key)),

@@ -57,7 +57,7 @@ impl TickProfiler {
 
     /// A tick begins.
     #[inline]
-    pub(super) fn begin_tick(&mut self, now: Now) {
+    pub(crate) fn begin_tick(&mut self, now: Now) {
         self.is_on = self.busy_ticks_left == 0 && self.one_in > 0;
         (self.began_ns, self.mark_ns) = (now.ns, now.ns);
         if self.is_on {
@@ -67,7 +67,7 @@ impl TickProfiler {
 
     /// A stage of the owner's tick is over.
     #[inline]
-    pub(super) fn owner_stage(&mut self, stage: Stage) {
+    pub(crate) fn owner_stage(&mut self, stage: Stage) {
         if self.is_on {
             let now_ns = self.clock.ns();
             self.stages_ns[stage as usize] = now_ns.saturating_sub(self.mark_ns);
@@ -80,7 +80,7 @@ impl TickProfiler {
 
     /// What comes now is measured from here on.
     #[inline]
-    pub(super) fn mark(&mut self) {
+    pub(crate) fn mark(&mut self) {
         if self.is_on {
             self.mark_ns = self.clock.ns();
         }
@@ -88,7 +88,7 @@ impl TickProfiler {
 
     /// A command has ended, and the next begins.
     #[inline]
-    pub(super) fn record_stage(&mut self, measure: Measure) {
+    pub(crate) fn record_stage(&mut self, measure: Measure) {
         if self.is_on {
             self.record_shared(measure, 1, 1);
         }
@@ -96,7 +96,7 @@ impl TickProfiler {
 
     /// A batch of `keys` has ended, in which `alone` datagrams that are served behind it were looked at as well.
     #[inline]
-    pub(super) fn record_batch(&mut self, keys: usize, alone: usize) {
+    pub(crate) fn record_batch(&mut self, keys: usize, alone: usize) {
         if self.is_on && keys > 0 {
             self.times.record(Measure::BatchKeys, keys as u64, 1);
             self.record_shared(Measure::Get, keys as u64, (keys + alone) as u64);
@@ -105,7 +105,7 @@ impl TickProfiler {
 
     /// The answer to a command that went to its owner in the tick that began at `sent_ns` is there.
     #[inline]
-    pub(super) fn answered(&mut self, sent_ns: u64) {
+    pub(crate) fn answered(&mut self, sent_ns: u64) {
         if self.is_on {
             self.times.record(Measure::Forward, self.began_ns.saturating_sub(sent_ns), 1);
         }
@@ -113,7 +113,7 @@ impl TickProfiler {
 
     /// The policy, which has no core of its own, has had its part of the tick.
     #[inline]
-    pub(super) fn policy_done(&mut self) {
+    pub(crate) fn policy_done(&mut self) {
         if self.is_on {
             self.policy_ns = self.clock.ns().saturating_sub(self.mark_ns);
         }
@@ -121,7 +121,7 @@ impl TickProfiler {
 
     /// The work of a tick is done; what is left of it is the kernel's.
     #[inline]
-    pub(super) fn work_done(&mut self, busy: bool, datagrams: usize) {
+    pub(crate) fn work_done(&mut self, busy: bool, datagrams: usize) {
         self.is_on &= busy;
         if self.is_on {
             self.times.record(Measure::TickDatagrams, datagrams as u64, (datagrams > 0) as u64);
@@ -136,7 +136,7 @@ impl TickProfiler {
 
     /// The tick is over. A busy one did not sleep.
     #[inline]
-    pub(super) fn polled(&mut self) {
+    pub(crate) fn polled(&mut self) {
         if self.is_on {
             self.record_shared(Measure::Syscall, 1, 1);
             self.times.record(Measure::Tick, self.mark_ns.saturating_sub(self.began_ns), 1);
@@ -162,7 +162,7 @@ impl TickProfiler {
 }
 
 /// What the time of a command counts as.
-pub(super) fn measure_of(command: &Command<'_>) -> Measure {
+pub(crate) fn measure_of(command: &Command<'_>) -> Measure {
     match command {
         Command::Get(get) if get.touch.is_none() => Measure::Get,
         Command::Get(_) | Command::Touch { .. } => Measure::Touch,

@@ -10,24 +10,22 @@
 
 use crate::guard::Admitted;
 use crate::limits::{ANSWER_LINE_BYTES_MAX, KEY_BYTES_MAX};
-use crate::session::answer::{Form, MetaForm, classic};
-use crate::session::namespace::invalidated_by;
+use crate::session::execute::answer::{Form, MetaForm, classic};
+use crate::session::execute::namespace::invalidated_by;
+use crate::session::profiler::measure_of;
+use crate::session::serial::Executor;
+use crate::session::serial::permit::permit;
+use crate::session::serial::position::{KeysLeft, Position};
 use crate::session::{After, Execution, Read, Stop};
-use crate::worker::Core;
-use crate::worker::permit::permit;
-use crate::worker::position::KeysLeft;
-use crate::worker::profiler::measure_of;
 use cache::base::clock::Now;
 use protocol::meta::{Kind, Meta};
 use protocol::reply::Mark;
 use protocol::request::{Command, Commands, Get, Key, Store};
 use protocol::{Dialect, Error, Reply};
 
-pub use crate::worker::position::Position;
-
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// All commands are done.
     Done,
     /// The part at the position belongs to this shard's owner.
@@ -42,15 +40,15 @@ pub(super) enum Step {
 
 /// The store that a datagram begins with, which was read when the datagram was looked at: it is not read again.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct First<'a> {
-    pub(super) store: Store<'a>,
+pub(crate) struct First<'a> {
+    pub(crate) store: Store<'a>,
     /// Where the next command begins.
-    pub(super) behind: usize,
+    pub(crate) behind: usize,
 }
 
 /// Why a command stopped before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Halt {
+pub(crate) enum Halt {
     /// The part belongs to this shard's owner.
     Elsewhere(usize),
     /// Its memory is under grace.
@@ -62,16 +60,16 @@ pub(super) enum Halt {
 }
 
 /// A command that stopped, and where.
-pub(super) struct Halted<'a> {
-    pub(super) why: Halt,
+pub(crate) struct Halted<'a> {
+    pub(crate) why: Halt,
     /// Shards that are done, of a command for all of them.
-    pub(super) part: usize,
+    pub(crate) part: usize,
     /// The keys that are left, of a classic read.
-    pub(super) keys: Option<Get<'a>>,
+    pub(crate) keys: Option<Get<'a>>,
 }
 
 /// What came of a part that was executed for another worker.
-pub(super) enum Executed {
+pub(crate) enum Executed {
     /// It is done; the next part begins here.
     Done(Position),
     /// It waits for memory.
@@ -82,19 +80,19 @@ pub(super) enum Executed {
 
 /// A request as the commands see it.
 #[derive(Clone, Copy)]
-pub(super) struct Request<'a> {
-    pub(super) admitted: Admitted<'a>,
-    pub(super) now: Now,
+pub(crate) struct Request<'a> {
+    pub(crate) admitted: Admitted<'a>,
+    pub(crate) now: Now,
     /// Whether there may be a larger reply than this.
-    pub(super) may_grow: bool,
+    pub(crate) may_grow: bool,
     /// Whether the rest of it can be left for the next tick.
-    pub(super) may_yield: bool,
+    pub(crate) may_yield: bool,
     /// Whether its reads go to the owner of their key, behind what was sent to it.
-    pub(super) follows: bool,
+    pub(crate) follows: bool,
 }
 
 impl Halt {
-    pub(super) fn at(self, position: Position) -> Step {
+    pub(crate) fn at(self, position: Position) -> Step {
         match self {
             Halt::Elsewhere(owner) => Step::Forward { owner, position },
             Halt::Memory => Step::Wait { position },
@@ -112,15 +110,15 @@ impl From<Halt> for Halted<'_> {
 
 impl Request<'_> {
     /// Whether there is room for any answer but a value; where the reply can grow it is looked for before anything is done.
-    pub(super) fn expects_room(&self, reply: &Reply<'_>) -> Result<(), Halt> {
+    pub(crate) fn expects_room(&self, reply: &Reply<'_>) -> Result<(), Halt> {
         if self.may_grow && reply.room() < ANSWER_LINE_BYTES_MAX { Err(Halt::Room) } else { Ok(()) }
     }
 }
 
-impl Core {
+impl Executor {
     /// Runs the commands of a request from `from` on, until it is done or must be suspended.
     /// `first` is the command at `from`, where it was read before.
-    pub(super) fn run<'a>(
+    pub(crate) fn run<'a>(
         &mut self,
         request: Request<'a>,
         from: Position,
@@ -212,7 +210,7 @@ impl Core {
 
     /// Executes the part of the command at `position`, as its owner, and what follows it and is ours: so a datagram over two
     /// owners travels once a run of keys and commands. If the first is patient it waits for memory.
-    pub(super) fn execute_parts(
+    pub(crate) fn execute_parts(
         &mut self,
         body: &[u8],
         position: Position,
@@ -425,7 +423,7 @@ impl Core {
     }
 
     /// Executes something with our own shard; what has to wait leaves no trace in the reply.
-    pub(super) fn execute_here(
+    pub(crate) fn execute_here(
         &mut self,
         now: Now,
         reply: &mut Reply<'_>,
@@ -451,7 +449,7 @@ impl Core {
 }
 
 /// Ends what was written since `mark` as it came out; says what has to happen first if it is not done.
-pub(super) fn conclude(done: Result<(), Stop>, mark: Mark, reply: &mut Reply<'_>) -> Option<Executed> {
+pub(crate) fn conclude(done: Result<(), Stop>, mark: Mark, reply: &mut Reply<'_>) -> Option<Executed> {
     let Err(stop) = done else {
         reply.settle(mark);
         return None;

@@ -1,10 +1,10 @@
 //! Reads outside the batch, and what a hit leaves behind.
 
 use crate::session::Read;
+use crate::session::hits::Hits;
+use crate::session::serial::Executor;
+use crate::session::serial::{Halt, Request};
 use crate::stats::counters::WorkerCounters;
-use crate::worker::Core;
-use crate::worker::hits::Hits;
-use crate::worker::serial::{Halt, Request};
 use cache::base::clock::Now;
 use cache::memory::Lent;
 use cache::shard::{Look, View};
@@ -12,10 +12,10 @@ use cache::table::Lookup;
 use protocol::Reply;
 use protocol::request::{Get, Key};
 
-impl Core {
+impl Executor {
     /// A plain read, outside the batch. What only the owner of its key can settle, or has to settle behind others, is
     /// elsewhere: with that owner, who may be this worker.
-    pub(super) fn read(
+    pub(crate) fn read(
         &mut self,
         read: &Read<'_>,
         request: Request<'_>,
@@ -64,7 +64,7 @@ impl Core {
     }
 
     /// A key of a classic read that only its owner may settle, and touch.
-    pub(super) fn get_as_owner(
+    pub(crate) fn get_as_owner(
         &mut self,
         get: &Get<'_>,
         key: Key<'_>,
@@ -80,15 +80,15 @@ impl Core {
 
     /// What answering reads takes of this worker.
     #[inline]
-    pub(super) fn reading(&mut self, now: Now) -> Reading<'_, '_> {
-        let Core { shards, pin, hits, counters, .. } = self;
+    pub(crate) fn reading(&mut self, now: Now) -> Reading<'_, '_> {
+        let Executor { shards, pin, hits, counters, .. } = self;
         Reading { view: shards.view(pin), hits, counters, now }
     }
 }
 
 /// Reads of one tick.
-pub(super) struct Reading<'c, 'g> {
-    pub(super) view: View<'g>,
+pub(crate) struct Reading<'c, 'g> {
+    pub(crate) view: View<'g>,
     hits: &'c mut Hits,
     counters: &'c WorkerCounters,
     now: Now,
@@ -97,7 +97,7 @@ pub(super) struct Reading<'c, 'g> {
 impl<'g> Reading<'_, 'g> {
     /// Answers a hit, unless the item's time is over; notes it for the policy if the answer fits.
     #[inline]
-    pub(super) fn answer_hit(
+    pub(crate) fn answer_hit(
         &mut self,
         read: &Read<'_>,
         lookup: &Lookup<'_>,

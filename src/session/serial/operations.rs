@@ -7,17 +7,18 @@
 //! ```
 //! Operations are executed in the order of the frame, and it is answered once, when the last is done.
 
-use crate::session::answer::of_frame;
+use crate::session::execute::answer::of_frame;
+use crate::session::serial::Executor;
+use crate::session::serial::commands::conclude;
+use crate::session::serial::{Executed, Halt, Position, Request, Step};
 use crate::session::{Execution, Stop};
-use crate::worker::Core;
-use crate::worker::serial::{Executed, Halt, Position, Request, Step, conclude};
 use cache::base::clock::Now;
 use protocol::batch::{Code, Cursor, Frame, Operation, Operations, RESULT_BYTES};
 use protocol::{Error, Reply};
 
-impl Core {
+impl Executor {
     /// Runs the operations of a frame from `from` on, until it is done or must be suspended.
-    pub(super) fn run_operations(
+    pub(crate) fn run_operations(
         &mut self,
         request: Request<'_>,
         from: Position,
@@ -46,7 +47,7 @@ impl Core {
 
     /// Executes the operation at `position` and those behind it that are ours and have a small result, as their owner.
     /// If the first is patient it waits for memory.
-    pub(super) fn execute_run(
+    pub(crate) fn execute_run(
         &mut self,
         body: &[u8],
         position: Position,
@@ -126,7 +127,7 @@ fn operate(
 }
 
 /// Where the next operation begins, after the one at `position` was given up.
-pub(super) fn behind(body: &[u8], position: Position) -> Position {
+pub(crate) fn behind(body: &[u8], position: Position) -> Position {
     let mut operations = resumed(body, position);
     operations.next();
     let Cursor { at, index: part } = operations.place();
@@ -139,7 +140,7 @@ fn position_of(operations: &Operations<'_>, reply: &Reply<'_>) -> Position {
 }
 
 /// The operations of a frame from `position` on; from the first for the beginning of a request.
-pub(super) fn resumed(body: &[u8], position: Position) -> Operations<'_> {
+pub(crate) fn resumed(body: &[u8], position: Position) -> Operations<'_> {
     let operations = Frame::open(body).expect("a frame that was admitted").operations(body);
     let Position { at, part: index, .. } = position;
     if index == 0 { operations } else { operations.from(Cursor { at, index }) }

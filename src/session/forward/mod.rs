@@ -8,83 +8,76 @@
 //! ```
 //! Waiting for memory ends after [`GRACE_WAIT_MS`]: then the client is told.
 
+pub mod hold;
+pub mod pending;
+mod refuse;
+pub mod stalled;
+
 use crate::guard::Admitted;
-use crate::limits::{ANSWER_LINE_BYTES_MAX, GRACE_WAIT_MS, TICK_INBOUND_MAX, TICK_SUSPENDED_WORK_UNITS};
-use crate::net::{Outbox, Port};
+use crate::limits::{ANSWER_LINE_BYTES_MAX, GRACE_WAIT_MS, TICK_INBOUND_MAX};
+use crate::net::Outbox;
+use crate::session::Session;
+use crate::session::forward::pending::{PendingRequest, WaitsFor};
+use crate::session::order::Origin;
+use crate::session::serial::{Executed, First, Position, Request, Step};
 use crate::udp::UdpSink;
-use crate::worker::order::Origin;
-use crate::worker::pending::{PendingRequest, WaitsFor};
-use crate::worker::serial::{Executed, First, Position, Request, Step};
-use crate::worker::{Core, Worker};
 use cache::base::clock::Now;
 use protocol::{Dialect, Error, Reply};
 
 /// A datagram that begins to be served.
 #[derive(Clone, Copy)]
-pub(super) struct Fresh<'a> {
-    pub(super) admitted: Admitted<'a>,
+pub(crate) struct Fresh<'a> {
+    pub(crate) admitted: Admitted<'a>,
     /// Its first command, where that was read before.
-    pub(super) first: Option<&'a First<'a>>,
+    pub(crate) first: Option<&'a First<'a>>,
     /// Whether its reads go to the owner of their key, behind what was sent to it.
-    pub(super) follows: bool,
+    pub(crate) follows: bool,
 }
 
-impl<P: Port> Worker<P> {
-    /// Executes for others, goes on with answers and with what waited; says whether there was anything.
-    pub(super) fn poll_inbound(&mut self, now: Now) -> std::io::Result<bool> {
-        if !self.core.mesh.has_inbound() && !self.core.has_stalled() && self.core.pool.held.is_empty() {
-            return Ok(false);
-        }
-        self.core.execute_for_others(now);
-        let mut work = 0;
-        for _ in 0..self.core.pool.waiting.len() {
-            if work > TICK_SUSPENDED_WORK_UNITS {
-                break;
-            }
-            self.make_room()?;
-            self.core.work.begin_turn();
-            let Some(pending) = self.core.pool.waiting.pop_front() else { break };
-            self.core.retry(pending, &mut self.outbox, now);
-            work += self.core.work.spent();
-        }
-        work = 0;
-        for _ in 0..TICK_INBOUND_MAX {
-            if work > TICK_SUSPENDED_WORK_UNITS {
-                break;
-            }
-            self.make_room()?;
-            let Some(pending) = self.core.mesh.next_answer() else { break };
-            self.core.profiler.answered(pending.sent_ns);
-            self.core.work.begin_turn();
-            self.core.resume(pending, &mut self.outbox, now);
-            work += self.core.work.spent();
-        }
-        self.release_held(now)?;
-        Ok(true)
+impl Session {
+    /// Whether there is anything of other workers, or that was suspended.
+    pub fn has_inbound(&self) -> bool {
+        self.mesh.has_inbound() || self.has_stalled() || !self.pool.held.is_empty()
     }
 
-    pub(super) fn make_room(&mut self) -> std::io::Result<()> {
-        if self.outbox.has_room() { Ok(()) } else { self.flush() }
+    /// Suspended datagrams that wait with this worker.
+    pub fn waiting(&self) -> usize {
+        self.pool.waiting.len()
     }
-}
 
-impl Core {
+    /// Tries the next of those that wait again; gives the units of work that it took. The outbox has room.
+    pub fn retry_next(&mut self, outbox: &mut Outbox, now: Now) -> Option<u32> {
+        let pending = self.pool.waiting.pop_front()?;
+        self.executor.begin_turn();
+        self.retry(pending, outbox, now);
+        Some(self.executor.spent())
+    }
+
+    /// Goes on with the next that another worker has answered; gives the units of work that it took. The outbox has room.
+    pub fn resume_next(&mut self, outbox: &mut Outbox, now: Now) -> Option<u32> {
+        let pending = self.mesh.next_answer()?;
+        self.executor.profiler().answered(pending.sent_ns);
+        self.executor.begin_turn();
+        self.resume(pending, outbox, now);
+        Some(self.executor.spent())
+    }
+
     /// Whether something waits here for what time or other workers bring.
-    pub(super) fn has_stalled(&self) -> bool {
+    pub(crate) fn has_stalled(&self) -> bool {
         self.stalled.len() > 0 || !self.pool.waiting.is_empty()
     }
 
     /// Serves a datagram from its beginning. The outbox has room.
-    pub(super) fn serve_fresh(&mut self, fresh: Fresh<'_>, outbox: &mut Outbox, now: Now) {
+    pub(crate) fn serve_fresh(&mut self, fresh: Fresh<'_>, outbox: &mut Outbox, now: Now) {
         let Fresh { admitted, first, follows } = fresh;
         let Admitted { peer, request_id, dialect, body, .. } = admitted;
         let mut sink = UdpSink::new(outbox, peer, request_id, dialect);
         let mut reply = sink.reply();
         let mut request = Request { admitted, now, may_grow: false, may_yield: true, follows };
         let (mut position, mut unread) = (Position::default(), first);
-        self.work.begin_turn();
+        self.executor.begin_turn();
         loop {
-            let step = self.run(request, position, unread.take(), &mut reply);
+            let step = self.executor.run(request, position, unread.take(), &mut reply);
             let at = match step {
                 Step::Done => break,
                 Step::Enlarge { .. } => unreachable!("the outbox has all the room there is"),
@@ -96,8 +89,14 @@ impl Core {
             let has_store = self.traced.has_store();
             if let Some(mut pending) = self.pool.take(body.len(), reply.bytes(), has_store) {
                 pending.begin(&admitted, reply.written());
-                pending.footprint.begin(Origin::of(peer, &self.shards));
-                pending.footprint.trace(&self.shards, dialect, body, first, self.value_bytes_max);
+                pending.footprint.begin(Origin::of(peer, self.executor.shards()));
+                pending.footprint.trace(
+                    self.executor.shards(),
+                    dialect,
+                    body,
+                    first,
+                    self.executor.value_bytes_max(),
+                );
                 return self.begin(pending, step, now);
             }
             if let Step::Yield { .. } = step {
@@ -108,7 +107,7 @@ impl Core {
                 // What changes nothing is bounded by the length of the datagram.
                 (request.may_yield, position) = (false, at);
             } else {
-                self.counters.busy.add(1);
+                self.executor.counters().busy.add(1);
                 position = self.refuse_part(body, at, Error::Busy, &mut reply);
             }
         }
@@ -117,7 +116,7 @@ impl Core {
     }
 
     /// Runs a pending request from its position, with its reply as far as it goes. The outbox has room.
-    pub(super) fn resume(&mut self, mut pending: Box<PendingRequest>, outbox: &mut Outbox, now: Now) {
+    pub(crate) fn resume(&mut self, mut pending: Box<PendingRequest>, outbox: &mut Outbox, now: Now) {
         if pending.needs_room {
             return self.enlarge(pending, now);
         }
@@ -132,7 +131,7 @@ impl Core {
     }
 
     /// Runs the commands of a pending request, with what they come to behind its reply so far.
-    pub(super) fn run_pending(&mut self, pending: &mut PendingRequest, now: Now) -> Step {
+    pub(crate) fn run_pending(&mut self, pending: &mut PendingRequest, now: Now) -> Step {
         let (mut buffer, bytes) = pending.take_reply();
         let mut reply = Reply::new(&mut buffer, bytes, pending.dialect);
         let request = Request {
@@ -142,22 +141,22 @@ impl Core {
             may_yield: true,
             follows: false,
         };
-        self.work.begin_turn();
-        let step = self.run(request, pending.position, None, &mut reply);
+        self.executor.begin_turn();
+        let step = self.executor.run(request, pending.position, None, &mut reply);
         let bytes = reply.bytes();
         pending.put_reply(buffer, bytes);
         step
     }
 
     /// Sends the reply of a pending request.
-    pub(super) fn finish(&mut self, pending: Box<PendingRequest>, outbox: &mut Outbox) {
+    pub(crate) fn finish(&mut self, pending: Box<PendingRequest>, outbox: &mut Outbox) {
         UdpSink::new(outbox, &pending.peer, pending.request_id, pending.dialect).send(pending.reply());
         self.pool.put_back(pending);
         self.has_finished = true;
     }
 
     /// Suspends a datagram that has begun.
-    pub(super) fn begin(&mut self, mut pending: Box<PendingRequest>, step: Step, now: Now) {
+    pub(crate) fn begin(&mut self, mut pending: Box<PendingRequest>, step: Step, now: Now) {
         let is_forwarded = matches!(step, Step::Forward { .. });
         pending.is_lone = is_forwarded && pending.footprint.lone_key().is_some();
         self.order.begin(&pending.footprint, pending.is_lone);
@@ -165,7 +164,7 @@ impl Core {
     }
 
     fn suspend(&mut self, mut pending: Box<PendingRequest>, step: Step, now: Now) {
-        self.counters.suspended.add(1);
+        self.executor.counters().suspended.add(1);
         let (position, waits_for) = match step {
             Step::Done => unreachable!("nothing is left to suspend"),
             Step::Forward { owner, position } => {
@@ -178,14 +177,14 @@ impl Core {
             }
             Step::Wait { position } => (position, WaitsFor::Memory),
             Step::Yield { position } => {
-                self.counters.yielded.add(1);
+                self.executor.counters().yielded.add(1);
                 (position, WaitsFor::Turn)
             }
         };
         // The clock starts with the first wait for this position.
         if waits_for == WaitsFor::Memory && (pending.waits_since_ns == 0 || pending.position != position) {
             pending.waits_since_ns = now.ns.max(1);
-            self.owner.note_grace_wait();
+            self.executor.owner().note_grace_wait();
         }
         (pending.position, pending.waits_for) = (position, waits_for);
         self.pool.waiting.push_back(pending);
@@ -194,7 +193,7 @@ impl Core {
     fn forward(&mut self, mut pending: Box<PendingRequest>, owner: usize, now: Now) {
         (pending.owner, pending.waits_since_ns, pending.sent_ns) = (owner, 0, now.ns);
         // One that had no room is sent twice, and executed once.
-        self.counters.forwarded.add(!pending.needs_room as u64);
+        self.executor.counters().forwarded.add(!pending.needs_room as u64);
         self.mesh.ask(owner, pending).expect("the ring holds all pool of a worker");
         self.wakeups.after_push(owner);
     }
@@ -223,8 +222,9 @@ impl Core {
         self.resume(pending, outbox, now);
     }
 
-    fn execute_for_others(&mut self, now: Now) {
-        self.work.begin_turn();
+    /// Executes what other workers have asked for, as much as a turn allows.
+    pub fn execute_for_others(&mut self, now: Now) {
+        self.executor.begin_turn();
         for _ in 0..self.stalled.begin_walk() {
             let Some((from, pending, stays)) = self.stalled.next() else { break };
             // What it stays behind ends by itself: a store waits for memory for a bounded time, and a request that went for more
@@ -236,7 +236,7 @@ impl Core {
             }
         }
         for _ in 0..TICK_INBOUND_MAX {
-            if self.work.is_spent() {
+            if self.executor.is_spent() {
                 break;
             }
             let Some((from, mut pending)) = self.mesh.next_request() else { break };
@@ -258,8 +258,8 @@ impl Core {
         let (body, position) = (&pending.request, pending.position);
         let executed = match pending.dialect {
             _ if !pending.is_large() && reply.room() < ANSWER_LINE_BYTES_MAX => Executed::NeedsRoom,
-            Dialect::Text => self.execute_parts(body, position, is_patient, now, &mut reply),
-            Dialect::Batch { .. } => self.execute_run(body, position, is_patient, now, &mut reply),
+            Dialect::Text => self.executor.execute_parts(body, position, is_patient, now, &mut reply),
+            Dialect::Batch { .. } => self.executor.execute_run(body, position, is_patient, now, &mut reply),
         };
         let bytes = reply.bytes();
         pending.put_reply(buffer, bytes);
@@ -267,7 +267,7 @@ impl Core {
             Executed::Waits => {
                 if pending.waits_since_ns == 0 {
                     pending.waits_since_ns = now.ns.max(1);
-                    self.owner.note_grace_wait();
+                    self.executor.owner().note_grace_wait();
                 }
                 return self.stalled.push(from, pending);
             }
@@ -275,7 +275,7 @@ impl Core {
             Executed::NeedsRoom => self.stalled.goes_for_room(from, &mut pending),
             Executed::Done(position) => pending.position = position,
         }
-        self.counters.executed_for_others.add(!pending.needs_room as u64);
+        self.executor.counters().executed_for_others.add(!pending.needs_room as u64);
         pending.waits_since_ns = 0;
         self.mesh.answer(from, pending).expect("the ring holds all pool of a worker");
         self.wakeups.after_push(from);

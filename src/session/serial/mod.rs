@@ -1,0 +1,204 @@
+//! The slow way, and all that executing commands takes: the shard's owner, the right to read the others, what a tick may
+//! spend, and who is told.
+//!
+//! ```text
+//! Executor ── run ──────────▶ commands, operations     a datagram's, one after the other: `Step` says where it stopped, and why
+//!          ── execute_* ────▶                          a run of them for another worker, whose owner this is
+//!          ── reading ──────▶ reads                    what answers plain reads, also those of the batch
+//! ```
+//! Not here: what becomes of a datagram that stopped (`forward`), and what stands behind it (`order`).
+
+mod commands;
+mod for_all;
+pub(crate) mod operations;
+mod permit;
+pub mod position;
+pub(crate) mod reads;
+mod work;
+
+pub(crate) use commands::{Executed, First, Halt, Request, Step};
+pub use position::Position;
+
+use crate::guard::{Admission, Guard, Verdict};
+use crate::net::{Outbox, PeerAddr};
+use crate::session::execute::SettledRead;
+use crate::session::hits::Hits;
+use crate::session::profiler::TickProfiler;
+use crate::stats::counters::WorkerCounters;
+use cache::Pin;
+use cache::base::clock::Now;
+use cache::base::sync::Arc;
+use cache::shard::{Owner, Shards, View};
+use protocol::steer;
+use work::Work;
+
+/// Tells what `stats` prints, for the word behind it; `None` for an unknown word. It is asked within a tick, so it may
+/// look at items that it finds in the shards.
+pub type StatsProvider = Arc<dyn Fn(&[u8], View<'_>) -> Option<Vec<u8>> + Send + Sync>;
+
+/// Executes commands with what one worker has.
+pub struct Executor {
+    owner: Owner,
+    /// Awake but while the worker sleeps.
+    pin: Pin,
+    shards: Arc<Shards>,
+    hits: Hits,
+    counters: Arc<WorkerCounters>,
+    profiler: TickProfiler,
+    value_bytes_max: usize,
+    stats_provider: StatsProvider,
+    /// What strangers may do.
+    guard: Guard,
+    /// What is left of the work that may be done at a stretch.
+    work: Work,
+}
+
+/// What an executor is made of.
+pub struct ExecutorParts {
+    /// Its shard.
+    pub owner: Owner,
+    /// Its part in reading all shards, awake.
+    pub pin: Pin,
+    /// To the policy.
+    pub hits: Hits,
+    /// What the worker counts.
+    pub counters: Arc<WorkerCounters>,
+    /// How it measures itself.
+    pub profiler: TickProfiler,
+    /// Largest value, in bytes.
+    pub value_bytes_max: usize,
+    /// What `stats` prints.
+    pub stats_provider: StatsProvider,
+    /// What strangers may do.
+    pub guard: Guard,
+}
+
+impl Executor {
+    /// An executor that has done nothing.
+    pub fn new(parts: ExecutorParts) -> Executor {
+        let ExecutorParts { owner, pin, hits, counters, profiler, value_bytes_max, stats_provider, guard } =
+            parts;
+        Executor {
+            shards: Arc::clone(owner.shards()),
+            owner,
+            pin,
+            hits,
+            counters,
+            profiler,
+            value_bytes_max,
+            stats_provider,
+            guard,
+            work: Work::default(),
+        }
+    }
+
+    /// The first thing of a tick: what was lent is let go, and the owner does its share of work. Says whether it has more.
+    pub fn begin_tick(&mut self, now: Now) -> bool {
+        let Executor { owner, pin, profiler, .. } = self;
+        profiler.begin_tick(now);
+        pin.quiescent();
+        owner.tick(pin, now, |stage| profiler.owner_stage(stage))
+    }
+
+    /// Datagrams are about to be served: what the policy can hear of them follows from its ring.
+    pub fn begin_datagrams(&mut self) {
+        self.hits.begin_tick();
+    }
+
+    /// Lets go of everything while `wait` runs, which can ask whether the owner has commands of the policy.
+    pub fn asleep<R>(&mut self, wait: impl FnOnce(&dyn Fn() -> bool) -> R) -> R {
+        let Executor { pin, owner, .. } = self;
+        pin.asleep(|| wait(&|| owner.has_commands()))
+    }
+
+    /// A request has its turn of work.
+    pub fn begin_turn(&mut self) {
+        self.work.begin_turn();
+    }
+
+    /// Units of work that were spent of the turn.
+    pub fn spent(&self) -> u32 {
+        self.work.spent()
+    }
+
+    /// Whether the turn is over.
+    #[inline]
+    pub fn is_spent(&self) -> bool {
+        self.work.is_spent()
+    }
+
+    /// The shard that owns a key.
+    #[inline]
+    pub fn owner_of(&self, key: &[u8]) -> usize {
+        steer::owner_of(key, self.shards.count())
+    }
+
+    /// The shard that is this worker's.
+    #[inline]
+    pub fn own_shard(&self) -> usize {
+        self.owner.index()
+    }
+
+    /// All shards.
+    #[inline]
+    pub fn shards(&self) -> &Arc<Shards> {
+        &self.shards
+    }
+
+    /// The owner of this worker's shard.
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// Largest value, in bytes.
+    #[inline]
+    pub fn value_bytes_max(&self) -> usize {
+        self.value_bytes_max
+    }
+
+    /// What the worker counts.
+    #[inline]
+    pub fn counters(&self) -> &Arc<WorkerCounters> {
+        &self.counters
+    }
+
+    /// How the worker measures itself.
+    #[inline]
+    pub fn profiler(&mut self) -> &mut TickProfiler {
+        &mut self.profiler
+    }
+
+    /// What a datagram may do; `None` if it is refused.
+    #[inline]
+    pub fn judge(&mut self, peer: &PeerAddr, datagram: &[u8], now: Now) -> Option<Admission> {
+        self.guard.judge(peer, datagram, now, &self.counters)
+    }
+
+    /// Sends a challenge, if that is what the datagram gets; says whether it was.
+    pub fn challenge(
+        &mut self,
+        peer: &PeerAddr,
+        admission: &Admission,
+        outbox: &mut Outbox,
+        now: Now,
+    ) -> bool {
+        let Verdict::Challenge { is_renewal } = admission.verdict else { return false };
+        self.guard.challenge(peer, admission, is_renewal, outbox, now, &self.counters);
+        true
+    }
+
+    /// Counts the read of a command that the owner has executed, if it was one, and tells the policy of it, as of any other
+    /// read.
+    fn note_settled_read(&mut self, read: Option<SettledRead>, now: Now) {
+        let Some(read) = read else { return };
+        self.counters.cmd_get.add(1);
+        let SettledRead::Hit { item, hash, leaves_trace } = read else {
+            return self.counters.get_misses.add(1);
+        };
+        self.counters.get_hits.add(1);
+        if leaves_trace {
+            let told = self.hits.note(item, hash, &self.counters);
+            self.owner.note_access(item, hash, now, told);
+        }
+    }
+}
