@@ -14,10 +14,12 @@ pub(crate) mod operations;
 mod permit;
 pub mod position;
 pub(crate) mod reads;
+mod run;
 mod work;
 
-pub(crate) use commands::{Executed, First, Halt, Request, Step};
+pub(crate) use commands::Executed;
 pub use position::Position;
+pub(crate) use run::{First, Halt, Request, Step};
 
 use crate::guard::{Admission, Guard, Verdict};
 use crate::net::{Outbox, PeerAddr};

@@ -10,41 +10,14 @@
 use crate::session::execute::answer::of_frame;
 use crate::session::serial::Executor;
 use crate::session::serial::commands::conclude;
-use crate::session::serial::{Executed, Halt, Position, Request, Step};
+use crate::session::serial::run::Run;
+use crate::session::serial::{Executed, Halt, Position, Step};
 use crate::session::{Execution, Stop};
 use cache::base::clock::Now;
 use protocol::batch::{Code, Cursor, Frame, Operation, Operations, RESULT_BYTES};
 use protocol::{Error, Reply};
 
 impl Executor {
-    /// Runs the operations of a frame from `from` on, until it is done or must be suspended.
-    pub(crate) fn run_operations(
-        &mut self,
-        request: Request<'_>,
-        from: Position,
-        reply: &mut Reply<'_>,
-    ) -> Step {
-        let mut operations = resumed(request.admitted.body, from);
-        if from == Position::default() && !operations.are_sound() {
-            // One result that says that nothing of the frame was done.
-            self.answer_fault(&request, Error::BadLine, reply);
-            return Step::Done;
-        }
-        loop {
-            let position = position_of(&operations, reply);
-            if request.may_yield && self.work.is_spent() {
-                return Halt::Turn.at(position);
-            }
-            let Some(Some(operation)) = operations.next() else { return Step::Done };
-            let mark = reply.mark();
-            match self.run_operation(&operation, request, reply) {
-                Ok(()) => reply.settle(mark),
-                Err(Halt::Room) if !request.may_grow => reply.give_up(mark, Error::TooLargeForUdp),
-                Err(halt) => return halt.at(position),
-            }
-        }
-    }
-
     /// Executes the operation at `position` and those behind it that are ours and have a small result, as their owner.
     /// If the first is patient it waits for memory.
     pub(crate) fn execute_run(
@@ -92,26 +65,46 @@ impl Executor {
     fn owns(&self, operation: &Operation<'_>) -> bool {
         self.owner_of(operation.key.bytes()) == self.owner.index()
     }
+}
 
-    fn run_operation(
-        &mut self,
-        operation: &Operation<'_>,
-        request: Request<'_>,
-        reply: &mut Reply<'_>,
-    ) -> Result<(), Halt> {
-        let owner = self.owner_of(operation.key.bytes());
+impl<'a> Run<'_, 'a, '_> {
+    /// Runs the operations of a frame from `from` on, until it is done or must be suspended.
+    pub(crate) fn run_operations(&mut self, from: Position) -> Step {
+        let mut operations = resumed(self.request.admitted.body, from);
+        if from == Position::default() && !operations.are_sound() {
+            // One result that says that nothing of the frame was done.
+            self.answer_fault(Error::BadLine);
+            return Step::Done;
+        }
+        loop {
+            let position = position_of(&operations, self.reply);
+            if self.request.may_yield && self.executor.work.is_spent() {
+                return Halt::Turn.at(position);
+            }
+            let Some(Some(operation)) = operations.next() else { return Step::Done };
+            let mark = self.reply.mark();
+            match self.run_operation(&operation) {
+                Ok(()) => self.reply.settle(mark),
+                Err(Halt::Room) if !self.request.may_grow => self.reply.give_up(mark, Error::TooLargeForUdp),
+                Err(halt) => return halt.at(position),
+            }
+        }
+    }
+
+    fn run_operation(&mut self, operation: &Operation<'_>) -> Result<(), Halt> {
+        let owner = self.executor.owner_of(operation.key.bytes());
         if operation.code == Code::Get {
-            match self.read(&of_frame(operation.key), request, reply) {
-                Err(Halt::Elsewhere(owner)) if owner == self.owner.index() => {}
+            match self.read(&of_frame(operation.key)) {
+                Err(Halt::Elsewhere(owner)) if owner == self.executor.owner.index() => {}
                 done => return done,
             }
         }
-        request.expects_room(reply)?;
-        if owner != self.owner.index() {
+        self.expects_room()?;
+        if owner != self.executor.owner.index() {
             return Err(Halt::Elsewhere(owner));
         }
-        let value_bytes_max = self.value_bytes_max;
-        self.execute_here(request.now, reply, |execution| operate(execution, operation, value_bytes_max))
+        let value_bytes_max = self.executor.value_bytes_max;
+        self.execute_here(|execution| operate(execution, operation, value_bytes_max))
     }
 }
 

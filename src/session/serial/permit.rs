@@ -1,13 +1,13 @@
 //! What a datagram that was admitted may still not do: a command for administrators, or one that nobody can read.
 
 use crate::limits::KEY_BYTES_MAX;
-use crate::session::serial::Executor;
 use crate::session::serial::Request;
+use crate::session::serial::run::Run;
+use protocol::Error;
 use protocol::meta::Kind;
 use protocol::request::Command;
-use protocol::{Error, Reply};
 
-impl Executor {
+impl<'a> Run<'_, 'a, '_> {
     /// Answers what is wrong with a request, or what its sender may not do. The only place that does, so that no such error
     /// escapes the bound of its source. Beyond the bound the datagram ends here and gets no reply at all: the rest of a
     /// reply could look like something else. What stands before the error has been done, as if the reply had been lost.
@@ -15,19 +15,14 @@ impl Executor {
     /// Returns whether the datagram goes on. What a correct command comes to (`SERVER_ERROR busy`, a value that is no
     /// number) is an answer, and has no bound.
     #[cold]
-    pub(super) fn answer_fault(
-        &mut self,
-        request: &Request<'_>,
-        error: Error,
-        reply: &mut Reply<'_>,
-    ) -> bool {
-        self.counters.protocol_errors.add(1);
-        let is_answered = self.guard.allows_error(&request.admitted, request.now);
+    pub(super) fn answer_fault(&mut self, error: Error) -> bool {
+        self.executor.counters.protocol_errors.add(1);
+        let is_answered = self.executor.guard.allows_error(&self.request.admitted, self.request.now);
         if is_answered {
-            reply.put_error(error);
+            self.reply.put_error(error);
         } else {
-            self.counters.errors_muted.add(1);
-            reply.discard();
+            self.executor.counters.errors_muted.add(1);
+            self.reply.discard();
         }
         is_answered
     }

@@ -3,7 +3,8 @@
 use crate::session::Read;
 use crate::session::hits::Hits;
 use crate::session::serial::Executor;
-use crate::session::serial::{Halt, Request};
+use crate::session::serial::Halt;
+use crate::session::serial::run::Run;
 use crate::stats::counters::WorkerCounters;
 use cache::base::clock::Now;
 use cache::memory::Lent;
@@ -13,23 +14,27 @@ use protocol::Reply;
 use protocol::request::{Get, Key};
 
 impl Executor {
+    /// What answering reads takes of this worker.
+    #[inline]
+    pub(crate) fn reading(&mut self, now: Now) -> Reading<'_, '_> {
+        let Executor { shards, pin, hits, counters, .. } = self;
+        Reading { view: shards.view(pin), hits, counters, now }
+    }
+}
+
+impl<'a> Run<'_, 'a, '_> {
     /// A plain read, outside the batch. What only the owner of its key can settle, or has to settle behind others, is
     /// elsewhere: with that owner, who may be this worker.
-    pub(crate) fn read(
-        &mut self,
-        read: &Read<'_>,
-        request: Request<'_>,
-        reply: &mut Reply<'_>,
-    ) -> Result<(), Halt> {
-        request.expects_room(reply)?;
-        let owner = self.owner_of(read.key);
-        if request.follows && owner != self.owner.index() {
+    pub(crate) fn read(&mut self, read: &Read<'_>) -> Result<(), Halt> {
+        self.expects_room()?;
+        let owner = self.executor.owner_of(read.key);
+        if self.request.follows && owner != self.executor.owner.index() {
             return Err(Halt::Elsewhere(owner));
         }
-        let mark = reply.mark();
-        let settled = self.read_shared(read, owner, request.now, reply);
-        if reply.overflown() {
-            reply.rewind(mark);
+        let mark = self.reply.mark();
+        let settled = self.read_shared(read, owner);
+        if self.reply.overflown() {
+            self.reply.rewind(mark);
             return Err(Halt::Room);
         }
         settled.ok_or(Halt::Elsewhere(owner))
@@ -37,52 +42,39 @@ impl Executor {
 
     /// Answers a read from the table of `owner`, to whom its key belongs; `None` if only the owner can settle it. What
     /// does not fit the reply is not counted.
-    fn read_shared(&mut self, read: &Read<'_>, owner: usize, now: Now, reply: &mut Reply<'_>) -> Option<()> {
-        let lookup = Lookup { key: read.key, hash: self.shards.hash(read.key), table: owner as u8 };
-        let before = reply.bytes();
-        let mut reading = self.reading(now);
+    fn read_shared(&mut self, read: &Read<'_>, owner: usize) -> Option<()> {
+        let lookup = Lookup { key: read.key, hash: self.executor.shards.hash(read.key), table: owner as u8 };
+        let before = self.reply.bytes();
+        let mut reading = self.executor.reading(self.request.now);
         let hit = match reading.view.find(&lookup) {
             Look::Hit(found) if !read.needs_owner(&found.item()) => {
-                reading.answer_hit(read, &lookup, found, reply)
+                reading.answer_hit(read, &lookup, found, self.reply)
             }
             Look::Miss => false,
             Look::Hit(_) | Look::Unsettled => {
-                self.counters.unsettled_misses.add(1);
+                self.executor.counters.unsettled_misses.add(1);
                 return None;
             }
         };
         if !hit {
-            read.answer_miss(reply);
+            read.answer_miss(self.reply);
         }
-        self.work.spend(reply.bytes() - before);
-        if !reply.overflown() {
-            self.counters.cmd_get.add(1);
-            self.counters.get_hits.add(hit as u64);
-            self.counters.get_misses.add(!hit as u64);
+        self.executor.work.spend(self.reply.bytes() - before);
+        if !self.reply.overflown() {
+            self.executor.counters.cmd_get.add(1);
+            self.executor.counters.get_hits.add(hit as u64);
+            self.executor.counters.get_misses.add(!hit as u64);
         }
         Some(())
     }
 
     /// A key of a classic read that only its owner may settle, and touch.
-    pub(crate) fn get_as_owner(
-        &mut self,
-        get: &Get<'_>,
-        key: Key<'_>,
-        request: Request<'_>,
-        reply: &mut Reply<'_>,
-    ) -> Result<(), Halt> {
-        request.expects_room(reply)?;
-        match self.owner_of(key.bytes()) {
-            owner if owner != self.owner.index() => Err(Halt::Elsewhere(owner)),
-            _ => self.execute_here(request.now, reply, |execution| execution.get(get, key)),
+    pub(crate) fn get_as_owner(&mut self, get: &Get<'_>, key: Key<'_>) -> Result<(), Halt> {
+        self.expects_room()?;
+        match self.executor.owner_of(key.bytes()) {
+            owner if owner != self.executor.owner.index() => Err(Halt::Elsewhere(owner)),
+            _ => self.execute_here(|execution| execution.get(get, key)),
         }
-    }
-
-    /// What answering reads takes of this worker.
-    #[inline]
-    pub(crate) fn reading(&mut self, now: Now) -> Reading<'_, '_> {
-        let Executor { shards, pin, hits, counters, .. } = self;
-        Reading { view: shards.view(pin), hits, counters, now }
     }
 }
 
