@@ -92,7 +92,7 @@ impl Field {
             .collect();
         let slot_bytes = Class::of(24 + size.key_bytes + size.value_bytes).slot_bytes();
         let slab_bytes = (size.items as usize + size.items as usize / 50 + 200_000) * slot_bytes;
-        let slab_region = Arc::new(map("slab", slab_bytes.next_multiple_of(2 << 20), size.huge));
+        let slab_region = map("slab", slab_bytes.next_multiple_of(2 << 20), size.huge);
         let pages = slab_region.report().granted_kind.to_string();
         let layout = Layout::of(slab_region.bytes(), size.threads);
         let pool = PagePool::new(layout, 0);
@@ -102,7 +102,8 @@ impl Field {
         let shard = |index| Shard {
             index,
             writer: view.tables[index].writer().expect("the one writer"),
-            slab: Slab::new(view.items.clone(), Arc::clone(&pool)),
+            // SAFETY: the pool is made beside the memory, and the slabs of this field are all that take pages from it.
+            slab: unsafe { Slab::over(&view.items, Arc::clone(&pool)) },
             grace: Arc::clone(&grace),
             part: Part::Asleep(grace.participant(index).expect("nobody has it")),
             value: (0..size.value_bytes).map(|i| i as u8).collect(),

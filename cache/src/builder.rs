@@ -202,7 +202,7 @@ impl Builder {
             owners.push(OwnerParts {
                 index,
                 shards: Arc::clone(&cache.shards),
-                slab: Slab::new(cache.shards.items().clone(), Arc::clone(&cache.pool)),
+                slab: Slab::new(cache.shards.items().share(), Arc::clone(&cache.pool)),
                 events: Events::new(events, cache.pool.layout()),
                 commands,
                 counters: Arc::default(),
@@ -217,13 +217,16 @@ impl Builder {
         Built { cache, owners, participants, hits, round, policies, hot_keys }
     }
 
-    fn lay_out(&self) -> Cache {
+    fn lay_out(&mut self) -> Cache {
         assert!(self.shards > 0, "a cache has a shard");
         assert!(self.shards <= SHARDS_MAX, "{} shards: a cache has {SHARDS_MAX} at most", self.shards);
-        let (items, layout) = match &self.memory {
-            Memory::Given(items) => (items.clone(), Layout::of(items.bytes(), self.shards)),
+        let (items, layout) = match std::mem::replace(&mut self.memory, Memory::Heap(0)) {
+            Memory::Given(items) => {
+                let layout = Layout::of(items.bytes(), self.shards);
+                (items, layout)
+            }
             Memory::Heap(bytes) => {
-                let layout = Layout::of(*bytes, self.shards);
+                let layout = Layout::of(bytes, self.shards);
                 (Items::on_heap(layout.pages * layout.page_bytes), layout)
             }
         };

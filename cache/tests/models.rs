@@ -274,7 +274,7 @@ fn a_ring_carries_records_in_order() {
 /// A consumer says that it sleeps, and looks once more; a producer pushes, and looks whether it sleeps. If the consumer
 /// has seen nothing, it was woken: there is no lost wake-up.
 #[test]
-fn a_sleeper_sees_the_record_or_hears_the_bell() {
+fn a_sleeper_sees_the_record_or_is_woken() {
     model(|| {
         let flag = Arc::new(SleepFlag::new());
         let (mut producer, mut consumer) = ring::<u64>(1);

@@ -64,7 +64,7 @@ pub trait Port {
     /// Sends what is in the outbox and empties it, in the middle of a tick; the datagrams of the last poll stay.
     ///
     /// # Errors
-    /// As [`Port::turn`].
+    /// As [`Port::poll`].
     fn flush(&mut self, outbox: &mut Outbox) -> std::io::Result<Traffic>;
 
     /// The bytes of a datagram of the last poll.
@@ -73,7 +73,7 @@ pub trait Port {
     /// Ends the wait of another worker, not later than in the next poll of this port.
     ///
     /// # Errors
-    /// As [`Port::turn`].
+    /// As [`Port::poll`].
     fn wake(&mut self, other: &Waker) -> std::io::Result<()> {
         other.wake();
         Ok(())

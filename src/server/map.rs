@@ -5,7 +5,6 @@
 //! ```
 
 use crate::config::serve::Config;
-use cache::base::sync::Arc;
 use cache::memory::Items;
 use numa::{Huge, Plan, Region, RegionReport, RegionRequest};
 
@@ -29,7 +28,7 @@ pub fn memory(
     let region = Region::map(&request).map_err(|e| e.to_string())?;
     region.prefault_parallel(&plan.worker_cpus(), progress).map_err(|e| e.to_string())?;
     let report = region.report();
-    Ok((Items::in_region(Arc::new(region)), report))
+    Ok((Items::in_region(region), report))
 }
 
 /// Memory for the receive buffers of one worker's port.

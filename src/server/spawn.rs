@@ -106,7 +106,7 @@ impl Server {
         let figures = Arc::new(Figures {
             workers: parts.iter().map(|_| Arc::default()).collect(),
             times: parts.iter().map(|_| Arc::default()).collect(),
-            owners: parts.iter().map(|part| Arc::clone(&part.owner.counters)).collect(),
+            owners: parts.iter().map(|part| Arc::clone(part.owner.counters())).collect(),
             scrapes: Arc::default(),
             histlog: Arc::default(),
             policies,
@@ -115,7 +115,7 @@ impl Server {
             shown_hash: ShownHash::new(config.seed),
             reports: vec![report],
             pool,
-            slab_stats: parts.iter().map(|part| Arc::clone(part.owner.slab.stats())).collect(),
+            slab_stats: parts.iter().map(|part| Arc::clone(part.owner.slab_stats())).collect(),
             clock: config.clock.clone(),
             memory_bytes: config.memory_bytes,
             io: opened.ports.backend(),
@@ -188,7 +188,7 @@ impl Server {
         };
         let (ready, when_ready) = mpsc::channel();
         for parts in parts {
-            let is_last = parts.owner.index + 1 == count;
+            let is_last = parts.owner.index() + 1 == count;
             let background = if is_last { background.take() } else { None };
             let seat = self.seat(&common, parts, background);
             let assignment = Assignment { seat, common: common.clone(), ready: ready.clone() };
@@ -207,7 +207,7 @@ impl Server {
         parts: WorkerParts,
         background: Option<BackgroundTask>,
     ) -> WorkerSetup {
-        let index = parts.owner.index;
+        let index = parts.owner.index();
         let times = Arc::clone(&self.figures.times[index]);
         WorkerSetup {
             counters: Arc::clone(&self.figures.workers[index]),

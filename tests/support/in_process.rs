@@ -141,7 +141,7 @@ impl WorkerSetups {
         mut background: Option<BackgroundTask>,
     ) -> (Vec<Worker<P>>, Vec<Arc<OwnerCounters>>) {
         let (count, config) = (ports.len(), config(Io::Mmsg, ports.len()));
-        let counters = self.owners.iter().map(|(owner, ..)| Arc::clone(&owner.counters)).collect();
+        let counters = self.owners.iter().map(|(owner, ..)| Arc::clone(owner.counters())).collect();
         let pending_max = limits::PENDING_REQUESTS_MAX;
         let parts =
             self.owners.into_iter().zip(self.wakeups).zip(mesh(count, pending_max)).zip(ports).enumerate();

@@ -56,7 +56,7 @@ impl Stepped {
             .policy(PolicyKind::None, Goal::Objects)
             .build();
         let (mut workers, mut wires) = (Vec::new(), Vec::new());
-        let owners = built.owners.iter().map(|owner| Arc::clone(&owner.counters)).collect();
+        let owners = built.owners.iter().map(|owner| Arc::clone(owner.counters())).collect();
         let ends = mesh(count, PENDING_REQUESTS_MAX).into_iter().zip(Wakeups::for_workers(count));
         let owned = built.owners.into_iter().zip(built.participants).zip(built.hits);
         for (index, (((owner, participant), hits), (mesh, wakeups))) in owned.zip(ends).enumerate() {

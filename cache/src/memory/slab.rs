@@ -63,8 +63,16 @@ const FREE_PAGE: Page =
     Page { class: None, used: 0, previous: NO_PAGE, next: NO_PAGE, hint: 0, closed: false };
 
 impl Slab {
-    /// An owner's slab, without pages yet.
-    pub fn new(items: Items, pool: Arc<PagePool>) -> Slab {
+    /// A slab of memory that is wired by hand, as benches do.
+    ///
+    /// # Safety
+    /// `pool` is the only pool of pages of `items`, and pages go from it to slabs over `items` only.
+    pub unsafe fn over(items: &Items, pool: Arc<PagePool>) -> Slab {
+        Slab::new(items.share(), pool)
+    }
+
+    /// An owner's slab, without pages yet. The builder makes one pool of the pages of one memory.
+    pub(crate) fn new(items: Items, pool: Arc<PagePool>) -> Slab {
         let layout = pool.layout();
         assert!(layout.pages * layout.page_bytes <= items.bytes());
         Slab {

@@ -6,7 +6,7 @@ use crate::base::sync::Arc;
 use crate::limits::TICK_RECLAIM_MAX;
 use crate::memory::grace::{Grace, Pin};
 use crate::memory::item::{Chunks, Shape};
-use crate::memory::{Item, OwnedSlot, Parts, Size, Slab, Used};
+use crate::memory::{Item, OwnedSlot, Parts, Size, Slab, SlabStats, Used};
 use crate::ring::{ChunkUnits, Consumer, Deadline, Event, PolicyCommand};
 use crate::shard::OwnerCounters;
 use crate::shard::SecondChances;
@@ -33,19 +33,36 @@ pub enum Stage {
 /// What an owner is made of.
 pub struct OwnerParts {
     /// Which shard.
-    pub index: usize,
+    pub(crate) index: usize,
     /// All shards.
-    pub shards: Arc<Shards>,
+    pub(crate) shards: Arc<Shards>,
     /// Its memory.
-    pub slab: Slab,
+    pub(crate) slab: Slab,
     /// To the policy.
-    pub events: Events,
+    pub(crate) events: Events,
     /// From the policy.
-    pub commands: Consumer<PolicyCommand>,
+    pub(crate) commands: Consumer<PolicyCommand>,
     /// What it counts.
-    pub counters: Arc<OwnerCounters>,
+    pub(crate) counters: Arc<OwnerCounters>,
     /// Largest value, in bytes; appends may not exceed it.
-    pub value_bytes_max: usize,
+    pub(crate) value_bytes_max: usize,
+}
+
+impl OwnerParts {
+    /// Which shard.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// What the owner counts.
+    pub fn counters(&self) -> &Arc<OwnerCounters> {
+        &self.counters
+    }
+
+    /// What pages and slots are used for.
+    pub fn slab_stats(&self) -> &Arc<SlabStats> {
+        self.slab.stats()
+    }
 }
 
 /// Everything that only the owner touches.

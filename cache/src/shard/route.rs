@@ -19,7 +19,7 @@ use crate::table::{HALVINGS_MAX, SlotMemory, Table};
 /// What is shared of one shard.
 pub struct Shard {
     /// Key hash → item.
-    pub table: Arc<Table>,
+    pub(crate) table: Arc<Table>,
     /// What the next item is stored with, see `number`. The owner's own.
     number: AtomicU32,
     /// The number of the last flush and [`FLUSHED`]; 0 when no item can be from before it. Written by the owner, read by all.
@@ -52,7 +52,7 @@ impl Shards {
     /// pages, and a pool of the others. An index is never so small that it could not grow to hold all the smallest items that
     /// memory has room for.
     #[cfg(not(any(loom, shuttle)))]
-    pub fn lay_out(
+    pub(crate) fn lay_out(
         items: Items,
         layout: Layout,
         (count, lines): (usize, u64),
@@ -65,7 +65,7 @@ impl Shards {
         let lines = lines.max(Table::lines_to_reach(items_max as u64, GROW_LOAD_PERCENT));
         let lines = lines.next_multiple_of(1 << HALVINGS_MAX);
         let index_pages = (Table::slots_for(lines) * size_of::<u64>()).div_ceil(layout.page_bytes);
-        let words: Arc<dyn SlotMemory> = Arc::new(IndexWords(items.clone()));
+        let words: Arc<dyn SlotMemory> = Arc::new(IndexWords(items.share()));
         let first_word = |shard: usize| shard * index_pages * layout.page_bytes / size_of::<u64>();
         let table = |shard| Table::new(Arc::clone(&words), first_word(shard), lines, HALVINGS_MAX);
         let tables = (0..count).map(table).collect();
@@ -73,7 +73,7 @@ impl Shards {
     }
 
     /// One shard for each table, over one memory. With a `separator` keys have namespaces.
-    pub fn new(
+    pub(crate) fn new(
         tables: Vec<Arc<Table>>,
         items: Items,
         hash: KeyHash,

@@ -10,7 +10,7 @@
 //! access:  seconds since the epoch of the last access (30 bits) · untold · fetched
 //! ```
 //!
-//! Key, value, flags and cas never change after [`Items::write`]; the state word is written by the owner only, the
+//! Key, value, flags and cas never change after an item is published; the state word is written by the owner only, the
 //! access word by any reader, relaxed, when it changes. Readers copy bytes out within the tick in which they found
 //! the reference; [`super::grace`] keeps the memory from reuse until then.
 //!
@@ -43,8 +43,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub const HEADER_BYTES: usize = 24;
 const FLAGS_BYTES: usize = 4;
 
-/// The memory in which items live: a view that any thread may hold.
-#[derive(Clone)]
+/// The memory in which items live. Who has it has it alone: the crate shares it among the threads of one cache.
 pub struct Items {
     base: *mut u8,
     bytes: usize,
@@ -99,10 +98,20 @@ impl Items {
 
     /// The memory of a mapped region, which the items have for themselves.
     #[cfg(feature = "numa")]
-    pub fn in_region(region: Arc<numa::Region>) -> Items {
+    pub fn in_region(region: numa::Region) -> Items {
         let (base, bytes) = (region.as_ptr(), region.bytes());
-        // SAFETY: the region is mapped, page-aligned, zero at first, and lives in the Arc; its owner lends it here only.
-        unsafe { Items::new(base, bytes, region) }
+        // SAFETY: the region is mapped, page-aligned, zero at first, and lives in the Arc, where nobody else gets at it.
+        unsafe { Items::new(base, bytes, Arc::new(region)) }
+    }
+
+    /// The same memory for another thread of the same cache.
+    pub(crate) fn share(&self) -> Items {
+        Items {
+            base: self.base,
+            bytes: self.bytes,
+            chunks: self.chunks,
+            _backing: Arc::clone(&self._backing),
+        }
     }
 
     /// Memory of the heap, for tests, models and the simulation.
