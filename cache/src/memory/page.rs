@@ -39,7 +39,8 @@ impl Layout {
     /// Page of an item.
     #[inline]
     pub fn page_of(&self, at: ItemRef) -> usize {
-        at.offset_bytes() / self.page_bytes
+        // A shift: the owner asks for each item that it looks at.
+        at.offset_bytes() >> self.page_bytes.trailing_zeros()
     }
 
     /// Units of 16 bytes in a page.
@@ -99,7 +100,7 @@ impl Slots {
     /// The slot of an item.
     #[inline]
     pub fn index(&self, layout: &Layout, at: ItemRef) -> usize {
-        (at.offset_bytes() % layout.page_bytes - self.header_bytes) / self.slot_bytes
+        ((at.offset_bytes() & (layout.page_bytes - 1)) - self.header_bytes) / self.slot_bytes
     }
 }
 
