@@ -24,10 +24,10 @@ use crate::table::{Upsert, Writer};
 pub enum Stage {
     /// Memory whose grace is over was freed.
     Reclaim,
-    /// What flushes left was removed, commands of the policy were executed.
-    Obey,
-    /// The table grew, pages were emptied.
-    Rearrange,
+    /// Items that a flush made stale were removed, and the policy's commands were executed.
+    PolicyCommands,
+    /// Keys of a growing table moved, items moved out of pages that are being emptied.
+    MovePages,
 }
 
 /// What an owner is made of.
@@ -157,10 +157,10 @@ impl Owner {
         }
         self.scrub_on(now);
         let applied = self.apply_commands(now);
-        done(Stage::Obey);
+        done(Stage::PolicyCommands);
         // What waits for grace is free in the next tick, not when an idle worker has slept.
         let has_more = applied | self.grow(now) | self.move_pages(pin, now) | !self.slab.retired().is_empty();
-        done(Stage::Rearrange);
+        done(Stage::MovePages);
         self.catch_up_events();
         self.publish();
         has_more || self.events.can_catch_up()
