@@ -9,20 +9,21 @@
 //! Reads run on any thread and change nothing but the access word of an item; everything else runs on the owner.
 //! Not here: sockets and batching (`crate::worker`), who is evicted in peace time (`crate::policy`).
 
-pub mod command;
+mod command;
+mod contents;
 mod count;
 pub mod counters;
 mod decimal;
 mod delete;
 pub mod error;
 pub mod events;
-pub mod growth;
+mod growth;
 mod invalid;
-pub mod mover;
+mod mover;
 pub mod namespace;
 mod number;
 pub mod owner;
-pub mod pressure;
+mod pressure;
 pub mod route;
 mod scrub;
 mod second_chances;
