@@ -94,7 +94,7 @@ impl Commands {
             return false;
         }
         self.second_chances.spend();
-        outcomes.kept(at, memory.slab().slot_bytes(at), item.state().deadline_ms(), verdict);
+        outcomes.kept(at, memory.deadline(at, item.state().deadline_ms()), verdict);
         true
     }
 }

@@ -30,7 +30,7 @@ use crate::memory::{Item, OwnedSlot, Parts, Size, Slab, Used};
 use crate::ring::Event;
 use crate::shard::OwnerCounters;
 use crate::shard::contents::cas::CasNumbers;
-use crate::shard::contents::outcomes::{chunk_units, deadline};
+use crate::shard::contents::memory::deadline;
 use crate::shard::events::Events;
 use crate::shard::owner::upper;
 use crate::shard::route::Shards;
@@ -114,8 +114,7 @@ impl Contents {
             Upsert::Replaced(old) => (Some(old), None),
             Upsert::Evicted(victim) => (None, Some(victim)),
         };
-        let chunks =
-            chunk_units(self.memory.slab().chunk_sizes(), size.shape(self.memory.slab().chunk_sizes()));
+        let chunks = self.memory.chunk_units(size.shape(self.memory.slab().chunk_sizes()));
         self.outcomes.stored(Event::Store { item: at, replaced, deadline, chunks, hash: upper(hash) });
         replaced.into_iter().for_each(|old| self.memory.retire(old));
         if let Some(item) = crowded_out {
@@ -173,8 +172,8 @@ impl Contents {
             let item = slab.item(at);
             let hash = upper(index.hash(item.key()));
             let store = index.holds(hash, at).then(|| {
-                let deadline = deadline(item.state().deadline_ms(), slab.slot_bytes(at));
-                let chunks = chunk_units(slab.chunk_sizes(), item.shape());
+                let deadline = memory.deadline(at, item.state().deadline_ms());
+                let chunks = memory.chunk_units(item.shape());
                 Event::Store { item: at, replaced: None, deadline, chunks, hash }
             });
             Some((number, store))

@@ -25,7 +25,8 @@ use crate::limits::{
 };
 use crate::memory::PagePool;
 use crate::memory::grace::{Pin, Stamp};
-use crate::shard::contents::{Contents, Index, Memory, Outcomes};
+use crate::shard::budget::Budget;
+use crate::shard::contents::{Contents, Index, Memory};
 use crate::shard::error::Blocked;
 use crate::table;
 use std::ops::Range;
@@ -43,11 +44,7 @@ pub(super) struct Growth {
     collected_pages: usize,
     /// Home lines that inserts owe.
     owed_lines: u64,
-    /// What the policy knows.
-    budget_bytes: u64,
-    /// Pages that the budget leaves out because classes fill one of theirs partly, and when they may be one less.
-    partial_pages: usize,
-    next_less_ms: u64,
+    budget: Budget,
 }
 
 #[derive(Debug, Default)]
@@ -67,15 +64,6 @@ enum To {
     Half,
 }
 
-/// One part in so many of the pages, at most, is left out of the budget because classes fill one of theirs partly. Where there
-/// are more classes than that, memory is full before the budget is, and pressure evicts.
-const PARTIAL_PAGES_SHARE: usize = 32;
-/// Classes whose partly filled pages the reserve of free pages is enough for.
-const CLASSES_IN_RESERVE: usize = 2;
-/// One page less is left out once in so many ms, when there are fewer classes.
-const PARTIAL_PAGE_MS: u64 = 1000;
-/// Steps in which the budget changes while pages come and go.
-const BUDGET_STEPS: u64 = 256;
 const WORD_BYTES: usize = size_of::<u64>();
 /// How long to wait after the pool had no run, in ms, unless many items have come.
 const ASK_AGAIN_MS: u64 = 1000;
@@ -85,7 +73,7 @@ const ASK_NEXT_MS: u64 = 1;
 impl Growth {
     /// A tick's work; says whether there is more.
     pub(super) fn step(&mut self, contents: &mut Contents, now: Now) -> bool {
-        self.announce_budget(&contents.memory, &mut contents.outcomes, now);
+        self.budget.announce(&contents.memory, &mut contents.outcomes, now);
         match &self.phase {
             Phase::Settled => self.consider(&contents.index, &contents.memory, now),
             &Phase::Gathering(to) => self.gather(&mut contents.index, &contents.memory, to),
@@ -181,33 +169,6 @@ impl Growth {
         }
     }
 
-    /// Tells the policy how many bytes of slots and chunks this owner may keep, when that has changed. What of a page is in
-    /// neither is not in the budget, in steps, so that it is told seldom. A step is less than half a percent of what is kept.
-    fn announce_budget(&mut self, memory: &Memory, outcomes: &mut Outcomes, now: Now) {
-        let budget_bytes = memory.budget_bytes();
-        let step = (budget_bytes / BUDGET_STEPS).max(1);
-        self.count_partial_pages(memory, now);
-        let partial_bytes = self.partial_pages * memory.pool().layout().page_bytes;
-        let not_kept = (memory.slab().tail_bytes() + partial_bytes) as u64;
-        let bytes = budget_bytes.saturating_sub(not_kept.next_multiple_of(step)).max(step);
-        if bytes != self.budget_bytes {
-            self.budget_bytes = bytes;
-            outcomes.budget_changed(bytes);
-        }
-    }
-
-    /// Each class has a page that is partly filled. What a class is left out for stays left out for a while after its last item:
-    /// a size that comes and goes would otherwise cost a page of items each time.
-    fn count_partial_pages(&mut self, memory: &Memory, now: Now) {
-        let classes = memory.slab().classes_used().saturating_sub(CLASSES_IN_RESERVE);
-        let wanted = classes.min(memory.pages_of_owner() / PARTIAL_PAGES_SHARE);
-        if wanted >= self.partial_pages {
-            (self.partial_pages, self.next_less_ms) = (wanted, now.ms() + PARTIAL_PAGE_MS);
-        } else if now.ms() >= self.next_less_ms {
-            (self.partial_pages, self.next_less_ms) = (self.partial_pages - 1, now.ms() + PARTIAL_PAGE_MS);
-        }
-    }
-
     fn consider(&mut self, index: &Index, memory: &Memory, now: Now) -> bool {
         if now.ms() < self.next_ask_ms && index.items() < self.next_ask_items {
             return false;
@@ -240,7 +201,7 @@ impl Growth {
         }
         let pool = memory.pool();
         // As many as the policy leaves free, and some.
-        let left_free = pool.slab_pages() / 32 + self.partial_pages * memory.owners();
+        let left_free = pool.slab_pages() / 32 + self.budget.partial_pages() * memory.owners();
         let is_full = pool.free_pages() <= memory.free_pages_wanted().max(left_free);
         if is_full && index.items() * 100 < index.capacity() * SHRINK_LOAD_PERCENT {
             return Some((index.words_to_shrink()?, To::Half));

@@ -12,7 +12,7 @@ impl Owner {
                 found.item.note_access(now.s(), true);
             }
             found.item.set_state(found.item.state().with_deadline_ms(due_ms));
-            (found.at, self.slot_bytes(found.at), due_ms)
+            (found.at, self.contents().memory.deadline(found.at, due_ms))
         });
         self.contents_mut().outcomes.touched(found, is_use);
         found.is_some()

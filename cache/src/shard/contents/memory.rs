@@ -8,7 +8,9 @@ use crate::base::sync::Arc;
 use crate::limits::{FREE_PAGES_PER_OWNER, TICK_RECLAIM_MAX};
 use crate::memory::class::Class;
 use crate::memory::grace::{Grace, Pin, Stamp};
+use crate::memory::item::Shape;
 use crate::memory::{Item, OwnedSlot, PagePool, Size, Slab};
+use crate::ring::{ChunkUnits, Deadline};
 
 /// The slots of one owner, and when they may be used again.
 pub struct Memory {
@@ -82,6 +84,17 @@ impl Memory {
     /// Whether a page is this owner's, and is being emptied.
     pub fn is_emptying(&self, page: usize) -> bool {
         self.slab.class_of(page).is_some() && self.slab.is_closed(page)
+    }
+
+    /// How the policy is told when an item is due (in ms since the server epoch), with what its slot takes.
+    pub fn deadline(&self, at: ItemRef, due_ms: u64) -> Deadline {
+        deadline(due_ms, self.slab.slot_bytes(at))
+    }
+
+    /// How the policy is told what an item takes beside its slot.
+    pub fn chunk_units(&self, shape: Shape) -> ChunkUnits {
+        let chunk_bytes = self.slab.chunk_sizes().slot_bytes();
+        ChunkUnits::new((shape.chunks * chunk_bytes / ItemRef::UNIT_BYTES) as u64)
     }
 
     /// Whether one more item may be retired, as large as it may be.
@@ -174,4 +187,9 @@ impl Memory {
     pub(super) fn retire_moved(&mut self, from: ItemRef) {
         self.slab.retire_slot(from);
     }
+}
+
+/// As [`Memory::deadline`], of an item in a slot of this length.
+pub(super) fn deadline(due_ms: u64, slot_bytes: usize) -> Deadline {
+    Deadline::new(due_ms, (slot_bytes / ItemRef::UNIT_BYTES) as u32)
 }

@@ -3,8 +3,7 @@
 
 use crate::base::item_ref::ItemRef;
 use crate::base::sync::Arc;
-use crate::memory::item::{Chunks, Shape};
-use crate::ring::{ChunkUnits, Deadline, Event, Verdict};
+use crate::ring::{Deadline, Event, Verdict};
 use crate::shard::OwnerCounters;
 use crate::shard::events::Events;
 
@@ -77,26 +76,25 @@ impl Outcomes {
         self.counters.items_moved.add(1);
     }
 
-    /// Page slots of which events were lost are told again: see [`Events::catch_up`].
+    /// Sends items again whose events were lost: see [`Events::catch_up`].
     pub(super) fn catch_up(&mut self, next: impl FnMut(usize, usize) -> Option<(usize, Option<Event>)>) {
         self.events.catch_up(&self.counters.event_resyncs, next);
     }
 
-    /// A touch was executed; `found` is the item, the length of its slot in bytes and its new deadline in ms, if there is one.
-    /// `is_use`: nothing else tells the policy that the item was used.
-    pub fn touched(&mut self, found: Option<(ItemRef, usize, u64)>, is_use: bool) {
+    /// A touch was executed. `found` is the item with its new deadline, if there was one; `is_use`: nothing else tells the
+    /// policy that the item was used.
+    pub fn touched(&mut self, found: Option<(ItemRef, Deadline)>, is_use: bool) {
         self.counters.cmd_touch.add(1);
-        let Some((item, slot_bytes, due_ms)) = found else {
+        let Some((item, deadline)) = found else {
             self.counters.touch_misses.add(1);
             return;
         };
-        self.events.send(Event::Touch { item, deadline: deadline(due_ms, slot_bytes), is_use });
+        self.events.send(Event::Touch { item, deadline, is_use });
         self.counters.touch_hits.add(1);
     }
 
     /// An item that the policy wanted removed stays: it had been read without the policy's knowledge.
-    pub fn kept(&mut self, item: ItemRef, slot_bytes: usize, due_ms: u64, verdict: Verdict) {
-        let deadline = deadline(due_ms, slot_bytes);
+    pub fn kept(&mut self, item: ItemRef, deadline: Deadline, verdict: Verdict) {
         self.events.send(Event::SecondChance { item, deadline, verdict });
         self.counters.second_chances.add(1);
     }
@@ -116,14 +114,4 @@ impl Outcomes {
     pub fn is_behind(&self) -> bool {
         self.events.is_behind()
     }
-}
-
-/// When an item is due and what its slot takes.
-pub(super) fn deadline(due_ms: u64, slot_bytes: usize) -> Deadline {
-    Deadline::new(due_ms, (slot_bytes / ItemRef::UNIT_BYTES) as u32)
-}
-
-/// What an item of this shape takes beside its slot.
-pub(super) fn chunk_units(chunks: Chunks, shape: Shape) -> ChunkUnits {
-    ChunkUnits::new((shape.chunks * chunks.slot_bytes() / ItemRef::UNIT_BYTES) as u64)
 }
