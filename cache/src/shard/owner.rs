@@ -111,8 +111,9 @@ impl Owner {
         self.contents.outcomes.counters()
     }
 
-    /// The first thing of a tick: free memory, execute the policy's commands, move pages, send again what the policy did not hear. Says
-    /// whether there is more of that, so that the next tick should come soon. What `pin` has lent is let go when memory is short. `done` is told when a stage is over.
+    /// The first thing of a tick: frees memory, executes the policy's commands, moves pages, and sends events again that were
+    /// lost. Says whether more of that is left, so that the next tick should come soon. What `pin` has lent is let go when
+    /// memory is short. `done` is called at the end of each stage.
     pub fn tick(&mut self, pin: &mut Pin, now: Now, mut done: impl FnMut(Stage)) -> bool {
         let Owner { contents, pressure, mover, growth, scrub, commands, flush_at_ms, .. } = self;
         contents.memory.reclaim();
