@@ -26,6 +26,7 @@ const BUDGET_STEPS: u64 = 256;
 impl Budget {
     /// Tells the policy how many bytes of slots and chunks this owner may keep, when that has changed. What of a page is in
     /// neither is not in the budget, in steps, so that it is told seldom. A step is less than half a percent of what is kept.
+    #[inline]
     pub(super) fn announce(&mut self, memory: &Memory, outcomes: &mut Outcomes, now: Now) {
         let budget_bytes = memory.budget_bytes();
         let step = (budget_bytes / BUDGET_STEPS).max(1);

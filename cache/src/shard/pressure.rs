@@ -233,6 +233,7 @@ impl Pressure {
     }
 
     /// That page: the coldest of the class that should give one. It is asked for once.
+    #[inline]
     pub(super) fn take_wanted_page(&mut self, memory: &Memory) -> Option<usize> {
         self.wanted.take().and_then(|class| self.coldest_page(memory, class))
     }

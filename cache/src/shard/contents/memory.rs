@@ -87,11 +87,13 @@ impl Memory {
     }
 
     /// How the policy is told when an item is due (in ms since the server epoch), with what its slot takes.
+    #[inline]
     pub fn deadline(&self, at: ItemRef, due_ms: u64) -> Deadline {
         deadline(due_ms, self.slab.slot_bytes(at))
     }
 
     /// How the policy is told what an item takes beside its slot.
+    #[inline]
     pub fn chunk_units(&self, shape: Shape) -> ChunkUnits {
         let chunk_bytes = self.slab.chunk_sizes().slot_bytes();
         ChunkUnits::new((shape.chunks * chunk_bytes / ItemRef::UNIT_BYTES) as u64)
@@ -190,6 +192,7 @@ impl Memory {
 }
 
 /// As [`Memory::deadline`], of an item in a slot of this length.
+#[inline]
 pub(super) fn deadline(due_ms: u64, slot_bytes: usize) -> Deadline {
     Deadline::new(due_ms, (slot_bytes / ItemRef::UNIT_BYTES) as u32)
 }

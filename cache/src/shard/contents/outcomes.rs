@@ -83,6 +83,7 @@ impl Outcomes {
 
     /// A touch was executed. `found` is the item with its new deadline, if there was one; `is_use`: nothing else tells the
     /// policy that the item was used.
+    #[inline]
     pub fn touched(&mut self, found: Option<(ItemRef, Deadline)>, is_use: bool) {
         self.counters.cmd_touch.add(1);
         let Some((item, deadline)) = found else {
