@@ -43,7 +43,7 @@ pub const DISPLACED_MAX: usize = 64;
 pub const MISS_ROUNDS_MAX: usize = 8;
 
 /// Items of one owner that may wait for grace; beyond it writes wait.
-pub const LIMBO_ITEMS_MAX: usize = 1 << 16;
+pub const RETIRED_ITEMS_MAX: usize = 1 << 16;
 
 /// Items among which pressure chooses its victims.
 pub const PRESSURE_SAMPLE: usize = 64;

@@ -72,7 +72,7 @@ impl TickProfiler {
             let now_ns = self.clock.ns();
             self.stages_ns[stage as usize] = now_ns.saturating_sub(self.mark_ns);
             self.mark_ns = now_ns;
-            if stage == Stage::Rearrange {
+            if stage == Stage::MovePages {
                 self.owner_cpu_ns = self.work_cpu_ns();
             }
         }
@@ -196,7 +196,7 @@ mod tests {
         let (mut profiler, clock, times) = profiler(1);
         let pass = |ns| clock.advance(Duration::from_nanos(ns));
         profiler.begin_tick(clock.now());
-        for (ns, stage) in [(2, Stage::Reclaim), (3, Stage::Obey), (4, Stage::Rearrange)] {
+        for (ns, stage) in [(2, Stage::Reclaim), (3, Stage::PolicyCommands), (4, Stage::MovePages)] {
             pass(ns);
             profiler.owner_stage(stage);
         }

@@ -1,7 +1,7 @@
 //! Retired: items that are unlinked but may still be read, in the order in which they were retired.
 
 use crate::base::item_ref::ItemRef;
-use crate::limits::LIMBO_ITEMS_MAX;
+use crate::limits::RETIRED_ITEMS_MAX;
 use crate::memory::grace::{Grace, Stamp};
 use std::collections::VecDeque;
 
@@ -22,9 +22,9 @@ impl Retired {
 
     /// A queue for items of at most `slots_max` slots.
     pub fn new(slots_max: usize) -> Retired {
-        assert!(slots_max < LIMBO_ITEMS_MAX);
+        assert!(slots_max < RETIRED_ITEMS_MAX);
         Retired {
-            items: VecDeque::with_capacity(LIMBO_ITEMS_MAX),
+            items: VecDeque::with_capacity(RETIRED_ITEMS_MAX),
             batches: VecDeque::with_capacity(Self::BATCHES_MAX),
             open: 0,
             margin: slots_max,
@@ -33,7 +33,7 @@ impl Retired {
 
     /// Adds a slot of an item that was just unlinked.
     pub fn push(&mut self, item: ItemRef) {
-        assert!(self.items.len() < LIMBO_ITEMS_MAX, "the owner asks before it retires");
+        assert!(self.items.len() < RETIRED_ITEMS_MAX, "the owner asks before it retires");
         self.items.push_back(item);
         self.open += 1;
     }
@@ -70,6 +70,6 @@ impl Retired {
 
     /// Whether there is no room for one more item now, as large as it may be.
     pub fn is_full(&self) -> bool {
-        self.items.len() + self.margin > LIMBO_ITEMS_MAX
+        self.items.len() + self.margin > RETIRED_ITEMS_MAX
     }
 }

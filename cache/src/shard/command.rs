@@ -3,7 +3,6 @@
 //! A command names an item by reference. The owner looks for a slot that holds exactly this reference near the home of
 //! the hash, and looks at the item only after it has found one: the page may belong to another class by now. If the
 //! reference was reused meanwhile for a key of the same home, that key goes early; a wrong reply cannot come of it.
-
 //!
 //! ```text
 //! ring ─ pop 16 ─▶ ask for their home lines and items ─▶ execute one after the other     as many a tick as its time allows
@@ -13,74 +12,89 @@
 //! nobody up, and an owner that has nothing else to do is done soon.
 
 use crate::base::clock::Now;
-use crate::base::item_ref::ItemRef;
 use crate::limits::{COMMAND_BATCH, COMMAND_NS, COMMANDS_SHARE, TICK_COMMANDS_MAX};
-use crate::ring::{Event, PolicyCommand, Verdict};
-use crate::shard::owner::{Owner, deadline};
+use crate::ring::{Consumer, PolicyCommand, Verdict};
+use crate::shard::SecondChances;
+use crate::shard::contents::{Contents, Why};
 use arrayvec::ArrayVec;
 
-impl Owner {
+/// The policy's commands, and what the owner grants beside them.
+pub(super) struct Commands {
+    ring: Consumer<PolicyCommand>,
+    second_chances: SecondChances,
+    /// When the last tick began, in ns.
+    last_tick_ns: u64,
+}
+
+impl Commands {
+    /// Commands that come through this ring.
+    pub(super) fn new(ring: Consumer<PolicyCommand>) -> Commands {
+        Commands { ring, second_chances: SecondChances::default(), last_tick_ns: 0 }
+    }
+
     /// Applies the next commands, a bounded number of them; says whether more wait.
-    pub(super) fn apply_commands(&mut self, now: Now) -> bool {
+    pub(super) fn apply(&mut self, contents: &mut Contents, now: Now) -> bool {
         let mut left = commands_max(now.ns.saturating_sub(self.last_tick_ns));
         self.last_tick_ns = now.ns;
-        while left > 0 && !self.slab.retired().is_full() {
+        while left > 0 && contents.memory.can_retire() {
             let mut batch = ArrayVec::<PolicyCommand, COMMAND_BATCH>::new();
             while !batch.is_full()
-                && let Some(command) = self.commands.pop()
+                && let Some(command) = self.ring.pop()
             {
-                self.writer.table().prefetch_home((command.hash as u64) << 32);
-                self.slab.prefetch(command.item, ITEM_HEAD_BYTES);
+                contents.index.prefetch_home((command.hash as u64) << 32);
+                contents.memory.slab().prefetch(command.item, ITEM_HEAD_BYTES);
                 batch.push(command);
             }
             if batch.is_empty() {
                 return false;
             }
             left = left.saturating_sub(batch.len());
-            batch.into_iter().for_each(|command| self.apply_command(command, now));
+            batch.into_iter().for_each(|command| self.apply_one(command, contents, now));
         }
-        self.has_commands()
+        self.is_waiting()
     }
 
     /// Whether commands wait.
-    pub fn has_commands(&self) -> bool {
-        self.commands.waiting() > 0
+    pub(super) fn is_waiting(&self) -> bool {
+        self.ring.waiting() > 0
     }
 
-    fn apply_command(&mut self, PolicyCommand { item, hash, verdict }: PolicyCommand, now: Now) {
+    fn apply_one(&mut self, command: PolicyCommand, contents: &mut Contents, now: Now) {
+        let PolicyCommand { item, hash, verdict } = command;
         let done = match verdict {
-            Verdict::Reject | Verdict::Evict if self.gives_second_chance(item, hash, verdict, now) => return,
-            Verdict::Reject | Verdict::Evict => self.evict_hashed(hash, item),
+            Verdict::Reject | Verdict::Evict if self.gives_second_chance(command, contents, now) => return,
+            Verdict::Reject | Verdict::Evict => {
+                let done = contents.evict_hashed(hash, item, Why::Policy);
+                if done {
+                    self.second_chances.evicted();
+                }
+                done
+            }
             Verdict::Expire => {
                 // The deadline is checked again: a touch may have moved it.
-                self.writer.holds(hash, item)
-                    && self.slab.item(item).state().expired(now.ms())
-                    && self.evict_hashed(hash, item)
+                contents.index.holds(hash, item)
+                    && contents.memory.item(item).state().expired(now.ms())
+                    && contents.evict_hashed(hash, item, Why::Expired)
             }
         };
-        match (done, verdict) {
-            (true, Verdict::Reject | Verdict::Evict) => {
-                self.second_chances.evicted();
-                self.counters.evicted_by_policy.add(1);
-            }
-            (true, Verdict::Expire) => self.counters.expired.add(1),
-            (false, _) => self.counters.stale_commands.add(1),
+        if !done {
+            contents.outcomes.counters().stale_commands.add(1);
         }
     }
 
     /// Keeps an item that was read without the policy's knowledge, once, and tells the policy of it.
-    fn gives_second_chance(&mut self, at: ItemRef, hash: u32, verdict: Verdict, now: Now) -> bool {
-        if !self.second_chances.is_left() || !self.writer.holds(hash, at) {
+    fn gives_second_chance(&mut self, command: PolicyCommand, contents: &mut Contents, now: Now) -> bool {
+        let PolicyCommand { item: at, hash, verdict } = command;
+        let Contents { index, memory, outcomes, .. } = contents;
+        if !self.second_chances.is_left() || !index.holds(hash, at) {
             return false;
         }
-        let item = self.slab.item(at);
-        if !self.shard().is_live(&item, now) || !item.take_untold() {
+        let item = memory.item(at);
+        if !index.is_live(&item, now) || !item.take_untold() {
             return false;
         }
-        let deadline = deadline(item.state().deadline_ms(), self.slab.slot_bytes(at));
         self.second_chances.spend();
-        self.counters.second_chances.add(1);
-        self.events.send(Event::SecondChance { item: at, deadline, verdict });
+        outcomes.kept(at, memory.deadline(at, item.state().deadline_ms()), verdict);
         true
     }
 }

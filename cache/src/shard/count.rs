@@ -1,6 +1,7 @@
 //! Counting: the verb behind incr and decr. The value is a decimal number in text (`decimal`).
 
 use crate::base::clock::Now;
+use crate::base::item_ref::ItemRef;
 use crate::memory::grace::Pin;
 use crate::memory::{Item, Parts, Size, Value};
 use crate::shard::decimal::{COUNTED_BYTES_MAX, Counter, DIGITS_MAX};
@@ -66,7 +67,7 @@ impl Owner {
             self.note_count(count.up, counted.is_some());
         }
         let (is_new, done) = (created.is_some(), counted.or(created));
-        Ok(done.map(|(number, at)| Counted { number, item: self.slab.item(at), is_new }))
+        Ok(done.map(|(number, at)| Counted { number, item: self.contents().memory.item(at), is_new }))
     }
 
     fn count_present(
@@ -74,21 +75,21 @@ impl Owner {
         pin: &mut Pin,
         count: &Count<'_>,
         now: Now,
-    ) -> Result<Option<(u64, crate::base::item_ref::ItemRef)>, WriteError> {
-        let (key, hash) = (count.key, self.shards().hash(count.key));
-        let Some((_, old)) = self.find_hashed(hash, key, now) else { return Ok(None) };
+    ) -> Result<Option<(u64, ItemRef)>, WriteError> {
+        let (key, hash) = (count.key, self.contents().index.hash(count.key));
+        let Some((_, old)) = self.contents().find(hash, key, now) else { return Ok(None) };
         let old_bytes = old.value_bytes();
         if old_bytes > COUNTED_BYTES_MAX {
             return Err(WriteError::NotANumber);
         }
         let slot = self.allocate(pin, Size::of(key.len(), old_bytes.max(DIGITS_MAX), 1), now)?;
         // Room may have cost this very item.
-        let Some((_, old)) = self.find_hashed(hash, key, now) else {
-            self.slab.abandon(slot);
+        let Some((_, old)) = self.contents().find(hash, key, now) else {
+            self.contents_mut().memory.abandon(slot);
             return Ok(None);
         };
         let Some(counted) = Counter::count(number_of(&old), count.up, count.delta) else {
-            self.slab.abandon(slot);
+            self.contents_mut().memory.abandon(slot);
             return Err(WriteError::NotANumber);
         };
         let (marks, fetched) = (old.state(), old.fetched());
@@ -96,15 +97,15 @@ impl Owner {
             key,
             value: [counted.as_bytes().into(), Value::EMPTY],
             flags: old.flags(),
-            cas: self.cas_or(count.new_cas),
+            cas: self.contents().cas_or(count.new_cas),
             deadline_ms: count.due_ms.unwrap_or(marks.deadline_ms()),
             generation: self.shard().number(),
             now_s: now.s(),
         };
-        let written = self.write_item(slot, &parts);
-        let at = self.publish_item(hash, key, written);
+        let written = self.contents().write(slot, &parts);
+        let at = self.contents_mut().publish(hash, key, written);
         if counted.in_place {
-            let item = self.slab.item(at);
+            let item = self.contents().memory.item(at);
             item.set_state(item.state().with_stale(marks.stale()).with_win_sent(marks.win_sent()));
             if fetched {
                 item.note_access(now.s(), true);
@@ -114,7 +115,7 @@ impl Owner {
     }
 
     fn note_count(&self, up: bool, was_there: bool) {
-        let counters = &self.counters;
+        let counters = self.counters();
         let counter = match (up, was_there) {
             (true, true) => &counters.incr_hits,
             (true, false) => &counters.incr_misses,

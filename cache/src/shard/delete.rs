@@ -57,9 +57,9 @@ impl Owner {
     /// # Errors
     /// [`WriteError`]; nothing has changed then.
     pub fn delete(&mut self, pin: &mut Pin, delete: &Delete<'_>, now: Now) -> Result<Deleted, WriteError> {
-        let (key, hash) = (delete.key, self.shards().hash(delete.key));
+        let (key, hash) = (delete.key, self.contents().index.hash(delete.key));
         self.room_to_retire(pin)?;
-        let found = self.find_hashed(hash, key, now).map(|(at, item)| (at, item.cas()));
+        let found = self.contents().find(hash, key, now).map(|(at, item)| (at, item.cas()));
         let deleted = match (found, delete.compare_cas) {
             (None, _) => Deleted::NotFound,
             (Some((_, cas)), Some(wanted)) if cas != wanted => Deleted::Exists,
@@ -70,14 +70,14 @@ impl Owner {
                 self.leave(pin, (hash, key), at, &remains, now)?;
             }
             // An item that is dead already goes as well.
-            _ if deleted != Deleted::Exists => _ = self.remove(hash, key),
+            _ if deleted != Deleted::Exists => _ = self.contents_mut().remove(hash, key),
             _ => {}
         }
         match (deleted, delete.leaves) {
-            (Deleted::Done, None) => self.counters.delete_hits.add(1),
+            (Deleted::Done, None) => self.counters().delete_hits.add(1),
             // What stays was not deleted: memcached counts nothing.
             (Deleted::Done, Some(_)) => {}
-            _ => self.counters.delete_misses.add(1),
+            _ => self.counters().delete_misses.add(1),
         }
         Ok(deleted)
     }
@@ -91,12 +91,12 @@ impl Owner {
         remains: &Remains,
         now: Now,
     ) -> Result<(), WriteError> {
-        let value_bytes = if remains.is_emptied { 0 } else { self.slab.item(at).value_bytes() };
+        let value_bytes = if remains.is_emptied { 0 } else { self.contents().memory.item(at).value_bytes() };
         // Whatever the flags will be, there is room for them.
         let slot = self.allocate(pin, Size::of(key.len(), value_bytes, u32::MAX), now)?;
-        let Some((_, item)) = self.find_hashed(hash, key, now) else {
+        let Some((_, item)) = self.contents().find(hash, key, now) else {
             // Room has cost this very item: it is gone, as with a plain delete.
-            self.slab.abandon(slot);
+            self.contents_mut().memory.abandon(slot);
             return Ok(());
         };
         let (state, fetched) = (item.state(), item.fetched());
@@ -107,15 +107,15 @@ impl Owner {
             flags: if remains.is_emptied { remains.flags } else { item.flags() },
             cas: match remains.new_cas {
                 None if !remains.is_stale => item.cas(),
-                asked => self.cas_or(asked),
+                asked => self.contents().cas_or(asked),
             },
             deadline_ms: remains.due_ms.unwrap_or(kept_due_ms),
             generation: self.shard().number(),
             now_s: now.s(),
         };
-        let written = self.write_item(slot, &parts);
-        let at = self.publish_item(hash, key, written);
-        let copy = self.slab.item(at);
+        let written = self.contents().write(slot, &parts);
+        let at = self.contents_mut().publish(hash, key, written);
+        let copy = self.contents().memory.item(at);
         copy.set_state(copy.state().with_stale(remains.is_stale));
         if fetched && !remains.is_emptied {
             copy.note_access(now.s(), true);
@@ -125,9 +125,10 @@ impl Owner {
 
     /// Room to retire one more item.
     fn room_to_retire(&mut self, pin: &mut Pin) -> Result<(), WriteError> {
-        if self.slab.retired().is_full() {
-            self.reclaim_now(pin);
+        let memory = &mut self.contents_mut().memory;
+        if !memory.can_retire() {
+            memory.reclaim_now(pin);
         }
-        if self.slab.retired().is_full() { Err(Blocked::OnGrace.into()) } else { Ok(()) }
+        if memory.can_retire() { Ok(()) } else { Err(Blocked::OnGrace.into()) }
     }
 }

@@ -5,7 +5,7 @@
 //!         or memory full and      pages of a run of the pool     TICK_GROW_LINES a tick,      the old array's pages
 //!         load below 30 %         are emptied by their owners    INSERT_GROW_LINES an insert  go to the pool
 //! ```
-//! Growth is paid for by inserts: each does its share (`Owner::place_in_index`), so that all keys have moved before the old
+//! Growth is paid for by inserts: each does its share ([`Growth::place`]), so that all keys have moved before the old
 //! array is crowded, however seldom the owner ticks. While the memory of the larger array is still being gathered, an insert that
 //! would take another key's place waits, if memory is free: the key that it would crowd out may have been stored a
 //! moment ago.
@@ -19,23 +19,21 @@
 //! overload the present one: then items are evicted where lines are crowded, as before.
 
 use crate::base::clock::Now;
-use crate::base::item_ref::ItemRef;
-use crate::base::sync::Arc;
 use crate::limits::{
-    FULL_LOAD_PERCENT, GROW_ASK_SLOTS, GROW_LOAD_PERCENT, INSERT_GROW_LINES, INSERT_GROW_STEP_LINES,
-    SHRINK_LOAD_PERCENT, TICK_GROW_LINES,
+    FULL_LOAD_PERCENT, GROW_ASK_SLOTS, INSERT_GROW_LINES, INSERT_GROW_STEP_LINES, SHRINK_LOAD_PERCENT,
+    TICK_GROW_LINES,
 };
 use crate::memory::PagePool;
 use crate::memory::grace::{Pin, Stamp};
-use crate::ring::Event;
+use crate::shard::budget::Budget;
+use crate::shard::contents::{Contents, Index, Memory};
 use crate::shard::error::Blocked;
-use crate::shard::owner::Owner;
 use crate::table;
 use std::ops::Range;
 
 /// Where a growth stands.
 #[derive(Debug, Default)]
-pub struct Growth {
+pub(super) struct Growth {
     phase: Phase,
     /// When to ask for memory again, in ms since the server epoch, or with how many items.
     next_ask_ms: u64,
@@ -46,11 +44,7 @@ pub struct Growth {
     collected_pages: usize,
     /// Home lines that inserts owe.
     owed_lines: u64,
-    /// What the policy knows.
-    budget_bytes: u64,
-    /// Pages that the budget leaves out because classes fill one of theirs partly, and when they may be one less.
-    partial_pages: usize,
-    next_less_ms: u64,
+    budget: Budget,
 }
 
 #[derive(Debug, Default)]
@@ -70,31 +64,22 @@ enum To {
     Half,
 }
 
-/// One part in so many of the pages, at most, is left out of the budget because classes fill one of theirs partly. Where there
-/// are more classes than that, memory is full before the budget is, and pressure evicts.
-const PARTIAL_PAGES_SHARE: usize = 32;
-/// Classes whose partly filled pages the reserve of free pages is enough for.
-const CLASSES_IN_RESERVE: usize = 2;
-/// One page less is left out once in so many ms, when there are fewer classes.
-const PARTIAL_PAGE_MS: u64 = 1000;
-/// Steps in which the budget changes while pages come and go.
-const BUDGET_STEPS: u64 = 256;
 const WORD_BYTES: usize = size_of::<u64>();
 /// How long to wait after the pool had no run, in ms, unless many items have come.
 const ASK_AGAIN_MS: u64 = 1000;
 /// How long to wait while another owner gathers its run, in ms.
 const ASK_NEXT_MS: u64 = 1;
 
-impl Owner {
+impl Growth {
     /// A tick's work; says whether there is more.
-    pub(super) fn grow(&mut self, now: Now) -> bool {
-        self.announce_budget(now);
-        match &self.growth.phase {
-            Phase::Settled => self.consider(now),
-            &Phase::Gathering(to) => self.gather(to),
-            &Phase::Moving(to) => self.move_keys(to, TICK_GROW_LINES),
+    pub(super) fn step(&mut self, contents: &mut Contents, now: Now) -> bool {
+        self.budget.announce(&contents.memory, &mut contents.outcomes, now);
+        match &self.phase {
+            Phase::Settled => self.consider(&contents.index, &contents.memory, now),
+            &Phase::Gathering(to) => self.gather(&mut contents.index, &contents.memory, to),
+            &Phase::Moving(to) => self.move_keys(contents, to, TICK_GROW_LINES),
             Phase::Retiring(..) => {
-                self.end_retiring();
+                self.end_retiring(&contents.memory);
                 true
             }
         }
@@ -106,202 +91,158 @@ impl Owner {
     /// [`Blocked::OnGrace`] when the key would take the place of another one although memory is free and a larger index is on
     /// its way.
     #[inline]
-    pub(super) fn place_in_index(
+    pub(super) fn place(
         &mut self,
+        contents: &mut Contents,
         pin: &mut Pin,
-        hash: u64,
-        key: &[u8],
+        (hash, key): (u64, &[u8]),
         now: Now,
     ) -> Result<(), Blocked> {
-        let is_quiet = matches!(self.growth.phase, Phase::Settled) && !self.is_loaded();
-        if is_quiet { Ok(()) } else { self.place_in_growing_index(pin, hash, key, now) }
+        let is_quiet = matches!(self.phase, Phase::Settled) && !contents.index.is_loaded();
+        if is_quiet { Ok(()) } else { self.place_in_growing(contents, pin, (hash, key), now) }
     }
 
     #[cold]
-    fn place_in_growing_index(
+    fn place_in_growing(
         &mut self,
+        contents: &mut Contents,
         pin: &mut Pin,
-        hash: u64,
-        key: &[u8],
+        (hash, key): (u64, &[u8]),
         now: Now,
     ) -> Result<(), Blocked> {
-        self.grow_for_insert(pin, now);
-        let pool = self.slab.pool();
-        let is_awaited = match self.growth.phase {
-            Phase::Settled => self.growth.is_queued,
+        self.grow_for_insert(contents, pin, now);
+        let is_awaited = match self.phase {
+            Phase::Settled => self.is_queued,
             Phase::Gathering(_) | Phase::Moving(_) => true,
-            Phase::Retiring(..) => self.is_loaded(),
+            Phase::Retiring(..) => contents.index.is_loaded(),
         };
-        let is_free = pool.free_pages() > self.free_pages_wanted();
-        if !is_awaited || !is_free || !self.writer.would_evict(&self.slab, hash, key) {
+        if !is_awaited || contents.memory.is_at_reserve() || !contents.would_crowd_out(hash, key) {
             return Ok(());
         }
-        if let Phase::Moving(to) = self.growth.phase {
+        if let Phase::Moving(to) = self.phase {
             // A tick's share at once: a small table is done with that.
-            self.move_keys(to, TICK_GROW_LINES);
-            if !self.writer.would_evict(&self.slab, hash, key) {
+            self.move_keys(contents, to, TICK_GROW_LINES);
+            if !contents.would_crowd_out(hash, key) {
                 return Ok(());
             }
         }
-        self.counters.growth_waits.add(1);
+        contents.outcomes.counters().growth_waits.add(1);
         Err(Blocked::OnGrace)
     }
 
     /// An insert's share of the work.
-    fn grow_for_insert(&mut self, pin: &mut Pin, now: Now) {
-        if matches!(self.growth.phase, Phase::Settled) {
-            self.consider(now);
+    fn grow_for_insert(&mut self, contents: &mut Contents, pin: &mut Pin, now: Now) {
+        let Contents { index, memory, .. } = &mut *contents;
+        if matches!(self.phase, Phase::Settled) {
+            self.consider(index, memory, now);
         }
-        match self.growth.phase {
+        match self.phase {
             Phase::Settled => {}
             // What owners still hold of the run is emptied in ticks.
-            Phase::Gathering(to) if self.growth.collected_pages < self.slab.pool().layout().pages => {
-                self.growth.collected_pages += PagePool::COLLECT_PAGES_MAX;
-                self.gather(to);
+            Phase::Gathering(to) if self.collected_pages < memory.pool().layout().pages => {
+                self.collected_pages += PagePool::COLLECT_PAGES_MAX;
+                self.gather(index, memory, to);
             }
             Phase::Gathering(_) => {}
             Phase::Moving(to) => {
-                self.growth.owed_lines += INSERT_GROW_LINES;
-                if self.growth.owed_lines >= INSERT_GROW_STEP_LINES {
-                    let lines = std::mem::take(&mut self.growth.owed_lines);
-                    self.move_keys(to, lines);
+                self.owed_lines += INSERT_GROW_LINES;
+                if self.owed_lines >= INSERT_GROW_STEP_LINES {
+                    let lines = std::mem::take(&mut self.owed_lines);
+                    self.move_keys(contents, to, lines);
                 }
             }
-            Phase::Retiring(..) if self.is_loaded() => {
-                self.reclaim_now(pin);
-                self.end_retiring();
+            Phase::Retiring(..) if index.is_loaded() => {
+                memory.reclaim_now(pin);
+                self.end_retiring(memory);
             }
             Phase::Retiring(..) => {}
         }
     }
 
     /// Gives the old array's pages back, if nobody can read them any more.
-    fn end_retiring(&mut self) {
-        if let Phase::Retiring(stamp, run) = &self.growth.phase
-            && self.grace.passed(*stamp)
+    fn end_retiring(&mut self, memory: &Memory) {
+        if let Phase::Retiring(stamp, run) = &self.phase
+            && memory.is_over(*stamp)
         {
-            self.slab.pool().return_run(run.clone());
-            self.growth.phase = Phase::Settled;
+            memory.pool().return_run(run.clone());
+            self.phase = Phase::Settled;
         }
     }
 
-    fn is_loaded(&self) -> bool {
-        self.writer.items() * 100 > self.writer.table().capacity() * GROW_LOAD_PERCENT
-    }
-
-    /// Tells the policy how many bytes of slots and chunks this owner may keep, when that has changed. What of a page is in
-    /// neither is not in the budget, in steps, so that it is told seldom. A step is less than half a percent of what is kept.
-    fn announce_budget(&mut self, now: Now) {
-        let budget_bytes = self.slab.pool().budget_bytes(self.shards().count());
-        let step = (budget_bytes / BUDGET_STEPS).max(1);
-        self.count_partial_pages(now);
-        let partial_bytes = self.growth.partial_pages * self.slab.pool().layout().page_bytes;
-        let not_kept = (self.slab.tail_bytes() + partial_bytes) as u64;
-        let bytes = budget_bytes.saturating_sub(not_kept.next_multiple_of(step)).max(step);
-        if bytes != self.growth.budget_bytes {
-            self.growth.budget_bytes = bytes;
-            self.events.send(Event::Budget { bytes });
-        }
-    }
-
-    /// Each class has a page that is partly filled. What a class is left out for stays left out for a while after its last item:
-    /// a size that comes and goes would otherwise cost a page of items each time.
-    fn count_partial_pages(&mut self, now: Now) {
-        let pages_of_owner = self.slab.pool().slab_pages() / self.shards().count();
-        let classes = self.slab.classes_used().saturating_sub(CLASSES_IN_RESERVE);
-        let wanted = classes.min(pages_of_owner / PARTIAL_PAGES_SHARE);
-        let growth = &mut self.growth;
-        if wanted >= growth.partial_pages {
-            (growth.partial_pages, growth.next_less_ms) = (wanted, now.ms() + PARTIAL_PAGE_MS);
-        } else if now.ms() >= growth.next_less_ms {
-            (growth.partial_pages, growth.next_less_ms) =
-                (growth.partial_pages - 1, now.ms() + PARTIAL_PAGE_MS);
-        }
-    }
-
-    fn consider(&mut self, now: Now) -> bool {
-        if now.ms() < self.growth.next_ask_ms && self.writer.items() < self.growth.next_ask_items {
+    fn consider(&mut self, index: &Index, memory: &Memory, now: Now) -> bool {
+        if now.ms() < self.next_ask_ms && index.items() < self.next_ask_items {
             return false;
         }
-        self.growth.is_queued = false;
-        let Some((words, to)) = self.wanted_size() else { return false };
-        let pool = self.slab.pool();
+        self.is_queued = false;
+        let Some((words, to)) = self.wanted_size(index, memory) else { return false };
+        let pool = memory.pool();
         let pages = (words * WORD_BYTES).div_ceil(pool.layout().page_bytes);
-        let capacity = self.writer.table().capacity();
+        let capacity = index.capacity();
         let is_worth_it = match to {
-            To::Twice => self.fitting_beside(pages) * 100 > capacity * FULL_LOAD_PERCENT,
+            To::Twice => fitting_beside(index, memory, pages) * 100 > capacity * FULL_LOAD_PERCENT,
             To::Half => true,
         };
         let is_possible = is_worth_it && pages <= pool.slab_pages() / 2;
         let is_queued = is_possible && !pool.wanted().is_empty();
         if !is_possible || is_queued || pool.want_run(pages).is_none() {
-            self.growth.is_queued = is_queued;
-            self.growth.next_ask_ms = now.ms() + if is_queued { ASK_NEXT_MS } else { ASK_AGAIN_MS };
-            self.growth.next_ask_items = self.writer.items() + capacity / GROW_ASK_SLOTS;
+            self.is_queued = is_queued;
+            self.next_ask_ms = now.ms() + if is_queued { ASK_NEXT_MS } else { ASK_AGAIN_MS };
+            self.next_ask_items = index.items() + capacity / GROW_ASK_SLOTS;
             return false;
         }
-        (self.growth.phase, self.growth.collected_pages, self.growth.owed_lines) =
-            (Phase::Gathering(to), 0, 0);
+        (self.phase, self.collected_pages, self.owed_lines) = (Phase::Gathering(to), 0, 0);
         true
     }
 
     /// The words of the array that this table should have, if it should have another.
-    fn wanted_size(&self) -> Option<(usize, To)> {
-        let (items, capacity) = (self.writer.items() * 100, self.writer.table().capacity());
-        if self.is_loaded() {
-            return Some((self.writer.words_to_grow()?, To::Twice));
+    fn wanted_size(&self, index: &Index, memory: &Memory) -> Option<(usize, To)> {
+        if index.is_loaded() {
+            return Some((index.words_to_grow()?, To::Twice));
         }
-        let pool = self.slab.pool();
+        let pool = memory.pool();
         // As many as the policy leaves free, and some.
-        let left_free = pool.slab_pages() / 32 + self.growth.partial_pages * self.shards().count();
-        let is_full = pool.free_pages() <= self.free_pages_wanted().max(left_free);
-        if is_full && items < capacity * SHRINK_LOAD_PERCENT {
-            return Some((self.writer.words_to_shrink()?, To::Half));
+        let left_free = pool.slab_pages() / 32 + self.budget.partial_pages() * memory.owners();
+        let is_full = pool.free_pages() <= memory.free_pages_wanted().max(left_free);
+        if is_full && index.items() * 100 < index.capacity() * SHRINK_LOAD_PERCENT {
+            return Some((index.words_to_shrink()?, To::Half));
         }
         None
     }
 
-    /// Items that this owner could keep if its index had `pages` pages, half of which it has already: items of the size
-    /// that they have now.
-    fn fitting_beside(&self, pages: usize) -> u64 {
-        let pool = self.slab.pool();
-        let slot_bytes = (self.slab.used_bytes() as u64 / self.writer.items().max(1)).max(1);
-        let more_bytes = (pages.div_ceil(2) * pool.layout().page_bytes) as u64;
-        pool.budget_bytes(self.shards().count()).saturating_sub(more_bytes) / slot_bytes
-    }
-
-    fn gather(&mut self, to: To) -> bool {
-        let pool = Arc::clone(self.slab.pool());
+    fn gather(&mut self, index: &mut Index, memory: &Memory, to: To) -> bool {
+        let pool = memory.pool();
         pool.collect_run();
         if let Some(run) = pool.take_run() {
             let first_word = run.start * pool.layout().page_bytes / WORD_BYTES;
             match to {
-                To::Twice => self.writer.begin_growth(first_word),
-                To::Half => self.writer.begin_shrinking(first_word),
+                To::Twice => index.begin_growth(first_word),
+                To::Half => index.begin_shrinking(first_word),
             }
-            self.growth.phase = Phase::Moving(to);
+            self.phase = Phase::Moving(to);
         }
         true
     }
 
-    fn move_keys(&mut self, to: To, lines: u64) -> bool {
-        let mut lost: Vec<ItemRef> = Vec::new();
-        let grown = self.writer.grow(lines, |item| lost.push(item));
-        for item in lost {
-            // Next to impossible: sixteen full lines in a row at 43 % load, or at 60 %.
-            self.counters.evicted_by_growth.add(1);
-            self.events.send(Event::Delete { item });
-            self.retire(item);
-        }
-        if let table::Growth::Done { retired } = grown {
-            let page_words = self.slab.pool().layout().page_bytes / WORD_BYTES;
+    fn move_keys(&mut self, contents: &mut Contents, to: To, lines: u64) -> bool {
+        if let table::Growth::Done { retired } = contents.grow_table(lines) {
+            let memory = &contents.memory;
+            let page_words = memory.pool().layout().page_bytes / WORD_BYTES;
             let run = retired.start / page_words..retired.end.div_ceil(page_words);
-            self.growth.phase = Phase::Retiring(self.grace.retire(), run);
+            self.phase = Phase::Retiring(memory.grace_from_now(), run);
+            let counters = contents.outcomes.counters();
             match to {
-                To::Twice => self.counters.table_doublings.add(1),
-                To::Half => self.counters.table_halvings.add(1),
+                To::Twice => counters.table_doublings.add(1),
+                To::Half => counters.table_halvings.add(1),
             }
         }
         true
     }
+}
+
+/// Items that this owner could keep if its index had `pages` pages, half of which it has already: items of the size
+/// that they have now.
+fn fitting_beside(index: &Index, memory: &Memory, pages: usize) -> u64 {
+    let slot_bytes = (memory.slab().used_bytes() as u64 / index.items().max(1)).max(1);
+    let more_bytes = (pages.div_ceil(2) * memory.pool().layout().page_bytes) as u64;
+    memory.budget_bytes().saturating_sub(more_bytes) / slot_bytes
 }

@@ -7,22 +7,39 @@
 //!  its owner ─write─▶ writer · slab · events to the policy · commands from it            Owner, one thread
 //! ```
 //! Reads run on any thread and change nothing but the access word of an item; everything else runs on the owner.
-//! Not here: sockets and batching (`crate::worker`), who is evicted in peace time (`crate::policy`).
+//!
+//! ```text
+//! Owner      the verbs (store count delete touch flush), and the tick
+//! ├ contents   what the shard holds. The only place that changes which items there are:
+//! │ ├ index      key → item, and whether it may still be served
+//! │ ├ memory     slots, grace, what is retired
+//! │ └ outcomes   events to the policy, counters
+//! ├ pressure   room for an item, where none is free                     contents
+//! ├ mover      empties pages                                            contents, pressure
+//! ├ growth     a larger or smaller index; the budget that is left       contents
+//! ├ scrub      removes what flushes and invalidations have left         contents
+//! └ command    what the policy wants removed                            contents
+//! ```
+//! Each part keeps its state to itself. On the right is what its methods take as arguments: more than that it cannot touch.
+//!
+//! Not here: sockets and batching (the server's worker), who is evicted in peace time (`crate::policy`).
 
-pub mod command;
+mod budget;
+mod command;
+mod contents;
 mod count;
 pub mod counters;
 mod decimal;
 mod delete;
 pub mod error;
 pub mod events;
-pub mod growth;
+mod growth;
 mod invalid;
-pub mod mover;
+mod mover;
 pub mod namespace;
 mod number;
 pub mod owner;
-pub mod pressure;
+mod pressure;
 pub mod route;
 mod scrub;
 mod second_chances;

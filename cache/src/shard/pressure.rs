@@ -14,57 +14,65 @@ use crate::base::clock::Now;
 use crate::base::item_ref::ItemRef;
 use crate::limits::{
     FREE_PAGES_PER_OWNER, PAGE_SAMPLE, PAGES_SAMPLE, PRESSURE_EVICT, PRESSURE_EVICT_BYTES, PRESSURE_SAMPLE,
-    TICK_RECLAIM_MAX,
 };
 use crate::memory::class::{CLASSES_MAX, Class};
 use crate::memory::grace::Pin;
-use crate::memory::{OwnedSlot, Size};
+use crate::memory::{OwnedSlot, Size, Slab};
+use crate::shard::contents::{Contents, Index, Memory, Why};
 use crate::shard::error::{Blocked, WriteError};
-use crate::shard::owner::Owner;
 
 /// Chunks that every page has at least.
 const CHUNKS_OF_PAGE_MIN: u32 = 60;
 
 /// Where the search for victims stands.
-pub struct Pressure {
+pub(super) struct Pressure {
     /// Page and slot, per class.
     hands: Box<[(u32, u32)]>,
     sample: Vec<(u64, ItemRef)>,
+    /// A page of this class should be emptied: another class deserves it.
+    wanted: Option<Class>,
 }
 
 impl Pressure {
+    const ROUNDS_MAX: usize = 4;
+
     pub(super) fn new() -> Pressure {
         Pressure {
             hands: vec![(0, 0); CLASSES_MAX].into_boxed_slice(),
             sample: Vec::with_capacity(PRESSURE_SAMPLE),
+            wanted: None,
         }
     }
-}
 
-impl Owner {
     /// Room for an item: its slot, and the chunks of its value, which the slab keeps until the item is published. Call it
     /// before looking at any item: what it evicts may be that item.
     ///
     /// # Errors
     /// [`Blocked::OnGrace`] when victims are on their way, and what says that memory cannot hold so much.
-    pub(super) fn allocate(&mut self, pin: &mut Pin, size: Size, now: Now) -> Result<OwnedSlot, WriteError> {
-        let shape = size.shape(self.slab.chunk_sizes());
+    pub(super) fn allocate(
+        &mut self,
+        contents: &mut Contents,
+        pin: &mut Pin,
+        size: Size,
+        now: Now,
+    ) -> Result<OwnedSlot, WriteError> {
+        let memory = &contents.memory;
+        let shape = size.shape(memory.slab().chunk_sizes());
         let bytes = shape.bytes_in_slot(size.fixed_bytes());
-        let layout = self.slab.pool().layout();
+        let layout = memory.pool().layout();
         // Half of the pages at most: other items have to be somewhere while it is stored.
-        let is_too_large =
-            size.bytes() > self.slab.pool().slab_pages() / self.shards().count() * layout.page_bytes / 2;
+        let is_too_large = size.bytes() > memory.pages_of_owner() * layout.page_bytes / 2;
         if bytes > layout.item_bytes_max() || is_too_large {
             return Err(WriteError::TooLarge);
         }
-        let mut slot = self.allocate_slot(pin, Class::of(bytes), now)?;
+        let mut slot = self.allocate_slot(contents, pin, Class::of(bytes), now)?;
         if shape.chunks > 0 {
-            self.slab.begin_chunks(&mut slot);
+            contents.memory.begin_chunks(&mut slot);
             for _ in 0..shape.chunks {
-                match self.allocate_slot(pin, Class::CHUNK, now) {
-                    Ok(chunk) => self.slab.add_chunk(&slot, chunk),
+                match self.allocate_slot(contents, pin, Class::CHUNK, now) {
+                    Ok(chunk) => contents.memory.add_chunk(&slot, chunk),
                     Err(error) => {
-                        self.slab.abandon(slot);
+                        contents.memory.abandon(slot);
                         return Err(error);
                     }
                 }
@@ -73,142 +81,137 @@ impl Owner {
         Ok(slot)
     }
 
-    fn allocate_slot(&mut self, pin: &mut Pin, class: Class, now: Now) -> Result<OwnedSlot, WriteError> {
-        if self.slab.retired().is_full() {
-            self.reclaim_now(pin);
-        }
-        if self.slab.retired().is_full() {
-            return Err(Blocked::OnGrace.into());
-        }
-        match self.allocate_without_evicting(class) {
-            Some(slot) => Ok(slot),
-            None => self.allocate_under_pressure(pin, class, now),
-        }
-    }
-
-    /// A slot that costs nobody anything. The last free pages are for classes that have none.
-    fn allocate_without_evicting(&mut self, class: Class) -> Option<OwnedSlot> {
-        let is_reserve = self.slab.pool().free_pages() <= self.free_pages_wanted();
-        match self.slab.pages_of(class) {
-            0 => self.slab.allocate_class(class).or_else(|| self.slab.allocate_near(class)),
-            _ if is_reserve => self.slab.allocate_in_class(class),
-            _ => self.slab.allocate_class(class),
-        }
-    }
-
-    #[cold]
-    fn allocate_under_pressure(
+    fn allocate_slot(
         &mut self,
+        contents: &mut Contents,
         pin: &mut Pin,
         class: Class,
         now: Now,
     ) -> Result<OwnedSlot, WriteError> {
-        for _ in 0..Self::PRESSURE_ROUNDS_MAX {
-            self.reclaim_now(pin);
-            if let Some(slot) = self.allocate_without_evicting(class) {
+        let memory = &mut contents.memory;
+        if !memory.can_retire() {
+            memory.reclaim_now(pin);
+        }
+        if !memory.can_retire() {
+            return Err(Blocked::OnGrace.into());
+        }
+        match memory.allocate_without_evicting(class) {
+            Some(slot) => Ok(slot),
+            None => self.allocate_by_evicting(contents, pin, class, now),
+        }
+    }
+
+    #[cold]
+    fn allocate_by_evicting(
+        &mut self,
+        contents: &mut Contents,
+        pin: &mut Pin,
+        class: Class,
+        now: Now,
+    ) -> Result<OwnedSlot, WriteError> {
+        for _ in 0..Self::ROUNDS_MAX {
+            contents.memory.reclaim_now(pin);
+            if let Some(slot) = contents.memory.allocate_without_evicting(class) {
                 return Ok(slot);
             }
-            if self.slab.retired().is_full() {
+            if !contents.memory.can_retire() {
                 break;
             }
-            let deserves_a_page = self.deserves_a_page(class, now);
-            if deserves_a_page && let Some(slot) = self.slab.allocate_class(class) {
+            let deserves_a_page = self.deserves_a_page(&contents.index, &contents.memory, class, now);
+            if deserves_a_page && let Some(slot) = contents.memory.allocate_from_reserve(class) {
                 return Ok(slot);
             }
             // Until the page is here, its own items give way, no more of them than need be.
             let count = if deserves_a_page { 1 } else { PRESSURE_EVICT };
-            if self.evict_coldest(class, count, now) == 0 {
+            if self.evict_coldest(contents, class, count, now) == 0 {
                 break;
             }
-            self.reclaim_now(pin);
-            if self.slab.retired_slots_of(class) > 0 {
+            contents.memory.reclaim_now(pin);
+            if contents.memory.slab().retired_slots_of(class) > 0 {
                 // Others may still read what was evicted: more of that would not help sooner.
                 break;
             }
         }
-        self.reclaim_now(pin);
-        match self.allocate_without_evicting(class) {
+        contents.memory.reclaim_now(pin);
+        match contents.memory.allocate_without_evicting(class) {
             Some(slot) => Ok(slot),
             // Nothing of this owner's can be evicted: other owners have all pages.
-            None if self.slab.used_slots() == 0 => Err(WriteError::OutOfMemory),
+            None if contents.memory.slab().used_slots() == 0 => Err(WriteError::OutOfMemory),
             None => Err(Blocked::OnGrace.into()),
         }
     }
 
-    const PRESSURE_ROUNDS_MAX: usize = 4;
-
-    /// Frees what nobody can read any more. To make that more, what `pin` has lent is let go.
-    pub(super) fn reclaim_now(&mut self, pin: &mut Pin) {
-        pin.quiescent();
-        self.slab.reclaim(&self.grace, TICK_RECLAIM_MAX);
-    }
-
     /// Whether the class should grow: it has no page, or the coldest items of the class with the most pages are colder
     /// than its own. Then the mover empties one of those pages, and a free page of the reserve may be taken.
-    fn deserves_a_page(&mut self, class: Class, now: Now) -> bool {
-        let Some(richest) = self.richest_class(class) else { return true };
-        let coldest = self.coldest(class, now);
-        let is_colder = coldest.is_none_or(|own| self.coldest(richest, now).is_some_and(|other| other < own));
-        if is_colder && self.slab.closed_pages() < FREE_PAGES_PER_OWNER {
-            self.mover.ask_for_a_page_of(richest);
+    fn deserves_a_page(&mut self, index: &Index, memory: &Memory, class: Class, now: Now) -> bool {
+        let Some(richest) = richest_class(memory.slab(), class) else { return true };
+        let coldest = self.coldest(index, memory, class, now);
+        let is_colder = coldest
+            .is_none_or(|own| self.coldest(index, memory, richest, now).is_some_and(|other| other < own));
+        if is_colder && memory.slab().closed_pages() < FREE_PAGES_PER_OWNER {
+            self.wanted = Some(richest);
         }
         is_colder
     }
 
     /// When the coldest of some items of a class was last used, in s since the server epoch plus 1; 0 = it is dead.
-    fn coldest(&mut self, class: Class, now: Now) -> Option<u64> {
+    fn coldest(&mut self, index: &Index, memory: &Memory, class: Class, now: Now) -> Option<u64> {
         // The hand stays: this is a look, not a turn.
-        let hand = self.pressure.hands[class.index()];
-        self.sample_class(class, now);
-        self.pressure.hands[class.index()] = hand;
-        self.pressure.sample.iter().map(|&(last_access, _)| last_access).min()
+        let hand = self.hands[class.index()];
+        self.sample_class(index, memory, class, now);
+        self.hands[class.index()] = hand;
+        self.sample.iter().map(|&(last_access, _)| last_access).min()
     }
 
     /// Evicts the coldest of some items of a class, at most `count` and as many bytes as room is made for in advance; says
     /// how many items.
-    pub(super) fn evict_coldest(&mut self, class: Class, count: usize, now: Now) -> usize {
-        self.sample_class(class, now);
-        let mut sample = std::mem::take(&mut self.pressure.sample);
-        sample.sort_unstable_by_key(|&(last_access, _)| last_access);
-        let (mut evicted, mut dead, mut bytes) = (0, 0, 0);
-        for &(last_access, at) in &sample {
+    pub(super) fn evict_coldest(
+        &mut self,
+        contents: &mut Contents,
+        class: Class,
+        count: usize,
+        now: Now,
+    ) -> usize {
+        self.sample_class(&contents.index, &contents.memory, class, now);
+        self.sample.sort_unstable_by_key(|&(last_access, _)| last_access);
+        let (mut evicted, mut has_dead, mut bytes) = (0, false, 0);
+        for &(last_access, at) in &self.sample {
             let is_enough =
-                evicted == count || bytes >= PRESSURE_EVICT_BYTES || self.slab.retired().is_full();
+                evicted == count || bytes >= PRESSURE_EVICT_BYTES || !contents.memory.can_retire();
+            let is_dead = last_access == 0;
             // Nothing that lives goes where something dead has gone.
-            if is_enough || (dead > 0 && last_access > 0) {
+            if is_enough || (has_dead && !is_dead) {
                 break;
             }
-            let item_bytes = self.slab.item(at).bytes();
-            if self.evict(at) {
+            let item_bytes = contents.memory.item(at).bytes();
+            if contents.evict(at, if is_dead { Why::Expired } else { Why::Pressure }) {
                 (evicted, bytes) = (evicted + 1, bytes + item_bytes);
-                dead += (last_access == 0) as usize;
+                has_dead |= is_dead;
             }
         }
-        self.pressure.sample = sample;
-        self.counters.evicted_by_pressure.add((evicted - dead) as u64);
-        self.counters.expired.add(dead as u64);
         evicted
     }
 
     /// Fills the sample with items behind the class's hand and when each was last used (expired: never).
-    fn sample_class(&mut self, class: Class, now: Now) {
-        self.pressure.sample.clear();
-        let pages = self.slab.pool().layout().pages as u32;
-        let (mut page, mut slot) = self.pressure.hands[class.index()];
+    fn sample_class(&mut self, index: &Index, memory: &Memory, class: Class, now: Now) {
+        self.sample.clear();
+        let slab = memory.slab();
+        let pages = slab.pool().layout().pages as u32;
+        let (mut page, mut slot) = self.hands[class.index()];
         let mut passed = 0;
-        while passed <= pages && self.pressure.sample.len() < PRESSURE_SAMPLE {
-            let next = match self.slab.class_of(page as usize) {
-                Some(other) if other == class => self.slab.next_used_slot(page as usize, slot as usize),
+        while passed <= pages && self.sample.len() < PRESSURE_SAMPLE {
+            let next = match slab.class_of(page as usize) {
+                Some(other) if other == class => slab.next_used_slot(page as usize, slot as usize),
                 _ => None,
             };
             if let Some((_, used)) = next {
-                let at = self.slab.item_of(used);
-                let item = self.slab.item(at);
-                let last_access = if self.shard().is_live(&item, now) { 1 + item.last_access_s() } else { 0 };
-                self.pressure.sample.push((last_access, at));
+                let at = slab.item_of(used);
+                let item = slab.item(at);
+                let last_access = if index.is_live(&item, now) { 1 + item.last_access_s() } else { 0 };
+                self.sample.push((last_access, at));
             }
             match next {
-                Some((index, _)) if class != Class::CHUNK => slot = index as u32 + 1,
+                Some((number, _)) if class != Class::CHUNK => slot = number as u32 + 1,
                 // Neighbouring chunks are of one item: the hand takes one of a page, another in the next round.
                 _ => {
                     page = (page + 1) % pages;
@@ -221,29 +224,33 @@ impl Owner {
                 }
             }
         }
-        self.pressure.hands[class.index()] = (page, slot);
+        self.hands[class.index()] = (page, slot);
     }
 
-    /// The class that has the most pages, other than `class`.
-    pub(super) fn richest_class(&self, class: Class) -> Option<Class> {
-        (0..CLASSES_MAX)
-            .map(Class::from_index)
-            .filter(|&other| other != class && self.slab.pages_of(other) > 0)
-            .max_by_key(|&other| self.slab.pages_of(other))
+    /// Whether a page should be emptied for a class that deserves it.
+    pub(super) fn wants_a_page(&self) -> bool {
+        self.wanted.is_some()
+    }
+
+    /// That page: the coldest of the class that should give one. It is asked for once.
+    #[inline]
+    pub(super) fn take_wanted_page(&mut self, memory: &Memory) -> Option<usize> {
+        self.wanted.take().and_then(|class| self.coldest_page(memory, class))
     }
 
     /// The open page of a class whose items were used longest ago, of some that follow the class's hand. A page of items with
     /// chunks is none: with each of its hundred heads a long value would go, dozens of pages for one.
-    pub(super) fn coldest_page(&self, class: Class) -> Option<usize> {
-        let pages = self.slab.pool().layout().pages;
-        let hand = self.pressure.hands[class.index()].0 as usize;
-        let is_open = |&page: &usize| self.slab.class_of(page) == Some(class) && !self.slab.is_closed(page);
+    fn coldest_page(&self, memory: &Memory, class: Class) -> Option<usize> {
+        let slab = memory.slab();
+        let pages = slab.pool().layout().pages;
+        let hand = self.hands[class.index()].0 as usize;
+        let is_open = |&page: &usize| slab.class_of(page) == Some(class) && !slab.is_closed(page);
         let last_use = |page: usize| {
             let mut from = 0;
             let items = std::iter::from_fn(|| {
-                let (index, used) = self.slab.next_used_slot(page, from)?;
-                from = index + 1;
-                let item = self.slab.item(self.slab.item_of(used));
+                let (number, used) = slab.next_used_slot(page, from)?;
+                from = number + 1;
+                let item = slab.item(slab.item_of(used));
                 let is_dear = class != Class::CHUNK && item.shape().chunks > 0;
                 Some((is_dear, item.last_access_s()))
             });
@@ -253,4 +260,12 @@ impl Owner {
         let candidates = (hand..pages).chain(0..hand).filter(is_open).take(PAGES_SAMPLE).filter(is_cheap);
         candidates.min_by_key(|&page| last_use(page))
     }
+}
+
+/// The class that has the most pages, other than `class`.
+fn richest_class(slab: &Slab, class: Class) -> Option<Class> {
+    (0..CLASSES_MAX)
+        .map(Class::from_index)
+        .filter(|&other| other != class && slab.pages_of(other) > 0)
+        .max_by_key(|&other| slab.pages_of(other))
 }

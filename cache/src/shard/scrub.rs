@@ -15,13 +15,12 @@
 //! behind, and renew the living as a walk does, because they may go from where it has not been to where it was.
 
 use crate::base::clock::Now;
-use crate::base::item_ref::ItemRef;
 use crate::limits::TICK_SCRUB_MAX;
 use crate::memory::grace::Stamp;
+use crate::shard::contents::{Contents, Index, Why};
 use crate::shard::error::Blocked;
-use crate::shard::namespace::{Namespace, Namespaces, Stored};
+use crate::shard::namespace::{Namespace, Stored};
 use crate::shard::number::DISTANCE_MAX;
-use crate::shard::owner::Owner;
 
 /// Steps between two walks over the pages.
 pub const STEPS_PER_SCRUB: u32 = 1 << 14;
@@ -34,8 +33,6 @@ pub(super) struct Scrub {
     /// Steps since the last walk began.
     steps: u32,
     walk: Option<Walk>,
-    /// Namespaces that may have items.
-    pub(super) stored: Stored,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,120 +53,107 @@ enum At {
 }
 
 impl Scrub {
-    /// For a shard with these namespaces.
-    pub(super) fn new(namespaces: &Namespaces) -> Scrub {
-        Scrub { stored: Stored::new(namespaces), ..Scrub::default() }
+    /// Makes every item of the shard stale at once.
+    ///
+    /// # Errors
+    /// [`Blocked::OnScrub`].
+    pub(super) fn flush(&mut self, index: &mut Index) -> Result<(), Blocked> {
+        if !self.may_step() {
+            return Err(Blocked::OnScrub);
+        }
+        let number = index.shard().flush();
+        self.note_step(number, index.namespaces());
+        Ok(())
+    }
+
+    /// Makes every item of a namespace stale at once; says whether there may have been one.
+    ///
+    /// # Errors
+    /// [`Blocked::OnScrub`].
+    pub(super) fn invalidate(&mut self, index: &mut Index, namespace: Namespace) -> Result<bool, Blocked> {
+        if !index.namespaces().may_have(namespace) {
+            return Ok(false);
+        }
+        if !self.may_step() {
+            return Err(Blocked::OnScrub);
+        }
+        let number = index.shard().invalidate(namespace);
+        self.note_step(number, index.namespaces());
+        Ok(true)
+    }
+
+    /// Goes on with the walk, if there is one.
+    pub(super) fn step(&mut self, contents: &mut Contents, now: Now) {
+        let Some(Walk { began, at }) = self.walk else { return };
+        let at = match at {
+            At::Items(page, slot) => scrub_items(contents, page, slot, now),
+            At::Grace(stamp) if contents.memory.is_over(stamp) => At::Namespaces(0),
+            At::Grace(stamp) => At::Grace(stamp),
+            At::Namespaces(set) => {
+                let index = &mut contents.index;
+                let invalid = &index.shard().namespaces().invalid;
+                if (set..set + TICK_SCRUB_MAX).any(|set| !invalid.forget(set, began)) {
+                    index.shard().forget_flush(began);
+                    let number = index.shard().number();
+                    return self.end(number, index.namespaces());
+                }
+                At::Namespaces(set + TICK_SCRUB_MAX)
+            }
+        };
+        self.walk = Some(Walk { began, at });
     }
 
     /// Whether another step may be taken now.
-    pub(super) fn may_step(&self) -> bool {
+    fn may_step(&self) -> bool {
         self.steps < STEPS_PER_SCRUB
     }
 
     /// Notes the step that gave the shard this number, and begins a walk when it is time.
-    pub(super) fn note_step(&mut self, number: u32) {
+    fn note_step(&mut self, number: u32, namespaces: &mut Stored) {
         self.steps += 1;
-        self.begin_if_due(number);
+        self.begin_if_due(number, namespaces);
     }
 
     /// The walk is over.
-    fn end(&mut self, number: u32) {
-        self.stored.end_walk();
+    fn end(&mut self, number: u32, namespaces: &mut Stored) {
+        namespaces.end_walk();
         self.walk = None;
-        self.begin_if_due(number);
+        self.begin_if_due(number, namespaces);
     }
 
-    fn begin_if_due(&mut self, number: u32) {
+    fn begin_if_due(&mut self, number: u32, namespaces: &mut Stored) {
         if self.walk.is_none() && self.steps >= STEPS_PER_SCRUB {
             self.steps = 0;
-            self.stored.begin_walk();
+            namespaces.begin_walk();
             self.walk = Some(Walk { began: number, at: At::Items(0, 0) });
         }
     }
 }
 
-impl Owner {
-    /// Invalidates a namespace.
-    ///
-    /// # Errors
-    /// [`Blocked::OnScrub`].
-    pub fn invalidate_namespace(&mut self, namespace: Namespace) -> Result<(), Blocked> {
-        if !self.scrub.stored.may_have(namespace) {
-            return Ok(());
+/// Removes the dead and renews the living of the next slots, from this one on.
+fn scrub_items(contents: &mut Contents, mut page: usize, mut slot: usize, now: Now) -> At {
+    for _ in 0..TICK_SCRUB_MAX {
+        let Contents { index, memory, .. } = contents;
+        if !memory.can_retire() {
+            break;
         }
-        if !self.scrub.may_step() {
-            return Err(Blocked::OnScrub);
+        if page == memory.pool().layout().pages {
+            return At::Grace(memory.grace_from_now());
         }
-        let number = self.shard().invalidate(namespace);
-        self.scrub.note_step(number);
-        self.counters.namespaces_invalidated.add(1);
-        Ok(())
-    }
-
-    /// Notes the namespace of a key that is being stored.
-    #[inline]
-    pub(super) fn note_stored(&mut self, key: &[u8]) {
-        if let Some(namespace) = self.shards().shard(self.index()).namespaces().of(key) {
-            self.scrub.stored.note(namespace);
-        }
-    }
-
-    /// Makes a living item as good as stored now.
-    pub(super) fn renew(&mut self, at: ItemRef) {
-        let (shard, scrub) = (self.shards.shard(self.index), &mut self.scrub);
-        let item = self.slab.item(at);
-        let (state, number) = (item.state(), shard.number());
-        if state.generation() != number {
-            item.set_state(state.with_generation(number));
-        }
-        if let Some(namespace) = shard.namespaces().of(item.key()) {
-            scrub.stored.note(namespace);
-        }
-    }
-
-    /// Goes on with the walk, if there is one.
-    pub(super) fn scrub_on(&mut self, now: Now) {
-        let Some(Walk { began, at }) = self.scrub.walk else { return };
-        let at = match at {
-            At::Items(page, slot) => self.scrub_items(page, slot, now),
-            At::Grace(stamp) if self.grace.passed(stamp) => At::Namespaces(0),
-            At::Grace(stamp) => At::Grace(stamp),
-            At::Namespaces(set) => {
-                let shard = self.shard();
-                if (set..set + TICK_SCRUB_MAX).any(|set| !shard.namespaces().invalid.forget(set, began)) {
-                    shard.forget_flush(began);
-                    let number = shard.number();
-                    return self.scrub.end(number);
-                }
-                At::Namespaces(set + TICK_SCRUB_MAX)
-            }
+        let Some((number, used)) = memory.slab().next_used_slot(page, slot) else {
+            (page, slot) = (page + 1, 0);
+            continue;
         };
-        self.scrub.walk = Some(Walk { began, at });
-    }
-
-    fn scrub_items(&mut self, mut page: usize, mut slot: usize, now: Now) -> At {
-        for _ in 0..TICK_SCRUB_MAX {
-            if self.slab.retired().is_full() {
-                break;
-            }
-            if page == self.slab.pool().layout().pages {
-                return At::Grace(self.grace.retire());
-            }
-            let Some((index, used)) = self.slab.next_used_slot(page, slot) else {
-                (page, slot) = (page + 1, 0);
-                continue;
-            };
-            slot = index + 1;
-            let at = self.slab.item_of(used);
-            let item = self.slab.item(at);
-            if self.shard().is_live(&item, now) {
-                self.renew(at);
-            } else if self.evict(at) {
-                self.counters.scrubbed.add(1);
-            }
+        slot = number + 1;
+        let at = memory.slab().item_of(used);
+        let item = memory.item(at);
+        if index.is_live(&item, now) {
+            index.renew(&item);
+        } else {
+            contents.evict(at, Why::Scrubbed);
         }
-        At::Items(page, slot)
     }
+    At::Items(page, slot)
 }
 
 #[cfg(test)]
@@ -179,15 +163,16 @@ mod tests {
     /// Between a step and the end of a walk that began after it there are never as many steps as may lie between two numbers.
     #[test]
     fn steps_wait_for_a_walk_that_lags() {
-        let mut scrub = Scrub::default();
-        let steps = |scrub: &mut Scrub| (0..STEPS_PER_SCRUB).for_each(|i| scrub.note_step(i));
+        let (mut scrub, mut namespaces) = (Scrub::default(), Stored::default());
+        let mut steps =
+            |scrub: &mut Scrub| (0..STEPS_PER_SCRUB).for_each(|i| scrub.note_step(i, &mut namespaces));
         steps(&mut scrub);
         assert_eq!(scrub.walk.map(|walk| walk.at), Some(At::Items(0, 0)));
         assert!(scrub.may_step());
         steps(&mut scrub);
         assert!(!scrub.may_step(), "the walk has not moved");
         scrub.walk = Some(Walk { began: 0, at: At::Namespaces(0) });
-        scrub.end(5);
+        scrub.end(5, &mut namespaces);
         assert!(scrub.may_step());
         let walk = scrub.walk.expect("the next walk is due at once");
         assert_eq!((walk.began, walk.at), (5, At::Items(0, 0)));

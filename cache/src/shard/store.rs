@@ -140,7 +140,7 @@ impl Owner {
     /// # Errors
     /// [`WriteError`]; nothing has changed then.
     pub fn store(&mut self, pin: &mut Pin, store: &Store<'_>, now: Now) -> Result<Stored<'_>, WriteError> {
-        let hash = self.shards().hash(store.key);
+        let hash = self.contents().index.hash(store.key);
         let (mut outcome, mut at) = self.try_store(pin, hash, store, now)?;
         if outcome == Outcome::NotStored
             && store.mode.joins()
@@ -151,7 +151,7 @@ impl Owner {
         // Behind all that may have to wait: a store that is repeated counts once.
         let is_cas = store.compare_cas.is_some() && matches!(store.mode, Mode::Set | Mode::Replace);
         self.note_store(is_cas, outcome);
-        Ok(Stored { outcome, item: at.map(|at| self.slab.item(at)) })
+        Ok(Stored { outcome, item: at.map(|at| self.contents().memory.item(at)) })
     }
 
     fn try_store(
@@ -164,10 +164,10 @@ impl Owner {
         self.place_in_index(pin, hash, store.key, now)?;
         let size = self.size_to_store(hash, store, now)?;
         let slot = self.allocate(pin, size, now)?;
-        let old = self.find_hashed(hash, store.key, now).map(|(_, item)| item);
+        let old = self.contents().find(hash, store.key, now).map(|(_, item)| item);
         let (outcome, is_stale) = store.judge(old.as_ref());
         if outcome != Outcome::Stored {
-            self.slab.abandon(slot);
+            self.contents_mut().memory.abandon(slot);
             return Ok((outcome, None));
         }
         let (value, flags, deadline_ms) = store.contents(old.as_ref(), is_stale);
@@ -175,21 +175,21 @@ impl Owner {
             key: store.key,
             value,
             flags,
-            cas: self.cas_or(store.new_cas),
+            cas: self.contents().cas_or(store.new_cas),
             deadline_ms,
             generation: self.shard().number(),
             now_s: now.s(),
         };
         if parts.size() != size {
             // Pressure has evicted the item to join; then there is nothing to join.
-            self.slab.abandon(slot);
+            self.contents_mut().memory.abandon(slot);
             return Ok((Outcome::NotStored, None));
         }
         let win_sent = is_stale && old.is_some_and(|old| old.state().win_sent());
-        let written = self.write_item(slot, &parts);
-        let at = self.publish_item(hash, store.key, written);
+        let written = self.contents().write(slot, &parts);
+        let at = self.contents_mut().publish(hash, store.key, written);
         if is_stale {
-            let item = self.slab.item(at);
+            let item = self.contents().memory.item(at);
             item.set_state(item.state().with_stale(true).with_win_sent(win_sent));
         }
         Ok((Outcome::Stored, Some(at)))
@@ -198,10 +198,10 @@ impl Owner {
     /// The size of the item that a store will make, as things are now.
     fn size_to_store(&self, hash: u64, store: &Store<'_>, now: Now) -> Result<Size, WriteError> {
         let (key_bytes, value_bytes) = (store.key.len(), store.value.len());
-        match self.find_hashed(hash, store.key, now) {
+        match self.contents().find(hash, store.key, now) {
             Some((_, old)) if store.mode.joins() => {
                 let joined_bytes = old.value_bytes() + value_bytes;
-                if joined_bytes > self.value_bytes_max {
+                if joined_bytes > self.value_bytes_max() {
                     return Err(WriteError::TooLarge);
                 }
                 Ok(Size::of(key_bytes, joined_bytes, old.flags()))
@@ -211,14 +211,14 @@ impl Owner {
     }
 
     fn note_store(&self, is_cas: bool, outcome: Outcome) {
-        self.counters.cmd_set.add(1);
+        self.counters().cmd_set.add(1);
         if !is_cas {
             return;
         }
         match outcome {
-            Outcome::Stored => self.counters.cas_hits.add(1),
-            Outcome::NotFound => self.counters.cas_misses.add(1),
-            Outcome::Exists => self.counters.cas_badval.add(1),
+            Outcome::Stored => self.counters().cas_hits.add(1),
+            Outcome::NotFound => self.counters().cas_misses.add(1),
+            Outcome::Exists => self.counters().cas_badval.add(1),
             Outcome::NotStored => {}
         }
     }
@@ -237,25 +237,20 @@ impl Owner {
         cas: Option<u64>,
         now: Now,
     ) -> Result<Found<'_>, WriteError> {
-        let hash = self.shards().hash(key);
+        let hash = self.contents().index.hash(key);
         self.place_in_index(pin, hash, key, now)?;
         let slot = self.allocate(pin, Size::of(key.len(), value.len(), 0), now)?;
         let parts = Parts {
             key,
             value: [value.into(), Value::EMPTY],
             flags: 0,
-            cas: self.cas_or(cas),
+            cas: self.contents().cas_or(cas),
             deadline_ms: due_ms,
             generation: self.shard().number(),
             now_s: now.s(),
         };
-        let written = self.write_item(slot, &parts);
-        let at = self.publish_item(hash, key, written);
-        Ok(Found { at, hash, item: self.slab.item(at) })
-    }
-
-    /// The cas number that a command asks for, or the next one.
-    pub(super) fn cas_or(&self, asked: Option<u64>) -> u64 {
-        asked.unwrap_or_else(|| self.coming_cas())
+        let written = self.contents().write(slot, &parts);
+        let at = self.contents_mut().publish(hash, key, written);
+        Ok(Found { at, hash, item: self.contents().memory.item(at) })
     }
 }

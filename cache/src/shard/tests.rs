@@ -95,6 +95,12 @@ impl SingleOwner {
         panic!("a store of {} bytes waits for ever", value.len());
     }
 
+    /// Removes a key, whether its item lives or not; says whether there was one.
+    fn remove(&mut self, key: u64) -> bool {
+        let (key, hash) = (key.to_le_bytes(), self.owner.shards().hash(&key.to_le_bytes()));
+        self.owner.contents_mut().remove(hash, &key)
+    }
+
     fn value_of(&self, key: u64) -> Option<Vec<u8>> {
         let found = self.owner.find(&key.to_le_bytes(), self.now);
         found.map(|found| found.item.value().pieces().collect::<Vec<_>>().concat())
@@ -294,7 +300,7 @@ fn long_values_are_kept_in_chunks() {
     assert_eq!(joined[50..][..before.len()], before);
     assert!(joined.ends_with(&[9; 60_000]) && joined.starts_with(&[9, 9, 9, 9, 9, 8]));
     for key in (1..40).chain(1001..1040) {
-        assert!(single.owner.remove(single.owner.shards().hash(&u64::to_le_bytes(key)), &key.to_le_bytes()));
+        assert!(single.remove(key));
     }
     while single.tick() {}
     single.tick();
@@ -321,8 +327,7 @@ proptest! {
             let there = single.value_of(key).is_some();
             match what {
                 0..2 => {
-                    let key_bytes = key.to_le_bytes();
-                    prop_assert_eq!(single.owner.remove(single.owner.shards().hash(&key_bytes), &key_bytes), there);
+                    prop_assert_eq!(single.remove(key), there);
                     model.remove(&key);
                 }
                 2 if there && model[&key].len() + bytes < 1 << 20 => {
@@ -347,13 +352,12 @@ proptest! {
         let live = model.keys().filter(|&&key| single.value_of(key).is_some()).count() as u64;
         prop_assert_eq!(single.counters.curr_items.get(), live);
         for key in model.into_keys() {
-            let key = key.to_le_bytes();
-            single.owner.remove(single.owner.shards().hash(&key), &key);
+            single.remove(key);
         }
         while single.tick() {}
         single.tick();
         prop_assert_eq!((single.counters.used_bytes.get(), single.counters.item_bytes.get()), (0, 0));
         prop_assert_eq!(single.pool.free_pages(), single.pool.slab_pages());
-        prop_assert_eq!(SlabStats::read_all(&[single.owner.slab.stats()]), []);
+        prop_assert_eq!(SlabStats::read_all(&[single.owner.contents().memory.slab().stats()]), []);
     }
 }

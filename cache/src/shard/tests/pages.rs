@@ -17,12 +17,7 @@ impl SingleOwner {
     }
 
     fn class_of_page(&self, page: usize) -> Option<Class> {
-        self.owner.slab.class_of(page)
-    }
-
-    fn delete(&mut self, key: u64) {
-        let key = key.to_le_bytes();
-        assert!(self.owner.remove(self.owner.shards().hash(&key), &key));
+        self.owner.contents().memory.slab().class_of(page)
     }
 }
 
@@ -34,7 +29,7 @@ fn last_page_is_chunks_and_its_events_are_lost(byte: u8) -> SingleOwner {
     let mut single = SingleOwner::new(4 << 20, 104);
     let last = single.pool.layout().pages - 1;
     let mut keys = SHORT;
-    while single.pool.free_pages() > single.owner.free_pages_wanted() {
+    while single.pool.free_pages() > single.owner.contents().memory.free_pages_wanted() {
         single.set(keys.next().unwrap(), &[1; 150]);
         if keys.start.is_multiple_of(1000) {
             single.tick();
@@ -44,15 +39,15 @@ fn last_page_is_chunks_and_its_events_are_lost(byte: u8) -> SingleOwner {
     single.set(one, &[2; 1_000]);
     single.set(other, &[2; 2_500]);
     assert_eq!(
-        single.owner.slab.page_of(single.item_of(other)),
+        single.owner.contents().memory.slab().page_of(single.item_of(other)),
         last,
         "the last two pages have an item each"
     );
     single.tick();
     let key = SHORT.start.to_le_bytes();
     (0..=EVENT_RING_RECORDS).for_each(|_| _ = single.owner.touch(&key, 0, true, single.now));
-    single.delete(one);
-    single.delete(other);
+    assert!(single.remove(one));
+    assert!(single.remove(other));
     (0..3).for_each(|_| single.tick_unheard());
     assert_eq!(single.class_of_page(last), None, "nothing is left of it");
     (LONG..LONG + 2).for_each(|key| single.set(key, &[byte; 60_000]));
@@ -67,12 +62,12 @@ fn a_page_of_lost_events_may_become_chunks() {
     for byte in [0xff, 0x00, 0x01, b'x'] {
         let mut single = last_page_is_chunks_and_its_events_are_lost(byte);
         let mut told = Vec::new();
-        assert!(single.owner.events.is_behind());
+        assert!(single.owner.contents().outcomes.is_behind());
         for _ in 0..1_000 {
             single.events.drain(usize::MAX, |event| told.push(event));
             single.tick_unheard();
         }
-        assert!(!single.owner.events.is_behind());
+        assert!(!single.owner.contents().outcomes.is_behind());
         single.events.drain(usize::MAX, |event| told.push(event));
         let reset = told.iter().rposition(|event| matches!(event, Event::Touch { .. })).unwrap();
         let stores = told[reset..].iter().filter_map(|event| match *event {
@@ -81,8 +76,11 @@ fn a_page_of_lost_events_may_become_chunks() {
         });
         let mut long = 0;
         for (item, hash, chunk_units) in stores {
-            assert_ne!(single.class_of_page(single.owner.slab.page_of(item)), Some(Class::CHUNK));
-            let item = single.owner.slab.item(item);
+            assert_ne!(
+                single.class_of_page(single.owner.contents().memory.slab().page_of(item)),
+                Some(Class::CHUNK)
+            );
+            let item = single.owner.contents().memory.slab().item(item);
             assert_eq!(hash, upper(single.owner.shards().hash(item.key())));
             assert_eq!(chunk_units as usize * 16, item.shape().chunks * 2048);
             long += (chunk_units > 0) as usize;
@@ -95,7 +93,8 @@ fn a_page_of_lost_events_may_become_chunks() {
 #[test]
 fn a_late_command_that_names_a_chunk_does_nothing() {
     let mut single = last_page_is_chunks_and_its_events_are_lost(0xff);
-    let chunks: Vec<_> = single.owner.slab.item(single.item_of(LONG)).value().chunk_refs().collect();
+    let chunks: Vec<_> =
+        single.owner.contents().memory.slab().item(single.item_of(LONG)).value().chunk_refs().collect();
     let hash = upper(single.owner.shards().hash(&LONG.to_le_bytes()));
     let stale = single.counters.stale_commands.get();
     for (item, verdict) in
@@ -129,7 +128,7 @@ fn a_page_of_chunks_costs_few_items() {
         single.set(key, &[1; 100]);
         single.tick();
     });
-    let pages = single.owner.slab.pages_of(Class::of(24 + 8 + 100)) as u64;
+    let pages = single.owner.contents().memory.slab().pages_of(Class::of(24 + 8 + 100)) as u64;
     let evicted = single.counters.evicted_by_pressure.get() - before;
     assert!(pages >= 5, "{pages}");
     assert!(evicted <= 6 * pages, "{evicted} long values were evicted for {pages} pages");
