@@ -97,6 +97,7 @@ impl Contents {
     }
 
     /// Writes an item into a slot that has room for it.
+    #[inline]
     pub fn write(&self, mut slot: OwnedSlot, parts: &Parts<'_>) -> Written {
         self.memory.slab().write(&mut slot, parts);
         Written { slot, size: parts.size(), deadline_ms: parts.deadline_ms, cas: parts.cas }
