@@ -53,8 +53,8 @@ impl Default for Limits {
 
 impl Limits {
     /// For a round between two ticks of a worker: well under 1 ms. Of hits it takes fewer, since each is a node in memory
-    /// that nobody has asked for: 512 took a third of the core that serves them. What is not taken is sampled
-    /// (`worker::hits`).
+    /// that nobody has asked for: 512 took a third of the core that serves them. Workers sample what is not
+    /// taken.
     pub const COOPERATIVE: Limits = Limits { events_max: 768, hits_max: 64, work_max: 768 };
 }
 
