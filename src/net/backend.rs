@@ -1,7 +1,7 @@
 //! The ports by name: what each needs, how it is opened, and which one follows where it is refused.
 //!
-//! A new port has a folder in `io/`, a variant of [`Backend`] and of [`AnyPort`] with an arm in each match of this file, and a
-//! word of `--io`. Nothing else outside of `io/` names a port.
+//! A new port has a folder in `net/`, a variant of [`Backend`] and of [`AnyPort`] with an arm in each match of this file, and a
+//! word of `--io`. Nothing else outside of `net/` names a port, but the server's `ports`.
 
 use crate::net::Port;
 use crate::net::mmsg::MmsgPort;

@@ -333,7 +333,8 @@ impl<'a> Batch<'a> {
             if reply.overflown() {
                 reply.settle(mark);
                 given_up = !ends_command;
-                if reply.is_full() {
+                // Each operation of a frame has its result: room is kept for those that say only that.
+                if reply.is_full() && reply.dialect() == Dialect::Text {
                     break;
                 }
             } else {

@@ -5,6 +5,7 @@ mod edge;
 mod endings;
 mod figures;
 mod forwarded;
+mod full;
 mod hashing;
 mod instants;
 mod limits;

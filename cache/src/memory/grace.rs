@@ -137,10 +137,16 @@ impl Pin {
 
     /// Sleeps while `wait` runs: nothing is lent, and nobody waits for this thread.
     pub fn asleep<R>(&mut self, wait: impl FnOnce() -> R) -> R {
+        // Also where `wait` panics: who catches that has a pin that is awake.
+        struct Wakes<'p>(&'p Participant);
+        impl Drop for Wakes<'_> {
+            fn drop(&mut self) {
+                self.0.online();
+            }
+        }
         self.0.offline();
-        let woken = wait();
-        self.0.online();
-        woken
+        let _wakes = Wakes(&self.0);
+        wait()
     }
 
     /// Goes to sleep.

@@ -54,7 +54,7 @@ impl PagePool {
     }
 
     /// Takes a free page.
-    pub fn take(&self) -> Option<usize> {
+    pub(crate) fn take(&self) -> Option<usize> {
         // A page of the wanted run stays out. Each turn takes one from the queue for good, so it ends.
         loop {
             let page = self.free.pop()? as usize;
@@ -65,7 +65,7 @@ impl PagePool {
     }
 
     /// Gives an empty page back.
-    pub fn give_back(&self, page: usize) {
+    pub(crate) fn give_back(&self, page: usize) {
         if !self.gather(page) {
             self.free.push(page as u32).expect("a page is given back once, by the owner that took it");
         }
@@ -110,7 +110,7 @@ impl PagePool {
     }
 
     /// Begins to gather a run of `pages` pages; `None` when another is being gathered, or there is no such run.
-    pub fn want_run(&self, pages: usize) -> Option<Range<usize>> {
+    pub(crate) fn want_run(&self, pages: usize) -> Option<Range<usize>> {
         if !self.wanted().is_empty() || pages == 0 {
             return None;
         }
@@ -130,7 +130,7 @@ impl PagePool {
     }
 
     /// Looks through free pages for those of the wanted run. For the owner that wants it, once a tick.
-    pub fn collect_run(&self) {
+    pub(crate) fn collect_run(&self) {
         for _ in 0..self.free.len().min(Self::COLLECT_PAGES_MAX) {
             if let Some(page) = self.take() {
                 self.give_back(page);
@@ -143,7 +143,7 @@ impl PagePool {
 
     /// Whether all pages of the wanted run are in; then they are an index's, and the next run may be wanted.
     /// For the owner that wants it.
-    pub fn take_run(&self) -> Option<Range<usize>> {
+    pub(crate) fn take_run(&self) -> Option<Range<usize>> {
         let run = self.wanted();
         // Acquire: pairs with the Release in `gather`: what the last owner of a page stored there comes before.
         if run.is_empty() || self.gathered.load(Ordering::Acquire) < run.len() as u64 {
@@ -157,7 +157,7 @@ impl PagePool {
     }
 
     /// Gives the pages of an index back, one by one.
-    pub fn return_run(&self, run: Range<usize>) {
+    pub(crate) fn return_run(&self, run: Range<usize>) {
         self.mark_index(run.clone(), false);
         run.for_each(|page| self.give_back(page));
     }

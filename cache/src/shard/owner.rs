@@ -89,6 +89,13 @@ pub struct Found<'a> {
     pub item: Item<'a>,
 }
 
+impl Found<'_> {
+    /// A reader has won the right to refresh the item: nobody else wins it from now on.
+    pub fn note_win_sent(&self) {
+        self.item.set_state(self.item.state().with_win_sent(true));
+    }
+}
+
 impl Owner {
     /// The owner of shard `index`.
     ///

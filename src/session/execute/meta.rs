@@ -55,13 +55,14 @@ impl Execution<'_, '_> {
         };
         let read = if created { None } else { found.as_ref() };
         let read = SettledRead::of(read, !form.unseen);
-        let Some(Found { item, .. }) = found else {
+        let Some(found) = found else {
             self.read = Some(read);
             if !form.quiet {
                 put_result(self.reply, b"EN", form, key);
             }
             return Ok(());
         };
+        let item = found.item;
         let shown = Shown { item, created, now };
         let (due_ms, won) = shown.put(self.reply, command);
         if self.reply.overflown() {
@@ -69,7 +70,7 @@ impl Execution<'_, '_> {
         }
         self.read = Some(read);
         if won {
-            item.set_state(item.state().with_win_sent(true));
+            found.note_win_sent();
         }
         if created && !form.unseen {
             item.note_access(now.s(), true);

@@ -130,6 +130,19 @@ impl<'a> Run<'_, 'a, '_> {
         if is_short { Err(Halt::Room) } else { Ok(()) }
     }
 
+    /// The same before a command. One that changes something is not begun where its answer could not be told, even where the
+    /// reply cannot grow.
+    fn expects_room_for(&self, command: &Command<'_>) -> Result<(), Halt> {
+        let is_told = match command {
+            Command::Store(_) | Command::Delete { .. } | Command::Arithmetic { .. } => true,
+            Command::Touch { .. } | Command::FlushAll { .. } => true,
+            Command::Meta(meta) => meta.kind != Kind::Noop && !meta.is_plain_read(),
+            _ => false,
+        };
+        let is_short = self.reply.room() < ANSWER_LINE_BYTES_MAX && !command.wants_no_reply();
+        if is_told && is_short { Err(Halt::Room) } else { self.expects_room() }
+    }
+
     fn run_commands(&mut self, from: Position, mut first: Option<&First<'a>>) -> Step {
         let (body, mut part, mut keys) = (self.request.admitted.body, from.part, from.keys);
         let next = keys.map_or(from.at, |keys| keys.behind);
@@ -162,7 +175,9 @@ impl<'a> Run<'_, 'a, '_> {
                 Ok(command) => {
                     let halted = self.run_command(command, part);
                     self.executor.work.spend_on(command);
-                    self.executor.profiler.record_stage(measure_of(command));
+                    if !matches!(halted, Err(Halted { why: Halt::Elsewhere(_), .. })) {
+                        self.executor.profiler.record_stage(measure_of(command));
+                    }
                     match halted {
                         Ok(()) => {}
                         Err(Halted { why: Halt::Room, .. }) if !self.request.may_grow => {
@@ -189,7 +204,7 @@ impl<'a> Run<'_, 'a, '_> {
         if let Command::Get(get) = command {
             return self.run_get(*get);
         }
-        self.expects_room().map_err(|why| Halted { why, part, keys: None })?;
+        self.expects_room_for(command).map_err(|why| Halted { why, part, keys: None })?;
         if invalidated_by(command, &self.executor.shards).is_some() {
             return self.invalidate(command, part);
         }

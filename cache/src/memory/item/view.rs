@@ -95,7 +95,7 @@ impl<'a> Item<'a> {
     }
 
     /// Replaces the state word. Owner only.
-    pub fn set_state(&self, state: State) {
+    pub(crate) fn set_state(&self, state: State) {
         // Release: pairs with the Acquire in `state`.
         self.state_word().store(state.0, Ordering::Release);
     }
