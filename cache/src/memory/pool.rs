@@ -7,7 +7,7 @@
 //! ```
 //! A run is a stretch of neighbouring pages. One is gathered at a time, by the owner that asked for it; the others look
 //! at [`PagePool::wanted`] in each tick. When all its pages are in, it leaves the pool for an index until
-//! [`PagePool::return_run`].
+//! `return_run`.
 
 use crate::base::sync::{Arc, AtomicU64, Ordering};
 use crate::limits::{FREE_RESERVE_PAGES, FREE_RESERVE_PERCENT};
@@ -138,7 +138,7 @@ impl PagePool {
         }
     }
 
-    /// Pages that one call of [`PagePool::collect_run`] looks at, at most.
+    /// Pages that one call of `collect_run` looks at, at most.
     pub const COLLECT_PAGES_MAX: usize = 64;
 
     /// Whether all pages of the wanted run are in; then they are an index's, and the next run may be wanted.
