@@ -2,7 +2,7 @@
 //!
 //! An item is lent by a guard and lives no longer:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0597
 //! # fn items(reader: &mut cache::Reader, now: cache::base::clock::Now) {
 //! let item = {
 //!     let guard = reader.enter();
@@ -13,7 +13,7 @@
 //! ```
 //! A reader has one guard at a time, so nothing that it holds outlives the moment at which it lets go:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0499
 //! # fn guards(reader: &mut cache::Reader) {
 //! let (one, other) = (reader.enter(), reader.enter());
 //! drop((one, other));

@@ -85,7 +85,7 @@ fn check(port: &mut impl Port, sent: usize) {
 }
 
 #[test]
-fn trains_that_overrun_the_inbox_go_on_in_the_next_turn() {
+fn trains_that_overrun_the_inbox_go_on_in_the_next_poll() {
     let socket_of_mmsg = socket();
     let sent = send_trains(70, &socket_of_mmsg);
     check(&mut MmsgPort::new(socket_of_mmsg, Clock::system()).map_err(|(_, refusal)| refusal).unwrap(), sent);

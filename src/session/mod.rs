@@ -93,9 +93,9 @@ impl Session {
     /// Sleeps while `wait` runs, which is told whether something has come that nobody wakes this worker for any more.
     pub fn asleep<R>(&mut self, wait: impl FnOnce(bool) -> R) -> R {
         let Session { executor, wakeups, mesh, .. } = self;
-        executor.asleep(|has_commands| {
+        executor.asleep(|owner| {
             wakeups.will_sleep();
-            let woken = wait(mesh.has_inbound() || has_commands());
+            let woken = wait(mesh.has_inbound() || owner.has_commands());
             wakeups.awake();
             woken
         })

@@ -6,7 +6,7 @@
 //!        3 datagrams  plain reads of all of them in one table batch; the rest one after the other
 //!        4 poll       all replies out, the next datagrams in: one entry into the kernel
 //! ```
-//! Each step is bounded. A worker alone sees io, protocol and shard; it waits for nobody but the kernel.
+//! Each step is bounded. A worker alone sees port and session together; it waits for nobody but the kernel.
 
 mod datagrams;
 mod inbound;

@@ -79,11 +79,20 @@ pub struct Participant {
 /// One thread's part, awake. What it lends is borrowed from it, so nothing that was lent outlives [`Pin::quiescent`], which
 /// needs it exclusively. Nobody can have two of one participant.
 ///
-/// ```compile_fail
+/// ```
+/// # fn lent(pin: &mut cache::Pin, shards: &cache::shard::Shards, lookup: cache::table::Lookup<'_>) {
+/// let view = shards.view(pin);
+/// view.find(&lookup);
+/// pin.quiescent();
+/// # }
+/// ```
+/// The same in another order does not compile:
+///
+/// ```compile_fail,E0502
 /// # fn lent(pin: &mut cache::Pin, shards: &cache::shard::Shards, lookup: cache::table::Lookup<'_>) {
 /// let view = shards.view(pin);
 /// pin.quiescent();
-/// view.find(0, &lookup); // what it finds may be reused by now
+/// view.find(&lookup); // what it finds may be reused by now
 /// # }
 /// ```
 #[derive(Debug)]
@@ -175,28 +184,36 @@ impl Drop for Entered<'_> {
 }
 
 /// What keeps memory from reuse while it is borrowed: [`Pin`] and [`Entered`].
-pub trait Protects: sealed::Sealed {
+pub trait Protects: sealed::Awake {
     /// Whether it protects what this grace is of.
-    fn protects(&self, grace: &Arc<Grace>) -> bool;
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::Pin {}
-    impl Sealed for super::Entered<'_> {}
-}
-
-impl Protects for Pin {
     #[inline]
     fn protects(&self, grace: &Arc<Grace>) -> bool {
-        Arc::ptr_eq(&self.0.grace, grace)
+        Arc::ptr_eq(&self.participant().grace, grace)
     }
 }
 
-impl Protects for Entered<'_> {
-    #[inline]
-    fn protects(&self, grace: &Arc<Grace>) -> bool {
-        Arc::ptr_eq(&self.0.grace, grace)
+impl<T: sealed::Awake> Protects for T {}
+
+mod sealed {
+    use super::{Entered, Participant, Pin};
+
+    /// A participant that is awake.
+    pub trait Awake {
+        fn participant(&self) -> &Participant;
+    }
+
+    impl Awake for Pin {
+        #[inline]
+        fn participant(&self) -> &Participant {
+            &self.0
+        }
+    }
+
+    impl Awake for Entered<'_> {
+        #[inline]
+        fn participant(&self) -> &Participant {
+            self.0
+        }
     }
 }
 

@@ -259,7 +259,7 @@ impl<O: EvictionOrder> TrackedPolicy<O> {
     }
 
     /// Tells the owner to end a free node's item.
-    fn condemn(&mut self, n: u32, verdict: Verdict, commands: &mut CommandBuffer) {
+    fn ask_for_eviction(&mut self, n: u32, verdict: Verdict, commands: &mut CommandBuffer) {
         self.pending_evictions[self.young].push_front(&mut self.nodes, n);
         commands.push(PolicyCommand { item: self.nodes.item(n), hash: self.nodes.node(n).hash, verdict });
     }
@@ -273,7 +273,7 @@ impl<O: EvictionOrder> TrackedPolicy<O> {
             }
             self.order.remove(&mut self.nodes, n);
             self.stats.expired += 1;
-            self.condemn(n, Verdict::Expire, commands);
+            self.ask_for_eviction(n, Verdict::Expire, commands);
         }
         self.due = due;
         work
@@ -285,7 +285,7 @@ impl<O: EvictionOrder> TrackedPolicy<O> {
             work += 1;
             let Some((n, verdict)) = self.order.victim(&mut self.nodes) else { break };
             self.stats.evicted += 1;
-            self.condemn(n, verdict, commands);
+            self.ask_for_eviction(n, verdict, commands);
         }
         work
     }
@@ -302,7 +302,7 @@ impl<O: EvictionOrder> TrackedPolicy<O> {
             };
             self.stats.repeated += 1;
             let due = self.wheel.remaining_ms(&self.nodes, n) == Some(0);
-            self.condemn(n, if due { Verdict::Expire } else { Verdict::Evict }, commands);
+            self.ask_for_eviction(n, if due { Verdict::Expire } else { Verdict::Evict }, commands);
         }
         work
     }

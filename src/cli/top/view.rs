@@ -320,7 +320,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_worker_is_as_busy_as_its_watched_ticks_were_long() {
+    fn a_worker_is_as_busy_as_its_profiled_ticks_were_long() {
         let (before, now) = looks();
         let workers = View::between(&before, &now).workers;
         // 500,000 ticks a second of 1.5 µs.

@@ -31,12 +31,12 @@ use std::os::fd::{AsRawFd, RawFd};
 
 /// Registered files: the socket and the eventfd.
 const SOCKET: Fixed = Fixed(0);
-const BELL: Fixed = Fixed(1);
+const EVENTFD: Fixed = Fixed(1);
 
 /// What a completion is about: the upper half of its user data. The lower half of a send is its message.
 const KIND_RECEIVE: u64 = 1 << 32;
 const KIND_SEND: u64 = 2 << 32;
-const KIND_BELL: u64 = 3 << 32;
+const KIND_EVENTFD: u64 = 3 << 32;
 /// A message to a neighbour that failed; the lower half says to which.
 const KIND_WAKE_SENT: u64 = 4 << 32;
 /// A message from a neighbour.
@@ -150,8 +150,10 @@ impl UringPort {
             self.receiver.armed = true;
         }
         if !self.wake_armed {
-            let eventfd =
-                opcode::PollAdd::new(BELL, libc::POLLIN as u32).multi(true).build().user_data(KIND_BELL);
+            let eventfd = opcode::PollAdd::new(EVENTFD, libc::POLLIN as u32)
+                .multi(true)
+                .build()
+                .user_data(KIND_EVENTFD);
             self.push(eventfd)?;
             self.wake_armed = true;
         }
@@ -394,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_neighbour_wakes_by_a_message_and_spares_the_bell() {
+    fn a_neighbour_wakes_by_a_message_and_without_the_eventfd() {
         if let Err(error) = UringPort::probe() {
             return println!("SKIPPED: no io_uring: {error}");
         }
@@ -412,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_message_cannot_go_the_bell_rings() {
+    fn where_a_message_cannot_go_the_eventfd_wakes() {
         if let Err(error) = UringPort::probe() {
             return println!("SKIPPED: no io_uring: {error}");
         }

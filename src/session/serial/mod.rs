@@ -107,10 +107,10 @@ impl Executor {
         self.hits.begin_tick();
     }
 
-    /// Lets go of everything while `wait` runs, which can ask whether the owner has commands of the policy.
-    pub fn asleep<R>(&mut self, wait: impl FnOnce(&dyn Fn() -> bool) -> R) -> R {
+    /// Lets go of everything while `wait` runs, which is shown the owner.
+    pub fn asleep<R>(&mut self, wait: impl FnOnce(&Owner) -> R) -> R {
         let Executor { pin, owner, .. } = self;
-        pin.asleep(|| wait(&|| owner.has_commands()))
+        pin.asleep(|| wait(owner))
     }
 
     /// A request has its turn of work.
