@@ -60,6 +60,12 @@ counters! {
         counter errors_muted,
         /// Commands that were not understood, or that their sender may not use.
         counter protocol_errors,
+        /// Meta commands, without `mn`.
+        counter cmd_meta,
+        /// Stores of values longer than --value-max, or than memory.
+        counter store_too_large,
+        /// Stores for which no memory was found.
+        counter store_no_memory,
         /// Keys asked for.
         counter cmd_get,
         /// Keys found.
