@@ -115,14 +115,14 @@ impl Run<'_> {
     fn show(&self, report: &Report, json: serde_json::Value, note: &str) -> Result<(), String> {
         let text = report.text() + note;
         let written = self.write_json(&json);
-        if self.is_json_on_stdout() {
+        if self.prints_json() {
             out::show(text);
             return written;
         }
         out::print(text).and(written)
     }
 
-    fn is_json_on_stdout(&self) -> bool {
+    fn prints_json(&self) -> bool {
         self.args.json.as_ref().is_some_and(|path| path.as_os_str() == "-")
     }
 
@@ -130,7 +130,7 @@ impl Run<'_> {
     fn write_json(&self, json: &serde_json::Value) -> Result<(), String> {
         match &self.args.json {
             None => Ok(()),
-            Some(_) if self.is_json_on_stdout() => out::line(format_args!("{json:#}")),
+            Some(_) if self.prints_json() => out::line(format_args!("{json:#}")),
             Some(path) => std::fs::write(path, format!("{json:#}\n"))
                 .map_err(|e| format!("--json {}: {e}", path.display())),
         }

@@ -13,7 +13,7 @@ pub fn resolve(flag: &str, text: &str) -> Result<SocketAddr, String> {
     }
     let wrong = |why: &str| {
         format!(
-            "{flag} {}: {why} (examples: 127.0.0.1:11211, localhost:11211, [::1]:11211)",
+            "{flag} {}: {why} (example: 127.0.0.1:11211, localhost:11211 or [::1]:11211)",
             text.escape_debug()
         )
     };

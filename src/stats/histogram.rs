@@ -241,7 +241,7 @@ mod tests {
         let start = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250);
         let mut log = IntervalLog::begin(Vec::new(), start, "sherwood load\na name").unwrap();
         let mut histogram = Histogram::default();
-        histogram.record(2_769_000);
+        histogram.record(2_769_000); // the end of its step is 2,770,943
         log.write("get", Duration::from_millis(500), Duration::from_secs(1), &histogram).unwrap();
         log.write("", Duration::from_millis(1500), Duration::from_secs(1), &histogram).unwrap();
         let text = String::from_utf8(log.finish().unwrap()).unwrap();
@@ -256,7 +256,7 @@ mod tests {
                 "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"",
             ]
         );
-        let starts = ["Tag=get,0.500,1.000,2.769,HISTFAAAA", "1.500,1.000,2.769,HISTFAAAA"];
+        let starts = ["Tag=get,0.500,1.000,2.771,HISTFAAAA", "1.500,1.000,2.771,HISTFAAAA"];
         assert!(
             lines.len() == 7 && lines[5].starts_with(starts[0]) && lines[6].starts_with(starts[1]),
             "{text}"
