@@ -108,6 +108,10 @@ impl Objective {
         if report.measured.tally.answered() == 0 {
             return Some("no reply".into());
         }
+        if report.measured.tally.errors() == report.measured.tally.answered() {
+            // Refusals are quick; they are not what an objective is about.
+            return Some("nothing but errors".into());
+        }
         for &(figure, bound) in &self.parts {
             let value = match figure {
                 Figure::P50 => summary.p50,

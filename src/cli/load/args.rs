@@ -180,7 +180,7 @@ impl Args {
 
     fn load_trace(&self, value_size: &Size) -> Result<Option<Trace>, String> {
         let Some(path) = &self.trace else { return Ok(None) };
-        let trace = Trace::load(path, value_size, 16)?;
+        let trace = Trace::load(path, value_size, 16).map_err(|why| format!("--trace {why}"))?;
         if self.batch > 1 {
             return Err("--batch does not go with --trace: each record is a request of its own".into());
         }

@@ -135,8 +135,8 @@ fn every_version_of_javas_logs_is_read() {
         assert_eq!(series[0].intervals.len(), 3, "{name}");
         for (at, interval) in series[0].intervals.iter().enumerate() {
             let us = interval.events.max() as f64 / 1e3;
-            // Two digits, in steps of 16 µs at least.
-            assert!((0.0..17.0).contains(&(us - largest_us[at])), "{name} {at}: {us}");
+            // Two digits, in steps of 16 µs at least; the line has three decimals.
+            assert!((-0.6..17.0).contains(&(us - largest_us[at])), "{name} {at}: {us}");
             assert!((interval.at_s - times_s[at]).abs() < 1e-6, "{name} {at}: {}", interval.at_s);
             assert!(interval.events.len() > 600, "{name}: a second of hiccups");
         }
