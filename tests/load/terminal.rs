@@ -1,5 +1,6 @@
 //! `sherwood top` in a terminal: it gives it back whatever ends or stops it, and tells when a server goes away.
 
+use crate::support::client::Client;
 use crate::support::program::{self, PATIENCE, Program};
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
@@ -153,4 +154,28 @@ fn a_server_that_goes_away_and_comes_back_is_told() {
     top.shows("it answers again, after ");
     top.keyboard.write_all(b"q").unwrap();
     assert_eq!(top.status_at_end().code(), Some(0));
+}
+
+#[test]
+fn every_kind_of_request_is_shown() {
+    let server = Program::serve(&[]);
+    let addr = server.ready();
+    let mut client = Client::new(addr);
+    for (commands, figure) in [
+        (&["mg a N30 v\r\n", "mg a R30 v\r\n"][..], "gets_per_s"),
+        (&["delete a\r\n"], "others_per_s"),
+        (&["touch a 30\r\n"], "others_per_s"),
+        (&["incr a 1\r\n"], "others_per_s"),
+        (&["set a 0 0 1\r\nx\r\n"], "sets_per_s"),
+    ] {
+        let mut top = program::sherwood();
+        top.args(["top", &addr.to_string(), "--json", "--interval", "300ms"]);
+        let mut child = top.stdout(Stdio::piped()).spawn().unwrap();
+        while child.try_wait().unwrap().is_none() {
+            commands.iter().for_each(|command| drop(client.ask(command.as_bytes()).expect("an answer")));
+        }
+        let output = child.wait_with_output().unwrap();
+        let view: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(view[figure].as_f64().unwrap() > 0.0, "{commands:?}: {view}");
+    }
 }

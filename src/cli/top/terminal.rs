@@ -151,3 +151,41 @@ fn give_back() {
     let _ = disable_raw_mode();
     let _ = execute!(stdout(), LeaveAlternateScreen, Show);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::pty::openpty;
+    use nix::sys::termios::{LocalFlags, tcgetattr};
+    use std::fs::File;
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    /// Says that this process is the child of the test below.
+    const CHILD: &str = "SHERWOOD_TEST_PANIC_IN_A_TERMINAL";
+    const NAME: &str = "cli::top::terminal::tests::a_panic_gives_the_terminal_back";
+
+    /// The test runs itself in a terminal, where it panics and drops nothing.
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        if std::env::var_os(CHILD).is_some() {
+            std::mem::forget(Screen::take().unwrap());
+            panic!("on purpose");
+        }
+        let pair = openpty(None, None).unwrap();
+        let slave = || Stdio::from(pair.slave.try_clone().unwrap());
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", NAME, "--nocapture"]).env(CHILD, "1").env("TERM", "xterm");
+        let mut child = command.stdin(slave()).stdout(slave()).stderr(Stdio::null()).spawn().unwrap();
+        child.wait().unwrap();
+        assert!(tcgetattr(&pair.slave).unwrap().local_flags.contains(LocalFlags::ECHO | LocalFlags::ICANON));
+        // Without a writer what it shows has an end.
+        drop((command, pair.slave));
+        let (mut master, mut shown, mut buffer) = (File::from(pair.master), String::new(), [0; 4096]);
+        while let Ok(read @ 1..) = master.read(&mut buffer) {
+            shown += &String::from_utf8_lossy(&buffer[..read]);
+        }
+        let (taken, given) = (shown.find("\x1b[?1049h").unwrap(), shown.find("\x1b[?1049l").unwrap());
+        assert!(taken < given && shown[given..].contains("\x1b[?25h"), "{shown:?}");
+    }
+}
