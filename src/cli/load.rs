@@ -29,11 +29,13 @@ pub fn run(args: &Args) -> ExitResult {
     let mut run = Run { plan: args.plan()?, args, fill: None, log: None };
     let context = Context::new(&run.plan);
     signals::end_early(&context.stop)?;
-    if args.fill {
-        run.fill = Some(fill(&run.plan, &context, &args.target)?);
-    }
+    // What cannot be written is told before the run, not after it.
+    run.check_json()?;
     if let Some(path) = &args.out {
         run.log = Some(OutLog::open(path, &args.target, context.clock.now().ns)?);
+    }
+    if args.fill {
+        run.fill = Some(fill(&run.plan, &context, &args.target)?);
     }
     match &args.search {
         Some(objective) => run.search(&context, objective),
@@ -124,6 +126,16 @@ impl Run<'_> {
 
     fn prints_json(&self) -> bool {
         self.args.json.as_ref().is_some_and(|path| path.as_os_str() == "-")
+    }
+
+    /// Whether the file of `--json` can be written; it stays as it is. A pipe is left alone: its reader would see an end.
+    fn check_json(&self) -> Result<(), String> {
+        let Some(path) = self.args.json.as_ref().filter(|_| !self.prints_json()) else { return Ok(()) };
+        if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+            return Ok(());
+        }
+        let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        opened.map(drop).map_err(|e| format!("--json {}: {e}", path.display()))
     }
 
     /// Writes the object where `--json` says, if it says.

@@ -170,6 +170,8 @@ fn a_flag_that_is_wrong_is_named_with_its_value() {
         ("--threads", "0"),
         ("--target", "nowhere"),
         ("--trace", "nothing.txt"),
+        ("--json", "/nowhere/run.json"),
+        ("--out", "/nowhere/run.hlog"),
     ] {
         let (status, _, said) = run(&["load", "--target", "127.0.0.1:1", &format!("{flag}={value}")]);
         assert!(!status.success() && said.contains(flag) && said.contains(value), "{flag} {value}: {said}");
