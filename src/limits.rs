@@ -111,6 +111,10 @@ pub const METRICS_DRAIN_BYTES_MAX: usize = 64 << 10;
 pub const METRICS_ACCEPT_PAUSE_MS: u64 = 100;
 /// Time between two intervals of `--hist-log`, in s.
 pub const HIST_LOG_INTERVAL_S: u64 = 1;
+/// Requests to reopen the file of `--hist-log` that may wait for its thread; another one would ask for the same.
+pub const HIST_LOG_ASKS_MAX: usize = 1;
+/// Signals that may wait for the main thread of a server.
+pub const SIGNALS_WAITING_MAX: usize = 8;
 /// Bytes of a key that `--hot-keys prefix` shows.
 pub const HOT_KEYS_PREFIX_BYTES: usize = 8;
 

@@ -1,18 +1,19 @@
 //! `sherwood serve`.
 
+mod signals;
+
+use self::signals::Asked;
 use super::ExitResult;
 use crate::cli::panics;
 use crate::config::options::Flags;
 use crate::server::Server;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use numa::report::Bytes;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 /// Arguments of `sherwood serve`.
@@ -35,7 +36,7 @@ pub struct Args {
 pub fn run(args: &Args) -> ExitResult {
     panics::end_the_process();
     let serving = Arc::new(AtomicBool::new(false));
-    let signals = watch_signals(Arc::clone(&serving))?;
+    let signals = signals::watch(Arc::clone(&serving))?;
     let options = args.flags.over(args.config.as_deref())?;
     if args.print_config {
         std::io::stdout().write_all(options.to_toml()?.as_bytes())?;
@@ -60,42 +61,6 @@ pub fn run(args: &Args) -> ExitResult {
 /// Tells a person something; that nobody listens ends no server.
 fn say(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// Starts the thread that reads signals: SIGINT and SIGTERM end a server that is still starting at once, tell one that serves to
-/// drain, and end one that is draining at once.
-fn watch_signals(serving: Arc<AtomicBool>) -> Result<Receiver<()>, Box<dyn std::error::Error>> {
-    let asked = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
-    // Blocked before any thread starts, so that all inherit it and only the descriptor below sees them. SIGXFSZ is blocked for
-    // good: a log that may not grow is an error of its write, and nothing to die of.
-    SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGXFSZ]).thread_block()?;
-    let signals = SignalFd::with_flags(&asked, SfdFlags::SFD_CLOEXEC)?;
-    let (told, signalled) = mpsc::channel();
-    let watch = move || {
-        let mut is_draining = false;
-        loop {
-            match signals.read_signal() {
-                Ok(Some(_)) => {}
-                Ok(None) | Err(nix::errno::Errno::EINTR) => continue,
-                Err(error) => panic!("signals cannot be read: {error}"),
-            }
-            // Acquire: pairs with the Release store of `run`.
-            if !serving.load(Ordering::Acquire) {
-                say("sherwood: stopped before it served");
-                std::process::exit(0);
-            }
-            // The receiver is gone when draining has ended; so has the process, nearly.
-            if is_draining || told.send(()).is_err() {
-                say("sherwood: stopped before it had drained");
-                std::process::exit(1);
-            }
-            is_draining = true;
-        }
-    };
-    std::thread::Builder::new().name("signals".into()).spawn(watch).map_err(|e| {
-        format!("cannot start a thread: {e}; see ulimit -u and the pids limit of the control group")
-    })?;
-    Ok(signalled)
 }
 
 /// One line, when everything is there.
@@ -124,10 +89,19 @@ fn announce(server: &Server) -> std::io::Result<()> {
     out.flush()
 }
 
-/// Until a signal comes, or a thread ends that should not.
-fn wait(server: &Server, signals: &Receiver<()>) {
+/// Until a signal to end comes, or a thread ends that should not.
+fn wait(server: &Server, signals: &Receiver<Asked>) {
     const WATCH: Duration = Duration::from_millis(500);
-    while signals.recv_timeout(WATCH) == Err(RecvTimeoutError::Timeout) && !server.has_failed() {}
+    while !server.has_failed() {
+        match signals.recv_timeout(WATCH) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(Asked::Reopen) if server.reopen_hist_log() => {}
+            Ok(Asked::Reopen) => {
+                say("sherwood: SIGHUP: there is no --hist-log to reopen; SIGTERM ends the server")
+            }
+            Ok(Asked::End) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
 }
 
 /// Tells a person how much memory is there already; nothing when nobody looks.

@@ -55,7 +55,7 @@ pub fn serve(listener: TcpListener, figures: Arc<Figures>, access: Access) -> Re
     let (end, ended) = UnixStream::pair().map_err(wrong)?;
     let host = Host { listener, ended, figures, access, connections: Vec::new(), paused_until: None };
     let thread = std::thread::Builder::new().name("metrics".into()).spawn(move || host.run());
-    Ok(Endpoint { end, thread: thread.map_err(wrong)? })
+    Ok(Endpoint { end, thread: thread.map_err(|e| crate::server::no_thread("metrics", &e))? })
 }
 
 impl Endpoint {

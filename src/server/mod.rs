@@ -26,6 +26,11 @@ use crate::limits;
 use numa::pool::Kernel;
 use numa::{Plan, Topology};
 
+/// Why there is no thread, and what to do.
+fn no_thread(name: &str, error: &std::io::Error) -> String {
+    format!("cannot start the thread {name}: {error}; see ulimit -u and pids.max of the control group")
+}
+
 /// What would run where.
 ///
 /// # Errors

@@ -212,7 +212,7 @@ fn spawn(index: usize, cpu: usize, socket: Socket, means: Means) -> Result<Waiti
             Ok(())
         }
     });
-    let thread = thread.map_err(|e| format!("cannot start a thread: {e}"))?;
+    let thread = thread.map_err(|e| crate::server::no_thread(&format!("worker-{index}"), &e))?;
     Ok(Waiting { thread, news: heard, verdict, seat })
 }
 

@@ -229,7 +229,7 @@ impl Server {
             let _ = numa::pin_current_thread(cpu);
             policy::run_thread(round, &clock, &stop);
         });
-        self.policy = Some(thread.map_err(|e| format!("cannot start a thread: {e}"))?);
+        self.policy = Some(thread.map_err(|e| crate::server::no_thread("policy", &e))?);
         Ok(())
     }
 
@@ -262,6 +262,12 @@ impl Server {
     pub fn has_failed(&self) -> bool {
         self.workers.iter().any(JoinHandle::is_finished)
             || self.policy.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    /// Opens the file of `--hist-log` again, so that one that was moved away is replaced by a new one. What came of it is said on
+    /// stderr. Returns whether there is such a file.
+    pub fn reopen_hist_log(&self) -> bool {
+        self.histlog.as_ref().inspect(|log| log.reopen()).is_some()
     }
 
     /// Answers what has come in, ends all threads and waits for them.

@@ -3,10 +3,12 @@
 use crate::support::client::Client;
 use crate::support::program::{PATIENCE, Program, SMALL, has, limit, limited};
 use clap::Parser;
+use nix::sys::signal::Signal;
 use sherwood::cli::{Cli, panics};
 use sherwood::stats::view::{self, Unit};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -137,6 +139,92 @@ fn a_log_that_may_not_grow_kills_nobody_and_goes_on_when_it_may() {
     let series = view::read(&file, Unit::Ns).unwrap();
     let get = series.iter().find(|series| series.tag == "get").expect("gets were timed");
     assert!(get.total.len() >= asked, "{} of {asked} gets", get.total.len());
+}
+
+/// Each once ended the server at once, and the cache with it.
+#[test]
+fn no_signal_but_those_to_end_ends_a_server() {
+    use Signal::*;
+    let program = Program::serve(&[]);
+    let addr = program.ready();
+    assert_eq!(Client::new(addr).ask(b"set a 0 0 1\r\nx\r\n").unwrap(), b"STORED\r\n");
+    for signal in [SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGSTKFLT] {
+        program.signal(signal);
+        let line = program.says(signal.as_str());
+        assert!(line.contains("SIGTERM ends the server"), "{line}");
+    }
+    // These are about its writes, and nothing is said of them.
+    for signal in [SIGPIPE, SIGXFSZ, SIGTTOU, SIGWINCH, SIGURG, SIGCHLD, SIGCONT] {
+        program.signal(signal);
+    }
+    assert!(Client::new(addr).ask(b"get a\r\n").unwrap().starts_with(b"VALUE a 0 1\r\nx"));
+    let (status, rest, _) = program.terminate();
+    assert_eq!((status.code(), rest.as_str()), (Some(0), ""));
+}
+
+/// What an operator who wants a core dump gets.
+#[test]
+fn sigquit_and_sigabrt_end_a_server_at_once() {
+    for signal in [Signal::SIGQUIT, Signal::SIGABRT] {
+        if !has("prlimit") {
+            return;
+        }
+        let program = Program::run(limited(&["--core=0"], SMALL));
+        program.ready();
+        program.signal(signal);
+        let (status, ..) = program.wait();
+        assert_eq!(status.signal(), Some(signal as i32));
+    }
+}
+
+/// What logrotate does: the file is moved, the server is told, and a new one with a head of its own is there.
+#[test]
+fn sighup_reopens_a_log_that_was_moved_or_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("serve.hlog");
+    let path = file.display().to_string();
+    let program = Program::serve(&["--watch-one-in", "1", "--hist-log", &path]);
+    let addr = program.ready();
+    let mut client = Client::new(addr);
+    let gets = |path: &std::path::Path| {
+        let series = view::read(path, Unit::Ns).unwrap_or_default();
+        series.iter().find(|series| series.tag == "get").map_or(0, |series| series.total.len())
+    };
+    let mut ask = |path: &std::path::Path, enough: u64| {
+        let began = Instant::now();
+        while gets(path) < enough {
+            assert!(client.ask(b"get a\r\n").is_some());
+            assert!(began.elapsed() < PATIENCE, "nothing is logged in {}", path.display());
+        }
+    };
+    program.signal(Signal::SIGHUP);
+    assert!(program.says("--hist-log").contains("was not moved: it is written on"));
+    ask(&file, 1);
+    let moved = folder.path().join("serve.hlog.1");
+    std::fs::rename(&file, &moved).unwrap();
+    program.signal(Signal::SIGHUP);
+    assert!(program.says("--hist-log").contains("is reopened"));
+    ask(&file, 1);
+    assert!(gets(&moved) > 0);
+    std::fs::remove_file(&file).unwrap();
+    // It cannot be opened: the server goes on, and takes it the next time.
+    std::fs::create_dir(&file).unwrap();
+    program.signal(Signal::SIGHUP);
+    assert!(program.says("--hist-log").contains("the file that was open before is written on"));
+    std::fs::remove_dir(&file).unwrap();
+    program.signal(Signal::SIGHUP);
+    assert!(program.says("--hist-log").contains("is reopened"));
+    ask(&file, 1);
+    assert!(std::fs::read_to_string(&file).unwrap().starts_with('#'), "it has a head");
+    let before = gets(&file);
+    let (status, rest, _) = program.terminate();
+    assert_eq!(status.code(), Some(0), "{rest}");
+    // The next start appends.
+    let program = Program::serve(&["--watch-one-in", "1", "--hist-log", &path]);
+    let mut client = Client::new(program.ready());
+    assert!(client.ask(b"get a\r\n").is_some());
+    assert!(program.terminate().0.success());
+    assert!(gets(&file) > before, "what an earlier process wrote is kept");
 }
 
 fn failures(addr: SocketAddr) -> u64 {
