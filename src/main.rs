@@ -4,10 +4,12 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     use clap::Parser;
+    use std::io::Write;
     match sherwood::cli::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("sherwood: {error}");
+            // Nobody may read it, or its disk be full: the code says it all the same.
+            let _ = writeln!(std::io::stderr(), "sherwood: {error}");
             ExitCode::FAILURE
         }
     }

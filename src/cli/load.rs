@@ -188,18 +188,20 @@ impl Run<'_> {
 }
 
 /// The first interrupt ends the run, which then reports; the second ends the process.
-fn end_on_interrupt(context: &Context) -> std::io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+fn end_on_interrupt(context: &Context) -> Result<(), String> {
+    let wrong =
+        |e: std::io::Error| format!("cannot watch for signals: {e}; see ulimit -u, ulimit -n and pids.max");
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(wrong)?;
     let stop = context.stop.clone();
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
+    let thread = std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
             // Relaxed: a wish that publishes nothing.
             if stop.swap(true, Ordering::Relaxed) {
                 std::process::exit(128 + signal);
             }
         }
-    })?;
-    Ok(())
+    });
+    thread.map(drop).map_err(wrong)
 }
 
 fn no_reply(targets: &[String], tally: &Tally) -> String {

@@ -9,10 +9,21 @@ pub mod top;
 pub mod topo;
 
 use clap::{Parser, Subcommand};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// What a subcommand ends with: an exit code, or one line (with the remedy) that becomes exit code 1.
 pub type ExitResult = Result<ExitCode, Box<dyn std::error::Error>>;
+
+/// Prints a text to stdout. Whoever closed the pipe has read enough.
+fn print(text: &str) -> ExitResult {
+    match std::io::stdout().lock().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(format!("stdout cannot be written: {error}").into())
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
 
 /// A memcached-compatible cache over UDP, and the tools to drive and read it.
 #[derive(Parser, Debug)]

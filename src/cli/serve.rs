@@ -1,20 +1,25 @@
 //! `sherwood serve`.
 
+mod progress;
 mod signals;
 
+use self::progress::Progress;
 use self::signals::Asked;
 use super::ExitResult;
 use crate::cli::panics;
-use crate::config::options::Flags;
-use crate::server::Server;
+use crate::config::address::Address;
+use crate::config::options::{Flags, Options};
+use crate::config::printed;
+use crate::server::{self, Server};
+use numa::Plan;
 use numa::report::Bytes;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Arguments of `sherwood serve`.
 #[derive(clap::Args, Debug)]
@@ -24,7 +29,7 @@ pub struct Args {
     /// TOML file with the same options, _ for - (flags win over it)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Print the effective configuration as TOML and exit
+    /// Check the effective configuration, print it as TOML, with a comment for each key that is not set, and exit
     #[arg(long)]
     print_config: bool,
 }
@@ -39,10 +44,14 @@ pub fn run(args: &Args) -> ExitResult {
     let signals = signals::watch(Arc::clone(&serving))?;
     let options = args.flags.over(args.config.as_deref())?;
     if args.print_config {
-        std::io::stdout().write_all(options.to_toml()?.as_bytes())?;
-        return Ok(ExitCode::SUCCESS);
+        return print_config(options);
     }
     let config = options.check()?;
+    for (flag, address) in [("listen", Some(&config.listen)), ("metrics", config.metrics.as_ref())] {
+        if let Some((name, addr)) = address.and_then(Address::found) {
+            say(format_args!("--{flag} {name} is {addr}"));
+        }
+    }
     let server = Server::start(config.clone(), &progress(config.memory_bytes))?;
     // Release: pairs with the Acquire load of the thread that reads signals.
     serving.store(true, Ordering::Release);
@@ -56,6 +65,16 @@ pub fn run(args: &Args) -> ExitResult {
     wait(&server, &signals);
     server.stop()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a configuration that a server could start with.
+///
+/// # Errors
+/// What a start would refuse, as far as it is known without binding an address or taking memory.
+fn print_config(options: Options) -> ExitResult {
+    let text = printed::with_comments(&options)?;
+    server::plan(&options.check()?)?;
+    super::print(&text)
 }
 
 /// Tells a person something; that nobody listens ends no server.
@@ -75,18 +94,26 @@ fn announce(server: &Server) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "sherwood ready on {} with {} on {}, {}, policy on CPU {}, {}",
+        "sherwood ready on {} with {} on {}, {}, policy on {}, {}",
         server.addr(),
         match server.plan().workers.len() {
             1 => "1 worker".to_owned(),
             count => format!("{count} workers"),
         },
-        format_args!("CPU {}", numa::cpulist::list(&server.plan().worker_cpus())),
+        cpus(server.plan(), &server.plan().worker_cpus()),
         granted.join(", "),
-        server.plan().policy_cpu(),
+        cpus(server.plan(), &[server.plan().policy_cpu()]),
         server.figures().io,
     )?;
     out.flush()
+}
+
+/// `CPU 0-2`, or `any of CPU 0-3` where threads are not pinned.
+fn cpus(plan: &Plan, pinned: &[usize]) -> String {
+    match plan.is_pinned {
+        true => format!("CPU {}", numa::cpulist::list(pinned)),
+        false => format!("any of CPU {}", numa::cpulist::list(&plan.cpus)),
+    }
 }
 
 /// Until a signal to end comes, or a thread ends that should not.
@@ -104,16 +131,13 @@ fn wait(server: &Server, signals: &Receiver<Asked>) {
     }
 }
 
-/// Tells a person how much memory is there already; nothing when nobody looks.
+/// Tells how much memory is there already, now and then.
 fn progress(total_bytes: usize) -> impl Fn(usize) + Sync {
-    const STEP_BYTES: usize = 256 << 20;
-    let done = AtomicUsize::new(0);
-    let someone_looks = std::io::stderr().is_terminal();
+    let progress = Progress::new(total_bytes, std::io::stderr().is_terminal());
+    let began = Instant::now();
     move |bytes| {
-        // Relaxed: a figure for people.
-        let before = done.fetch_add(bytes, Ordering::Relaxed);
-        if someone_looks && before / STEP_BYTES != (before + bytes) / STEP_BYTES {
-            say(format_args!("memory: {} of {}", Bytes((before + bytes) as u64), Bytes(total_bytes as u64)));
+        if let Some(line) = progress.add(bytes, began.elapsed()) {
+            say(line);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! One valid configuration, from flags and TOML.
 
+pub mod address;
 pub mod options;
+pub mod printed;
 pub mod serve;
 pub mod size;
 mod text;

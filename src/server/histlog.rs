@@ -95,7 +95,8 @@ struct Writer {
 impl Writer {
     fn new(Opened { file, path }: Opened, figures: Arc<Figures>) -> io::Result<Writer> {
         let file = Arc::new(file);
-        let intervals = Intervals::new(Arc::clone(&file), &figures.times, (Instant::now(), SystemTime::now()))?;
+        let intervals =
+            Intervals::new(Arc::clone(&file), &figures.times, (Instant::now(), SystemTime::now()))?;
         Ok(Writer { path, file, figures, intervals, has_complained: false })
     }
 
@@ -368,7 +369,11 @@ mod tests {
             times[0].record(Measure::Get, 100, 1);
             intervals.write(&times, began + second * S).unwrap();
             let text = std::fs::read_to_string(file.path()).unwrap();
-            assert_eq!((text.matches("StartTime:").count(), text.matches("Tag=get").count()), (1, 1), "{text}");
+            assert_eq!(
+                (text.matches("StartTime:").count(), text.matches("Tag=get").count()),
+                (1, 1),
+                "{text}"
+            );
             std::fs::File::create(file.path()).unwrap();
         }
     }

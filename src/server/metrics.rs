@@ -247,8 +247,8 @@ impl Connection {
             None => return,
         };
         figures.scrapes.metrics_answered.add(1);
-        self.answer = answer.message(|| figures.metrics());
+        self.answer = answer.message(|| figures.metrics(), figures.health.check());
         // A whole buffer may not have been all that there is.
-        self.stage = Stage::Writing { has_rest: answer.error.is_some() || head != Some(self.request.len()) };
+        self.stage = Stage::Writing { has_rest: answer.is_error() || head != Some(self.request.len()) };
     }
 }

@@ -9,7 +9,7 @@ use sherwood::stats::view::{self, Unit};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Says to the next test that it is the child of the one after it.
@@ -96,6 +96,29 @@ fn nobody_who_reads_its_lines_ends_no_server() {
     }
     let (status, rest, _) = program.terminate();
     assert_eq!(status.code(), Some(0), "{rest}");
+}
+
+/// Outputs that nobody takes: a closed pipe has read enough, a full disk is said in one line, and nothing is a panic.
+#[test]
+fn outputs_that_cannot_be_written_are_no_panic() {
+    let run = |arguments: &[&str], out: Stdio, err: Stdio| {
+        let mut command = crate::support::program::sherwood();
+        let child = command.args(arguments).stdout(out).stderr(err).spawn().unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let full = || Stdio::from(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let closed = || Stdio::from(std::io::pipe().unwrap().1);
+    for arguments in [&["serve", "--print-config"][..], &["topo"], &["topo", "--json"]] {
+        assert_eq!(run(arguments, closed(), Stdio::piped()), (Some(0), String::new()), "{arguments:?}");
+        let (code, error) = run(arguments, full(), Stdio::piped());
+        assert_eq!((code, error.lines().count()), (Some(1), 1), "{arguments:?}: {error}");
+        assert!(error.contains("stdout cannot be written: No space left on device"), "{error}");
+    }
+    for err in [full(), closed()] {
+        let wrong = ["serve", "--memory", "1MiB"];
+        assert_eq!(run(&wrong, Stdio::piped(), err).0, Some(1), "the code is that of the error");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod edge;
 mod endings;
+mod exposition;
 mod figures;
 mod forwarded;
 mod full;

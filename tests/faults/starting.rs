@@ -1,6 +1,6 @@
 //! A start: ended by a signal at any moment, and refused for whatever an operator can have got wrong before it takes long.
 
-use crate::support::program::{PATIENCE, Program, has, run};
+use crate::support::program::{PATIENCE, Program, SMALL, has, run};
 use nix::sys::signal::Signal;
 use std::net::TcpListener;
 use std::process::Command;
@@ -75,6 +75,148 @@ fn an_older_log_survives_a_start_that_fails() {
     let (status, ..) = run(&[&MUCH[..6], &["4096TiB", "--huge", "off", "--hist-log", &path]].concat());
     assert_eq!(status.code(), Some(1));
     assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "what led to the crash");
+}
+
+/// Where the workers and the policy of a server may run, by its threads' names.
+fn places(program: &Program) -> Vec<(String, String)> {
+    let mut places = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{}/task", program.pid())).unwrap() {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        let of =
+            |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+        if ["worker-", "policy"].iter().any(|name| of("Name:").starts_with(name)) {
+            places.push((of("Name:"), of("Cpus_allowed_list:")));
+        }
+    }
+    places
+}
+
+/// Whoever is pinned waits for what else runs on its CPU, while others may idle.
+#[test]
+fn without_pins_every_thread_may_run_on_every_cpu() {
+    let program = Program::serve(&["--pin", "none"]);
+    program.ready();
+    let ours = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ours = ours.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
+    let places = places(&program);
+    assert!(places.iter().any(|(name, _)| name == "worker-0"), "{places:?}");
+    assert!(places.iter().all(|(_, cpus)| cpus == ours), "{places:?} and not {ours}");
+    assert!(program.terminate().0.success());
+}
+
+/// Every server of a host once had its first worker on the first CPU.
+#[test]
+fn two_servers_pin_nothing_to_the_same_cpu() {
+    let first_cpu = numa::allowed_cpus().unwrap()[0].to_string();
+    let first = Program::serve(&["--cpus", &first_cpu]);
+    first.ready();
+    assert_eq!(places(&first), [("worker-0".to_owned(), first_cpu.clone())]);
+    let second = Program::serve(&[]);
+    second.ready();
+    assert!(places(&second).iter().all(|(_, cpus)| *cpus != first_cpu), "{:?}", places(&second));
+    // It says where it is, and why.
+    let (_, topo, _) = run(&["topo", "--workers", "1", "--memory", "16MiB"]);
+    let line = topo.lines().find(|line| line.contains("is pinned by another server")).expect(&topo);
+    assert!(line.contains(&format!("CPU {first_cpu}")), "{line}");
+    assert!(first.terminate().0.success() && second.terminate().0.success());
+}
+
+/// What `--print-config` is for: to know before a restart that the server would start.
+#[test]
+fn a_configuration_that_no_server_would_start_with_is_not_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sherwood.toml");
+    let config = file.display().to_string();
+    for (text, why) in [
+        ("listen = \"0.0.0.0:11211\"", "--allow"),
+        ("listen = \"239.0.0.1:11211\"", "multicast"),
+        ("metrics = \"0.0.0.0:9100\"", "--admin"),
+        ("memory = \"1MiB\"", "too small"),
+        ("memory = \"16MiB\"\nworkers = 9999", "workers"),
+        ("value_max = \"1GiB\"", "--value-max"),
+        ("secret_file = \"/nowhere/secret\"", "/nowhere/secret"),
+        ("cpus = \"1000\"", "CPU 1000 cannot be used"),
+        ("node = 900", "node 900 does not exist"),
+        ("memroy = \"1GiB\"", "line 1: unknown key memroy; did you mean memory?"),
+        ("poll = \"never\"", "line 1, poll:"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let (status, printed, printed_error) = run(&["serve", "--config", &config, "--print-config"]);
+        assert_eq!((status.code(), printed.as_str()), (Some(1), ""), "{text}: {printed_error}");
+        assert!(printed_error.contains(why), "{text}: {printed_error}");
+        let (status, _, error) = run(&["serve", "--config", &config]);
+        assert_eq!((status.code(), error), (Some(1), printed_error), "a start says the same: {text}");
+    }
+    std::fs::write(&file, "memory = \"64MiB\"").unwrap();
+    let (status, printed, error) = run(&["serve", "--config", &config, "--print-config"]);
+    assert!(status.success(), "{error}");
+    assert!(
+        printed.contains("memory = \"64MiB\"\n") && printed.contains("# hist_log = \"FILE\"  # "),
+        "{printed}"
+    );
+    std::fs::write(&file, &printed).unwrap();
+    assert_eq!(run(&["serve", "--config", &config, "--print-config"]).1, printed, "it is a file again");
+}
+
+/// As people write addresses; what was taken for a name is told.
+#[test]
+fn names_are_addresses() {
+    let mut arguments = MUCH.to_vec();
+    (arguments[2], arguments[6]) = ("localhost:0", "16MiB");
+    arguments.extend(["--metrics", "localhost:0"]);
+    let program = Program::start(&arguments);
+    assert_eq!(program.says("--listen"), "--listen localhost:0 is 127.0.0.1:0");
+    assert_eq!(program.says("--metrics localhost"), "--metrics localhost:0 is 127.0.0.1:0");
+    assert!(program.says("metrics on http://").contains("http://127.0.0.1:"));
+    assert!(program.ready().ip().is_loopback());
+    assert!(program.terminate().0.success());
+    for (flag, value, why) in [
+        ("--listen", "no.such.name.invalid:1", "the name is not found"),
+        ("--metrics", "localhost", "no address with a port"),
+    ] {
+        let (status, _, error) = run(&["serve", flag, value]);
+        assert_eq!(status.code(), Some(2), "{error}");
+        assert!(error.contains(flag) && error.contains(why), "{error}");
+    }
+}
+
+/// However many threads a user may have, a start that lacks one ends with a line, and not with a panic and its trace.
+#[test]
+fn a_start_that_gets_no_thread_says_so_in_one_line() {
+    if !has("prlimit")
+        || !has("setpriv")
+        || std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) != 0
+    {
+        return println!(
+            "SKIPPED: limits of threads bind no privileged user, and only root becomes another one"
+        );
+    }
+    // A user who has no other processes.
+    let user = format!("--reuid={}", 1_000_000_000 + std::process::id());
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("sherwood");
+    std::fs::copy(crate::support::program::sherwood().get_program(), &program).unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut has_served = false;
+    for most in 1..=10 {
+        let mut command = Command::new("setpriv");
+        command.args([&user, "--clear-groups", "--", "prlimit", &format!("--nproc={most}"), "--"]);
+        command
+            .arg(&program)
+            .args([SMALL, &["--metrics", "127.0.0.1:0", "--hist-log", "/dev/null"]].concat());
+        let running = Program::run(command);
+        if running.ready_or_refused().is_some() {
+            has_served = true;
+            assert!(running.terminate().0.success());
+            continue;
+        }
+        let (status, rest, _) = running.wait();
+        assert_eq!(status.code(), Some(1), "{most} threads: {rest}");
+        let lines: Vec<&str> = rest.lines().filter(|line| line.contains("cannot start")).collect();
+        assert!(lines.len() == 1 && lines[0].contains("ulimit -u"), "{most} threads: {rest}");
+        assert!(!rest.contains("panicked") && !rest.contains("backtrace"), "{most} threads: {rest}");
+    }
+    assert!(has_served, "ten threads are enough");
 }
 
 /// Denies one system call to itself with EPERM, and becomes the command behind it.

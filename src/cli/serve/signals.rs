@@ -91,7 +91,9 @@ impl Watcher {
                 // Full: others are asked for already.
                 let _ = self.told.try_send(Asked::Reopen);
             }
-            Signal::SIGHUP => say("sherwood: SIGHUP: nothing is open yet, or no longer, that could be reopened"),
+            Signal::SIGHUP => {
+                say("sherwood: SIGHUP: nothing is open yet, or no longer, that could be reopened")
+            }
             other => say(format_args!(
                 "sherwood: {other} is ignored; SIGTERM ends the server, SIGHUP reopens --hist-log"
             )),
