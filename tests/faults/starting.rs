@@ -45,6 +45,20 @@ fn a_signal_at_any_moment_of_the_start_ends_it() {
     }
 }
 
+/// A terminal that is closed, or a reload by a supervisor that is too eager.
+#[test]
+fn a_signal_that_does_not_end_a_server_does_not_end_its_start() {
+    let program = Program::start(MUCH);
+    until("the memory", || status_of(&program, "VmRSS:", 10) >> 10 >= 100);
+    for signal in [Signal::SIGHUP, Signal::SIGUSR1] {
+        program.signal(signal);
+        program.says(signal.as_str());
+    }
+    program.signal(Signal::SIGTERM);
+    let (status, rest, _) = program.wait();
+    assert_eq!((status.code(), rest.as_str()), (Some(0), "sherwood: stopped before it served"));
+}
+
 /// What is refused before memory is taken: more of it than any machine has is never noticed.
 #[test]
 fn what_is_wrong_is_found_before_memory_is_taken() {
