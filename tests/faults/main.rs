@@ -21,4 +21,5 @@ mod starting;
 mod storage;
 #[path = "../support/mod.rs"]
 mod support;
+mod threads;
 mod work;

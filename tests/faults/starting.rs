@@ -1,6 +1,6 @@
 //! A start: ended by a signal at any moment, and refused for whatever an operator can have got wrong before it takes long.
 
-use crate::support::program::{PATIENCE, Program, SMALL, has, run};
+use crate::support::program::{PATIENCE, Program, has, run};
 use nix::sys::signal::Signal;
 use std::net::TcpListener;
 use std::process::Command;
@@ -192,45 +192,6 @@ fn names_are_addresses() {
         assert_eq!(status.code(), Some(2), "{error}");
         assert!(error.contains(flag) && error.contains(why), "{error}");
     }
-}
-
-/// However many threads a user may have, a start that lacks one ends with a line, and not with a panic and its trace.
-#[test]
-fn a_start_that_gets_no_thread_says_so_in_one_line() {
-    if !has("prlimit")
-        || !has("setpriv")
-        || std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) != 0
-    {
-        return println!(
-            "SKIPPED: limits of threads bind no privileged user, and only root becomes another one"
-        );
-    }
-    // A user who has no other processes.
-    let user = format!("--reuid={}", 1_000_000_000 + std::process::id());
-    let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("sherwood");
-    std::fs::copy(crate::support::program::sherwood().get_program(), &program).unwrap();
-    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let mut has_served = false;
-    for most in 1..=10 {
-        let mut command = Command::new("setpriv");
-        command.args([&user, "--clear-groups", "--", "prlimit", &format!("--nproc={most}"), "--"]);
-        command
-            .arg(&program)
-            .args([SMALL, &["--metrics", "127.0.0.1:0", "--hist-log", "/dev/null"]].concat());
-        let running = Program::run(command);
-        if running.ready_or_refused().is_some() {
-            has_served = true;
-            assert!(running.terminate().0.success());
-            continue;
-        }
-        let (status, rest, _) = running.wait();
-        assert_eq!(status.code(), Some(1), "{most} threads: {rest}");
-        let lines: Vec<&str> = rest.lines().filter(|line| line.contains("cannot start")).collect();
-        assert!(lines.len() == 1 && lines[0].contains("ulimit -u"), "{most} threads: {rest}");
-        assert!(!rest.contains("panicked") && !rest.contains("backtrace"), "{most} threads: {rest}");
-    }
-    assert!(has_served, "ten threads are enough");
 }
 
 /// Denies one system call to itself with EPERM, and becomes the command behind it.
