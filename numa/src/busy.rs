@@ -57,6 +57,21 @@ pub fn sample(
     between(&parse(&before), &parse(&after), share_min)
 }
 
+/// Those that are busy in each of several samples, with their lowest share: what ends soon is no reason to keep away. Stops at
+/// the first sample that leaves none.
+pub fn steady(mut sample: impl FnMut() -> BTreeMap<usize, u32>, samples_max: usize) -> BTreeMap<usize, u32> {
+    let mut busy = sample();
+    for _ in 1..samples_max {
+        if busy.is_empty() {
+            break;
+        }
+        let again = sample();
+        let lower = |(cpu, share): (usize, u32)| again.get(&cpu).map(|other| (cpu, share.min(*other)));
+        busy = busy.into_iter().filter_map(lower).collect();
+    }
+    busy
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +89,25 @@ mod tests {
         assert_eq!(sample(look, || is_second.set(true), 0.25), BTreeMap::from([(0, 90)]));
         is_second.set(false);
         assert_eq!(sample(look, || is_second.set(true), 0.05), BTreeMap::from([(0, 90), (1, 10)]));
+    }
+
+    #[test]
+    fn a_burst_is_not_busy() {
+        let taken = Cell::new(0);
+        let of = |samples: &'static [&'static [(usize, u32)]]| {
+            taken.set(0);
+            let sample = || {
+                taken.set(taken.get() + 1);
+                samples[taken.get() - 1].iter().copied().collect()
+            };
+            (steady(sample, samples.len()), taken.get())
+        };
+        assert_eq!(
+            of(&[&[(0, 90), (1, 50)], &[(0, 40), (1, 60)], &[(0, 70)]]),
+            (BTreeMap::from([(0, 40)]), 3)
+        );
+        assert_eq!(of(&[&[(0, 90)], &[(1, 90)], &[(0, 90)]]), (BTreeMap::new(), 2));
+        assert_eq!(of(&[&[], &[(0, 90)]]), (BTreeMap::new(), 1));
     }
 
     #[test]

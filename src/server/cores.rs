@@ -10,7 +10,7 @@
 //! their own do not see each other's claims; what they do on a CPU is seen when it is busy. A claim is advice: `--pin cores` and
 //! `--cpus` pin also where another server has claimed.
 
-use crate::limits::{PIN_BUSY_PERCENT, PIN_SAMPLE_MS};
+use crate::limits::{PIN_BUSY_PERCENT, PIN_SAMPLE_MS, PIN_SAMPLES_MAX};
 use crate::net::socket::claim::{is_taken, lock};
 use nix::errno::Errno;
 use numa::{Pin, Plan, Request, Taken, Topology, busy};
@@ -37,7 +37,8 @@ pub fn plan(machine: &Topology, request: Request) -> Result<(Plan, Claims), numa
 
 fn busy_cpus() -> std::collections::BTreeMap<usize, u32> {
     let pause = || std::thread::sleep(Duration::from_millis(PIN_SAMPLE_MS));
-    busy::sample(|| std::fs::read_to_string("/proc/stat").ok(), pause, PIN_BUSY_PERCENT as f64 / 100.0)
+    let look = || std::fs::read_to_string("/proc/stat").ok();
+    busy::steady(|| busy::sample(look, pause, PIN_BUSY_PERCENT as f64 / 100.0), PIN_SAMPLES_MAX)
 }
 
 /// The same, and who is busy is known. `family` is what names of claims begin with.

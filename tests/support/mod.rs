@@ -23,7 +23,7 @@ pub mod script;
 pub mod stepped;
 
 use cache::base::clock::Clock;
-use numa::{Huge, Workers};
+use numa::{Huge, Pin, Workers};
 use sherwood::config::serve::{Config, Io, Options};
 use sherwood::server::Server;
 use sherwood::worker::Poll;
@@ -36,6 +36,8 @@ pub fn config(io: Io, workers: usize) -> Config {
         memory_bytes: workers * (32 << 20),
         huge: Huge::Off,
         io,
+        // Many servers run at once where tests do; what default pins are is for tests of the program.
+        pin: Pin::None,
         poll: Poll::Block,
         ..Options::default()
     };
