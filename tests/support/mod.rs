@@ -36,8 +36,9 @@ pub fn config(io: Io, workers: usize) -> Config {
         memory_bytes: workers * (32 << 20),
         huge: Huge::Off,
         io,
-        // Many servers run at once where tests do; what default pins are is for tests of the program.
-        pin: Pin::None,
+        // The same threads on the same CPUs whatever else runs. A clock that a test moves jumps by seconds, and a worker that is kept
+        // from running between reading it and serving acts at the time before; unpinned ones are kept more often.
+        pin: Pin::Cores,
         poll: Poll::Block,
         ..Options::default()
     };
