@@ -111,6 +111,16 @@ pub const METRICS_DRAIN_BYTES_MAX: usize = 64 << 10;
 pub const METRICS_ACCEPT_PAUSE_MS: u64 = 100;
 /// Time between two intervals of `--hist-log`, in s.
 pub const HIST_LOG_INTERVAL_S: u64 = 1;
+/// Requests to reopen the file of `--hist-log` that may wait for its thread; another one would ask for the same.
+pub const HIST_LOG_ASKS_MAX: usize = 1;
+/// How long a start looks at the CPUs at a time to see which are busy (`--pin auto`), in ms: ten ticks of most kernels.
+pub const PIN_SAMPLE_MS: u64 = 100;
+/// Times that it looks, at most: a CPU is busy if it is each time.
+pub const PIN_SAMPLES_MAX: usize = 3;
+/// A CPU that ran something for this share of that time is busy, in percent.
+pub const PIN_BUSY_PERCENT: u32 = 25;
+/// Signals that may wait for the main thread of a server.
+pub const SIGNALS_WAITING_MAX: usize = 8;
 /// Bytes of a key that `--hot-keys prefix` shows.
 pub const HOT_KEYS_PREFIX_BYTES: usize = 8;
 

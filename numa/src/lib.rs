@@ -26,6 +26,8 @@
 //!     huge: Huge::Auto,
 //!     allowed: Some(numa::allowed_cpus()?),
 //!     quota_cpus: numa::pool::Kernel::this().quota_cpus(),
+//!     pin: numa::Pin::Cores,
+//!     taken: numa::Taken::default(),
 //! })?;
 //! let table = Region::map(&RegionRequest {
 //!     name: "table",
@@ -50,6 +52,7 @@
 //! `unsafe` lives in `region` and `bind` only.
 
 mod bind;
+pub mod busy;
 pub mod cgroup;
 pub mod cpulist;
 pub mod error;
@@ -57,6 +60,7 @@ pub mod forecast;
 pub mod hwloc;
 pub mod page;
 pub mod pin;
+pub mod pinning;
 pub mod placement;
 pub mod pool;
 pub mod prefault;
@@ -68,7 +72,8 @@ pub use bind::prefer_huge_pages;
 pub use cpulist::CpuList;
 pub use error::Error;
 pub use page::{Huge, PageKind};
-pub use pin::{allowed_cpus, confine_current_thread, pin_current_thread};
+pub use pin::{Affinity, allowed_cpus, confine_current_thread, pin_current_thread};
+pub use pinning::{Pin, Taken};
 pub use placement::{Plan, Request, Seat, Workers, plan};
 pub use region::{Region, RegionRequest};
 pub use report::RegionReport;

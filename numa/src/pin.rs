@@ -1,4 +1,4 @@
-//! Pins threads to CPUs, and believes it only after reading it back.
+//! Pins threads to CPUs, and believes it only after reading it back; or keeps them on a set of CPUs.
 //!
 //! What it does not do: choose CPUs; `placement` does.
 
@@ -9,6 +9,28 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 
 const THIS_THREAD: i32 = 0;
+
+/// Where a thread may run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Affinity {
+    /// On one CPU: it is pinned.
+    Core(usize),
+    /// On any of these, where the kernel puts it.
+    Any(Vec<usize>),
+}
+
+impl Affinity {
+    /// Makes it so for the calling thread.
+    ///
+    /// # Errors
+    /// As [`pin_current_thread`] and [`confine_current_thread`].
+    pub fn apply(&self) -> Result<(), Error> {
+        match self {
+            Affinity::Core(cpu) => pin_current_thread(*cpu),
+            Affinity::Any(cpus) => confine_current_thread(cpus),
+        }
+    }
+}
 
 /// Puts the calling thread on `cpu` and keeps it there. The kernel's answer is read back: a cpuset may narrow a mask.
 ///

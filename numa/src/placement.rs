@@ -4,6 +4,8 @@
 //! usable  = the machine's CPUs ∩ allowed to the process ∩ --cpus ∩ --node
 //! count   = --workers, or what is usable (no more than the quota) − 1, at least 1
 //! home    = --node, or the one node that has CPUs for all workers and holds the memory; else none
+//! pinned  = --pin: cores always, none never; auto if --cpus names them, or enough of the usable have a free core (only those
+//!           are then usable)
 //! order   = home first, one CPU of each core before any sibling, near nodes before far ones
 //! workers = the first `count` of the order; the policy gets the next, or runs on the last worker when none is left
 //! memory  = bound to home; without one, each page lies on the node of the worker that touches it first
@@ -12,10 +14,13 @@
 //! A worker spins: two on one core's siblings share its pipes, so siblings come last. One node before two, even at the
 //! price of siblings: a remote line costs about twice a local one, on every lookup.
 //!
-//! What it does not do: look at the load of the machine, at frequencies or at efficiency cores; give `--cpus`.
+//! What it does not do: look at frequencies or at efficiency cores; give `--cpus`. Who else uses the CPUs is given
+//! (`Request::taken`).
 
 use crate::cpulist::list;
 use crate::forecast::{MemoryPlan, forecast};
+use crate::pin::Affinity;
+use crate::pinning::{Choice, Pin, Taken, choose};
 use crate::topology::{Cpu, Topology};
 use crate::{Error, Huge};
 use serde::Serialize;
@@ -76,6 +81,10 @@ pub struct Request {
     pub allowed: Option<Vec<usize>>,
     /// CPUs' worth of time that the control group grants; `None` = no bound.
     pub quota_cpus: Option<f64>,
+    /// Whether threads are pinned.
+    pub pin: Pin,
+    /// CPUs that [`Pin::Auto`] leaves to others.
+    pub taken: Taken,
 }
 
 /// Where everything goes.
@@ -85,6 +94,11 @@ pub struct Plan {
     pub workers: Vec<Seat>,
     /// A CPU for the policy thread; `None` = it runs cooperatively on the last worker.
     pub policy: Option<Seat>,
+    /// Whether each thread stays on its CPU. If not, all may run on any of `cpus`, and the CPUs above only say where they
+    /// would be.
+    pub is_pinned: bool,
+    /// CPUs that threads may be on, ascending.
+    pub cpus: Vec<usize>,
     /// Where the bytes go.
     pub memory: MemoryPlan,
     /// Why, in sentences for people.
@@ -109,21 +123,50 @@ pub fn plan(machine: &Topology, request: &Request) -> Result<Plan, Error> {
     let mut reasons = Vec::new();
     let usable = usable_cpus(machine, request)?;
     let count = worker_count(request, usable.len(), &mut reasons)?;
-    let home = home_node(machine, request, &usable, count)?;
-    let order = in_order(machine, usable, home);
+    let has_policy = usable.len() > count && quota_has_room(request, count);
+    let cpus = indexes(&usable);
+    let asked = (request.pin, &request.taken, request.cpus.is_some());
+    let Choice { among, is_pinned, reason } = choose(machine, asked, usable, count + has_policy as usize);
+    reasons.extend(reason);
+    let home = home_node(machine, request, &among, count)?;
+    let order = in_order(machine, among, home);
     let mut seats = seats(&order);
     let rest = seats.split_off(count);
     let policy = rest.first().copied().filter(|_| quota_has_room(request, count));
-    explain_policy(policy, &rest, request, count, &mut reasons);
+    if is_pinned || policy.is_none() {
+        explain_policy(policy, &rest, request, count, &mut reasons);
+    }
     let node = memory_node(machine, request, home, &seats, &mut reasons);
     let memory = forecast(machine, request.bytes, request.huge, node);
-    Ok(Plan { workers: seats, policy, memory, reasons })
+    Ok(Plan { workers: seats, policy, is_pinned, cpus, memory, reasons })
 }
 
 impl Plan {
     /// CPUs of the workers, in the workers' order: who prefaults, too.
     pub fn worker_cpus(&self) -> Vec<usize> {
         self.workers.iter().map(|seat| seat.cpu.index).collect()
+    }
+
+    /// Where each worker may run, in the workers' order.
+    pub fn worker_affinities(&self) -> Vec<Affinity> {
+        self.workers.iter().map(|seat| self.affinity(seat)).collect()
+    }
+
+    /// Where the policy's thread may run, if it has one.
+    pub fn policy_affinity(&self) -> Option<Affinity> {
+        self.policy.as_ref().map(|seat| self.affinity(seat))
+    }
+
+    fn affinity(&self, seat: &Seat) -> Affinity {
+        if self.is_pinned { Affinity::Core(seat.cpu.index) } else { Affinity::Any(self.cpus.clone()) }
+    }
+
+    /// CPUs that threads are pinned to, ascending; none if they are not.
+    pub fn pinned_cpus(&self) -> Vec<usize> {
+        let seats = self.workers.iter().chain(&self.policy).filter(|_| self.is_pinned);
+        let mut cpus: Vec<usize> = seats.map(|seat| seat.cpu.index).collect();
+        cpus.sort_unstable();
+        cpus
     }
 
     /// The CPU of the policy: its own, or the last worker's.

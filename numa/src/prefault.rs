@@ -1,4 +1,4 @@
-//! Touches memory before it is needed: in parallel, by pinned threads, with progress.
+//! Touches memory before it is needed: in parallel, by threads that are where the workers will be, with progress.
 //!
 //! First touch costs the kernel a fault and the zeroing of the page, seconds per GiB on some virtual machines, and
 //! decides the node of memory that is not bound. `MADV_POPULATE_WRITE` (Linux 5.14) does it without a fault per page,
@@ -7,7 +7,7 @@
 
 use crate::pool::{Kernel, grant_command};
 use crate::region::errno_of;
-use crate::{Error, Huge, Region, pin_current_thread};
+use crate::{Affinity, Error, Huge, Region};
 use memmap2::Advice;
 use nix::errno::Errno;
 use std::ops::Range;
@@ -36,25 +36,31 @@ impl Region {
     /// # Errors
     /// As [`Region::prefault`], or a CPU that is not allowed. The others stop at their next step.
     pub fn prefault_parallel(&self, cpus: &[usize], progress: &(dyn Fn(usize) + Sync)) -> Result<(), Error> {
+        let places: Vec<Affinity> = cpus.iter().map(|cpu| Affinity::Core(*cpu)).collect();
+        self.prefault_on(&places, progress)
+    }
+
+    /// The same with a thread for each of `places`, pinned or not.
+    ///
+    /// # Errors
+    /// As [`Region::prefault_parallel`].
+    pub fn prefault_on(&self, places: &[Affinity], progress: &(dyn Fn(usize) + Sync)) -> Result<(), Error> {
         let failed = AtomicBool::new(false);
-        if cpus.is_empty() {
+        if places.is_empty() {
             return self.prefault_until(0..self.bytes(), &progress, &failed);
         }
-        let parts = split(self.bytes(), self.step_bytes(), cpus.len());
+        let parts = split(self.bytes(), self.step_bytes(), places.len());
         thread::scope(|scope| {
-            let threads: Vec<_> = parts
-                .into_iter()
-                .zip(cpus)
-                .map(|(part, cpu)| {
+            let threads: Vec<_> = (parts.into_iter().zip(places).enumerate())
+                .map(|(number, (part, place))| {
                     let failed = &failed;
                     let populate = move || {
-                        let done = pin_current_thread(*cpu)
-                            .and_then(|()| self.prefault_until(part, &progress, failed));
+                        let done = place.apply().and_then(|()| self.prefault_until(part, &progress, failed));
                         // Relaxed: a hint to stop early; the errors travel through join.
                         failed.fetch_or(done.is_err(), Ordering::Relaxed);
                         done
                     };
-                    let thread = thread::Builder::new().name(format!("prefault-{cpu}"));
+                    let thread = thread::Builder::new().name(format!("prefault-{number}"));
                     let thread = thread.spawn_scoped(scope, populate);
                     failed.fetch_or(thread.is_err(), Ordering::Relaxed);
                     thread.map_err(|error| Error::Thread { errno: errno_of(&error) })

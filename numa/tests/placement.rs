@@ -1,6 +1,6 @@
 //! Plans: rules as tables, invariants as properties.
 
-use numa::{Error, Huge, PageKind, Plan, Request, Topology, Workers, plan};
+use numa::{Affinity, Error, Huge, PageKind, Pin, Plan, Request, Taken, Topology, Workers, plan};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -16,6 +16,8 @@ fn request() -> Request {
         huge: Huge::Auto,
         allowed: None,
         quota_cpus: None,
+        pin: Pin::Cores,
+        taken: Taken::default(),
     }
 }
 
@@ -162,6 +164,74 @@ fn workers_are_a_number_or_auto() {
         assert_eq!(text.parse::<Workers>().unwrap().to_string(), text);
     }
     assert!("many".parse::<Workers>().is_err() && "-1".parse::<Workers>().is_err());
+}
+
+fn auto(claimed: &[usize], busy: &[usize]) -> Request {
+    let taken = Taken {
+        claimed: claimed.iter().copied().collect(),
+        busy: busy.iter().map(|cpu| (*cpu, 90)).collect(),
+    };
+    Request { workers: Workers::Count(1), pin: Pin::Auto, taken, ..request() }
+}
+
+/// Where worker 0 and the policy are pinned; none if they are not.
+fn pinned(machine: &Topology, request: Request) -> Vec<usize> {
+    plan(machine, &request).unwrap().pinned_cpus()
+}
+
+#[test]
+fn auto_pins_only_where_whole_cores_are_free() {
+    let one = machine("core:4 pu:1");
+    assert_eq!(pinned(&one, auto(&[], &[])), [0, 1]);
+    // The second server takes other cores than the first, and leaves those to others that they use.
+    assert_eq!(pinned(&one, auto(&[0, 1], &[])), [2, 3]);
+    assert_eq!(pinned(&one, auto(&[], &[0, 2])), [1, 3]);
+    assert_eq!(pinned(&one, auto(&[1], &[0])), [2, 3]);
+    // The third one finds none. It stacks nothing on CPU 0.
+    for request in [auto(&[0, 1, 2, 3], &[]), auto(&[0, 1, 2], &[]), auto(&[3], &[0, 1])] {
+        assert_eq!(pinned(&one, request), [0; 0]);
+    }
+    // A CPU whose sibling is taken is not free.
+    let siblings = machine("core:3 pu:2");
+    assert_eq!(pinned(&siblings, auto(&[1], &[])), [2, 4]);
+    assert_eq!(pinned(&siblings, auto(&[1], &[4])), [2, 3]);
+    assert_eq!(pinned(&siblings, auto(&[1], &[2, 4])), [0; 0]);
+    // One CPU is enough where the policy runs on the worker's.
+    assert_eq!(pinned(&machine("core:1 pu:1"), auto(&[], &[])), [0]);
+    assert_eq!(pinned(&machine("core:1 pu:1"), auto(&[], &[0])), [0; 0]);
+}
+
+#[test]
+fn named_cpus_are_pinned_to_unless_nothing_is() {
+    let one = machine("core:4 pu:1");
+    let named = |pin| Request { pin, cpus: Some(vec![0, 1]), ..auto(&[0], &[1]) };
+    assert_eq!(pinned(&one, named(Pin::Auto)), [0, 1]);
+    assert_eq!(pinned(&one, named(Pin::Cores)), [0, 1]);
+    assert_eq!(pinned(&one, named(Pin::None)), [0; 0]);
+    assert_eq!(pinned(&one, Request { cpus: None, ..named(Pin::Cores) }), [0, 1]);
+    // Without a core of their own they may be on any of the named.
+    let plan = plan(&one, &named(Pin::None)).unwrap();
+    assert_eq!(plan.worker_affinities(), [Affinity::Any(vec![0, 1])]);
+    assert_eq!(plan.policy_affinity(), Some(Affinity::Any(vec![0, 1])));
+}
+
+#[test]
+fn a_plan_says_why_nothing_is_pinned() {
+    let one = machine("core:2 pu:1");
+    let reasons = |request| plan(&one, &request).unwrap().reasons.join("\n");
+    let text = reasons(auto(&[0], &[1]));
+    for words in [
+        "threads are not pinned, and may run on CPU 0-1",
+        "2 CPUs with free cores wanted, 0 there",
+        "CPU 0 is pinned by another server",
+        "CPU 1 is at least 90 % busy",
+        "--pin cores",
+    ] {
+        assert!(text.contains(words), "{words:?} is not in {text}");
+    }
+    let four = plan(&machine("core:4 pu:1"), &auto(&[0], &[])).unwrap();
+    assert!(four.reasons.join("\n").contains("pinned to free cores: CPU 0 is pinned by another server"));
+    assert!(reasons(Request { pin: Pin::None, ..auto(&[], &[]) }).contains("may run on CPU 0-1"));
 }
 
 fn requests() -> impl Strategy<Value = Request> {

@@ -242,6 +242,8 @@ fn the_plan_for_a_node_names_its_cpus() {
             huge: Huge::Auto,
             allowed: Some(numa::allowed_cpus().unwrap()),
             quota_cpus: Kernel::this().quota_cpus(),
+            pin: numa::Pin::Cores,
+            taken: numa::Taken::default(),
         };
         let plan = numa::plan(&machine.topology, &request).unwrap();
         let mut cpus = plan.worker_cpus();

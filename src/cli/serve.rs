@@ -1,19 +1,26 @@
 //! `sherwood serve`.
 
+mod progress;
+mod signals;
+
+use self::progress::Progress;
+use self::signals::Asked;
 use super::ExitResult;
-use crate::cli::{out, panics};
-use crate::config::options::Flags;
-use crate::server::Server;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use crate::cli::out::{self, say};
+use crate::cli::panics;
+use crate::config::address::Address;
+use crate::config::options::{Flags, Options};
+use crate::config::printed;
+use crate::server::{self, Server};
+use numa::Plan;
 use numa::report::Bytes;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 /// Arguments of `sherwood serve`.
 #[derive(clap::Args, Debug)]
@@ -23,7 +30,7 @@ pub struct Args {
     /// TOML file with the same options, _ for - (flags win over it)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Print the effective configuration as TOML and exit
+    /// Check the effective configuration, print it as TOML, with a comment for each key that is not set, and exit
     #[arg(long)]
     print_config: bool,
 }
@@ -35,13 +42,17 @@ pub struct Args {
 pub fn run(args: &Args) -> ExitResult {
     panics::end_the_process();
     let serving = Arc::new(AtomicBool::new(false));
-    let signals = watch_signals(Arc::clone(&serving))?;
+    let signals = signals::watch(Arc::clone(&serving))?;
     let options = args.flags.over(args.config.as_deref())?;
     if args.print_config {
-        out::print(options.to_toml()?)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_config(options);
     }
     let config = options.check()?;
+    for (flag, address) in [("listen", Some(&config.listen)), ("metrics", config.metrics.as_ref())] {
+        if let Some((name, addr)) = address.and_then(Address::found) {
+            say(format_args!("--{flag} {name} is {addr}"));
+        }
+    }
     let server = Server::start(config.clone(), &progress(config.memory_bytes))?;
     // Release: pairs with the Acquire load of the thread that reads signals.
     serving.store(true, Ordering::Release);
@@ -57,45 +68,15 @@ pub fn run(args: &Args) -> ExitResult {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tells a person something; that nobody listens ends no server.
-fn say(text: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// Starts the thread that reads signals: SIGINT and SIGTERM end a server that is still starting at once, tell one that serves to
-/// drain, and end one that is draining at once.
-fn watch_signals(serving: Arc<AtomicBool>) -> Result<Receiver<()>, Box<dyn std::error::Error>> {
-    let asked = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
-    // Blocked before any thread starts, so that all inherit it and only the descriptor below sees them. SIGXFSZ is blocked for
-    // good: a log that may not grow is an error of its write, and nothing to die of.
-    SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGXFSZ]).thread_block()?;
-    let signals = SignalFd::with_flags(&asked, SfdFlags::SFD_CLOEXEC)?;
-    let (told, signalled) = mpsc::channel();
-    let watch = move || {
-        let mut is_draining = false;
-        loop {
-            match signals.read_signal() {
-                Ok(Some(_)) => {}
-                Ok(None) | Err(nix::errno::Errno::EINTR) => continue,
-                Err(error) => panic!("signals cannot be read: {error}"),
-            }
-            // Acquire: pairs with the Release store of `run`.
-            if !serving.load(Ordering::Acquire) {
-                say("sherwood: stopped before it served");
-                std::process::exit(0);
-            }
-            // The receiver is gone when draining has ended; so has the process, nearly.
-            if is_draining || told.send(()).is_err() {
-                say("sherwood: stopped before it had drained");
-                std::process::exit(1);
-            }
-            is_draining = true;
-        }
-    };
-    std::thread::Builder::new().name("signals".into()).spawn(watch).map_err(|e| {
-        format!("cannot start a thread: {e}; see ulimit -u and the pids limit of the control group")
-    })?;
-    Ok(signalled)
+/// Prints a configuration that a server could start with.
+///
+/// # Errors
+/// What a start would refuse, as far as it is known without binding an address or taking memory.
+fn print_config(options: Options) -> ExitResult {
+    let text = printed::with_comments(&options)?;
+    server::plan(&options.check()?)?;
+    out::print(text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// One line, when everything is there.
@@ -110,36 +91,50 @@ fn announce(server: &Server) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "sherwood ready on {} with {} on {}, {}, policy on CPU {}, {}",
+        "sherwood ready on {} with {} on {}, {}, policy on {}, {}",
         server.addr(),
         match server.plan().workers.len() {
             1 => "1 worker".to_owned(),
             count => format!("{count} workers"),
         },
-        format_args!("CPU {}", numa::cpulist::list(&server.plan().worker_cpus())),
+        cpus(server.plan(), &server.plan().worker_cpus()),
         granted.join(", "),
-        server.plan().policy_cpu(),
+        cpus(server.plan(), &[server.plan().policy_cpu()]),
         server.figures().io,
     )?;
     out.flush()
 }
 
-/// Until a signal comes, or a thread ends that should not.
-fn wait(server: &Server, signals: &Receiver<()>) {
-    const WATCH: Duration = Duration::from_millis(500);
-    while signals.recv_timeout(WATCH) == Err(RecvTimeoutError::Timeout) && !server.has_failed() {}
+/// `CPU 0-2`, or `any of CPU 0-3` where threads are not pinned.
+fn cpus(plan: &Plan, pinned: &[usize]) -> String {
+    match plan.is_pinned {
+        true => format!("CPU {}", numa::cpulist::list(pinned)),
+        false => format!("any of CPU {}", numa::cpulist::list(&plan.cpus)),
+    }
 }
 
-/// Tells a person how much memory is there already; nothing when nobody looks.
+/// Until a signal to end comes, or a thread ends that should not.
+fn wait(server: &Server, signals: &Receiver<Asked>) {
+    const WATCH: Duration = Duration::from_millis(500);
+    while !server.has_failed() {
+        match signals.recv_timeout(WATCH) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(Asked::Reopen) if server.reopen_hist_log() => {}
+            Ok(Asked::Reopen) => {
+                say("sherwood: SIGHUP: there is no --hist-log to reopen; SIGTERM ends the server")
+            }
+            Ok(Asked::End) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// Tells how much memory is there already, now and then.
 fn progress(total_bytes: usize) -> impl Fn(usize) + Sync {
-    const STEP_BYTES: usize = 256 << 20;
-    let done = AtomicUsize::new(0);
-    let someone_looks = std::io::stderr().is_terminal();
+    let progress = Progress::new(total_bytes, std::io::stderr().is_terminal());
+    let began = Instant::now();
     move |bytes| {
-        // Relaxed: a figure for people.
-        let before = done.fetch_add(bytes, Ordering::Relaxed);
-        if someone_looks && before / STEP_BYTES != (before + bytes) / STEP_BYTES {
-            say(format_args!("memory: {} of {}", Bytes((before + bytes) as u64), Bytes(total_bytes as u64)));
+        if let Some(line) = progress.add(bytes, began.elapsed()) {
+            say(line);
         }
     }
 }

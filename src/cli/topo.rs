@@ -1,16 +1,17 @@
 //! `sherwood topo`: what hwloc sees, and where each thread and byte would go.
 //!
-//! The plan is the one that `serve` would follow with the same flags; nothing is mapped or pinned. A machine that is
+//! The plan is the one that `serve` would follow with the same flags, beside the servers that run now; nothing is mapped or pinned. A machine that is
 //! described or recorded (`--synthetic`, `--xml`) is planned for as if we had all of it.
 
 use super::{ExitResult, out};
 use crate::config::size;
 use crate::limits::WORKERS_MAX;
+use crate::server::plan_and_claim;
 use numa::page::Huge;
 use numa::pool::Kernel;
 use numa::report::Bytes;
 use numa::topology::Node;
-use numa::{CpuList, Plan, Request, Topology, Workers};
+use numa::{CpuList, Pin, Plan, Request, Taken, Topology, Workers};
 use serde::Serialize;
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
@@ -34,6 +35,9 @@ pub struct Args {
     /// Keep threads and memory on this node
     #[arg(long, value_name = "N")]
     node: Option<usize>,
+    /// Pin threads: auto (where cores are free or --cpus names them), cores or none
+    #[arg(long, value_name = "auto|cores|none", default_value = "auto")]
+    pin: Pin,
     /// Memory to place
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size::bytes)]
     memory: usize,
@@ -53,13 +57,13 @@ pub fn run(args: &Args) -> ExitResult {
     let machine = machine(args)?;
     let request = request(args, &machine)?;
     if args.json {
-        let plan = numa::plan(&machine, &request)?;
+        let (plan, _claims) = plan_and_claim(&machine, request.clone())?;
         let json = serde_json::to_string(&Report::new(&machine, &request, &plan))?;
         out::line(json)?;
     } else {
         // The machine first: who asked for the impossible needs to see what there is.
         out::print(describe_machine(&machine, &request))?;
-        let plan = numa::plan(&machine, &request)?;
+        let (plan, _claims) = plan_and_claim(&machine, request)?;
         out::print(describe_plan(&plan))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -84,6 +88,8 @@ fn request(args: &Args, machine: &Topology) -> Result<Request, numa::Error> {
         huge: args.huge,
         allowed: if ours { Some(numa::allowed_cpus()?) } else { None },
         quota_cpus: if ours { Kernel::this().quota_cpus() } else { None },
+        pin: args.pin,
+        taken: Taken::default(),
     })
 }
 
@@ -158,13 +164,16 @@ fn write_threads(out: &mut String, plan: &Plan) -> fmt::Result {
     for (name, seat) in workers.chain(plan.policy.map(|seat| ("policy".to_owned(), seat))) {
         let cpu = seat.cpu;
         let note = if seat.shares_core { "  shares its core" } else { "" };
-        writeln!(
-            out,
-            "{name:<12} {:>4} {:>5} {:>8} {:>5}{note}",
-            cpu.index, cpu.core, cpu.package, cpu.node
-        )?;
+        if plan.is_pinned {
+            let (index, core, package, node) = (cpu.index, cpu.core, cpu.package, cpu.node);
+            writeln!(out, "{name:<12} {index:>4} {core:>5} {package:>8} {node:>5}{note}")?;
+        } else {
+            writeln!(out, "{name:<12}  any of CPU {}", numa::cpulist::list(&plan.cpus))?;
+        }
     }
-    if plan.policy.is_none() {
+    if plan.policy.is_none() && !plan.is_pinned {
+        writeln!(out, "{:<12}  (cooperative, on the last worker)", "policy")?;
+    } else if plan.policy.is_none() {
         writeln!(out, "{:<12} {:>4}  (cooperative, on the last worker)", "policy", plan.policy_cpu())?;
     }
     for reason in &plan.reasons {
@@ -228,6 +237,17 @@ mod tests {
             "Memory: 6 MiB asked (2m) on node 1 cannot be had",
             "not granted, 2 MiB: memory: 3 × 2 MiB pages on node 1 asked, 0 free; run: ",
         ] {
+            assert!(text.contains(words), "{words:?} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn threads_that_are_not_pinned_have_no_cpu() {
+        let (_, _, plan) = planned(&["--workers", "1", "--node", "1", "--pin", "none"]);
+        let text = describe_plan(&plan);
+        for words in
+            ["worker 0      any of CPU 4-7\n", "policy        any of CPU 4-7\n", "threads are not pinned"]
+        {
             assert!(text.contains(words), "{words:?} is not in\n{text}");
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod options;
+pub mod printed;
 pub mod serve;
 pub mod size;
 mod text;

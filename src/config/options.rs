@@ -6,26 +6,27 @@
 //! ```
 //! An option with a default has a plain type, one that may be missing is an `Option`. Its key in the file is its flag with `_` for `-`.
 
-use crate::config::{size, text};
+use crate::config::address::Address;
+use crate::config::{printed, size, text};
 use crate::guard::Cidr;
 use crate::limits;
 use crate::worker::Poll;
 use cache::policy::{Goal, PolicyKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
-use numa::{CpuList, Huge, Workers};
+use numa::{CpuList, Huge, Pin, Workers};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// What flags, file and defaults say.
 #[derive(Args, Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Address to serve on; port 0 picks a free one
+    /// Address to serve on, or a name of this machine; port 0 picks a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:11211")]
-    pub listen: SocketAddr,
+    #[serde(with = "text::one")]
+    pub listen: Address,
     /// Worker threads, each with a core of its own; auto = usable CPUs less one
     #[arg(long, value_name = "N|auto", default_value = "auto")]
     #[serde(with = "text::one")]
@@ -37,6 +38,11 @@ pub struct Options {
     /// NUMA node for threads and memory [default: chosen by the plan]
     #[arg(long, value_name = "N")]
     pub node: Option<usize>,
+    /// Threads that keep a CPU each: auto pins all where every one gets a core that no other server has pinned and that is not busy,
+    /// or where --cpus names the CPUs; else, and with none, the kernel moves them. cores pins whoever else is there
+    #[arg(long, value_name = "auto|cores|none", default_value = "auto")]
+    #[serde(with = "text::one")]
+    pub pin: Pin,
     /// Memory for items and index. Beside it the server takes 13 MiB a worker, 8 MiB, and for the policy 20 bytes an item (s3fifo:
     /// 30, none: 0)
     #[arg(id = "memory", long = "memory", value_name = "SIZE", default_value = "1GiB", value_parser = size::bytes)]
@@ -100,8 +106,9 @@ pub struct Options {
     /// Serve Prometheus metrics over HTTP on this address, to loopback and to the networks of --allow and --admin
     /// [default: off]
     #[arg(long, value_name = "ADDR:PORT")]
-    pub metrics: Option<SocketAddr>,
-    /// Write the workers' histograms to this HdrHistogram log, once a second [default: off]
+    #[serde(with = "text::option")]
+    pub metrics: Option<Address>,
+    /// Append the workers' histograms to this HdrHistogram log, once a second; SIGHUP opens it again [default: off]
     #[arg(long, value_name = "FILE")]
     pub hist_log: Option<PathBuf>,
     /// How stats shows the most read keys: by a hash, with the first 8 bytes, or wholly
@@ -154,10 +161,15 @@ impl Options {
     pub fn from_file(path: &Path) -> Result<Options, String> {
         let text = std::fs::read_to_string(path)
             .map_err(|e| format!("cannot read the configuration {}: {e}", path.display()))?;
-        toml::from_str(&text).map_err(|e| {
-            let line = e.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
-            format!("{}, line {line}: {} (sherwood serve --help lists the keys)", path.display(), e.message())
-        })
+        toml::from_str(&text).map_err(|e| format!("{}, {}", path.display(), printed::mistake(&text, &e)))
+    }
+
+    /// The keys that have a value, and their values.
+    ///
+    /// # Errors
+    /// As [`Options::to_toml`].
+    pub(super) fn to_table(&self) -> Result<toml::Table, String> {
+        toml::Table::try_from(self).map_err(not_toml)
     }
 
     /// The options as a TOML file, defaults included.
@@ -257,6 +269,7 @@ mod tests {
 workers = "3"
 cpus = "0-2,5"
 node = 1
+pin = "none"
 memory = "1536MiB"
 huge = "2m"
 mlock = true
@@ -356,13 +369,16 @@ watch_one_in = 5
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sherwood.toml");
         for (text, want) in [
-            ("poll = \"busy\"\nmemroy = \"1GiB\"", "line 2: unknown field `memroy`"),
-            ("\n\nmemory = \"much\"", "line 3: \"much\""),
-            ("memory = \"1GB\"", "line 1: \"1GB\": GB can mean"),
-            ("node = 1\npolicy = \"best\"", "line 2: unknown policy best"),
-            ("allow = [\n\"nonsense\"]", "nonsense is no network"),
-            ("namespace_separator = \"::\"", "line 1: \"::\" is not a separator"),
-            ("mlock = 3", "line 1: invalid type"),
+            ("poll = \"busy\"\nmemroy = \"1GiB\"", "line 2: unknown key memroy; did you mean memory?"),
+            ("\n\nmemory = \"much\"", "line 3, memory: \"much\""),
+            ("memory = \"1GB\"", "line 1, memory: \"1GB\": GB can mean"),
+            ("node = 1\npolicy = \"best\"", "line 2, policy: unknown policy best"),
+            ("allow = [\n\"nonsense\"]", ", allow: nonsense is no network"),
+            ("listen = \"localhost\"", "line 1, listen: \"localhost\" is no address with a port"),
+            ("memory = \"1GiB\"\n[server]\nworkers = 2", "line 2: unknown key server"),
+            ("pin = \"yes\"", "line 1, pin: \"yes\" is not a way to pin"),
+            ("namespace_separator = \"::\"", "line 1, namespace_separator: \"::\" is not a separator"),
+            ("mlock = 3", "line 1, mlock: invalid type"),
             ("poll = ", "line 1"),
         ] {
             std::fs::write(&path, text).unwrap();

@@ -78,7 +78,7 @@ impl Options {
     }
 
     fn check_addresses(&self, access: &Access) -> Result<(), String> {
-        let listen = self.listen;
+        let listen = *self.listen;
         if is_group(listen.ip().to_canonical()) {
             return Err(format!(
                 "--listen {listen} is a broadcast or multicast address: give an address of this machine"
@@ -90,7 +90,7 @@ impl Options {
                  their address with --secret-file FILE, or listen on 127.0.0.1"
             ));
         }
-        if let Some(metrics) = self.metrics.filter(|addr| !addr.ip().to_canonical().is_loopback())
+        if let Some(metrics) = self.metrics.as_deref().filter(|addr| !addr.ip().to_canonical().is_loopback())
             && access.allow.is_empty()
             && access.admin.is_empty()
         {

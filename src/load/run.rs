@@ -12,7 +12,7 @@ use super::value::Values;
 use super::versions::Versions;
 use cache::base::clock::Clock;
 use cache::base::hash::KeyHash;
-use cache::base::sync::AtomicBool;
+use cache::base::sync::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -135,10 +135,16 @@ fn run_with<C: Codec>(
             inboxes.push((inbox, give_back));
             let body = move || work(plan, context, stage, thread, client, start_ns, to_main, empties);
             threads.push(
-                thread::Builder::new()
-                    .name(format!("load-{thread}"))
-                    .spawn_scoped(scope, body)
-                    .map_err(|e| format!("cannot start a thread: {e}"))?,
+                thread::Builder::new().name(format!("load-{thread}")).spawn_scoped(scope, body).map_err(
+                    |e| {
+                        // Relaxed: a wish that publishes nothing. Those that run already are waited for.
+                        context.stop.store(true, Ordering::Relaxed);
+                        format!(
+                            "cannot start {} threads: {e}; see --threads, ulimit -u and pids.max",
+                            plan.threads
+                        )
+                    },
+                )?,
             );
         }
         let (mut measured, end_ns) = collect(&inboxes, each);

@@ -2,9 +2,10 @@
 
 use crate::config::serve::KeyNames;
 use crate::net::Backend;
+use crate::server::exposition;
+use crate::server::health::Health;
 use crate::server::stats_reply::Baseline;
-use crate::server::{hotkeys, latency, memory};
-use crate::stats::counters::{Counter, HistLogCounters, MetricsCounters, OwnerCounters, WorkerCounters};
+use crate::stats::counters::{HistLogCounters, MetricsCounters, OwnerCounters, WorkerCounters};
 use crate::stats::times::WorkerTimes;
 use cache::base::clock::Clock;
 use cache::base::hash::ShownHash;
@@ -43,6 +44,8 @@ pub struct Figures {
     pub pool: Arc<PagePool>,
     /// What every owner's slots are used for.
     pub slab_stats: Vec<Arc<SlabStats>>,
+    /// Whether the server serves.
+    pub health: Health,
     /// Since when.
     pub clock: Clock,
     /// Bytes of items and index.
@@ -75,43 +78,10 @@ pub struct Settings {
 impl Figures {
     /// The figures in the text format of Prometheus.
     pub fn metrics(&self) -> String {
-        let mut text = String::new();
-        for (i, worker) in self.workers.iter().enumerate() {
-            prometheus(&mut text, "worker", i, worker.list());
-        }
-        for (i, owner) in self.owners.iter().enumerate() {
-            prometheus(&mut text, "shard", i, owner.list());
-        }
-        for (i, policy) in self.policies.iter().enumerate() {
-            for (name, value) in policy.figures() {
-                let _ = writeln!(text, "sherwood_policy_{name}{{shard=\"{i}\"}} {value}");
-            }
-        }
-        for (name, help, counter) in self.scrapes.list().into_iter().chain(self.histlog.list()) {
-            let _ =
-                writeln!(text, "# HELP sherwood_{name} {}\nsherwood_{name} {}", help.trim(), counter.get());
-        }
-        latency::metrics(&self.times, &mut text);
-        hotkeys::metrics(&self.hot_key_snapshot.read(), &mut text);
-        memory::metrics(self, &mut text);
-        text
+        exposition::text(self)
     }
 }
 
 pub(super) fn stat(text: &mut String, name: &str, value: impl std::fmt::Display) {
     let _ = write!(text, "STAT {name} {value}\r\n");
-}
-
-fn prometheus(
-    text: &mut String,
-    label: &str,
-    index: usize,
-    list: Vec<(&'static str, &'static str, &Counter)>,
-) {
-    for (name, help, counter) in list {
-        if index == 0 {
-            let _ = writeln!(text, "# HELP sherwood_{name} {}", help.trim());
-        }
-        let _ = writeln!(text, "sherwood_{name}{{{label}=\"{index}\"}} {}", counter.get());
-    }
 }

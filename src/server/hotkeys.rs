@@ -8,12 +8,12 @@
 
 use crate::config::serve::KeyNames;
 use crate::limits::HOT_KEYS_PREFIX_BYTES;
+use crate::server::exposition::{Exposition, Type};
 use crate::server::figures::stat;
 use cache::base::hash::ShownHash;
 use cache::policy::hot::HotKey;
 use cache::policy::hot_key_snapshot::Popular;
 use cache::shard::View;
-use std::fmt::Write;
 
 /// `STAT hot:RANK NAME READS SHARE`, the share of all reads, and `STAT distinct_keys …`. The keys are looked up in `view`.
 pub fn stats(popular: &Popular, names: KeyNames, shown: ShownHash, view: View<'_>, text: &mut String) {
@@ -28,19 +28,20 @@ pub fn stats(popular: &Popular, names: KeyNames, shown: ShownHash, view: View<'_
 }
 
 /// The shares of the first few, by rank, and the number of different keys.
-pub fn metrics(popular: &Popular, text: &mut String) {
+pub fn metrics(popular: &Popular, out: &mut Exposition) {
     for (name, help, value) in [
         ("distinct_keys", "Different keys read or stored since the start, about.", popular.distinct),
-        ("distinct_keys_minute", "The same of the last full minute.", popular.distinct_minute),
+        (
+            "distinct_keys_minute",
+            "Different keys read or stored in the last full minute, about.",
+            popular.distinct_minute,
+        ),
     ] {
-        let _ = writeln!(text, "# HELP sherwood_{name} {help}\n# TYPE sherwood_{name} gauge");
-        let _ = writeln!(text, "sherwood_{name} {value}");
+        out.family(name, help, Type::Gauge).sample(&[], value);
     }
-    let _ = writeln!(text, "# HELP sherwood_hot_key_share Share of the most read keys in all reads.");
-    let _ = writeln!(text, "# TYPE sherwood_hot_key_share gauge");
+    let mut shares = out.family("hot_key_share", "Share of the most read keys in all reads.", Type::Gauge);
     for (rank, key) in popular.hot.iter().take(METRICS_RANKS).enumerate() {
-        let share = share(key, popular);
-        let _ = writeln!(text, "sherwood_hot_key_share{{rank=\"{}\"}} {share:.6}", rank + 1);
+        shares.sample(&[("rank", &(rank + 1))], format_args!("{:.6}", share(key, popular)));
     }
 }
 
@@ -89,8 +90,9 @@ mod tests {
     #[test]
     fn metrics_are_few_and_show_no_key() {
         let many = (0..50).map(|i| hot(i, 100 - i)).collect();
-        let mut text = String::new();
-        metrics(&Popular { hot: many, reads: 1_000, distinct: 70, distinct_minute: 7 }, &mut text);
+        let mut out = Exposition::default();
+        metrics(&Popular { hot: many, reads: 1_000, distinct: 70, distinct_minute: 7 }, &mut out);
+        let text = out.into_text();
         assert!(text.contains("sherwood_hot_key_share{rank=\"2\"} 0.099000\n"), "{text}");
         assert!(text.contains("sherwood_distinct_keys 70\n"), "{text}");
         assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 2 + METRICS_RANKS);

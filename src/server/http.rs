@@ -1,17 +1,29 @@
-//! As much of HTTP/1 as the metrics endpoint needs (RFC 9112): where the head of a request ends, and what it asks for.
+//! As much of HTTP/1 as the metrics endpoint needs (RFC 9112): where the head of a request ends, what it asks for, and how the
+//! answer begins.
 //!
 //! A line may end with LF alone, and empty lines before a request are skipped: people type requests, and old scripts send
 //! them so. Fields of the head are not looked at.
+
+use crate::server::exposition::CONTENT_TYPE;
 
 /// What a request is answered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Code and reason.
     pub status: &'static str,
-    /// One line for people; `None` where the metrics follow.
-    pub error: Option<&'static str>,
+    /// What follows its head.
+    body: Body,
     /// Whether the body is left out.
     pub is_head: bool,
+}
+
+/// What an answer tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    Metrics,
+    Health,
+    /// What is wrong with the request, in one line.
+    Error(&'static str),
 }
 
 /// Methods that are served.
@@ -48,12 +60,18 @@ pub fn answer(head: &[u8]) -> Answer {
         }
         _ => return Answer::error("400 Bad Request", "the first line has no version: HTTP/1.1", is_head),
     }
-    if path(target) != b"/metrics" {
-        Answer::error("404 Not Found", "metrics are at /metrics", is_head)
-    } else if is_head || method == b"GET" {
-        Answer { status: "200 OK", error: None, is_head }
+    let body = match path(target) {
+        b"/metrics" => Body::Metrics,
+        b"/healthz" => Body::Health,
+        _ => {
+            let known = "metrics are at /metrics, and whether the server serves at /healthz";
+            return Answer::error("404 Not Found", known, is_head);
+        }
+    };
+    if is_head || method == b"GET" {
+        Answer { status: "200 OK", body, is_head }
     } else {
-        Answer::error("405 Method Not Allowed", "metrics can be read with GET and HEAD", false)
+        Answer::error("405 Method Not Allowed", "this can be read with GET and HEAD", false)
     }
 }
 
@@ -63,22 +81,34 @@ impl Answer {
         Answer::error("431 Request Header Fields Too Large", "the head of the request is too long", false);
 
     const fn error(status: &'static str, error: &'static str, is_head: bool) -> Answer {
-        Answer { status, error: Some(error), is_head }
+        Answer { status, body: Body::Error(error), is_head }
     }
 
-    /// The whole message; `metrics` is asked for what the request asked for.
-    pub fn message(self, metrics: impl FnOnce() -> String) -> Vec<u8> {
-        let body = self.error.map_or_else(metrics, |line| format!("{line}\n"));
-        let allow =
-            if self.status.starts_with("405") { format!("allow: {ALLOWED}\r\n") } else { String::new() };
-        let (status, length) = (self.status, body.len());
+    /// Whether the request was wrong.
+    pub fn is_error(self) -> bool {
+        matches!(self.body, Body::Error(_))
+    }
+
+    /// The whole message; `metrics` is asked for what the request asked for, `health` says why the server does not serve.
+    pub fn message(self, metrics: impl FnOnce() -> String, health: Result<(), &'static str>) -> Vec<u8> {
+        let (status, body, kind) = match (self.body, health) {
+            (Body::Metrics, _) => (self.status, metrics(), CONTENT_TYPE),
+            (Body::Health, Ok(())) => (self.status, "ok\n".to_owned(), PLAIN),
+            (Body::Health, Err(why)) => ("503 Service Unavailable", format!("{why}\n"), PLAIN),
+            (Body::Error(why), _) => (self.status, format!("{why}\n"), PLAIN),
+        };
+        let allow = if status.starts_with("405") { format!("allow: {ALLOWED}\r\n") } else { String::new() };
+        let length = body.len();
         let shown = if self.is_head { "" } else { &body };
         format!(
-            "HTTP/1.1 {status}\r\n{allow}content-type: text/plain; version=0.0.4\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{shown}"
+            "HTTP/1.1 {status}\r\n{allow}content-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{shown}"
         )
         .into_bytes()
     }
 }
+
+/// The type of lines for people.
+const PLAIN: &str = "text/plain; charset=utf-8";
 
 fn without_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
@@ -123,6 +153,9 @@ mod tests {
             ("HEAD /metrics?all=1 HTTP/1.1", "200"),
             ("GET http://host:9100/metrics HTTP/1.1", "200"),
             ("GET http://host:9100 HTTP/1.1", "404"),
+            ("GET /healthz HTTP/1.1", "200"),
+            ("HEAD /healthz HTTP/1.0", "200"),
+            ("POST /healthz HTTP/1.1", "405"),
             ("GET / HTTP/1.1", "404"),
             ("GET /metricsandmore HTTP/1.1", "404"),
             ("GET /metrics/ HTTP/1.1", "404"),
@@ -151,8 +184,9 @@ mod tests {
 
     #[test]
     fn a_message_says_its_length_and_what_is_allowed() {
-        let text =
-            |line: &str| String::from_utf8(answer(line.as_bytes()).message(|| "m 1\n".into())).unwrap();
+        let text = |line: &str| {
+            String::from_utf8(answer(line.as_bytes()).message(|| "m 1\n".into(), Ok(()))).unwrap()
+        };
         assert!(
             text("GET /metrics HTTP/1.1\n\n")
                 .ends_with("content-length: 4\r\nconnection: close\r\n\r\nm 1\n")
@@ -161,5 +195,26 @@ mod tests {
         assert!(head.contains("content-length: 4\r\n") && head.ends_with("\r\n\r\n"));
         assert!(text("POST /metrics HTTP/1.1\n\n").contains("\r\nallow: GET, HEAD\r\n"));
         assert!(!text("GET / HTTP/1.1\n\n").contains("allow"));
+        assert!(
+            text("GET /metrics HTTP/1.1\n\n")
+                .contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n")
+        );
+    }
+
+    #[test]
+    fn a_server_that_does_not_serve_says_why() {
+        let text = |line: &str, health| {
+            let message = answer(line.as_bytes()).message(|| unreachable!(), health);
+            String::from_utf8(message).unwrap()
+        };
+        let well = text("GET /healthz HTTP/1.1\n\n", Ok(()));
+        assert!(well.starts_with("HTTP/1.1 200 OK\r\n") && well.ends_with("\r\n\r\nok\n"), "{well}");
+        let ill = text("GET /healthz HTTP/1.1\n\n", Err("it drains"));
+        assert!(
+            ill.starts_with("HTTP/1.1 503 Service Unavailable\r\n") && ill.ends_with("\r\n\r\nit drains\n")
+        );
+        let head = text("HEAD /healthz HTTP/1.1\n\n", Err("it drains"));
+        assert!(head.starts_with("HTTP/1.1 503 ") && head.ends_with("\r\n\r\n"), "{head}");
+        assert!(head.contains("content-length: 10\r\n"));
     }
 }

@@ -3,10 +3,10 @@
 //! `stats` tells quantiles since the start. Prometheus gets cumulative buckets, of which it makes quantiles of any time
 //! and of many servers together; a bucket ends below every second power of two, exactly where buckets of ours end.
 
+use crate::server::exposition::{Exposition, Type};
 use crate::server::figures::stat;
 use crate::stats::times::{Measure, WorkerTimes, read_all};
 use cache::base::sync::Arc;
-use std::fmt::Write;
 
 /// `STAT NAME:p50 …` and so on for each measure, all workers together. Times are in nanoseconds.
 pub fn stats(times: &[Arc<WorkerTimes>], text: &mut String) {
@@ -33,21 +33,20 @@ pub fn buckets(times: &[Arc<WorkerTimes>], text: &mut String) {
 }
 
 /// A histogram for each measure, all workers together. Times are in seconds.
-pub fn metrics(times: &[Arc<WorkerTimes>], text: &mut String) {
+pub fn metrics(times: &[Arc<WorkerTimes>], out: &mut Exposition) {
     for &measure in Measure::ALL {
         let all = read_all(times.iter().map(|worker| &**worker), measure);
         let (unit, divisor, exponents) =
             if measure.is_time() { ("_seconds", 1e9, TIME_EXPONENTS) } else { ("", 1.0, SIZE_EXPONENTS) };
-        let name = format!("sherwood_{}{unit}", measure.tag());
-        let _ = writeln!(text, "# HELP {name} {} In watched ticks.", measure.help());
-        let _ = writeln!(text, "# TYPE {name} histogram");
+        let help = format!("{} In watched ticks.", measure.help());
+        let mut family = out.family(&format!("{}{unit}", measure.tag()), &help, Type::Histogram);
         for &exponent in exponents {
             let bound = ((1u64 << exponent) - 1) as f64 / divisor;
-            let _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {}", all.count_below_power(exponent));
+            family.sample_of("_bucket", &[("le", &bound)], all.count_below_power(exponent));
         }
-        let count = all.count();
-        let _ = writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {count}");
-        let _ = writeln!(text, "{name}_sum {}\n{name}_count {count}", all.sum() as f64 / divisor);
+        family.sample_of("_bucket", &[("le", &"+Inf")], all.count());
+        family.sample_of("_sum", &[], all.sum() as f64 / divisor);
+        family.sample_of("_count", &[], all.count());
     }
 }
 
@@ -90,8 +89,9 @@ mod tests {
 
     #[test]
     fn metrics_are_cumulative_histograms_in_seconds() {
-        let mut text = String::new();
-        metrics(&times(), &mut text);
+        let mut out = Exposition::default();
+        metrics(&times(), &mut out);
+        let text = out.into_text();
         for line in [
             "# TYPE sherwood_get_seconds histogram",
             "sherwood_get_seconds_bucket{le=\"0.000000063\"} 0",

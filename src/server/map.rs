@@ -26,7 +26,7 @@ pub fn memory(
         mlock: config.mlock,
     };
     let region = Region::map(&request).map_err(|e| e.to_string())?;
-    region.prefault_parallel(&plan.worker_cpus(), progress).map_err(|e| e.to_string())?;
+    region.prefault_on(&plan.worker_affinities(), progress).map_err(|e| e.to_string())?;
     let report = region.report();
     Ok((Items::in_region(region), report))
 }

@@ -11,12 +11,12 @@
 //! One function computes each figure (`memory_breakdown`), so that a name says the same wherever it is told. Owners count while we
 //! read: what a busy server tells may be off by what a tick does.
 
+use crate::server::exposition::{Exposition, Type};
 use crate::server::figures::{Figures, stat};
 use crate::stats::counters::{Counter, OwnerCounters};
 use cache::memory::class::Class;
 use cache::memory::{SlabStats, slab_stats::Tally};
 use numa::{PageKind, RegionReport};
-use std::fmt::Write;
 
 /// `STAT name value`: regions as asked and granted, then where their bytes went.
 pub fn stats(figures: &Figures, text: &mut String) {
@@ -38,41 +38,49 @@ pub fn stats(figures: &Figures, text: &mut String) {
     }
 }
 
-/// The same in the text format of Prometheus.
-pub fn metrics(figures: &Figures, text: &mut String) {
-    let _ = writeln!(text, "# HELP sherwood_memory_bytes Memory of a region, as granted.");
+/// The same for Prometheus. What the owners count is among their metrics already.
+pub fn metrics(figures: &Figures, out: &mut Exposition) {
+    regions(figures, out);
+    let breakdown = memory_breakdown(figures);
+    let is_bytes = |(name, ..): &&(&str, &str, u64)| name.ends_with("_bytes") || *name == "backlog_slots";
+    for (name, help, value) in breakdown.iter().filter(is_bytes) {
+        out.family(&format!("memory_{name}"), help, Type::Gauge).sample(&[], value);
+    }
+    let mut pages = out.family("memory_pages", "Pages of the region, by who has them.", Type::Gauge);
+    for (name, _, value) in &breakdown {
+        if let Some(who) = name.strip_prefix("pages_").filter(|who| !["total", "moved"].contains(who)) {
+            pages.sample(&[("use", &who)], value);
+        }
+    }
+    classes(&SlabStats::read_all(&figures.slab_stats), out);
+}
+
+fn regions(figures: &Figures, out: &mut Exposition) {
+    let mut family = out.family("memory_bytes", "Memory of a region, as granted.", Type::Gauge);
     for report in &figures.reports {
         for (kind, bytes) in by_page_size(report) {
-            let _ = writeln!(
-                text,
-                "sherwood_memory_bytes{{region=\"{}\",pages=\"{kind}\"}} {bytes}",
-                report.name
-            );
+            family.sample(&[("region", &report.name), ("pages", &kind)], bytes);
         }
     }
-    let _ = writeln!(text, "# HELP sherwood_memory_node_bytes Memory of a region on a node.");
+    let mut family = out.family("memory_node_bytes", "Memory of a region on a node.", Type::Gauge);
     for report in &figures.reports {
         for (node, bytes) in &report.placed.bytes_by_node {
-            let _ = writeln!(
-                text,
-                "sherwood_memory_node_bytes{{region=\"{}\",node=\"{node}\"}} {bytes}",
-                report.name
-            );
+            family.sample(&[("region", &report.name), ("node", node)], bytes);
         }
     }
-    for (name, help, value) in memory_breakdown(figures) {
-        let _ = writeln!(text, "# HELP sherwood_memory_{name} {help}\nsherwood_memory_{name} {value}");
+}
+
+fn classes(classes: &[(Class, Tally)], out: &mut Exposition) {
+    let mut pages =
+        out.family("slab_pages", "Pages of a size class, by the bytes of its slots.", Type::Gauge);
+    for (_, tally) in classes {
+        pages.sample(&[("slot", &tally.slot_bytes)], tally.pages);
     }
-    let _ = writeln!(text, "# HELP sherwood_slab_pages Pages of a size class, by the bytes of its slots.");
-    let classes = SlabStats::read_all(&figures.slab_stats);
-    for (_, tally) in &classes {
-        let _ = writeln!(text, "sherwood_slab_pages{{slot=\"{}\"}} {}", tally.slot_bytes, tally.pages);
-    }
-    let _ = writeln!(text, "# HELP sherwood_slab_slots Slots of a size class, by what they are used for.");
-    for (_, tally) in &classes {
+    let mut slots =
+        out.family("slab_slots", "Slots of a size class, by what they are used for.", Type::Gauge);
+    for (_, tally) in classes {
         for (state, count) in [("live", tally.live), ("retired", tally.retired), ("free", tally.free())] {
-            let slot = tally.slot_bytes;
-            let _ = writeln!(text, "sherwood_slab_slots{{slot=\"{slot}\",state=\"{state}\"}} {count}");
+            slots.sample(&[("slot", &tally.slot_bytes), ("state", &state)], count);
         }
     }
 }

@@ -55,7 +55,7 @@ pub fn serve(listener: TcpListener, figures: Arc<Figures>, access: Access) -> Re
     let (end, ended) = UnixStream::pair().map_err(wrong)?;
     let host = Host { listener, ended, figures, access, connections: Vec::new(), paused_until: None };
     let thread = std::thread::Builder::new().name("metrics".into()).spawn(move || host.run());
-    Ok(Endpoint { end, thread: thread.map_err(wrong)? })
+    Ok(Endpoint { end, thread: thread.map_err(|e| crate::server::no_thread("metrics", &e))? })
 }
 
 impl Endpoint {
@@ -247,8 +247,8 @@ impl Connection {
             None => return,
         };
         figures.scrapes.metrics_answered.add(1);
-        self.answer = answer.message(|| figures.metrics());
+        self.answer = answer.message(|| figures.metrics(), figures.health.check());
         // A whole buffer may not have been all that there is.
-        self.stage = Stage::Writing { has_rest: answer.error.is_some() || head != Some(self.request.len()) };
+        self.stage = Stage::Writing { has_rest: answer.is_error() || head != Some(self.request.len()) };
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! start            thread of each worker
-//! open ──────────▶ pins itself, opens its port (a ring belongs to the thread that makes it)
+//! open ──────────▶ pins itself if it is to, opens its port (a ring belongs to the thread that makes it)
 //!      ◀────────── opened, or which call was refused
 //! agree ─────────▶ keep it; or all open a port of the next backend instead, and answer again
 //! seat ──────────▶ builds its worker, says that it is ready, serves
@@ -16,7 +16,7 @@ use crate::net::backend::{AnyPort, Backend, PortFactory, PortUser, Refusal};
 use crate::net::socket::Socket;
 use crate::server::map;
 use crate::server::spawn::{Assignment, run_worker};
-use numa::{Plan, Region};
+use numa::{Affinity, Plan, Region};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
@@ -115,9 +115,9 @@ impl Ports {
     /// One line with the remedy.
     pub(super) fn open(config: &Config, plan: &Plan, sockets: Vec<Socket>) -> Result<Ports, String> {
         let mut ports = Ports { choice: Choice::of(config.io)?, waiting: Vec::new() };
-        for (index, socket) in sockets.into_iter().enumerate() {
+        for ((index, socket), place) in sockets.into_iter().enumerate().zip(plan.worker_affinities()) {
             let means = Means::of(ports.choice.backend, config, plan)?;
-            ports.waiting.push(spawn(index, plan.workers[index].cpu.index, socket, means)?);
+            ports.waiting.push(spawn(index, place, socket, means)?);
         }
         ports.agree(config, plan)?;
         Ok(ports)
@@ -201,18 +201,18 @@ impl Means {
     }
 }
 
-fn spawn(index: usize, cpu: usize, socket: Socket, means: Means) -> Result<Waiting, String> {
+fn spawn(index: usize, place: Affinity, socket: Socket, means: Means) -> Result<Waiting, String> {
     let ((news, heard), (verdict, told), (seat, seated)) = (channel(), channel(), channel());
     let ends = Ends { news, verdict: told, seat: seated };
     let builder = std::thread::Builder::new().name(format!("worker-{index}"));
-    let thread = builder.spawn(move || match numa::pin_current_thread(cpu) {
-        Ok(_) => ends.open_and_serve(socket, means),
+    let thread = builder.spawn(move || match place.apply() {
+        Ok(()) => ends.open_and_serve(socket, means),
         Err(error) => {
             ends.tell(Err(Trouble::Other(error.to_string())));
             Ok(())
         }
     });
-    let thread = thread.map_err(|e| format!("cannot start a thread: {e}"))?;
+    let thread = thread.map_err(|e| crate::server::no_thread(&format!("worker-{index}"), &e))?;
     Ok(Waiting { thread, news: heard, verdict, seat })
 }
 

@@ -4,7 +4,9 @@ use crate::config::serve::Config;
 use crate::limits::{BIND_ATTEMPTS, BIND_RETRY_MS};
 use crate::net::socket::bind_group;
 use crate::net::{Port, Waker};
+use crate::server::cores::Claims;
 use crate::server::figures::{Figures, Settings};
+use crate::server::health::{Alive, Health};
 use crate::server::histlog::{self, HistLog};
 use crate::server::map;
 use crate::server::metrics::{self, Endpoint};
@@ -23,7 +25,7 @@ use cache::base::sync::{Arc, AtomicBool, Ordering};
 use cache::policy::thread::Round;
 use cache::shard::Owner;
 use numa::pool::Kernel;
-use numa::{PageKind, Plan, RegionReport};
+use numa::{Affinity, PageKind, Plan, RegionReport};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -32,6 +34,8 @@ use std::thread::JoinHandle;
 pub struct Server {
     addr: SocketAddr,
     plan: Plan,
+    /// Held until the end.
+    claims: Claims,
     figures: Arc<Figures>,
     stop: Arc<AtomicBool>,
     wakers: Vec<Waker>,
@@ -48,6 +52,7 @@ struct WorkerSetup {
     background: Option<BackgroundTask>,
     counters: Arc<WorkerCounters>,
     profiler: TickProfiler,
+    alive: Alive,
 }
 
 /// What a worker's thread that has its port is given.
@@ -79,10 +84,10 @@ struct Opened {
 
 impl Opened {
     fn open(config: &Config, plan: &mut Plan) -> Result<Opened, String> {
-        let sockets = bind_group(config.listen, plan.workers.len(), config.socket)
-            .map_err(|e| bind_error(config.listen, &e))?;
+        let sockets = bind_group(*config.listen, plan.workers.len(), config.socket)
+            .map_err(|e| bind_error(*config.listen, &e))?;
         let (addr, steering) = (sockets[0].addr, sockets[0].granted.steering);
-        let listener = config.metrics.map(metrics::listen).transpose()?;
+        let listener = config.metrics.as_deref().copied().map(metrics::listen).transpose()?;
         let log = config.hist_log.as_deref().map(histlog::open).transpose()?;
         if let Some(available) = Kernel::this().bytes_available(None) {
             let kind = plan.memory.kind.unwrap_or(PageKind::Small);
@@ -100,11 +105,13 @@ impl Server {
     /// # Errors
     /// One line with the remedy.
     pub fn start(config: Config, progress: &(dyn Fn(usize) + Sync)) -> Result<Server, String> {
-        let mut plan = crate::server::plan(&config)?;
+        let (mut plan, claims) = crate::server::claimed_plan(&config)?;
         let mut opened = Opened::open(&config, &mut plan)?;
         let (items, report) = map::memory(&config, &plan, progress)?;
         let Wiring { parts, round, policies, hot_keys, pool } = wire(&config, items, plan.workers.len());
+        let stop = Arc::new(AtomicBool::new(false));
         let figures = Arc::new(Figures {
+            health: Health::new(Arc::clone(&stop)),
             workers: parts.iter().map(|_| Arc::default()).collect(),
             times: parts.iter().map(|_| Arc::default()).collect(),
             owners: parts.iter().map(|part| Arc::clone(part.owner.counters())).collect(),
@@ -130,20 +137,22 @@ impl Server {
             io: opened.ports.backend(),
             steering: opened.steering,
         });
-        let mut server = Server::without_threads(&opened, figures, plan);
+        let mut server = Server::without_threads(&opened, figures, plan, stop);
+        server.claims = claims;
         match server.start_threads(config, &mut opened, parts, round) {
             Ok(()) => Ok(server),
             Err(error) => Err(server.abandon(error)),
         }
     }
 
-    fn without_threads(opened: &Opened, figures: Arc<Figures>, plan: Plan) -> Server {
+    fn without_threads(opened: &Opened, figures: Arc<Figures>, plan: Plan, stop: Arc<AtomicBool>) -> Server {
         let listener = opened.listener.as_ref();
         Server {
             addr: opened.addr,
             plan,
+            claims: Claims::default(),
             figures,
-            stop: Arc::new(AtomicBool::new(false)),
+            stop,
             wakers: Vec::new(),
             workers: Vec::new(),
             policy: None,
@@ -161,10 +170,10 @@ impl Server {
         round: Round,
     ) -> Result<(), String> {
         let access = config.access.clone();
-        match self.plan.policy {
-            Some(seat) => {
+        match self.plan.policy_affinity() {
+            Some(place) => {
                 self.start_workers(config, &mut opened.ports, parts, None)?;
-                self.start_policy(round, seat.cpu.index)?;
+                self.start_policy(round, place)?;
             }
             None => {
                 self.start_workers(config, &mut opened.ports, parts, Some(policy::cooperative(round)))?;
@@ -220,6 +229,7 @@ impl Server {
         let times = Arc::clone(&self.figures.times[index]);
         WorkerSetup {
             counters: Arc::clone(&self.figures.workers[index]),
+            alive: self.figures.health.alive(),
             profiler: TickProfiler::new(
                 times,
                 common.clock.clone(),
@@ -231,14 +241,16 @@ impl Server {
         }
     }
 
-    fn start_policy(&mut self, round: Round, cpu: usize) -> Result<(), String> {
+    fn start_policy(&mut self, round: Round, place: Affinity) -> Result<(), String> {
         let (clock, stop) = (self.figures.clock.clone(), Arc::clone(&self.stop));
+        let alive = self.figures.health.alive();
         let thread = std::thread::Builder::new().name("policy".into()).spawn(move || {
             // Not pinned is slower, not wrong.
-            let _ = numa::pin_current_thread(cpu);
+            let _ = place.apply();
             policy::run_thread(round, &clock, &stop);
+            drop(alive);
         });
-        self.policy = Some(thread.map_err(|e| format!("cannot start a thread: {e}"))?);
+        self.policy = Some(thread.map_err(|e| crate::server::no_thread("policy", &e))?);
         Ok(())
     }
 
@@ -271,6 +283,12 @@ impl Server {
     pub fn has_failed(&self) -> bool {
         self.workers.iter().any(JoinHandle::is_finished)
             || self.policy.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    /// Opens the file of `--hist-log` again, so that one that was moved away is replaced by a new one. What came of it is said on
+    /// stderr. Returns whether there is such a file.
+    pub fn reopen_hist_log(&self) -> bool {
+        self.histlog.as_ref().inspect(|log| log.reopen()).is_some()
     }
 
     /// Answers what has come in, ends all threads and waits for them.
@@ -336,6 +354,7 @@ pub(super) fn run_worker<P: Port>(port: P, assignment: Assignment) -> std::io::R
     // The starter is gone only if it gave up; then `stop` is set.
     let _ = ready.send(waker);
     drop(ready);
+    let _alive = seat.alive;
     worker.run(&stop)
 }
 

@@ -1,23 +1,33 @@
 //! A log that has whole lines only, whenever its writer is killed and however full its disk is.
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
 
 /// A file that gets whole lines or nothing: what is written between two flushes is there as a whole, or not at all. What was
 /// written before the first flush, the head of the log, is kept until it is there.
 pub struct WholeLines {
-    file: File,
-    /// Bytes that are there as they should be.
-    good_bytes: u64,
+    file: Arc<File>,
     pending: Vec<u8>,
     head_bytes: Option<usize>,
 }
 
 impl WholeLines {
-    /// Empties the file; a device or a pipe has nothing to empty.
+    /// Writes where the file stands. A new log is written to an empty file.
     pub fn new(file: File) -> WholeLines {
-        let _ = file.set_len(0);
-        WholeLines { file, good_bytes: 0, pending: Vec::new(), head_bytes: None }
+        WholeLines { file: Arc::new(file), pending: Vec::new(), head_bytes: None }
+    }
+
+    /// Goes on with a file that was opened to append. If its last line was cut, it is ended first.
+    pub fn behind(file: Arc<File>) -> WholeLines {
+        let mut last = [b'\n'];
+        let is_file = file.metadata().is_ok_and(|meta| meta.is_file());
+        if is_file && (&*file).seek(SeekFrom::End(-1)).is_ok() {
+            // A file that may not be read is taken for whole.
+            let _ = (&*file).read_exact(&mut last);
+        }
+        let pending = if last == [b'\n'] { Vec::new() } else { vec![b'\n'] };
+        WholeLines { file, pending, head_bytes: None }
     }
 }
 
@@ -29,17 +39,17 @@ impl Write for WholeLines {
 
     fn flush(&mut self) -> io::Result<()> {
         let head_bytes = *self.head_bytes.get_or_insert(self.pending.len());
-        match self.file.write_all(&self.pending) {
+        let good_bytes = self.file.metadata()?.len();
+        match (&*self.file).write_all(&self.pending) {
             Ok(()) => {
-                self.good_bytes += self.pending.len() as u64;
                 self.pending.clear();
                 self.head_bytes = Some(0);
                 Ok(())
             }
             Err(error) => {
                 // A part may be there. If it cannot be taken back either, the next line is no better off.
-                let _ = self.file.set_len(self.good_bytes);
-                let _ = self.file.seek(SeekFrom::Start(self.good_bytes));
+                let _ = self.file.set_len(good_bytes);
+                let _ = (&*self.file).seek(SeekFrom::Start(good_bytes));
                 self.pending.truncate(head_bytes);
                 Err(error)
             }
@@ -54,7 +64,6 @@ mod tests {
     #[test]
     fn what_is_flushed_is_there_and_what_is_not_is_not() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "of an earlier run").unwrap();
         let mut lines = WholeLines::new(File::options().write(true).open(file.path()).unwrap());
         let there = || std::fs::read_to_string(file.path()).unwrap();
         lines.write_all(b"head\n").unwrap();
@@ -65,6 +74,19 @@ mod tests {
         assert_eq!(there(), "head\n");
         lines.flush().unwrap();
         assert_eq!(there(), "head\na line\n");
+    }
+
+    #[test]
+    fn a_line_that_was_cut_is_ended_before_the_next() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (before, after) in [("", "line\n"), ("whole\n", "whole\nline\n"), ("cu", "cu\nline\n")] {
+            std::fs::write(file.path(), before).unwrap();
+            let opened = File::options().read(true).append(true).open(file.path()).unwrap();
+            let mut lines = WholeLines::behind(Arc::new(opened));
+            lines.write_all(b"line\n").unwrap();
+            lines.flush().unwrap();
+            assert_eq!(std::fs::read_to_string(file.path()).unwrap(), after);
+        }
     }
 
     #[test]

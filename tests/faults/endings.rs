@@ -3,11 +3,13 @@
 use crate::support::client::Client;
 use crate::support::program::{PATIENCE, Program, SMALL, has, limit, limited};
 use clap::Parser;
+use nix::sys::signal::Signal;
 use sherwood::cli::{Cli, panics};
 use sherwood::stats::view::{self, Unit};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Says to the next test that it is the child of the one after it.
@@ -96,6 +98,29 @@ fn nobody_who_reads_its_lines_ends_no_server() {
     assert_eq!(status.code(), Some(0), "{rest}");
 }
 
+/// Outputs that nobody takes: a closed pipe has read enough, a full disk is said in one line, and nothing is a panic.
+#[test]
+fn outputs_that_cannot_be_written_are_no_panic() {
+    let run = |arguments: &[&str], out: Stdio, err: Stdio| {
+        let mut command = crate::support::program::sherwood();
+        let child = command.args(arguments).stdout(out).stderr(err).spawn().unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let full = || Stdio::from(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let closed = || Stdio::from(std::io::pipe().unwrap().1);
+    for arguments in [&["serve", "--print-config"][..], &["topo"], &["topo", "--json"]] {
+        assert_eq!(run(arguments, closed(), Stdio::piped()), (Some(0), String::new()), "{arguments:?}");
+        let (code, error) = run(arguments, full(), Stdio::piped());
+        assert_eq!((code, error.lines().count()), (Some(1), 1), "{arguments:?}: {error}");
+        assert!(error.contains("stdout cannot be written: No space left on device"), "{error}");
+    }
+    for err in [full(), closed()] {
+        let wrong = ["serve", "--memory", "1MiB"];
+        assert_eq!(run(&wrong, Stdio::piped(), err).0, Some(1), "the code is that of the error");
+    }
+}
+
 #[test]
 fn a_log_on_a_full_disk_is_said_at_once_and_the_cache_goes_on() {
     let program = Program::serve(&["--hist-log", "/dev/full"]);
@@ -137,6 +162,92 @@ fn a_log_that_may_not_grow_kills_nobody_and_goes_on_when_it_may() {
     let series = view::read(&file, Unit::Ns).unwrap();
     let get = series.iter().find(|series| series.tag == "get").expect("gets were timed");
     assert!(get.total.len() >= asked, "{} of {asked} gets", get.total.len());
+}
+
+/// Each once ended the server at once, and the cache with it.
+#[test]
+fn no_signal_but_those_to_end_ends_a_server() {
+    use Signal::*;
+    let program = Program::serve(&[]);
+    let addr = program.ready();
+    assert_eq!(Client::new(addr).ask(b"set a 0 0 1\r\nx\r\n").unwrap(), b"STORED\r\n");
+    for signal in [SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGSTKFLT] {
+        program.signal(signal);
+        let line = program.says(signal.as_str());
+        assert!(line.contains("SIGTERM ends the server"), "{line}");
+    }
+    // These are about its writes, and nothing is said of them.
+    for signal in [SIGPIPE, SIGXFSZ, SIGTTOU, SIGWINCH, SIGURG, SIGCHLD, SIGCONT] {
+        program.signal(signal);
+    }
+    assert!(Client::new(addr).ask(b"get a\r\n").unwrap().starts_with(b"VALUE a 0 1\r\nx"));
+    let (status, rest, _) = program.terminate();
+    assert_eq!((status.code(), rest.as_str()), (Some(0), ""));
+}
+
+/// What an operator who wants a core dump gets.
+#[test]
+fn sigquit_and_sigabrt_end_a_server_at_once() {
+    for signal in [Signal::SIGQUIT, Signal::SIGABRT] {
+        if !has("prlimit") {
+            return;
+        }
+        let program = Program::run(limited(&["--core=0"], SMALL));
+        program.ready();
+        program.signal(signal);
+        let (status, ..) = program.wait();
+        assert_eq!(status.signal(), Some(signal as i32));
+    }
+}
+
+/// What logrotate does: the file is moved, the server is told, and a new one with a head of its own is there.
+#[test]
+fn sighup_reopens_a_log_that_was_moved_or_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("serve.hlog");
+    let path = file.display().to_string();
+    let program = Program::serve(&["--watch-one-in", "1", "--hist-log", &path]);
+    let addr = program.ready();
+    let mut client = Client::new(addr);
+    let gets = |path: &std::path::Path| {
+        let series = view::read(path, Unit::Ns).unwrap_or_default();
+        series.iter().find(|series| series.tag == "get").map_or(0, |series| series.total.len())
+    };
+    let mut ask = |path: &std::path::Path, enough: u64| {
+        let began = Instant::now();
+        while gets(path) < enough {
+            assert!(client.ask(b"get a\r\n").is_some());
+            assert!(began.elapsed() < PATIENCE, "nothing is logged in {}", path.display());
+        }
+    };
+    program.signal(Signal::SIGHUP);
+    assert!(program.says("--hist-log").contains("was not moved: it is written on"));
+    ask(&file, 1);
+    let moved = folder.path().join("serve.hlog.1");
+    std::fs::rename(&file, &moved).unwrap();
+    program.signal(Signal::SIGHUP);
+    assert!(program.says("--hist-log").contains("is reopened"));
+    ask(&file, 1);
+    assert!(gets(&moved) > 0);
+    std::fs::remove_file(&file).unwrap();
+    // It cannot be opened: the server goes on, and takes it the next time.
+    std::fs::create_dir(&file).unwrap();
+    program.signal(Signal::SIGHUP);
+    assert!(program.says("--hist-log").contains("the file that was open before is written on"));
+    std::fs::remove_dir(&file).unwrap();
+    program.signal(Signal::SIGHUP);
+    assert!(program.says("--hist-log").contains("is reopened"));
+    ask(&file, 1);
+    assert!(std::fs::read_to_string(&file).unwrap().starts_with('#'), "it has a head");
+    let before = gets(&file);
+    let (status, rest, _) = program.terminate();
+    assert_eq!(status.code(), Some(0), "{rest}");
+    // The next start appends.
+    let program = Program::serve(&["--watch-one-in", "1", "--hist-log", &path]);
+    let mut client = Client::new(program.ready());
+    assert!(client.ask(b"get a\r\n").is_some());
+    assert!(program.terminate().0.success());
+    assert!(gets(&file) > before, "what an earlier process wrote is kept");
 }
 
 fn failures(addr: SocketAddr) -> u64 {

@@ -3,6 +3,7 @@
 
 mod edge;
 mod endings;
+mod exposition;
 mod figures;
 mod forwarded;
 mod full;
@@ -21,4 +22,5 @@ mod starting;
 mod storage;
 #[path = "../support/mod.rs"]
 mod support;
+mod threads;
 mod work;

@@ -47,7 +47,7 @@ fn nobody_delays_a_scrape_or_the_end() {
         others[IDLE..].iter_mut().for_each(|other| drop(other.write_all(b"G")));
         let answer = ask(addr, GET);
         assert!(
-            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("\nsherwood_ticks{"),
+            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("\nsherwood_ticks_total{"),
             "{answer}"
         );
     }
@@ -140,7 +140,7 @@ fn lines_may_end_with_a_line_feed_alone() {
     ] {
         let answer = ask(addr, request.as_bytes());
         assert!(
-            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("\nsherwood_ticks{"),
+            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("\nsherwood_ticks_total{"),
             "{request}"
         );
     }

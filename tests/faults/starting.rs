@@ -18,6 +18,11 @@ fn status_of(program: &Program, name: &str, radix: u32) -> u64 {
     u64::from_str_radix(word, radix).unwrap()
 }
 
+/// Without the lines that say how far a start is, which a slow one has.
+fn without_progress(said: &str) -> String {
+    said.lines().filter(|line| !line.starts_with("memory: ")).collect::<Vec<_>>().join("\n")
+}
+
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
@@ -38,11 +43,27 @@ fn a_signal_at_any_moment_of_the_start_ends_it() {
             let (status, rest, took) = program.wait();
             assert_eq!(status.code(), Some(0), "{signal} at {rss_mib} MiB: {rest}");
             assert_eq!(
-                rest, "sherwood: stopped before it served",
+                without_progress(&rest),
+                "sherwood: stopped before it served",
                 "{signal} at {rss_mib} MiB, after {took:?}"
             );
         }
     }
+}
+
+/// A terminal that is closed, or a reload by a supervisor that is too eager.
+#[test]
+fn a_signal_that_does_not_end_a_server_does_not_end_its_start() {
+    let program = Program::start(MUCH);
+    until("the memory", || status_of(&program, "VmRSS:", 10) >> 10 >= 100);
+    for signal in [Signal::SIGHUP, Signal::SIGUSR1] {
+        program.signal(signal);
+        program.says(signal.as_str());
+    }
+    program.signal(Signal::SIGTERM);
+    let (status, rest, _) = program.wait();
+    assert_eq!(status.code(), Some(0), "{rest}");
+    assert_eq!(without_progress(&rest), "sherwood: stopped before it served");
 }
 
 /// What is refused before memory is taken: more of it than any machine has is never noticed.
@@ -75,6 +96,109 @@ fn an_older_log_survives_a_start_that_fails() {
     let (status, ..) = run(&[&MUCH[..6], &["4096TiB", "--huge", "off", "--hist-log", &path]].concat());
     assert_eq!(status.code(), Some(1));
     assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "what led to the crash");
+}
+
+/// Where the workers and the policy of a server may run, by its threads' names.
+fn places(program: &Program) -> Vec<(String, String)> {
+    let mut places = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{}/task", program.pid())).unwrap() {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        let of =
+            |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+        if ["worker-", "policy"].iter().any(|name| of("Name:").starts_with(name)) {
+            places.push((of("Name:"), of("Cpus_allowed_list:")));
+        }
+    }
+    places
+}
+
+/// Whoever is pinned waits for what else runs on its CPU, while others may idle.
+#[test]
+fn without_pins_every_thread_may_run_on_every_cpu() {
+    let program = Program::serve(&["--pin", "none"]);
+    program.ready();
+    let ours = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ours = ours.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
+    let places = places(&program);
+    assert!(places.iter().any(|(name, _)| name == "worker-0"), "{places:?}");
+    assert!(places.iter().all(|(_, cpus)| cpus == ours), "{places:?} and not {ours}");
+    assert!(program.terminate().0.success());
+}
+
+/// Every server of a host once had its first worker on the first CPU.
+#[test]
+fn two_servers_pin_nothing_to_the_same_cpu() {
+    let first_cpu = numa::allowed_cpus().unwrap()[0].to_string();
+    let first = Program::serve(&["--cpus", &first_cpu]);
+    first.ready();
+    assert_eq!(places(&first), [("worker-0".to_owned(), first_cpu.clone())]);
+    let second = Program::serve(&[]);
+    second.ready();
+    assert!(places(&second).iter().all(|(_, cpus)| *cpus != first_cpu), "{:?}", places(&second));
+    // It says where it is, and why.
+    let (_, topo, _) = run(&["topo", "--workers", "1", "--memory", "16MiB"]);
+    let line = topo.lines().find(|line| line.contains("is pinned by another server")).expect(&topo);
+    assert!(line.contains(&format!("CPU {first_cpu}")), "{line}");
+    assert!(first.terminate().0.success() && second.terminate().0.success());
+}
+
+/// What `--print-config` is for: to know before a restart that the server would start.
+#[test]
+fn a_configuration_that_no_server_would_start_with_is_not_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sherwood.toml");
+    let config = file.display().to_string();
+    for (text, why) in [
+        ("listen = \"0.0.0.0:11211\"", "--allow"),
+        ("listen = \"239.0.0.1:11211\"", "multicast"),
+        ("metrics = \"0.0.0.0:9100\"", "--admin"),
+        ("memory = \"1MiB\"", "too small"),
+        ("memory = \"16MiB\"\nworkers = 9999", "workers"),
+        ("value_max = \"1GiB\"", "--value-max"),
+        ("secret_file = \"/nowhere/secret\"", "/nowhere/secret"),
+        ("cpus = \"1000\"", "CPU 1000 cannot be used"),
+        ("node = 900", "node 900 does not exist"),
+        ("memroy = \"1GiB\"", "line 1: unknown key memroy; did you mean memory?"),
+        ("poll = \"never\"", "line 1, poll:"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let (status, printed, printed_error) = run(&["serve", "--config", &config, "--print-config"]);
+        assert_eq!((status.code(), printed.as_str()), (Some(1), ""), "{text}: {printed_error}");
+        assert!(printed_error.contains(why), "{text}: {printed_error}");
+        let (status, _, error) = run(&["serve", "--config", &config]);
+        assert_eq!((status.code(), error), (Some(1), printed_error), "a start says the same: {text}");
+    }
+    std::fs::write(&file, "memory = \"64MiB\"").unwrap();
+    let (status, printed, error) = run(&["serve", "--config", &config, "--print-config"]);
+    assert!(status.success(), "{error}");
+    assert!(
+        printed.contains("memory = \"64MiB\"\n") && printed.contains("# hist_log = \"FILE\"  # "),
+        "{printed}"
+    );
+    std::fs::write(&file, &printed).unwrap();
+    assert_eq!(run(&["serve", "--config", &config, "--print-config"]).1, printed, "it is a file again");
+}
+
+/// As people write addresses; what was taken for a name is told.
+#[test]
+fn names_are_addresses() {
+    let mut arguments = MUCH.to_vec();
+    (arguments[2], arguments[6]) = ("localhost:0", "16MiB");
+    arguments.extend(["--metrics", "localhost:0"]);
+    let program = Program::start(&arguments);
+    assert_eq!(program.says("--listen"), "--listen localhost:0 is 127.0.0.1:0");
+    assert_eq!(program.says("--metrics localhost"), "--metrics localhost:0 is 127.0.0.1:0");
+    assert!(program.says("metrics on http://").contains("http://127.0.0.1:"));
+    assert!(program.ready().ip().is_loopback());
+    assert!(program.terminate().0.success());
+    for (flag, value, why) in [
+        ("--listen", "no.such.name.invalid:1", "the name is not found"),
+        ("--metrics", "localhost", "no address with a port"),
+    ] {
+        let (status, _, error) = run(&["serve", flag, value]);
+        assert_eq!(status.code(), Some(2), "{error}");
+        assert!(error.contains(flag) && error.contains(why), "{error}");
+    }
 }
 
 /// Denies one system call to itself with EPERM, and becomes the command behind it.

@@ -23,7 +23,7 @@ pub mod script;
 pub mod stepped;
 
 use cache::base::clock::Clock;
-use numa::{Huge, Workers};
+use numa::{Huge, Pin, Workers};
 use sherwood::config::serve::{Config, Io, Options};
 use sherwood::server::Server;
 use sherwood::worker::Poll;
@@ -36,6 +36,9 @@ pub fn config(io: Io, workers: usize) -> Config {
         memory_bytes: workers * (32 << 20),
         huge: Huge::Off,
         io,
+        // The same threads on the same CPUs whatever else runs. A clock that a test moves jumps by seconds, and a worker that is kept
+        // from running between reading it and serving acts at the time before; unpinned ones are kept more often.
+        pin: Pin::Cores,
         poll: Poll::Block,
         ..Options::default()
     };

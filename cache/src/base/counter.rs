@@ -57,17 +57,17 @@ pub struct Figure<'a> {
     pub counter: &'a Counter,
 }
 
-/// A [`Figure`] of a field that was declared as `counter NAME` or `gauge NAME`.
-#[doc(hidden)]
+/// Declares a set of figures: a struct, and each one's kind (`counter` or `gauge`), name and meaning for `stats` and the metrics.
 #[macro_export]
-macro_rules! figure {
-    ($self:ident, counter $field:ident, $help:expr) => {
-        $crate::figure!($self, $field, $help, $crate::base::counter::Kind::Counter)
+macro_rules! counters {
+    // A figure of a field that was declared as `counter NAME` or `gauge NAME`.
+    (@figure $self:ident, counter $field:ident, $help:expr) => {
+        $crate::counters!(@figure $self, $field, $help, $crate::base::counter::Kind::Counter)
     };
-    ($self:ident, gauge $field:ident, $help:expr) => {
-        $crate::figure!($self, $field, $help, $crate::base::counter::Kind::Gauge)
+    (@figure $self:ident, gauge $field:ident, $help:expr) => {
+        $crate::counters!(@figure $self, $field, $help, $crate::base::counter::Kind::Gauge)
     };
-    ($self:ident, $field:ident, $help:expr, $kind:expr) => {
+    (@figure $self:ident, $field:ident, $help:expr, $kind:expr) => {
         $crate::base::counter::Figure {
             name: stringify!($field),
             help: $help.trim_ascii(),
@@ -75,11 +75,6 @@ macro_rules! figure {
             counter: &$self.$field,
         }
     };
-}
-
-/// Declares a set of figures: a struct, and each one's kind (`counter` or `gauge`), name and meaning for `stats` and the metrics.
-#[macro_export]
-macro_rules! counters {
     ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])* $kind:ident $field:ident,)* }) => {
         $(#[$meta])*
         #[derive(Debug, Default)]
@@ -96,7 +91,7 @@ macro_rules! counters {
 
             /// All figures with their kinds, in order.
             pub fn figures(&self) -> Vec<$crate::base::counter::Figure<'_>> {
-                vec![$($crate::figure!(self, $kind $field, concat!($($doc),*)),)*]
+                vec![$($crate::counters!(@figure self, $kind $field, concat!($($doc),*)),)*]
             }
         }
     };

@@ -29,7 +29,7 @@ macro_rules! figures {
 
             /// The same with their meanings and kinds.
             pub fn list(&self) -> Vec<Figure<'_>> {
-                vec![$($crate::figure!(self, $kind $name, concat!($($doc),*)),)+]
+                vec![$($crate::counters!(@figure self, $kind $name, concat!($($doc),*)),)+]
             }
         }
     };

@@ -64,20 +64,25 @@ fn compute(records: &[Record], setup: &Setup, count: u32) -> Vec<Point> {
     let points = Mutex::new(vec![None; sizes.len()]);
     let progress = Progress::new(sizes.len());
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(sizes.len());
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    // Relaxed: only the number matters. From the largest on, because it takes longest.
-                    let taken = next.fetch_add(1, Ordering::Relaxed) as usize;
-                    let Some(at) = sizes.len().checked_sub(taken + 1) else { break };
-                    let point = point(records, setup, sizes[at]);
-                    let mut points = points.lock().expect("no thread panics while it holds the points");
-                    points[at] = Some(point);
-                    progress.show(points.iter().flatten().count());
-                }
-            });
+    let work = || {
+        loop {
+            // Relaxed: only the number matters. From the largest on, because it takes longest.
+            let taken = next.fetch_add(1, Ordering::Relaxed) as usize;
+            let Some(at) = sizes.len().checked_sub(taken + 1) else { break };
+            let point = point(records, setup, sizes[at]);
+            let mut points = points.lock().expect("no thread panics while it holds the points");
+            points[at] = Some(point);
+            progress.show(points.iter().flatten().count());
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            // Where no thread is to be had, those that there are do it all, and this one is.
+            if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
+        }
+        work();
     });
     points.into_inner().expect("all threads have ended").into_iter().flatten().collect()
 }

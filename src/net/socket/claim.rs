@@ -15,6 +15,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// The right to bind a port, until it is dropped.
 #[derive(Debug)]
@@ -38,10 +40,20 @@ impl Claim {
     }
 }
 
-fn lock(name: &str) -> nix::Result<OwnedFd> {
+/// Takes an abstract name; it is free again when the descriptor is closed.
+///
+/// # Errors
+/// `EADDRINUSE`: somebody has it. Others: there are no unix sockets to be had.
+pub(crate) fn lock(name: &str) -> nix::Result<OwnedFd> {
     let fd = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     bind(fd.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?)?;
     Ok(fd)
+}
+
+/// Whether somebody has this name; where there are no unix sockets, nobody has.
+pub(crate) fn is_taken(name: &str) -> bool {
+    let addr = SocketAddr::from_abstract_name(name);
+    addr.is_ok_and(|addr| UnixDatagram::unbound().is_ok_and(|probe| probe.connect_addr(&addr).is_ok()))
 }
 
 #[cfg(test)]
@@ -53,7 +65,9 @@ mod tests {
         // No server binds port 0 itself, so nobody else has this name.
         let first = Claim::take(0).unwrap();
         assert_eq!(Claim::take(0).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(is_taken("sherwood udp 0"));
         drop(first);
+        assert!(!is_taken("sherwood udp 0"));
         Claim::take(0).unwrap();
     }
 }

@@ -4,7 +4,7 @@
 //! so the address is first bound without it, under a lock (`claim`). Options are asked for, then read back: the kernel caps buffer sizes. When all
 //! have joined, in the order of the workers, the kernel may be told how to choose among them ([`steer`]).
 
-mod claim;
+pub(crate) mod claim;
 pub mod headers;
 pub mod steer;
 
