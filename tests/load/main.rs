@@ -5,3 +5,4 @@ mod faults;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
+mod traces;
