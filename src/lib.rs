@@ -21,3 +21,7 @@ pub mod session;
 pub mod stats;
 pub mod udp;
 pub mod worker;
+
+/// What clients are told: the memcached that we are compatible with, and our own version behind it. Clients parse three numbers, and take a
+/// major version of 0 for a server that is broken.
+pub const VERSION: &str = concat!("1.6.45-sherwood.", env!("CARGO_PKG_VERSION"));

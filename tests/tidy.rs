@@ -31,7 +31,7 @@ const HOUSES: &[House] = &[
             ("net", &[]),
             ("stats", &[]),
         ],
-        foundations: &["limits", "cache", "numa"],
+        foundations: &["VERSION", "limits", "cache", "numa"],
     },
     House {
         sources: "cache/src",
@@ -45,7 +45,7 @@ const HOUSES: &[House] = &[
             ("ring", &[]),
             ("base", &[]),
         ],
-        foundations: &["base", "limits", "numa", "counters"],
+        foundations: &["base", "limits", "numa", "counters", "figure"],
     },
 ];
 

@@ -180,7 +180,7 @@ impl Shard {
         };
         let mut slot = self.slab.allocate(parts.size().bytes()).expect("room for all");
         self.slab.write(&mut slot, &parts);
-        let at = self.slab.complete(slot);
+        let at = self.slab.complete(slot, parts.size().bytes());
         let done = self.writer.upsert(&self.slab, hash, key, at);
         match done {
             Upsert::Inserted => {}

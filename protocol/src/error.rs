@@ -5,6 +5,8 @@
 pub enum Error {
     /// No such command.
     UnknownCommand,
+    /// `shutdown`, which is not served.
+    NoShutdown,
     /// A token is missing, too long, or not what the command takes.
     BadLine,
     /// `delete` with something behind the key that is not `0` or `noreply`.
@@ -58,6 +60,7 @@ impl Error {
     pub fn line(self) -> &'static [u8] {
         match self {
             Error::UnknownCommand => b"ERROR\r\n",
+            Error::NoShutdown => b"ERROR: shutdown not enabled\r\n",
             Error::BadLine => b"CLIENT_ERROR bad command line format\r\n",
             Error::BadDelete => b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n",
             Error::BadDataChunk => b"CLIENT_ERROR bad data chunk\r\n",

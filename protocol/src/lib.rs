@@ -8,6 +8,7 @@
 //! Reference: memcached's `doc/protocol.txt`; our differences and additions are in `docs/protocol.md`.
 
 pub mod batch;
+pub mod binary;
 pub mod datagrams;
 pub mod error;
 pub mod frame;

@@ -59,8 +59,8 @@ pub struct Terms {
     pub ttl: Option<Expiry>,
     /// `N`: create on a miss, with this expiry.
     pub vivify: Option<Expiry>,
-    /// `R`: the first to see less than this left may refresh, in seconds.
-    pub recache_s: Option<u64>,
+    /// `R`: the first to see an item that is due before this may refresh it.
+    pub recache: Option<Expiry>,
     /// `J`: the number that a vivified counter starts with.
     pub initial: u64,
     /// `D`: the delta of `ma`; 1 if not given.
@@ -218,7 +218,7 @@ fn read_flags(meta: &mut Meta<'_>) -> Result<usize, Error> {
 fn read_word(terms: &mut Terms, word: &[u8]) -> Result<(), Error> {
     let (flag, argument) = (word[0], &word[1..]);
     let number = |error| u64::parse(argument).ok_or(error);
-    let expiry = || i32::parse(argument).map(Expiry::from_exptime).ok_or(Error::BadToken);
+    let expiry = || i64::parse(argument).map(Expiry::from_exptime).ok_or(Error::BadToken);
     match flag {
         b'C' => terms.compare_cas = Some(number(Error::BadToken)?),
         b'E' => terms.new_cas = Some(number(Error::BadToken)?),
@@ -229,10 +229,7 @@ fn read_word(terms: &mut Terms, word: &[u8]) -> Result<(), Error> {
             terms.ttl = Some(if ttl_ms == 0 { Expiry::Never } else { Expiry::InMs(ttl_ms as u64) });
         }
         b'N' => terms.vivify = Some(expiry()?),
-        b'R' => {
-            let recache_s = i32::parse(argument).ok_or(Error::BadToken)?;
-            terms.recache_s = Some(recache_s.max(0) as u64);
-        }
+        b'R' => terms.recache = Some(expiry()?),
         b'J' => terms.initial = number(Error::BadInitial)?,
         b'D' => terms.delta = Some(number(Error::BadMetaDelta)?),
         b'M' => terms.mode = Some(argument.first().copied().unwrap_or(0)),
@@ -243,8 +240,8 @@ fn read_word(terms: &mut Terms, word: &[u8]) -> Result<(), Error> {
 
 fn check_mode(meta: &Meta<'_>) -> Result<(), Error> {
     match (meta.kind, meta.terms.mode) {
-        (Kind::Set, Some(mode)) if !b"EAPRSeaprs".contains(&mode) => Err(Error::BadMode),
-        (Kind::Arithmetic, Some(mode)) if !b"ID+-id".contains(&mode) => Err(Error::BadArithmeticMode),
+        (Kind::Set, Some(mode)) if !b"EAPRS".contains(&mode) => Err(Error::BadMode),
+        (Kind::Arithmetic, Some(mode)) if !b"ID+-".contains(&mode) => Err(Error::BadArithmeticMode),
         _ => Ok(()),
     }
 }
@@ -269,7 +266,7 @@ mod tests {
         assert_eq!((meta.kind, meta.key_word), (Kind::Get, &b"key"[..]));
         assert!(meta.has(b'v') && meta.has(b't') && meta.quiet() && !meta.is_plain_read());
         assert_eq!(meta.terms.vivify, Some(Expiry::InMs(30_000)));
-        assert_eq!(meta.terms.recache_s, Some(10));
+        assert_eq!(meta.terms.recache, Some(Expiry::InMs(10_000)));
         assert_eq!(meta.words.last(), Some(&b"q"[..]));
         assert!(one(b"mg key v k\r\n").unwrap().is_plain_read());
         assert_eq!(one(b"mn\r\n").unwrap().kind, Kind::Noop);
@@ -310,7 +307,7 @@ mod tests {
 
     #[test]
     fn bad_flags_have_names() {
-        let table: [(&[u8], Error); 13] = [
+        let table: [(&[u8], Error); 16] = [
             (b"mg k !\r\n", Error::InvalidFlag),
             (b"mg k v v\r\n", Error::DuplicateFlag),
             (b"mg k Nx\r\n", Error::BadToken),
@@ -323,6 +320,9 @@ mod tests {
             (b"mg\r\n", Error::BadLine),
             (b"ms k\r\n", Error::BadLine),
             (b"ma k M\r\n", Error::BadArithmeticMode),
+            (b"ma k Mincr\r\n", Error::BadArithmeticMode),
+            (b"ms k 0 Me\r\n\r\n", Error::BadMode),
+            (b"ms k 0 Mset\r\n\r\n", Error::BadMode),
             (b"mx k\r\n", Error::UnknownCommand),
         ];
         for (body, want) in table {

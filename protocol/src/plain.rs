@@ -58,7 +58,7 @@ fn set(words: &[u8], value_bytes_max: usize) -> Option<(Command<'_>, usize)> {
         mode: Mode::Set,
         key,
         flags,
-        expiry: Expiry::from_exptime(exptime_s as i32),
+        expiry: Expiry::from_exptime(exptime_s as i64),
         cas: None,
         value,
         quiet: false,

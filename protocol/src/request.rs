@@ -19,10 +19,10 @@ use std::num::NonZeroUsize;
 pub struct Key<'a>(&'a [u8]);
 
 impl<'a> Key<'a> {
-    /// A key as it stands in a command line.
+    /// A key as it stands in a command line, of which it is a word.
     ///
     /// # Errors
-    /// [`Error::BadLine`]: empty, too long, or with control characters (0x00 to 0x0f).
+    /// [`Error::BadLine`]: empty or too long.
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Result<Key<'a>, Error> {
         if is_key(bytes) { Ok(Key(bytes)) } else { Err(Error::BadLine) }
@@ -61,10 +61,10 @@ pub enum Expiry {
 
 impl Expiry {
     /// Relative times up to 30 days; larger ones are absolute (`doc/protocol.txt`, "Expiration times").
-    const RELATIVE_MAX_S: i32 = 60 * 60 * 24 * 30;
+    const RELATIVE_MAX_S: i64 = 60 * 60 * 24 * 30;
 
-    /// From memcached's `exptime`, in seconds.
-    pub fn from_exptime(exptime_s: i32) -> Expiry {
+    /// From memcached's `exptime`, in seconds. It has 64 bits here: with 32, memcached knows no date behind January 2038.
+    pub fn from_exptime(exptime_s: i64) -> Expiry {
         match exptime_s {
             0 => Expiry::Never,
             ..0 => Expiry::Past,
@@ -126,13 +126,13 @@ pub enum Command<'a> {
     },
     /// `stats`
     Stats {
-        /// Which; empty for the general ones.
-        what: &'a [u8],
+        /// Which, and what it asks further; none for the general ones.
+        words: Tokens<'a>,
     },
     /// `flush_all`
     FlushAll {
-        /// Seconds from now.
-        delay_s: i32,
+        /// Seconds from now, or since 1970 if they are more than 30 days.
+        delay_s: i64,
         /// No reply.
         quiet: bool,
     },

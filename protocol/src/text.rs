@@ -39,11 +39,13 @@ pub(super) fn parse_line<'a>(commands: &mut Commands<'a>, line: &'a [u8]) -> Res
         Some(b"version") => Ok(Command::Version),
         Some(b"verbosity") => verbosity(tokens),
         Some(b"cache_memlimit") => memory_limit(tokens),
-        Some(b"stats") => Ok(Command::Stats { what: tokens.next().unwrap_or_default() }),
+        Some(b"stats") => Ok(Command::Stats { words: tokens }),
         Some(b"flush_all") => flush_all(tokens),
         Some(b"quit") => Ok(Command::Quit),
+        Some(b"shutdown") => Err(Error::NoShutdown),
         Some(_) => Err(Error::UnknownCommand),
-        None => Err(Error::BadLine),
+        None if line.is_empty() => Err(Error::BadLine),
+        None => Err(Error::UnknownCommand),
     }
 }
 
@@ -66,7 +68,7 @@ fn gat(mut tokens: Tokens<'_>, with_cas: bool) -> Result<Command<'_>, Error> {
     if tokens.count_words() < 2 {
         return Err(Error::UnknownCommand);
     }
-    let exptime = tokens.number::<i32>(Error::BadExptime)?;
+    let exptime = tokens.number::<i64>(Error::BadExptime)?;
     get(tokens, with_cas, Some(Expiry::from_exptime(exptime)))
 }
 
@@ -120,8 +122,9 @@ fn store_line<'a>(
         return Err(Error::UnknownCommand);
     }
     let key = Key::new(words[0])?;
-    let flags = u32::parse(words[1]).ok_or(Error::BadLine)?;
-    let expiry = Expiry::from_exptime(i32::parse(words[2]).ok_or(Error::BadLine)?);
+    // memcached reads 64 bits and keeps 32.
+    let flags = u64::parse(words[1]).ok_or(Error::BadLine)? as u32;
+    let expiry = Expiry::from_exptime(i64::parse(words[2]).ok_or(Error::BadLine)?);
     let cas = if with_cas { Some(u64::parse(words[4]).ok_or(Error::BadLine)?) } else { None };
     // Another word in the place of noreply is overlooked, as memcached does.
     let quiet = count > expected && words[expected] == b"noreply";
@@ -156,7 +159,7 @@ fn touch(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
         return Err(Error::UnknownCommand);
     }
     let key = tokens.key()?;
-    let expiry = Expiry::from_exptime(tokens.number::<i32>(Error::BadExptime)?);
+    let expiry = Expiry::from_exptime(tokens.number::<i64>(Error::BadExptime)?);
     Ok(Command::Touch { key, expiry, quiet: tokens.noreply()? })
 }
 
@@ -183,11 +186,8 @@ fn flush_all(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
     if tokens.count_words() > 2 {
         return Err(Error::UnknownCommand);
     }
-    let quiet = { tokens }.last() == Some(b"noreply");
-    let delay_s = match tokens.peek() {
-        None | Some(b"noreply") => 0,
-        Some(_) => tokens.number::<i32>(Error::BadExptime)?,
-    };
+    let (count, quiet) = (tokens.count_words(), { tokens }.last() == Some(b"noreply"));
+    let delay_s = if count == quiet as usize { 0 } else { tokens.number::<i64>(Error::BadExptime)? };
     Ok(Command::FlushAll { delay_s, quiet })
 }
 
@@ -227,7 +227,7 @@ mod tests {
             (b"get\r\n", &[Some(UnknownCommand)]),
             (b"get  \r\n", &[Some(UnknownCommand)]),
             (&long, &[Some(BadLine)]),
-            (b"get a\x01\r\n", &[Some(BadLine)]),
+            (b"get a\x01\r\n", &[None]),
             (b"get a", &[Some(BadLine)]),
             (b"\r\nversion\r\n", &[Some(BadLine), None]),
             (b"set k 0 0\r\nget a\r\n", &[Some(UnknownCommand)]),

@@ -25,6 +25,8 @@ pub enum Verdict {
         /// Where they begin, in bytes from the start of the datagram.
         body_at: u16,
     },
+    /// It is a request in the retired binary protocol, of somebody who may read data, and is told so.
+    Binary,
     /// It gets a challenge.
     Challenge {
         /// Whether it showed a cookie that is still good: then it may have a newer one at any time.

@@ -6,9 +6,9 @@ use crate::limits::{DATAGRAM_BYTES_MAX, FRAME_HEADER_BYTES};
 use crate::net::PeerAddr;
 use crate::stats::counters::WorkerCounters;
 use cache::base::clock::Now;
-use protocol::Dialect;
 use protocol::batch::{Frame, PREAMBLE_BYTES, RESULT_BYTES};
-use protocol::frame::{self, Refused};
+use protocol::frame::{self, Header, Refused};
+use protocol::{Dialect, binary};
 
 impl Guard {
     /// Judges a datagram, counts it if it is refused, and uses up its seal; `None` for one that gets no answer.
@@ -24,7 +24,7 @@ impl Guard {
             Ok(request) => request,
             Err(refused) => {
                 count_refused(counters, refused);
-                return None;
+                return if refused == Refused::Binary { self.judge_binary(peer, datagram) } else { None };
             }
         };
         let rights = self.access.right(peer);
@@ -47,6 +47,20 @@ impl Guard {
             }
         };
         Some(Admission { request_id, dialect, verdict })
+    }
+
+    /// Whoever is trusted by address gets an answer to the retired binary protocol, and so does not wait for one for ever.
+    #[cold]
+    fn judge_binary(&self, peer: &PeerAddr, datagram: &[u8]) -> Option<Admission> {
+        let (header, body) = Header::split(datagram)?;
+        // A reply to a batch frame begins with such a byte, too; it has a mark.
+        let is_request = header.reserved == 0 && binary::refusal(body).is_some();
+        let is_trusted = matches!(self.access.right(peer), Right::Data | Right::Admin);
+        (is_request && is_trusted).then_some(Admission {
+            request_id: header.request_id,
+            dialect: Dialect::Text,
+            verdict: Verdict::Binary,
+        })
     }
 
     #[cold]

@@ -19,13 +19,14 @@ pub use acl::{Access, Cidr, Right};
 pub use admitted::{Admission, Admitted, Verdict};
 pub use cookie::Secret;
 
+use crate::limits::FRAME_HEADER_BYTES;
 use crate::net::{Outbox, PeerAddr};
 use crate::stats::counters::WorkerCounters;
 use crate::udp::UdpSink;
 use cache::base::clock::Now;
 use error_budget::SourceBudget;
-use protocol::Dialect;
 use protocol::batch::Status;
+use protocol::{Dialect, binary};
 use replay::Replays;
 
 /// The guard of one worker.
@@ -52,9 +53,47 @@ impl Guard {
         admitted.is_admin() || self.errors.allows(admitted.peer.ip(), now)
     }
 
+    /// Answers what is not served.
+    pub fn answer_at_the_door(
+        &mut self,
+        peer: &PeerAddr,
+        admission: &Admission,
+        datagram: &[u8],
+        outbox: &mut Outbox,
+        now: Now,
+        counters: &WorkerCounters,
+    ) {
+        match admission.verdict {
+            Verdict::Challenge { is_renewal } => {
+                self.challenge(peer, admission, is_renewal, outbox, now, counters)
+            }
+            Verdict::Binary => self.refuse_binary(peer, admission, datagram, outbox, now, counters),
+            Verdict::Serve { .. } => {}
+        }
+    }
+
+    /// Answers a request in the retired binary protocol with an error in it; it counts among the errors of its source.
+    fn refuse_binary(
+        &mut self,
+        peer: &PeerAddr,
+        admission: &Admission,
+        datagram: &[u8],
+        outbox: &mut Outbox,
+        now: Now,
+        counters: &WorkerCounters,
+    ) {
+        counters.protocol_errors.add(1);
+        let is_admin = self.access.right(peer) == Right::Admin;
+        if !is_admin && !self.errors.allows(peer.ip(), now) {
+            return counters.errors_muted.add(1);
+        }
+        let Some(answer) = binary::refusal(&datagram[FRAME_HEADER_BYTES..]) else { return };
+        UdpSink::new(outbox, peer, admission.request_id, Dialect::Text).send(&answer);
+    }
+
     /// Answers with a challenge, unless its source has had enough of them in this second. Who renews a cookie can be reached,
     /// so whoever floods in its name does not take that away from it.
-    pub fn challenge(
+    fn challenge(
         &mut self,
         peer: &PeerAddr,
         admission: &Admission,

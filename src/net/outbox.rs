@@ -1,8 +1,8 @@
 //! Replies of one tick, and how they become as few messages as possible.
 //!
 //! A GSO message is a run of datagrams to one peer, all equally long, at most 64 and at most 65,507 bytes
-//! (`udp(7)`, UDP_SEGMENT). So the frames of a tick are sorted by peer and length: the 1400-byte heads of many long
-//! replies travel together, and then their tails.
+//! (`udp(7)`, UDP_SEGMENT). So the frames of a tick are sorted by peer and length, the longest first: the 1400-byte heads of many
+//! long replies travel together, and then their tails. So the datagrams of one reply leave in their order, too.
 //!
 //! ```text
 //! buffer  │ A: 1400 │ A: 1400 │ A: 300 │ B: 50 │ A: 300 │
@@ -248,7 +248,7 @@ impl Outbox {
         self.order.clear();
         let keyed = self.frames.iter().enumerate();
         self.order.extend(
-            keyed.map(|(i, frame)| (frame.peer as u64) << 48 | (frame.length as u64) << 32 | i as u64),
+            keyed.map(|(i, frame)| (frame.peer as u64) << 48 | ((!frame.length) as u64) << 32 | i as u64),
         );
         // Frames of one peer and length mostly come in order already: a stable merge finds that out in one pass.
         self.order.sort_unstable();
@@ -265,7 +265,7 @@ impl Outbox {
     pub fn next_run(&self, at: &mut usize, segments_max: impl FnOnce(&PeerAddr) -> usize) -> Option<Run<'_>> {
         let rest = &self.order[*at..];
         let first = *rest.first()?;
-        let segment = (first >> 32 & 0xffff) as usize;
+        let segment = !((first >> 32) as u16) as usize;
         let peer = &self.peers[(first >> 48) as usize];
         let fit = (DATAGRAM_BYTES_MAX / segment).clamp(1, TRAIN_SEGMENTS_MAX.min(segments_max(peer)));
         let count = rest.iter().take(fit).take_while(|&key| key >> 32 == first >> 32).count();
@@ -309,7 +309,7 @@ mod tests {
             outbox.commit(&peer(port), bytes);
         }
         assert_eq!(outbox.datagrams(), 7);
-        assert_eq!(runs(&mut outbox, 64), [(1, 300, 2), (1, 1400, 3), (2, 50, 2)]);
+        assert_eq!(runs(&mut outbox, 64), [(1, 1400, 3), (1, 300, 2), (2, 50, 2)]);
         for run in outbox.runs(64) {
             for frame in run.frames() {
                 assert!(outbox.bytes(frame).iter().all(|&b| b as u16 == run.peer.port()));
@@ -384,11 +384,31 @@ mod tests {
     }
 
     #[test]
+    fn the_datagrams_of_a_reply_leave_in_their_order() {
+        for segments_max in [1, 3, 64] {
+            let mut outbox = Outbox::default();
+            let lengths = [(1, 20_000), (2, 3_000), (1, 60), (1, 1_400), (2, 2_800), (1, 4_201), (2, 1_401)];
+            lengths.iter().for_each(|&(port, bytes)| reply(&mut outbox, port, bytes));
+            outbox.arrange();
+            let frames: Vec<Frame> =
+                outbox.runs(segments_max).flat_map(|run| run.frames().collect::<Vec<_>>()).collect();
+            let mut start = 0;
+            for (_, bytes) in lengths {
+                let is_of_reply = |frame: &&Frame| (start..start + bytes).contains(&(frame.start as usize));
+                let starts: Vec<u32> = frames.iter().filter(is_of_reply).map(|frame| frame.start).collect();
+                assert_eq!(starts.len(), bytes.div_ceil(REPLY_DATAGRAM_BYTES_MAX));
+                assert!(starts.is_sorted(), "{segments_max}, {bytes}: {starts:?}");
+                start += bytes;
+            }
+        }
+    }
+
+    #[test]
     fn a_run_ends_at_64_datagrams_and_at_65507_bytes() {
         let mut outbox = Outbox::default();
         (0..100).for_each(|_| outbox.commit(&peer(1), 10));
         (0..50).for_each(|_| outbox.commit(&peer(1), 1400));
-        assert_eq!(runs(&mut outbox, 64), [(1, 10, 64), (1, 10, 36), (1, 1400, 46), (1, 1400, 4)]);
+        assert_eq!(runs(&mut outbox, 64), [(1, 1400, 46), (1, 1400, 4), (1, 10, 64), (1, 10, 36)]);
         outbox.clear();
         assert!(outbox.is_empty());
         assert_eq!(runs(&mut outbox, 64), []);

@@ -2,18 +2,20 @@
 
 use crate::config::serve::KeyNames;
 use crate::net::Backend;
+use crate::server::stats_reply::Baseline;
 use crate::server::{hotkeys, latency, memory};
 use crate::stats::counters::{Counter, HistLogCounters, MetricsCounters, OwnerCounters, WorkerCounters};
-use crate::stats::times::{Measure, WorkerTimes};
+use crate::stats::times::WorkerTimes;
 use cache::base::clock::Clock;
 use cache::base::hash::ShownHash;
 use cache::base::sync::Arc;
 use cache::memory::{PagePool, SlabStats};
 use cache::policy::Counters;
+use cache::policy::PolicyKind;
 use cache::policy::hot_key_snapshot::HotKeySnapshot;
-use cache::shard::View;
 use numa::RegionReport;
 use std::fmt::Write;
+use std::net::SocketAddr;
 
 /// Where the figures are.
 pub struct Figures {
@@ -45,41 +47,32 @@ pub struct Figures {
     pub clock: Clock,
     /// Bytes of items and index.
     pub memory_bytes: usize,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What it was started with, of that which clients ask for.
+    pub settings: Settings,
+    /// What was counted before the last `stats reset`.
+    pub baseline: Baseline,
     /// What the ports are made on.
     pub io: Backend,
     /// Whether the kernel brings batch frames to their owners.
     pub steering: bool,
 }
 
-impl Figures {
-    /// What `stats WHAT` answers: `STAT name value` lines and `END`; `None` for a word that we do not know. The caller is
-    /// within a tick, because keys may be looked at.
-    pub fn stats(&self, what: &[u8], view: View<'_>) -> Option<Vec<u8>> {
-        let mut text = String::new();
-        match what {
-            b"" => self.general(&mut text),
-            b"memory" => memory::stats(self, &mut text),
-            b"slabs" => memory::slabs(self, &mut text),
-            b"items" => memory::items(self, &mut text),
-            b"policy" => self.policy(&mut text),
-            // No item is shown to anybody: the dump is always empty.
-            b"cachedump" => {}
-            b"workers" => self.per_worker(&mut text),
-            b"hotkeys" => hotkeys::stats(
-                &self.hot_key_snapshot.read(),
-                self.hot_key_names,
-                self.shown_hash,
-                view,
-                &mut text,
-            ),
-            b"buckets" => latency::buckets(&self.times, &mut text),
-            b"latency" => latency::stats(&self.times, &mut text),
-            _ => return None,
-        }
-        text.push_str("END\r\n");
-        Some(text.into_bytes())
-    }
+/// What the server was started with, of that which clients ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Whether a full cache evicts.
+    pub evicts: bool,
+    /// Largest value, in bytes.
+    pub value_bytes_max: usize,
+    /// Bytes that an item is expected to take.
+    pub mean_item_bytes: usize,
+    /// Who is evicted.
+    pub policy: PolicyKind,
+}
 
+impl Figures {
     /// The figures in the text format of Prometheus.
     pub fn metrics(&self) -> String {
         let mut text = String::new();
@@ -103,62 +96,6 @@ impl Figures {
         memory::metrics(self, &mut text);
         text
     }
-
-    fn general(&self, text: &mut String) {
-        let now = self.clock.now();
-        let owners = |pick: fn(&OwnerCounters) -> &Counter| sum(self.owners.iter().map(|o| pick(o).get()));
-        stat(text, "pid", std::process::id());
-        stat(text, "uptime", now.s());
-        stat(text, "time", now.unix_s);
-        stat(text, "version", env!("CARGO_PKG_VERSION"));
-        stat(text, "pointer_size", 64);
-        stat(text, "threads", self.workers.len());
-        stat(text, "io", self.io.name());
-        stat(text, "steering", if self.steering { "kernel" } else { "none" });
-        stat(text, "limit_maxbytes", self.memory_bytes);
-        for report in &self.reports {
-            stat(text, &format!("{}_asked_bytes", report.name), report.asked_bytes);
-            stat(text, &format!("{}_granted_bytes", report.name), report.granted_bytes);
-            stat(text, &format!("{}_pages", report.name), report.granted_kind);
-        }
-        stat(text, "bytes", owners(|o| &o.item_bytes));
-        let evicted = owners(|o| &o.evicted_by_policy) + owners(|o| &o.evicted_by_pressure);
-        let evicted = evicted + owners(|o| &o.evicted_by_growth);
-        stat(text, "evictions", evicted + owners(|o| &o.evicted_by_crowding));
-        for (i, (name, ..)) in OwnerCounters::default().list().into_iter().enumerate() {
-            stat(text, name, sum(self.owners.iter().map(|owner| owner.list()[i].2.get())));
-        }
-        for (i, (name, ..)) in WorkerCounters::default().list().into_iter().enumerate() {
-            stat(text, name, sum(self.workers.iter().map(|worker| worker.list()[i].2.get())));
-        }
-        for (name, _, counter) in self.scrapes.list().into_iter().chain(self.histlog.list()) {
-            stat(text, name, counter.get());
-        }
-    }
-
-    fn policy(&self, text: &mut String) {
-        for (i, policy) in self.policies.iter().enumerate() {
-            for (name, value) in policy.figures() {
-                stat(text, &format!("{i}:{name}"), value);
-            }
-        }
-    }
-
-    fn per_worker(&self, text: &mut String) {
-        for (i, worker) in self.workers.iter().enumerate() {
-            for (name, _, counter) in worker.list() {
-                stat(text, &format!("{i}:{name}"), counter.get());
-            }
-            // With `ticks` they say how busy a worker is.
-            let tick = self.times[i].read(Measure::Tick);
-            stat(text, &format!("{i}:profiled_ticks"), tick.count());
-            stat(text, &format!("{i}:profiled_ticks_ns"), tick.sum());
-        }
-    }
-}
-
-fn sum(figures: impl Iterator<Item = u64>) -> u64 {
-    figures.fold(0, u64::wrapping_add)
 }
 
 pub(super) fn stat(text: &mut String, name: &str, value: impl std::fmt::Display) {

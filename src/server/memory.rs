@@ -1,4 +1,4 @@
-//! Where the memory is: `stats memory`, `stats slabs`, `stats items`, and the same for Prometheus.
+//! Where the memory is: `stats memory`, and the same for Prometheus.
 //!
 //! ```text
 //! granted   │ index │ slab pages of classes                                 │ gathered │ free pages │ rest │
@@ -35,31 +35,6 @@ pub fn stats(figures: &Figures, text: &mut String) {
     }
     for (name, _, value) in memory_breakdown(figures) {
         stat(text, name, value);
-    }
-}
-
-/// memcached's figures of slabs: `STAT CLASS:name value` for each class that has pages.
-pub fn slabs(figures: &Figures, text: &mut String) {
-    let classes = SlabStats::read_all(&figures.slab_stats);
-    for (class, tally) in &classes {
-        let mut of_class = |name, value: u64| stat(text, &format!("{}:{name}", class.index()), value);
-        of_class("chunk_size", tally.slot_bytes);
-        of_class("chunks_per_page", tally.slots_of_page);
-        of_class("total_pages", tally.pages);
-        of_class("total_chunks", tally.pages * tally.slots_of_page);
-        of_class("used_chunks", tally.live);
-        of_class("retired_chunks", tally.retired);
-        of_class("free_chunks", tally.free());
-    }
-    stat(text, "active_slabs", classes.len());
-    stat(text, "total_malloced", pages_of(&classes) * page_bytes(figures));
-}
-
-/// memcached's figures of items, as far as they are known by class: how many there are.
-pub fn items(figures: &Figures, text: &mut String) {
-    let classes = SlabStats::read_all(&figures.slab_stats);
-    for (class, tally) in classes.iter().filter(|(class, _)| *class != Class::CHUNK) {
-        stat(text, &format!("items:{}:number", class.index()), tally.live);
     }
 }
 
@@ -173,10 +148,10 @@ fn by_page_size(report: &RegionReport) -> Vec<(&'static str, u64)> {
     [(kind, large), ("4k", granted - large)].into_iter().filter(|&(_, bytes)| bytes > 0).collect()
 }
 
-fn pages_of(classes: &[(Class, Tally)]) -> u64 {
+pub(super) fn pages_of(classes: &[(Class, Tally)]) -> u64 {
     classes.iter().map(|(_, tally)| tally.pages).sum()
 }
 
-fn page_bytes(figures: &Figures) -> u64 {
+pub(super) fn page_bytes(figures: &Figures) -> u64 {
     figures.pool.layout().page_bytes as u64
 }

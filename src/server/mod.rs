@@ -17,6 +17,7 @@ pub mod policy;
 mod ports;
 pub mod reckon;
 pub mod spawn;
+mod stats_reply;
 mod wiring;
 
 pub use spawn::Server;

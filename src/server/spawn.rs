@@ -4,13 +4,14 @@ use crate::config::serve::Config;
 use crate::limits::{BIND_ATTEMPTS, BIND_RETRY_MS};
 use crate::net::socket::bind_group;
 use crate::net::{Port, Waker};
-use crate::server::figures::Figures;
+use crate::server::figures::{Figures, Settings};
 use crate::server::histlog::{self, HistLog};
 use crate::server::map;
 use crate::server::metrics::{self, Endpoint};
 use crate::server::policy;
 use crate::server::ports::Ports;
 use crate::server::reckon::Reckoning;
+use crate::server::stats_reply::Baseline;
 use crate::server::wiring::{Wiring, WorkerParts, wire};
 use crate::session::profiler::TickProfiler;
 use crate::session::serial::StatsProvider;
@@ -118,6 +119,14 @@ impl Server {
             slab_stats: parts.iter().map(|part| Arc::clone(part.owner.slab_stats())).collect(),
             clock: config.clock.clone(),
             memory_bytes: config.memory_bytes,
+            listen: opened.addr,
+            settings: Settings {
+                evicts: true,
+                value_bytes_max: config.value_bytes_max,
+                mean_item_bytes: config.mean_item_bytes,
+                policy: config.policy,
+            },
+            baseline: Baseline::default(),
             io: opened.ports.backend(),
             steering: opened.steering,
         });
@@ -183,7 +192,7 @@ impl Server {
         let common = SharedSetup {
             clock: config.clock.clone(),
             config,
-            stats_provider: Arc::new(move |what, view| figures.stats(what, view)),
+            stats_provider: Arc::new(move |words, view| figures.stats(words, view)),
             stop: Arc::clone(&self.stop),
         };
         let (ready, when_ready) = mpsc::channel();

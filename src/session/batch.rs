@@ -340,6 +340,7 @@ impl<'a> Batch<'a> {
             } else {
                 tally.hits += hit as u64;
                 tally.misses += !hit as u64;
+                tally.metas += matches!(self.reads[i].form, Form::Meta(_)) as u64;
             }
             if ends_command | given_up {
                 mark = reply.mark();
@@ -391,6 +392,7 @@ impl<'a> Batch<'a> {
 struct Tally {
     hits: u64,
     misses: u64,
+    metas: u64,
 }
 
 impl Tally {
@@ -398,6 +400,7 @@ impl Tally {
         session.executor.counters().cmd_get.add(self.hits + self.misses);
         session.executor.counters().get_hits.add(self.hits);
         session.executor.counters().get_misses.add(self.misses);
+        session.executor.counters().cmd_meta.add(self.metas);
     }
 }
 

@@ -2,92 +2,98 @@
 
 use cache::counters;
 
-pub use cache::base::counter::Counter;
+pub use cache::base::counter::{Counter, Figure, Kind};
 pub use cache::shard::OwnerCounters;
 
 counters! {
     /// What a worker counts. Written by its own thread only.
     WorkerCounters {
         /// Ticks that did something.
-        ticks,
+        counter ticks,
         /// Datagrams received.
-        datagrams_received,
+        counter datagrams_received,
         /// Bytes received.
-        bytes_read,
+        counter bytes_read,
         /// Datagrams sent.
-        datagrams_sent,
+        counter datagrams_sent,
         /// Bytes sent.
-        bytes_written,
+        counter bytes_written,
         /// Messages handed to the kernel, each with one or more datagrams.
-        sends,
+        counter sends,
         /// Datagrams that the kernel did not take.
-        send_failures,
+        counter send_failures,
         /// Messages of several datagrams that the kernel refused for the path to their peer; the datagrams were sent one by one.
-        gso_fallbacks,
+        counter gso_fallbacks,
         /// Datagrams that the kernel dropped before we read them.
-        receive_drops,
+        counter receive_drops,
         /// Workers woken from their sleep because requests or answers had come for them.
-        workers_woken,
+        counter workers_woken,
         /// Times that no receive buffer was free.
-        receive_buffers_empty,
+        counter receive_buffers_empty,
         /// Datagrams to a broadcast or multicast address, which are not answered.
-        refused_groups,
+        counter refused_groups,
         /// Datagrams too short for a frame and one byte.
-        refused_short,
+        counter refused_short,
         /// Requests of several datagrams.
-        refused_fragments,
+        counter refused_fragments,
         /// Requests in memcached's binary protocol.
-        refused_binary,
+        counter refused_binary,
         /// Batch frames whose preamble was wrong.
-        refused_frames,
+        counter refused_frames,
         /// Replies of other servers, and other text that begins with an upper-case letter or a digit.
-        refused_replies,
+        counter refused_replies,
         /// Datagrams from addresses that we do not answer.
-        refused_peers,
+        counter refused_peers,
         /// Challenges sent to addresses that have to prove themselves.
-        challenges,
+        counter challenges,
         /// Challenges that were not sent because their address had been sent too many in this second.
-        challenges_muted,
+        counter challenges_muted,
         /// Sealed frames with a wrong tag.
-        seals_wrong,
+        counter seals_wrong,
         /// Sealed frames that were too old, or from the future.
-        seals_stale,
+        counter seals_stale,
         /// Sealed frames that were seen before, or came too late to tell.
-        seals_replayed,
+        counter seals_replayed,
         /// Sealed frames of a session that there was no room for.
-        seals_crowded,
+        counter seals_crowded,
         /// Datagrams that were not answered because their source had made too many errors in this second.
-        errors_muted,
+        counter errors_muted,
         /// Commands that were not understood, or that their sender may not use.
-        protocol_errors,
+        counter protocol_errors,
+        /// Meta commands, without `mn`.
+        counter cmd_meta,
+        /// Stores of values longer than --value-max, or than memory.
+        counter store_too_large,
+        /// Stores for which no memory was found.
+        counter store_no_memory,
         /// Keys asked for.
-        cmd_get,
+        counter cmd_get,
         /// Keys found.
-        get_hits,
+        counter get_hits,
         /// Keys not found.
-        get_misses,
+        counter get_misses,
         /// Reads that went to the owner: keys moved in every round, or a stale item has to name a winner.
-        unsettled_misses,
+        counter unsettled_misses,
         /// Hit records that the policy's ring had no room for.
-        hit_records_dropped,
+        counter hit_records_dropped,
         /// Hit records sent to the policy.
-        hit_records_sent,
+        counter hit_records_sent,
         /// Commands sent to another owner; of a batch frame, runs of operations.
-        forwarded,
+        counter forwarded,
         /// Commands executed for another worker; of a batch frame, runs of operations.
-        executed_for_others,
+        counter executed_for_others,
         /// Commands and datagrams refused because the buffers to suspend them were not free in time.
-        busy,
+        counter busy,
         /// Datagrams without a store that were dropped because the buffers to suspend them were not free in time.
-        reads_dropped,
+        counter reads_dropped,
         /// Datagrams suspended.
-        suspended,
+        counter suspended,
         /// Datagrams that waited for others of their client on the same key.
-        held,
+        counter held,
         /// Times that a datagram with much work left the rest of it to the next tick.
-        yielded,
+        counter yielded,
         /// Datagrams that waited for a later tick because no buffer to suspend them was free.
-        deferred,
+        counter deferred,
     }
 }
 
@@ -95,13 +101,13 @@ counters! {
     /// What the metrics endpoint counts. Written by its thread only.
     MetricsCounters {
         /// Requests to the metrics endpoint that were answered.
-        metrics_answered,
+        counter metrics_answered,
         /// Connections to the metrics endpoint from addresses that may not read it.
-        metrics_refused,
+        counter metrics_refused,
         /// Connections to the metrics endpoint that were closed because they took too long, or for newer ones.
-        metrics_closed,
+        counter metrics_closed,
         /// Times that the metrics endpoint could not accept a connection.
-        metrics_accept_failures,
+        counter metrics_accept_failures,
     }
 }
 
@@ -109,6 +115,6 @@ counters! {
     /// What the log of histograms counts. Written by its thread only.
     HistLogCounters {
         /// Intervals that could not be written to the log of --hist-log in their time; their events are in a later one.
-        hist_log_failures,
+        counter hist_log_failures,
     }
 }

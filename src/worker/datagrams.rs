@@ -243,11 +243,11 @@ fn serve_alone(
     }
     let Judged { number, admission } = &waiting.judged;
     let peer = inbox.peer(&inbox.datagrams()[*number as usize]);
-    if session.executor_mut().challenge(peer, admission, outbox, now) {
+    if session.executor_mut().answer_at_the_door(peer, admission, bytes, outbox, now) {
         unserved.goes_on(Served::Yes);
         return true;
     }
-    let admitted = admission.admitted(peer, bytes).expect("it is no challenge");
+    let admitted = admission.admitted(peer, bytes).expect("it is served");
     let fresh = Fresh { admitted, first: waiting.first.as_ref(), follows: false };
     let served = session.serve_in_turn(fresh, unserved.patience(now), outbox, now);
     if served == Served::NotYet {

@@ -33,6 +33,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("refused_groups", "network::groups_are_not_answered"),
     ("evicted_by_crowding", "shard::tests::index, where memory has no room for a larger index"),
     ("growth_waits", "shard::tests::index, where an index grows and memory is free"),
+    ("store_no_memory", "no_eviction::a_full_cache_refuses_what_is_new_and_keeps_what_it_has"),
     ("evicted_by_growth", "sixteen full lines in a row at half load, which random keys do not make"),
 ];
 
@@ -138,6 +139,8 @@ fn commands(moved: &mut Moved) {
             "md K I T30",
             "mg K k v",
             "mg K v",
+            "mg K t N30",
+            "ms K 1048577\r\n",
         ] {
             scene.ask(&format!("{}\r\n", line.replace('K', &key)));
         }

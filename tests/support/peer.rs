@@ -85,7 +85,7 @@ impl Peer {
 
     /// The same of a reply whose frames have this in their reserved field.
     pub fn marked_reply(&mut self, id: u16, mark: u16) -> Vec<u8> {
-        let mut parts = BTreeMap::new();
+        let (mut parts, mut whole) = (0, Vec::new());
         loop {
             let (header, body, length) = self.receive();
             assert_eq!(header.request_id, id, "a reply to another request: {}", body.escape_ascii());
@@ -93,9 +93,10 @@ impl Peer {
             assert!(length <= REPLY_DATAGRAM_BYTES_MAX, "a datagram of {length} bytes");
             let is_last = header.sequence + 1 == header.total;
             assert!(is_last || length == REPLY_DATAGRAM_BYTES_MAX, "only the last may be shorter");
-            assert!(parts.insert(header.sequence, body).is_none(), "sequence {} twice", header.sequence);
-            if parts.len() == header.total as usize {
-                return parts.into_values().flatten().collect();
+            assert_eq!(header.sequence, parts, "the datagrams of a reply come in their order");
+            (parts, whole) = (parts + 1, [whole, body].concat());
+            if parts == header.total {
+                return whole;
             }
         }
     }

@@ -35,10 +35,52 @@ impl Counter {
     }
 }
 
-/// Declares a set of counters: a struct, and each counter's name and meaning for `stats` and the metrics.
+/// What a figure may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Counts events since the start: only grows. `stats reset` sets it back.
+    Counter,
+    /// Says what is now: goes up and down, and is not reset.
+    Gauge,
+}
+
+/// A figure as it was declared.
+#[derive(Clone, Copy, Debug)]
+pub struct Figure<'a> {
+    /// Its name in `stats`.
+    pub name: &'static str,
+    /// What it is, for people.
+    pub help: &'static str,
+    /// What it may do.
+    pub kind: Kind,
+    /// Where it is.
+    pub counter: &'a Counter,
+}
+
+/// A [`Figure`] of a field that was declared as `counter NAME` or `gauge NAME`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! figure {
+    ($self:ident, counter $field:ident, $help:expr) => {
+        $crate::figure!($self, $field, $help, $crate::base::counter::Kind::Counter)
+    };
+    ($self:ident, gauge $field:ident, $help:expr) => {
+        $crate::figure!($self, $field, $help, $crate::base::counter::Kind::Gauge)
+    };
+    ($self:ident, $field:ident, $help:expr, $kind:expr) => {
+        $crate::base::counter::Figure {
+            name: stringify!($field),
+            help: $help.trim_ascii(),
+            kind: $kind,
+            counter: &$self.$field,
+        }
+    };
+}
+
+/// Declares a set of figures: a struct, and each one's kind (`counter` or `gauge`), name and meaning for `stats` and the metrics.
 #[macro_export]
 macro_rules! counters {
-    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])* $field:ident,)* }) => {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])* $kind:ident $field:ident,)* }) => {
         $(#[$meta])*
         #[derive(Debug, Default)]
         #[repr(align(128))]
@@ -49,7 +91,12 @@ macro_rules! counters {
         impl $name {
             /// Name, meaning and counter, in order.
             pub fn list(&self) -> Vec<(&'static str, &'static str, &$crate::base::counter::Counter)> {
-                vec![$((stringify!($field), concat!($($doc),*), &self.$field),)*]
+                self.figures().into_iter().map(|figure| (figure.name, figure.help, figure.counter)).collect()
+            }
+
+            /// All figures with their kinds, in order.
+            pub fn figures(&self) -> Vec<$crate::base::counter::Figure<'_>> {
+                vec![$($crate::figure!(self, $kind $field, concat!($($doc),*)),)*]
             }
         }
     };

@@ -8,6 +8,7 @@ use crate::limits::VALUE_BYTES_LIMIT;
 use crate::memory::class::Class;
 use crate::memory::item::{Items, OwnedSlot, Parts};
 use crate::memory::slab::Slab;
+use crate::memory::slab_stats::Loss;
 
 /// What a used slot holds. A chunk is bytes of a client's value: it has no header, so nothing may read it as an item. Whoever
 /// walks over slots gets this and has to say what it wants: [`Slab::item_of`] leads from either to an item.
@@ -46,10 +47,24 @@ impl Slab {
         self.items.write(slot, &self.chunks, parts);
     }
 
-    /// The item that was written into `slot` has its chunks for good, and is about to be published.
-    pub fn complete(&mut self, slot: OwnedSlot) -> ItemRef {
+    /// The item of `bytes` that was written into `slot` has its chunks for good, and is about to be published.
+    pub fn complete(&mut self, slot: OwnedSlot, bytes: usize) -> ItemRef {
         self.chunks.clear();
-        slot.publish()
+        let at = slot.publish();
+        self.stats.of(self.class_at(at)).item_bytes.add(bytes as u64);
+        at
+    }
+
+    /// An item was unlinked that no client deleted.
+    pub fn note_loss(&self, at: ItemRef, loss: Loss) {
+        self.stats.note_loss(self.class_at(at), &self.item(at), loss);
+    }
+
+    /// The item at `from` is at `to` now.
+    pub fn note_moved(&self, from: ItemRef, to: ItemRef) {
+        let bytes = self.item(to).bytes() as u64;
+        self.stats.of(self.class_at(from)).item_bytes.sub(bytes);
+        self.stats.of(self.class_at(to)).item_bytes.add(bytes);
     }
 
     /// Gives back a slot, and the chunks that were taken for the same item, which was not published.
@@ -79,6 +94,7 @@ impl Slab {
             self.stats.of(Class::CHUNK).retired.add(1);
             self.retired.push(chunk);
         }
+        self.stats.of(self.class_at(at)).item_bytes.sub(self.item(at).bytes() as u64);
         self.retire_slot(at);
     }
 

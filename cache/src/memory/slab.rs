@@ -335,7 +335,7 @@ impl Slab {
         self.items.prefetch(at, bytes);
     }
 
-    fn class_at(&self, at: ItemRef) -> Class {
+    pub(super) fn class_at(&self, at: ItemRef) -> Class {
         self.pages[self.layout.page_of(at)].class.expect("a slot of a page of this owner")
     }
 

@@ -9,6 +9,7 @@
 
 use crate::base::counter::Counter;
 use crate::memory::class::{CLASSES_MAX, Class};
+use crate::memory::item::Item;
 use crate::memory::page::Layout;
 
 /// One owner's counts.
@@ -18,10 +19,52 @@ pub struct SlabStats {
     classes: Box<[Counts]>,
 }
 
+/// Why an item went that no client deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// It was alive.
+    Evicted,
+    /// Its time was over, or it had been flushed.
+    Expired,
+}
+
+crate::counters! {
+    /// Items of a class that no client deleted, and that are gone. Written by the owner only.
+    Losses {
+        /// Items that were alive.
+        counter evicted,
+        /// Of these, items that nobody had read since they were stored.
+        counter evicted_unfetched,
+        /// Of these, items that had a time to live.
+        counter evicted_nonzero,
+        /// Items whose time was over, or that had been flushed.
+        counter expired,
+        /// Of these, items that nobody had read since they were stored.
+        counter expired_unfetched,
+    }
+}
+
+impl Losses {
+    fn note(&self, item: &Item<'_>, loss: Loss) {
+        let (all, unfetched) = match loss {
+            Loss::Evicted => (&self.evicted, &self.evicted_unfetched),
+            Loss::Expired => (&self.expired, &self.expired_unfetched),
+        };
+        all.add(1);
+        unfetched.add(!item.fetched() as u64);
+        if loss == Loss::Evicted {
+            self.evicted_nonzero.add((item.state().deadline_ms() != 0) as u64);
+        }
+    }
+}
+
 /// What an owner counts of a class.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) pages: Counter,
+    /// Bytes of items that readers can find, headers included.
+    pub(super) item_bytes: Counter,
+    losses: Losses,
     /// Slots that are not free: live and retired ones.
     pub(super) used: Counter,
     /// Slots whose items are unlinked and wait for grace.
@@ -41,6 +84,8 @@ pub struct Tally {
     pub live: u64,
     /// Slots of items that are unlinked and wait for grace.
     pub retired: u64,
+    /// Bytes of items that readers can find, headers and chunks included.
+    pub item_bytes: u64,
 }
 
 impl SlabStats {
@@ -64,7 +109,17 @@ impl SlabStats {
             pages: counts.pages.get(),
             live: counts.used.get().saturating_sub(retired),
             retired,
+            item_bytes: counts.item_bytes.get(),
         }
+    }
+
+    /// What went of the class.
+    pub fn losses(&self, class: Class) -> &Losses {
+        &self.of(class).losses
+    }
+
+    pub(super) fn note_loss(&self, class: Class, item: &Item<'_>, loss: Loss) {
+        self.of(class).losses.note(item, loss);
     }
 
     /// The classes that have pages, of owners of the same layout together.
@@ -76,6 +131,7 @@ impl SlabStats {
                 pages: all.pages + one.pages,
                 live: all.live + one.live,
                 retired: all.retired + one.retired,
+                item_bytes: all.item_bytes + one.item_bytes,
                 ..all
             });
             (all.pages > 0).then_some((class, all))

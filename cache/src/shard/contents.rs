@@ -26,6 +26,7 @@ pub use relocate::Moved;
 use crate::base::clock::Now;
 use crate::base::item_ref::ItemRef;
 use crate::base::sync::Arc;
+use crate::memory::slab_stats::Loss;
 use crate::memory::{Item, OwnedSlot, Parts, Size, Slab, Used};
 use crate::ring::Event;
 use crate::shard::OwnerCounters;
@@ -149,6 +150,7 @@ impl Contents {
     /// An item was unlinked from the index.
     fn gone(&mut self, item: ItemRef, why: Why) {
         self.outcomes.removed(item, why);
+        why.loss().inspect(|&loss| self.memory.note_loss(item, loss));
         self.memory.retire(item);
     }
 
@@ -158,6 +160,7 @@ impl Contents {
         index.grow(lines, |item| {
             // Next to impossible: sixteen full lines in a row at 43 % load, or at 60 %.
             outcomes.removed(item, Why::LostInGrowth);
+            memory.note_loss(item, Loss::Evicted);
             memory.retire(item);
         })
     }

@@ -7,7 +7,7 @@ use protocol::Reply;
 use protocol::batch::Status;
 use protocol::meta::Meta;
 use protocol::request::Key;
-use protocol::token::Tokens;
+use protocol::token::{Number, Tokens};
 
 /// One key to read, and how to answer.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,8 @@ pub struct MetaForm<'a> {
     pub words: Tokens<'a>,
     /// `v`
     pub with_value: bool,
+    /// `C`: without the value, if the item has this cas number.
+    pub unless_cas: bool,
     /// `q`
     pub quiet: bool,
     /// `b`
@@ -66,10 +68,24 @@ impl<'a> MetaForm<'a> {
         MetaForm {
             words: meta.words,
             with_value: meta.has(b'v'),
+            unless_cas: meta.has(b'C'),
             quiet: meta.quiet(),
             base64: meta.has(b'b'),
             unseen: meta.has(b'u'),
         }
+    }
+
+    /// The value, if the answer has it.
+    #[inline]
+    pub fn value_of<'i>(&self, item: &Item<'i>) -> Option<Value<'i>> {
+        let is_known = self.unless_cas && self.named_cas() == Some(item.cas());
+        if self.with_value && !is_known { Some(item.value()) } else { None }
+    }
+
+    /// The number of `C`. It is read again, because nearly no read has one and all would carry it.
+    #[cold]
+    fn named_cas(&self) -> Option<u64> {
+        self.words.into_iter().find_map(|word| u64::parse(word.strip_prefix(b"C")?))
     }
 }
 
@@ -103,7 +119,7 @@ impl Read<'_> {
             }
             Form::Batch => put_item(reply, item),
             Form::Meta(form) => {
-                let (state, value) = (item.state(), if form.with_value { Some(item.value()) } else { None });
+                let (state, value) = (item.state(), form.value_of(item));
                 put_head(reply, value);
                 for word in form.words {
                     put_item_flag(reply, form.base64, self.key, item, state.deadline_ms(), now, word);

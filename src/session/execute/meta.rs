@@ -153,7 +153,7 @@ impl Execution<'_, '_> {
         let before_ms = before.map_or(0, |item| item.state().deadline_ms());
         let count = Count {
             key,
-            up: !matches!(terms.mode, Some(b'D' | b'd' | b'-')),
+            up: !matches!(terms.mode, Some(b'D' | b'-')),
             delta: terms.delta.unwrap_or(1),
             new_cas: terms.new_cas,
             due_ms: terms.ttl.map(|expiry| due_ms(expiry, now)),
@@ -213,7 +213,7 @@ impl Shown<'_> {
     fn put(&self, reply: &mut Reply<'_>, command: &Decoded<'_, '_>) -> (u64, bool) {
         let Decoded { key, form, meta } = command;
         let (terms, now, before) = (&meta.terms, self.now, self.item.state());
-        let value = if form.with_value { Some(self.item.value()) } else { None };
+        let value = form.value_of(&self.item);
         let mut until_ms = if self.created { 0 } else { before.deadline_ms() };
         let mut won = before.stale() && !before.win_sent();
         put_head(reply, value);
@@ -224,9 +224,7 @@ impl Shown<'_> {
                     (until_ms, won) = (due_ms(terms.vivify.unwrap_or(Expiry::Never), now), true);
                 }
                 b'R' => {
-                    // In seconds, rounded as `t` tells them.
-                    let left_s = until_ms.saturating_sub(now.ms()).div_ceil(1000);
-                    let is_late = until_ms != 0 && left_s < terms.recache_s.unwrap_or(0);
+                    let is_late = is_due_before(until_ms, terms.recache, now);
                     won |= is_late && !self.created && !before.win_sent();
                 }
                 _ => put_item_flag(reply, form.base64, key, &self.item, until_ms, now, word),
@@ -235,6 +233,15 @@ impl Shown<'_> {
         put_marks(reply, Marks { won, stale: before.stale(), win_sent: before.win_sent() });
         put_tail(reply, value);
         (until_ms, won)
+    }
+}
+
+/// Whether an item that is due at `until_ms` (0 = never) is due before `bound`, in whole seconds, rounded as `t` tells them.
+fn is_due_before(until_ms: u64, bound: Option<Expiry>, now: Now) -> bool {
+    let left_s = |due_ms: u64| due_ms.saturating_sub(now.ms()).div_ceil(1000);
+    match bound {
+        None | Some(Expiry::Never | Expiry::Past) => false,
+        Some(bound) => until_ms != 0 && left_s(until_ms) < left_s(due_ms(bound, now)),
     }
 }
 
@@ -273,11 +280,11 @@ fn first_expiry(terms: &Terms, vivify: Expiry, form: &MetaForm<'_>) -> Expiry {
 
 fn mode_of_flag(mode: Option<u8>) -> Result<Mode, Error> {
     match mode {
-        None | Some(b'S' | b's') => Ok(Mode::Set),
-        Some(b'E' | b'e') => Ok(Mode::Add),
-        Some(b'A' | b'a') => Ok(Mode::Append),
-        Some(b'P' | b'p') => Ok(Mode::Prepend),
-        Some(b'R' | b'r') => Ok(Mode::Replace),
+        None | Some(b'S') => Ok(Mode::Set),
+        Some(b'E') => Ok(Mode::Add),
+        Some(b'A') => Ok(Mode::Append),
+        Some(b'P') => Ok(Mode::Prepend),
+        Some(b'R') => Ok(Mode::Replace),
         Some(_) => Err(Error::BadMode),
     }
 }

@@ -222,7 +222,7 @@ impl<'e, 'b> Execution<'e, 'b> {
         self.put_line(quiet, if found { b"TOUCHED\r\n" } else { b"NOT_FOUND\r\n" })
     }
 
-    fn flush(&mut self, delay_s: i32) -> Result<(), Stop> {
+    fn flush(&mut self, delay_s: i64) -> Result<(), Stop> {
         let due_ms = match Expiry::from_exptime(delay_s) {
             Expiry::Never | Expiry::Past => None,
             expiry => Some(due_ms(expiry, self.now)),

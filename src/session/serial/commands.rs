@@ -119,6 +119,9 @@ impl Executor {
         self.note_settled_read(read, now);
         self.work.spend(self.owner.take_written_bytes());
         self.profiler.record_stage(measure_of(command));
+        if let Err(Stop::Failed(error)) = done {
+            self.note_failure(error);
+        }
         if let Some(halted) = conclude(done, mark, reply) {
             return halted;
         }

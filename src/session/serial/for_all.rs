@@ -14,8 +14,8 @@ impl<'a> Run<'_, 'a, '_> {
                 let done = self.in_all_shards(command, part)?;
                 self.reply.put(if *quiet || !done { b"" } else { b"OK\r\n" });
             }
-            Command::Stats { what } => {
-                match (self.executor.stats_provider)(what, self.executor.shards.view(&self.executor.pin)) {
+            Command::Stats { words } => {
+                match (self.executor.stats_provider)(*words, self.executor.shards.view(&self.executor.pin)) {
                     Some(text) if self.request.may_grow && self.reply.room() < text.len() => {
                         return Err(Halt::Room.into());
                     }

@@ -31,12 +31,14 @@ use cache::Pin;
 use cache::base::clock::Now;
 use cache::base::sync::Arc;
 use cache::shard::{Owner, Shards, View};
+use protocol::Error;
 use protocol::steer;
+use protocol::token::Tokens;
 use work::Work;
 
 /// Tells what `stats` prints, for the word behind it; `None` for an unknown word. It is asked within a tick, so it may
 /// look at items that it finds in the shards.
-pub type StatsProvider = Arc<dyn Fn(&[u8], View<'_>) -> Option<Vec<u8>> + Send + Sync>;
+pub type StatsProvider = Arc<dyn Fn(Tokens<'_>, View<'_>) -> Option<Vec<u8>> + Send + Sync>;
 
 /// Executes commands with what one worker has.
 pub struct Executor {
@@ -176,17 +178,29 @@ impl Executor {
         self.guard.judge(peer, datagram, now, &self.counters)
     }
 
-    /// Sends a challenge, if that is what the datagram gets; says whether it was.
-    pub fn challenge(
+    /// Answers a datagram of which nothing is served, with a challenge or an error; says whether it is one.
+    pub fn answer_at_the_door(
         &mut self,
         peer: &PeerAddr,
         admission: &Admission,
+        datagram: &[u8],
         outbox: &mut Outbox,
         now: Now,
     ) -> bool {
-        let Verdict::Challenge { is_renewal } = admission.verdict else { return false };
-        self.guard.challenge(peer, admission, is_renewal, outbox, now, &self.counters);
+        if matches!(admission.verdict, Verdict::Serve { .. }) {
+            return false;
+        }
+        self.guard.answer_at_the_door(peer, admission, datagram, outbox, now, &self.counters);
         true
+    }
+
+    /// Counts what a store came to, if it is one of the errors that have a figure.
+    fn note_failure(&self, error: Error) {
+        match error {
+            Error::TooLargeForCache => self.counters.store_too_large.add(1),
+            Error::OutOfMemory => self.counters.store_no_memory.add(1),
+            _ => {}
+        }
     }
 
     /// Counts the read of a command that the owner has executed, if it was one, and tells the policy of it, as of any other

@@ -17,6 +17,7 @@ impl<'a> Run<'_, 'a, '_> {
     #[cold]
     pub(super) fn answer_fault(&mut self, error: Error) -> bool {
         self.executor.counters.protocol_errors.add(1);
+        self.executor.note_failure(error);
         let is_answered = self.executor.guard.allows_error(&self.request.admitted, self.request.now);
         if is_answered {
             self.reply.put_error(error);

@@ -8,6 +8,7 @@
 //!     ─▶ Enlarge   its reply needs a larger pending request                    ┘
 //! ```
 
+use crate::VERSION;
 use crate::guard::Admitted;
 use crate::limits::{ANSWER_LINE_BYTES_MAX, KEY_BYTES_MAX};
 use crate::session::execute::answer::{Form, MetaForm, classic};
@@ -214,10 +215,10 @@ impl<'a> Run<'_, 'a, '_> {
             Command::Delete { key, .. } | Command::Arithmetic { key, .. } | Command::Touch { key, .. } => {
                 Ok(self.write(command, key.bytes())?)
             }
-            Command::Meta(meta) => Ok(self.run_meta(command, meta)?),
+            Command::Meta(meta) => Ok(self.count_meta(command, meta)?),
             Command::Quit => Ok(()),
             Command::Version => {
-                self.reply.put(concat!("VERSION ", env!("CARGO_PKG_VERSION"), "\r\n").as_bytes());
+                [b"VERSION ", VERSION.as_bytes(), b"\r\n"].iter().for_each(|part| self.reply.put(part));
                 Ok(())
             }
             Command::FlushAll { .. }
@@ -249,6 +250,14 @@ impl<'a> Run<'_, 'a, '_> {
         self.expects_room().map_err(|why| halted(why, get))?;
         self.reply.put(b"END\r\n");
         Ok(())
+    }
+
+    /// Runs a meta command, and counts it unless it will be run again.
+    fn count_meta(&mut self, command: &Command<'_>, meta: &Meta<'_>) -> Result<(), Halt> {
+        let done = self.run_meta(command, meta);
+        let is_run = matches!(done, Ok(()) | Err(Halt::Elsewhere(_))) && meta.kind != Kind::Noop;
+        self.executor.counters.cmd_meta.add(is_run as u64);
+        done
     }
 
     fn run_meta(&mut self, command: &Command<'_>, meta: &Meta<'_>) -> Result<(), Halt> {
@@ -302,6 +311,7 @@ impl<'a> Run<'_, 'a, '_> {
             Stop::OnGrace => Err(Halt::Memory),
             Stop::OnRoom => Err(Halt::Room),
             Stop::Failed(error) => {
+                self.executor.note_failure(error);
                 self.reply.put_error(error);
                 Ok(())
             }

@@ -68,8 +68,8 @@ mod tests {
         assert!(turn(1 << 20) <= 1 + TURN_WORK_UNITS / 512);
         let mut work = Work::default();
         work.begin_turn();
-        work.spend_on(&Command::Stats { what: b"" });
-        work.spend_on(&Command::Stats { what: b"" });
+        work.spend_on(&Command::Stats { words: protocol::token::Tokens::new(b"") });
+        work.spend_on(&Command::Stats { words: protocol::token::Tokens::new(b"") });
         assert!(work.is_spent());
     }
 }

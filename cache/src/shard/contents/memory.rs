@@ -9,6 +9,7 @@ use crate::limits::{FREE_PAGES_PER_OWNER, TICK_RECLAIM_MAX};
 use crate::memory::class::Class;
 use crate::memory::grace::{Grace, Pin, Stamp};
 use crate::memory::item::Shape;
+use crate::memory::slab_stats::Loss;
 use crate::memory::{Item, OwnedSlot, PagePool, Size, Slab};
 use crate::ring::{ChunkUnits, Deadline};
 
@@ -176,13 +177,24 @@ impl Memory {
     /// The item of this size in `slot` is written, and about to be published.
     pub(super) fn complete(&mut self, slot: OwnedSlot, size: Size) -> ItemRef {
         self.item_bytes += size.bytes();
-        self.slab.complete(slot)
+        self.slab.complete(slot, size.bytes())
     }
 
     /// An item was unlinked: it is free after grace, with its chunks.
     pub(super) fn retire(&mut self, old: ItemRef) {
         self.item_bytes -= self.slab.item(old).bytes();
         self.slab.retire(old);
+    }
+
+    /// An item was unlinked that no client deleted.
+    pub(super) fn note_loss(&self, item: ItemRef, loss: Loss) {
+        self.slab.note_loss(item, loss);
+    }
+
+    /// The item at `from` was copied to `to`: its old slot is free after grace.
+    pub(super) fn retire_copied(&mut self, from: ItemRef, to: ItemRef) {
+        self.slab.note_moved(from, to);
+        self.retire_moved(from);
     }
 
     /// Another slot has what was in this one: it is free after grace.

@@ -3,6 +3,7 @@
 
 use crate::base::item_ref::ItemRef;
 use crate::base::sync::Arc;
+use crate::memory::slab_stats::Loss;
 use crate::ring::{Deadline, Event, Verdict};
 use crate::shard::OwnerCounters;
 use crate::shard::events::Events;
@@ -30,6 +31,17 @@ pub enum Why {
     LostInGrowth,
     /// It was of an old generation.
     Scrubbed,
+}
+
+impl Why {
+    /// What it is to the size class of the item; `None` where a client wanted it.
+    pub fn loss(self) -> Option<Loss> {
+        match self {
+            Why::Deleted => None,
+            Why::Policy | Why::Pressure | Why::Crowded | Why::LostInGrowth => Some(Loss::Evicted),
+            Why::Expired | Why::Scrubbed => Some(Loss::Expired),
+        }
+    }
 }
 
 impl Outcomes {

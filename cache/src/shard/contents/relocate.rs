@@ -43,7 +43,7 @@ impl Contents {
         self.index.renew(&self.memory.item(to));
         self.index.redirect(hash, from, to);
         self.outcomes.moved(from, to, slot_bytes);
-        self.memory.retire_moved(from);
+        self.memory.retire_copied(from, to);
         Moved::Done(slot_bytes)
     }
 

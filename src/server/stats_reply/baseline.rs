@@ -1,0 +1,103 @@
+//! `stats reset`: what was counted until then, which is taken off what is told. The counters themselves go on, because each has
+//! one writer, and because the metrics must never fall. Gauges are not touched.
+
+use crate::server::figures::Figures;
+use crate::stats::counters::{
+    Counter, Figure, HistLogCounters, Kind, MetricsCounters, OwnerCounters, WorkerCounters,
+};
+use cache::memory::class::{CLASSES_MAX, Class};
+use cache::memory::slab_stats::Losses;
+
+/// Sums as they were at the last reset; zeros before.
+#[derive(Debug)]
+pub struct Baseline {
+    workers: WorkerCounters,
+    owners: OwnerCounters,
+    scrapes: MetricsCounters,
+    histlog: HistLogCounters,
+    classes: Vec<Losses>,
+}
+
+impl Default for Baseline {
+    fn default() -> Baseline {
+        Baseline {
+            workers: WorkerCounters::default(),
+            owners: OwnerCounters::default(),
+            scrapes: MetricsCounters::default(),
+            histlog: HistLogCounters::default(),
+            classes: (0..CLASSES_MAX).map(|_| Losses::default()).collect(),
+        }
+    }
+}
+
+impl Baseline {
+    /// Everything counted so far is taken off from now on. Two workers that do this at once write nearly the same.
+    pub fn take(&self, figures: &Figures) {
+        keep(self.workers.figures(), |i| sum(figures.workers.iter().map(|one| one.figures()[i])));
+        keep(self.owners.figures(), |i| sum(figures.owners.iter().map(|one| one.figures()[i])));
+        keep(self.scrapes.figures(), |i| figures.scrapes.figures()[i].counter.get());
+        keep(self.histlog.figures(), |i| figures.histlog.figures()[i].counter.get());
+        for class in (0..CLASSES_MAX).map(Class::from_index) {
+            let of_owners = || figures.slab_stats.iter().map(|owner| owner.losses(class));
+            keep(self.classes[class.index()].figures(), |i| sum(of_owners().map(|one| one.figures()[i])));
+        }
+    }
+}
+
+/// Figures since the last reset.
+impl Figures {
+    /// Of all workers together.
+    pub(super) fn worker_figures(&self) -> Vec<(&'static str, u64)> {
+        since(self.baseline.workers.figures(), |i| sum(self.workers.iter().map(|one| one.figures()[i])))
+    }
+
+    /// Of all owners together.
+    pub(super) fn owner_figures(&self) -> Vec<(&'static str, u64)> {
+        since(self.baseline.owners.figures(), |i| sum(self.owners.iter().map(|one| one.figures()[i])))
+    }
+
+    /// Of the metrics endpoint and of the log of histograms.
+    pub(super) fn other_figures(&self) -> Vec<(&'static str, u64)> {
+        let mut figures = since(self.baseline.scrapes.figures(), |i| self.scrapes.figures()[i].counter.get());
+        figures.extend(since(self.baseline.histlog.figures(), |i| self.histlog.figures()[i].counter.get()));
+        figures
+    }
+
+    /// One figure of all workers together.
+    pub(super) fn of_workers(&self, pick: fn(&WorkerCounters) -> &Counter) -> u64 {
+        let all: u64 = self.workers.iter().map(|worker| pick(worker).get()).sum();
+        all.saturating_sub(pick(&self.baseline.workers).get())
+    }
+
+    /// One figure of all owners together.
+    pub(super) fn of_owners(&self, pick: fn(&OwnerCounters) -> &Counter) -> u64 {
+        let all: u64 = self.owners.iter().map(|owner| pick(owner).get()).sum();
+        all.saturating_sub(pick(&self.baseline.owners).get())
+    }
+
+    /// One figure of a class, of all owners together.
+    pub(super) fn lost_of(&self, class: Class, pick: fn(&Losses) -> &Counter) -> u64 {
+        let all: u64 = self.slab_stats.iter().map(|owner| pick(owner.losses(class)).get()).sum();
+        all.saturating_sub(pick(&self.baseline.classes[class.index()]).get())
+    }
+
+    /// The same of all classes.
+    pub(super) fn lost(&self, pick: fn(&Losses) -> &Counter) -> u64 {
+        (0..CLASSES_MAX).map(|i| self.lost_of(Class::from_index(i), pick)).sum()
+    }
+}
+
+fn sum<'a>(figures: impl Iterator<Item = Figure<'a>>) -> u64 {
+    figures.fold(0, |sum, figure| sum.wrapping_add(figure.counter.get()))
+}
+
+fn keep(baseline: Vec<Figure<'_>>, now: impl Fn(usize) -> u64) {
+    for (i, figure) in baseline.into_iter().enumerate().filter(|(_, figure)| figure.kind == Kind::Counter) {
+        figure.counter.set(now(i));
+    }
+}
+
+fn since(baseline: Vec<Figure<'_>>, now: impl Fn(usize) -> u64) -> Vec<(&'static str, u64)> {
+    let since = |(i, figure): (usize, Figure<'_>)| (figure.name, now(i).saturating_sub(figure.counter.get()));
+    baseline.into_iter().enumerate().map(since).collect()
+}
