@@ -11,8 +11,8 @@ pub use protocol::limits::{
     DATAGRAM_BYTES_MAX, FRAME_HEADER_BYTES, KEY_BYTES_MAX, REPLY_DATAGRAM_BYTES_MAX, VALUE_BYTES_LIMIT,
 };
 
-/// Smallest `--memory`, in bytes; also per worker.
-pub const MEMORY_BYTES_MIN: usize = 16 << 20;
+/// Smallest `--memory`, in bytes; also per worker. Sixteen of the smallest pages: an index, a reserve, and a page for each of some sizes.
+pub const MEMORY_BYTES_MIN: usize = 2 << 20;
 /// Socket buffers that we ask for, in bytes.
 pub const SOCKET_BUFFER_BYTES: usize = 16 << 20;
 

@@ -40,6 +40,7 @@ pub struct Builder {
     seed: u64,
     namespace_separator: Option<u8>,
     policy: (PolicyKind, Goal),
+    evicts: bool,
     event_ring_records: usize,
     wakes: Vec<Wake>,
 }
@@ -89,6 +90,7 @@ impl Cache {
             seed: KeyHash::random_seed(),
             namespace_separator: None,
             policy: (PolicyKind::Wtinylfu, Goal::default()),
+            evicts: true,
             event_ring_records: EVENT_RING_RECORDS,
             wakes: Vec::new(),
         }
@@ -167,6 +169,12 @@ impl Builder {
         Builder { policy: (kind, goal), ..self }
     }
 
+    /// Whether a full cache evicts, as it does unless it is told otherwise; else it refuses new items
+    /// ([`OutOfMemory`](crate::shard::WriteError::OutOfMemory)). Expired items go all the same.
+    pub fn evicts(self, evicts: bool) -> Builder {
+        Builder { evicts, ..self }
+    }
+
     /// Events that an owner may have on their way to the policy.
     pub fn event_ring_records(self, event_ring_records: usize) -> Builder {
         Builder { event_ring_records, ..self }
@@ -194,7 +202,7 @@ impl Builder {
                 events: events_end,
                 commands: commands_end,
                 wake: wakes.next().unwrap_or_else(|| Box::new(|| ())),
-                policy: build(self.policy.0, self.policy.1, &config),
+                policy: build(self.policy.0.where_evicting(self.evicts), self.policy.1, &config),
                 counters: Arc::default(),
             });
             hits.push(hit);
@@ -206,6 +214,7 @@ impl Builder {
                 events: Events::new(events, cache.pool.layout()),
                 commands,
                 counters: Arc::default(),
+                evicts: self.evicts,
                 value_bytes_max: self.value_bytes_max,
             });
         }

@@ -53,6 +53,10 @@ pub struct Options {
     #[arg(id = "mean_item", long = "mean-item", value_name = "SIZE", default_value = "128", value_parser = size::bytes)]
     #[serde(rename = "mean_item", with = "size")]
     pub mean_item_bytes: usize,
+    /// Refuse new items when memory is full (SERVER_ERROR out of memory storing object) instead of evicting, as memcached's -M.
+    /// Expired items make room all the same; --policy decides nothing then
+    #[arg(long)]
+    pub no_eviction: bool,
     /// Way to the network; auto takes io_uring where it works
     #[arg(long, value_enum, value_name = "auto|uring|mmsg", default_value = "auto")]
     pub io: Io,

@@ -65,8 +65,9 @@ impl Options {
 
     fn check_sizes(&self) -> Result<(), String> {
         if self.memory_bytes < limits::MEMORY_BYTES_MIN {
+            let least = numa::report::Bytes(limits::MEMORY_BYTES_MIN as u64);
             return Err(format!(
-                "--memory {} bytes is too small: at least 16MiB, and 16MiB per worker",
+                "--memory {} bytes is too small: at least {least}, and {least} per worker",
                 self.memory_bytes
             ));
         }

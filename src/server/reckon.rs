@@ -44,7 +44,11 @@ impl Reckoning {
     }
 
     fn with(config: &Config, workers: usize, kind: PageKind, memory_bytes: usize) -> Reckoning {
-        let (sure, most) = policy_bytes(config.policy, memory_bytes, config.mean_item_bytes);
+        let (sure, most) = policy_bytes(
+            config.policy.where_evicting(!config.no_eviction),
+            memory_bytes,
+            config.mean_item_bytes,
+        );
         // A page of 4 KiB has an entry of 8 bytes in its table.
         let tables = if kind == PageKind::Small { memory_bytes / 512 } else { 0 };
         let region = if kind.is_pooled() { 0 } else { memory_bytes };

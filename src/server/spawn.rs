@@ -121,7 +121,7 @@ impl Server {
             memory_bytes: config.memory_bytes,
             listen: opened.addr,
             settings: Settings {
-                evicts: true,
+                evicts: !config.no_eviction,
                 value_bytes_max: config.value_bytes_max,
                 mean_item_bytes: config.mean_item_bytes,
                 policy: config.policy,

@@ -60,6 +60,7 @@ fn build_cache(config: &Config, items: Items, wakeups: &[Wakeups]) -> Built {
         .seed(config.seed)
         .namespace_separator(config.namespace_separator)
         .policy(config.policy, config.policy_goal)
+        .evicts(!config.no_eviction)
         .wakes(wakeups.iter().map(Wakeups::waker).collect())
         .build()
 }

@@ -13,6 +13,7 @@ mod loops;
 mod metrics;
 mod namespaces;
 mod network;
+mod no_eviction;
 mod order;
 mod reads;
 mod sandbox;

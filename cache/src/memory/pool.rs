@@ -94,6 +94,11 @@ impl PagePool {
         self.gathered.load(Ordering::Relaxed) as usize
     }
 
+    /// Bytes of all pages.
+    pub fn memory_bytes(&self) -> u64 {
+        (self.layout.pages * self.layout.page_bytes) as u64
+    }
+
     /// Bytes of slots that each of `owners` owners may fill; the rest is their free reserve.
     pub fn budget_bytes(&self, owners: usize) -> u64 {
         let pages = self.slab_pages();
@@ -140,6 +145,11 @@ impl PagePool {
 
     /// Pages that one call of `collect_run` looks at, at most.
     pub const COLLECT_PAGES_MAX: usize = 64;
+
+    /// Pages of the wanted run that are not in.
+    pub fn missing_pages(&self) -> usize {
+        self.wanted().len().saturating_sub(self.gathered_pages())
+    }
 
     /// Whether all pages of the wanted run are in; then they are an index's, and the next run may be wanted.
     /// For the owner that wants it.

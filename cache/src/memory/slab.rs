@@ -183,6 +183,21 @@ impl Slab {
         self.pages[page].closed = true;
     }
 
+    /// Takes slots in a closed page of this owner again.
+    pub fn open_page(&mut self, page: usize) {
+        let entry = &mut self.pages[page];
+        let class = entry.class.expect("a page of this owner");
+        if !std::mem::take(&mut entry.closed) {
+            return;
+        }
+        let free = self.layout.slots(class).count as u32 - entry.used;
+        self.closed_pages -= 1;
+        if free > 0 {
+            self.list(page, class);
+            self.class_free[class.index()] += free;
+        }
+    }
+
     /// Whether the next item of its class goes into this page.
     pub fn is_filling(&self, page: usize) -> bool {
         self.pages[page].class.is_some_and(|class| self.partial[class.index()] == page as u32)

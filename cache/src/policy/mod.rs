@@ -94,6 +94,13 @@ pub enum PolicyKind {
     None,
 }
 
+impl PolicyKind {
+    /// What keeps the times to live where nothing is evicted: the plainest order, because nobody asks for it.
+    pub fn where_evicting(self, evicts: bool) -> PolicyKind {
+        if evicts || self == PolicyKind::None { self } else { PolicyKind::Lru }
+    }
+}
+
 impl std::str::FromStr for PolicyKind {
     type Err = String;
     fn from_str(name: &str) -> Result<PolicyKind, String> {

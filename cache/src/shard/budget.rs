@@ -28,12 +28,20 @@ impl Budget {
     /// neither is not in the budget, in steps, so that it is told seldom. A step is less than half a percent of what is kept.
     #[inline]
     pub(super) fn announce(&mut self, memory: &Memory, outcomes: &mut Outcomes, now: Now) {
+        if !memory.evicts() {
+            // More than there is: the policy evicts nothing.
+            return self.tell(memory.pool().memory_bytes(), outcomes);
+        }
         let budget_bytes = memory.budget_bytes();
         let step = (budget_bytes / BUDGET_STEPS).max(1);
         self.count_partial_pages(memory, now);
         let partial_bytes = self.partial_pages * memory.pool().layout().page_bytes;
         let not_kept = (memory.slab().tail_bytes() + partial_bytes) as u64;
         let bytes = budget_bytes.saturating_sub(not_kept.next_multiple_of(step)).max(step);
+        self.tell(bytes, outcomes);
+    }
+
+    fn tell(&mut self, bytes: u64, outcomes: &mut Outcomes) {
         if bytes != self.told_bytes {
             self.told_bytes = bytes;
             outcomes.budget_changed(bytes);

@@ -67,13 +67,13 @@ impl Contents {
         number: usize,
         shards: Arc<Shards>,
         slab: Slab,
-        events: Events,
-        counters: Arc<OwnerCounters>,
+        evicts: bool,
+        (events, counters): (Events, Arc<OwnerCounters>),
     ) -> Contents {
         let (grace, count) = (Arc::clone(shards.grace()), shards.count());
         Contents {
             index: Index::new(number, shards),
-            memory: Memory::new(slab, grace, count),
+            memory: Memory::new(slab, grace, count, evicts),
             outcomes: Outcomes::new(events, counters),
             cas: CasNumbers::new(number, count),
             written_bytes: 0,

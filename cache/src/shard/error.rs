@@ -16,7 +16,7 @@ pub enum WriteError {
     Blocked(Blocked),
     /// The value is larger than `value_bytes_max`, or than memory could hold.
     TooLarge,
-    /// Nothing of this owner can be evicted: other owners have all pages.
+    /// Nothing of this owner can be evicted: other owners have all pages, or the cache does not evict.
     OutOfMemory,
     /// The value to count is no decimal number.
     NotANumber,

@@ -27,7 +27,7 @@ use crate::memory::PagePool;
 use crate::memory::grace::{Pin, Stamp};
 use crate::shard::budget::Budget;
 use crate::shard::contents::{Contents, Index, Memory};
-use crate::shard::error::Blocked;
+use crate::shard::error::{Blocked, WriteError};
 use crate::table;
 use std::ops::Range;
 
@@ -40,6 +40,8 @@ pub(super) struct Growth {
     next_ask_items: u64,
     /// Another owner gathers a run: ours comes next.
     is_queued: bool,
+    /// Pages of the run that were in at the last tick.
+    gathered_pages: usize,
     /// Free pages that inserts have looked at for the run.
     collected_pages: usize,
     /// Home lines that inserts owe.
@@ -76,7 +78,13 @@ impl Growth {
         self.budget.announce(&contents.memory, &mut contents.outcomes, now);
         match &self.phase {
             Phase::Settled => self.consider(&contents.index, &contents.memory, now),
-            &Phase::Gathering(to) => self.gather(&mut contents.index, &contents.memory, to),
+            &Phase::Gathering(to) => {
+                self.gather(&mut contents.index, &contents.memory, to);
+                // Where nothing is evicted, a page may have to wait for a delete, and not for the next tick.
+                let pages = contents.memory.pool().gathered_pages();
+                let has_moved = std::mem::replace(&mut self.gathered_pages, pages) != pages;
+                has_moved || contents.memory.evicts() || !matches!(self.phase, Phase::Gathering(_))
+            }
             &Phase::Moving(to) => self.move_keys(contents, to, TICK_GROW_LINES),
             Phase::Retiring(..) => {
                 self.end_retiring(&contents.memory);
@@ -89,7 +97,7 @@ impl Growth {
     ///
     /// # Errors
     /// [`Blocked::OnGrace`] when the key would take the place of another one although memory is free and a larger index is on
-    /// its way.
+    /// its way; [`WriteError::OutOfMemory`] when it would, and nothing is evicted.
     #[inline]
     pub(super) fn place(
         &mut self,
@@ -97,9 +105,13 @@ impl Growth {
         pin: &mut Pin,
         (hash, key): (u64, &[u8]),
         now: Now,
-    ) -> Result<(), Blocked> {
+    ) -> Result<(), WriteError> {
         let is_quiet = matches!(self.phase, Phase::Settled) && !contents.index.is_loaded();
-        if is_quiet { Ok(()) } else { self.place_in_growing(contents, pin, (hash, key), now) }
+        match is_quiet {
+            true if contents.memory.evicts() || !contents.would_crowd_out(hash, key) => Ok(()),
+            true => Err(WriteError::OutOfMemory),
+            false => self.place_in_growing(contents, pin, (hash, key), now),
+        }
     }
 
     #[cold]
@@ -109,15 +121,19 @@ impl Growth {
         pin: &mut Pin,
         (hash, key): (u64, &[u8]),
         now: Now,
-    ) -> Result<(), Blocked> {
+    ) -> Result<(), WriteError> {
         self.grow_for_insert(contents, pin, now);
         let is_awaited = match self.phase {
             Phase::Settled => self.is_queued,
             Phase::Gathering(_) | Phase::Moving(_) => true,
             Phase::Retiring(..) => contents.index.is_loaded(),
         };
-        if !is_awaited || contents.memory.is_at_reserve() || !contents.would_crowd_out(hash, key) {
+        let (is_awaited, evicts) = (is_awaited && !contents.memory.is_at_reserve(), contents.memory.evicts());
+        if evicts && !is_awaited || !contents.would_crowd_out(hash, key) {
             return Ok(());
+        }
+        if !is_awaited {
+            return Err(WriteError::OutOfMemory);
         }
         if let Phase::Moving(to) = self.phase {
             // A tick's share at once: a small table is done with that.
@@ -127,7 +143,7 @@ impl Growth {
             }
         }
         contents.outcomes.counters().growth_waits.add(1);
-        Err(Blocked::OnGrace)
+        Err(Blocked::OnGrace.into())
     }
 
     /// An insert's share of the work.
@@ -179,6 +195,8 @@ impl Growth {
         let pages = (words * WORD_BYTES).div_ceil(pool.layout().page_bytes);
         let capacity = index.capacity();
         let is_worth_it = match to {
+            // Where nothing is evicted, what the run holds needs room elsewhere.
+            _ if !memory.evicts() => pool.free_pages() >= pages + memory.free_pages_wanted(),
             To::Twice => fitting_beside(index, memory, pages) * 100 > capacity * FULL_LOAD_PERCENT,
             To::Half => true,
         };
@@ -209,7 +227,7 @@ impl Growth {
         None
     }
 
-    fn gather(&mut self, index: &mut Index, memory: &Memory, to: To) -> bool {
+    fn gather(&mut self, index: &mut Index, memory: &Memory, to: To) {
         let pool = memory.pool();
         pool.collect_run();
         if let Some(run) = pool.take_run() {
@@ -220,7 +238,6 @@ impl Growth {
             }
             self.phase = Phase::Moving(to);
         }
-        true
     }
 
     fn move_keys(&mut self, contents: &mut Contents, to: To, lines: u64) -> bool {

@@ -50,6 +50,15 @@ struct Task {
     evicts: bool,
 }
 
+/// How far a tick has come with a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    More,
+    Done,
+    /// There is no room for what is in it, and nothing is evicted: it is in use again.
+    Stuck,
+}
+
 impl Mover {
     /// A tick's work; says whether there is more.
     pub(super) fn step(
@@ -69,15 +78,15 @@ impl Mover {
         self.parked = self.parked.filter(is_current);
         let task = self.at.or_else(|| self.next_task(&mut contents.memory, pressure, now));
         let Some(mut task) = task else { return false };
-        let is_done = if task.evicts {
+        let progress = if task.evicts {
             evict_page(&mut task, contents)
         } else {
             copy_page(&mut task, contents, pressure, pin, now)
         };
         // What is left of a page that is done is retired.
-        self.at = if is_done { None } else { Some(task) };
-        contents.outcomes.counters().pages_moved.add(is_done as u64);
-        true
+        self.at = if progress == Progress::More { Some(task) } else { None };
+        contents.outcomes.counters().pages_moved.add((progress == Progress::Done) as u64);
+        progress != Progress::Stuck
     }
 
     /// A cold page that pressure wants, what was parked for one, a page of the wanted run, or a sparse one when free
@@ -127,14 +136,14 @@ impl Mover {
     }
 }
 
-/// Copies the next items of a page to other pages, as many as a tick may; says whether the page is done.
+/// Copies the next items of a page to other pages, as many as a tick may.
 fn copy_page(
     task: &mut Task,
     contents: &mut Contents,
     pressure: &mut Pressure,
     pin: &mut Pin,
     now: Now,
-) -> bool {
+) -> Progress {
     let is_short = contents.memory.pool().free_pages() == 0;
     let items_max = if is_short { 2 * TICK_MOVE_ITEMS } else { TICK_MOVE_ITEMS };
     let mut bytes = 0;
@@ -143,7 +152,7 @@ fn copy_page(
             break;
         }
         let Some((number, used)) = contents.memory.slab().next_used_slot(task.page, task.slot) else {
-            return true;
+            return Progress::Done;
         };
         match contents.relocate(used, now) {
             Moved::Done(copied) => bytes += copied,
@@ -153,6 +162,10 @@ fn copy_page(
                     pressure.evict_coldest(contents, class, PRESSURE_EVICT, now);
                 }
                 contents.memory.reclaim_now(pin);
+                if is_stuck(&contents.memory, class) {
+                    contents.memory.open_page(task.page);
+                    return Progress::Stuck;
+                }
                 if contents.memory.slab().free_slots_of(class) == 0 {
                     // Others may still read what was evicted.
                     break;
@@ -162,12 +175,18 @@ fn copy_page(
         }
         task.slot = number + 1;
     }
-    false
+    Progress::More
 }
 
-/// Evicts the next items of a page, as many as a tick may; says whether the page is done. Their homes in the index are asked
+/// Whether nothing that lives is evicted for items of a class, and no room comes: the page is to be used, as far as it is empty.
+fn is_stuck(memory: &Memory, class: Class) -> bool {
+    let is_coming = memory.slab().retired_slots_of(class) > 0 || memory.slab().free_slots_of(class) > 0;
+    !memory.evicts() && !is_coming
+}
+
+/// Evicts the next items of a page, as many as a tick may. Their homes in the index are asked
 /// for some at a time, so that these misses overlap; the items themselves lie side by side.
-fn evict_page(task: &mut Task, contents: &mut Contents) -> bool {
+fn evict_page(task: &mut Task, contents: &mut Contents) -> Progress {
     let mut left = TICK_EVICT_ITEMS;
     while left > 0 && contents.memory.can_retire() {
         let Contents { index, memory, .. } = &mut *contents;
@@ -182,12 +201,12 @@ fn evict_page(task: &mut Task, contents: &mut Contents) -> bool {
             task.slot = number + 1;
         }
         if batch.is_empty() {
-            return true;
+            return Progress::Done;
         }
         left = left.saturating_sub(batch.len());
         for (hash, item) in batch {
             contents.evict_hashed(hash, item, Why::Pressure);
         }
     }
-    false
+    Progress::More
 }

@@ -43,6 +43,8 @@ pub struct OwnerParts {
     pub(crate) commands: Consumer<PolicyCommand>,
     /// What it counts.
     pub(crate) counters: Arc<OwnerCounters>,
+    /// Whether a full memory evicts items that live.
+    pub(crate) evicts: bool,
     /// Largest value, in bytes; appends may not exceed it.
     pub(crate) value_bytes_max: usize,
 }
@@ -102,13 +104,13 @@ impl Owner {
     /// # Panics
     /// When the shard has an owner already.
     pub fn new(config: OwnerParts) -> Owner {
-        let OwnerParts { index, shards, slab, events, commands, counters, value_bytes_max } = config;
+        let OwnerParts { index, shards, slab, events, commands, counters, evicts, value_bytes_max } = config;
         Owner {
-            contents: Contents::new(index, shards, slab, events, counters),
+            contents: Contents::new(index, shards, slab, evicts, (events, counters)),
             pressure: Pressure::new(),
             mover: Mover::default(),
             growth: Growth::default(),
-            scrub: Scrub::default(),
+            scrub: Scrub::new(evicts),
             commands: Commands::new(commands),
             value_bytes_max,
             flush_at_ms: None,
@@ -153,6 +155,8 @@ impl Owner {
         let has_more = applied
             | growth.step(contents, now)
             | mover.step(contents, pressure, pin, now)
+            // Stores are refused until what was flushed is gone.
+            | (scrub.is_walking() && !contents.memory.evicts())
             | !contents.memory.slab().retired().is_empty();
         done(Stage::MovePages);
         contents.catch_up_events();
@@ -247,7 +251,7 @@ impl Owner {
     /// A place in the index for a key that may be new. Call it before looking at any item.
     ///
     /// # Errors
-    /// [`Blocked::OnGrace`]: see [`Growth::place`].
+    /// Those of [`Growth::place`].
     #[inline]
     pub(super) fn place_in_index(
         &mut self,
@@ -255,7 +259,7 @@ impl Owner {
         hash: u64,
         key: &[u8],
         now: Now,
-    ) -> Result<(), Blocked> {
+    ) -> Result<(), WriteError> {
         self.growth.place(&mut self.contents, pin, (hash, key), now)
     }
 

@@ -97,8 +97,33 @@ impl Pressure {
         }
         match memory.allocate_without_evicting(class) {
             Some(slot) => Ok(slot),
-            None => self.allocate_by_evicting(contents, pin, class, now),
+            None if memory.evicts() => self.allocate_by_evicting(contents, pin, class, now),
+            None => self.allocate_from_the_dead(contents, pin, class, now),
         }
+    }
+
+    /// Where nothing that lives is evicted: a slot that was retired, or that a dead item leaves.
+    #[cold]
+    fn allocate_from_the_dead(
+        &mut self,
+        contents: &mut Contents,
+        pin: &mut Pin,
+        class: Class,
+        now: Now,
+    ) -> Result<OwnedSlot, WriteError> {
+        for _ in 0..Self::ROUNDS_MAX {
+            contents.memory.reclaim_now(pin);
+            if let Some(slot) = contents.memory.allocate_without_evicting(class) {
+                return Ok(slot);
+            }
+            if self.evict_coldest(contents, class, PRESSURE_EVICT, now) == 0 {
+                break;
+            }
+        }
+        // A page that is being emptied is free soon, or open again.
+        let slab = contents.memory.slab();
+        let is_coming = slab.retired_slots_of(class) > 0 || slab.closed_pages() > 0;
+        Err(if is_coming { Blocked::OnGrace.into() } else { WriteError::OutOfMemory })
     }
 
     #[cold]
@@ -163,7 +188,7 @@ impl Pressure {
         self.sample.iter().map(|&(last_access, _)| last_access).min()
     }
 
-    /// Evicts the coldest of some items of a class, at most `count` and as many bytes as room is made for in advance; says
+    /// Evicts the coldest of some items of a class, where what lives is evicted, and else the dead: at most `count` and as many bytes as room is made for in advance; says
     /// how many items.
     pub(super) fn evict_coldest(
         &mut self,
@@ -180,7 +205,8 @@ impl Pressure {
                 evicted == count || bytes >= PRESSURE_EVICT_BYTES || !contents.memory.can_retire();
             let is_dead = last_access == 0;
             // Nothing that lives goes where something dead has gone.
-            if is_enough || (has_dead && !is_dead) {
+            let spares_the_living = has_dead || !contents.memory.evicts();
+            if is_enough || (spares_the_living && !is_dead) {
                 break;
             }
             let item_bytes = contents.memory.item(at).bytes();

@@ -28,10 +28,11 @@ pub const STEPS_PER_SCRUB: u32 = 1 << 14;
 const _: () = assert!(3 * STEPS_PER_SCRUB < DISTANCE_MAX);
 
 /// The walk that removes dead items before their number comes back.
-#[derive(Default)]
 pub(super) struct Scrub {
     /// Steps since the last walk began.
     steps: u32,
+    /// Steps after which a walk begins.
+    steps_per_walk: u32,
     walk: Option<Walk>,
 }
 
@@ -53,6 +54,16 @@ enum At {
 }
 
 impl Scrub {
+    /// Where nothing that lives is evicted (not `evicts`), a walk follows each step: new items wait for the room of the dead.
+    pub(super) fn new(evicts: bool) -> Scrub {
+        Scrub { steps: 0, steps_per_walk: if evicts { STEPS_PER_SCRUB } else { 1 }, walk: None }
+    }
+
+    /// Whether dead items are being removed.
+    pub(super) fn is_walking(&self) -> bool {
+        self.walk.is_some()
+    }
+
     /// Makes every item of the shard stale at once.
     ///
     /// # Errors
@@ -122,7 +133,7 @@ impl Scrub {
     }
 
     fn begin_if_due(&mut self, number: u32, namespaces: &mut Stored) {
-        if self.walk.is_none() && self.steps >= STEPS_PER_SCRUB {
+        if self.walk.is_none() && self.steps >= self.steps_per_walk {
             self.steps = 0;
             namespaces.begin_walk();
             self.walk = Some(Walk { began: number, at: At::Items(0, 0) });
@@ -163,7 +174,7 @@ mod tests {
     /// Between a step and the end of a walk that began after it there are never as many steps as may lie between two numbers.
     #[test]
     fn steps_wait_for_a_walk_that_lags() {
-        let (mut scrub, mut namespaces) = (Scrub::default(), Stored::default());
+        let (mut scrub, mut namespaces) = (Scrub::new(true), Stored::default());
         let mut steps =
             |scrub: &mut Scrub| (0..STEPS_PER_SCRUB).for_each(|i| scrub.note_step(i, &mut namespaces));
         steps(&mut scrub);

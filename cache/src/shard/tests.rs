@@ -17,6 +17,7 @@ use std::collections::HashMap;
 
 mod index;
 mod pages;
+mod refusing;
 
 /// Load for which indexes are sized here. A number of its own: when a table grows decides which pages are free when, and so
 /// how far the mover is when a phase of a test ends.
@@ -35,12 +36,18 @@ struct SingleOwner {
 impl SingleOwner {
     /// An owner of `memory_bytes`, its index sized for items of `mean_item_bytes`.
     fn new(memory_bytes: usize, mean_item_bytes: usize) -> SingleOwner {
+        SingleOwner::of(memory_bytes, mean_item_bytes, true)
+    }
+
+    /// The same, which evicts or refuses what is new.
+    fn of(memory_bytes: usize, mean_item_bytes: usize, evicts: bool) -> SingleOwner {
         let lines = Table::lines_for((memory_bytes / mean_item_bytes) as u64, INDEX_LOAD_PERCENT);
         let cache = Cache::builder()
             .memory_bytes(memory_bytes)
             .mean_item_bytes(mean_item_bytes)
             .index_lines(lines)
             .seed(1)
+            .evicts(evicts)
             .value_bytes_max(2 << 20);
         let Built { cache, mut owners, mut participants, .. } = cache.build();
         let parts = owners.pop().expect("the owner of the one shard");

@@ -19,14 +19,22 @@ pub struct Memory {
     grace: Arc<Grace>,
     /// Owners that share the pool.
     owners: usize,
+    /// Whether what lives may go for what is new.
+    evicts: bool,
     /// Bytes of items that were published and not retired.
     item_bytes: usize,
 }
 
 /// To look at.
 impl Memory {
-    pub(super) fn new(slab: Slab, grace: Arc<Grace>, owners: usize) -> Memory {
-        Memory { slab, grace, owners, item_bytes: 0 }
+    pub(super) fn new(slab: Slab, grace: Arc<Grace>, owners: usize, evicts: bool) -> Memory {
+        Memory { slab, grace, owners, evicts, item_bytes: 0 }
+    }
+
+    /// Whether a full memory evicts items that live; if not, it refuses new ones.
+    #[inline]
+    pub fn evicts(&self) -> bool {
+        self.evicts
     }
 
     /// Pages, classes and slots as they are.
@@ -77,6 +85,12 @@ impl Memory {
         self.pool().free_pages() <= self.free_pages_wanted()
     }
 
+    /// The same for new items. Where nothing is evicted, what stands in the way of a larger index needs room to move to.
+    fn is_at_reserve_for_stores(&self) -> bool {
+        let kept = if self.evicts { 0 } else { self.pool().missing_pages() };
+        self.pool().free_pages() <= self.free_pages_wanted() + kept
+    }
+
     /// Whether a page is this owner's, and slots are taken in it.
     pub fn is_open(&self, page: usize) -> bool {
         self.slab.class_of(page).is_some() && !self.slab.is_closed(page)
@@ -123,7 +137,7 @@ impl Memory {
     pub fn allocate_without_evicting(&mut self, class: Class) -> Option<OwnedSlot> {
         match self.slab.pages_of(class) {
             0 => self.slab.allocate_class(class).or_else(|| self.slab.allocate_near(class)),
-            _ if self.is_at_reserve() => self.slab.allocate_in_class(class),
+            _ if self.is_at_reserve_for_stores() => self.slab.allocate_in_class(class),
             _ => self.slab.allocate_class(class),
         }
     }
@@ -158,6 +172,11 @@ impl Memory {
     /// Allocates nothing more in a page, so that it empties.
     pub fn close_page(&mut self, page: usize) {
         self.slab.close_page(page);
+    }
+
+    /// Allocates in a page again that was to be emptied.
+    pub fn open_page(&mut self, page: usize) {
+        self.slab.open_page(page);
     }
 
     /// Frees what nobody can read any more, a bounded number of slots.
