@@ -12,6 +12,7 @@
 
 use super::sampled::SampledAge;
 use super::slots::{PAGE_UNITS, Slots};
+use crate::limits::TRACE_RECORDS_MAX;
 use crate::load::trace::{Op, Record};
 use cache::base::hash::KeyHash;
 use cache::base::item_ref::ItemRef;
@@ -22,8 +23,9 @@ use cache::ring::record::{ChunkUnits, Deadline, Event, Hit, Verdict};
 use cache::shard::SecondChances;
 use std::collections::HashMap;
 
-/// Longest slot, in units.
-const SLOT_UNITS_MAX: u32 = 1 << 17;
+/// Longest slot, in units: so short that the slots of the longest trace fit what an [`ItemRef`] can name, whatever its items weigh.
+const SLOT_UNITS_MAX: u32 = 1 << 7;
+const _: () = assert!((TRACE_RECORDS_MAX as u64 + PAGE_UNITS) * (SLOT_UNITS_MAX as u64) < 1 << ItemRef::BITS);
 /// Commands taken in one go.
 const COMMANDS: usize = 64;
 
@@ -339,6 +341,14 @@ mod tests {
                     assert!(bytes < 2 << 20, "{kind} {capacity:?}: {bytes} bytes");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_cache_of_more_than_a_terabyte_is_replayed() {
+        let records: Vec<Record> = (0..600_000).chain(0..1_000).map(|key| get(key, u32::MAX)).collect();
+        for kind in [PolicyKind::Lru, PolicyKind::None] {
+            assert_eq!(replay(&records, &setup(kind, Capacity::Bytes(u64::MAX))).hits, 1_000, "{kind}");
         }
     }
 

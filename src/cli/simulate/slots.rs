@@ -89,7 +89,7 @@ impl Slots {
 
     /// What the policy calls the item in a slot.
     pub(super) fn item(&self, slot: u32) -> ItemRef {
-        ItemRef::new(self.all[slot as usize].units_at).expect("a trace fits 1 TiB")
+        ItemRef::new(self.all[slot as usize].units_at).expect("the slots of the longest trace have names")
     }
 
     /// The slot of such a name.
