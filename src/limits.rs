@@ -133,6 +133,21 @@ pub const WORKER_BYTES: usize = 2 << 20;
 /// Workers of one process at most.
 pub const WORKERS_MAX: usize = 64;
 
+/// Bytes of a histogram log that `sherwood hist` reads.
+pub const LOG_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of a line of it.
+pub const LOG_LINE_BYTES_MAX: usize = 16 << 20;
+/// Bytes of a histogram in it, unpacked: five digits of 63 bits, 8 bytes a count, are 49 MB.
+pub const LOG_HISTOGRAM_BYTES_MAX: usize = 64 << 20;
+/// Lines after which a file without a single interval is no log.
+pub const LOG_BAD_LINES_MAX: u64 = 10_000;
+/// Tags of a log.
+pub const LOG_TAGS_MAX: usize = 256;
+/// Intervals of a tag that are kept apart; more are put together in pairs. A page shows half as many.
+pub const LOG_INTERVALS_MAX: usize = 480;
+/// Memory for all histograms of a log, in bytes: intervals are put together to stay within it.
+pub const LOG_MEMORY_BYTES_MAX: usize = 1 << 30;
+
 const _: () = assert!(BIND_ATTEMPTS as u64 * BIND_RETRY_MS >= 250, "longer than the kernel keeps a port");
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(cache::limits::READ_BATCH_MAX <= TICK_DATAGRAMS_MAX);

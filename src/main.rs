@@ -3,14 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    use clap::Parser;
-    match sherwood::cli::Cli::parse().run() {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("sherwood: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    sherwood::cli::main()
 }
 
 /// The models need no program.

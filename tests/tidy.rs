@@ -258,6 +258,27 @@ fn functions_are_short() {
     assert!(long.is_empty(), "{FUNCTION_LINES_MAX} lines is the most:\n{}", long.join("\n"));
 }
 
+/// `println!` panics where the reader is gone or the disk is full.
+#[test]
+fn everything_is_printed_in_one_place() {
+    const MACROS: [&str; 4] = ["println!(", "print!(", "eprintln!(", "eprint!("];
+    // The ready line goes out whoever listens; `top` asks for a terminal, and draws on it.
+    const OWN: [&str; 4] =
+        ["src/cli/out.rs", "src/cli/serve.rs", "src/cli/top.rs", "src/cli/top/terminal.rs"];
+    for (file, text) in sources(&["src", "cache/src", "protocol/src", "numa/src"]) {
+        if file.ends_with("tests.rs") || file.contains("/tests/") {
+            continue;
+        }
+        let code = without_tests(&text).lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in code {
+            let by_macro = MACROS.iter().any(|name| line.contains(name));
+            assert!(!by_macro, "{file} prints by itself; cli/out.rs is for that: {line}");
+            let has_stdout = line.contains("stdout()") && !OWN.contains(&file.as_str());
+            assert!(!has_stdout, "{file} writes to standard output; cli/out.rs is for that: {line}");
+        }
+    }
+}
+
 #[test]
 fn atomics_come_from_sync() {
     // Memory that is lent to others as it is, the kernel's words, and figures for people.

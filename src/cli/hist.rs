@@ -1,15 +1,14 @@
 //! `sherwood hist`: histogram logs → tables and plots.
 
-use super::ExitResult;
-use crate::stats::view::{Series, Unit, ascii, html, png, read, table};
-use std::io::Write;
+use super::{ExitResult, out};
+use crate::stats::view::{Log, Series, Unit, ascii, html, png, read_all, table};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Arguments of `sherwood hist`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// HdrHistogram V2 logs (.hlog), of any tool
+    /// HdrHistogram logs (.hlog), of any tool; - is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Print the whole distribution of each series
@@ -34,10 +33,8 @@ pub struct Args {
 /// # Errors
 /// One line for people, with the remedy.
 pub fn run(args: &Args) -> ExitResult {
-    let mut all: Vec<Series> = Vec::new();
-    for file in &args.files {
-        all.extend(read(file, args.unit)?);
-    }
+    let Log { series: all, warnings } = read_all(&args.files, args.unit)?;
+    warnings.iter().for_each(|warning| out::say(format_args!("sherwood: {warning}")));
     let mut text = String::new();
     if args.percentiles {
         for series in &all {
@@ -61,13 +58,6 @@ pub fn run(args: &Args) -> ExitResult {
     if let Some(path) = &args.html {
         std::fs::write(path, html::page(&all)).map_err(|e| format!("--html {}: {e}", path.display()))?;
     }
-    print(&text)
-}
-
-/// Prints to standard output; a reader who has seen enough (`| head`) is no error.
-fn print(text: &str) -> ExitResult {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    out::print(&text)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 
 pub mod hist;
 pub mod load;
+pub mod out;
 pub mod panics;
 pub mod serve;
 pub mod simulate;
@@ -9,6 +10,7 @@ pub mod top;
 pub mod topo;
 
 use clap::{Parser, Subcommand};
+use nix::sys::signal::{SigSet, Signal};
 use std::process::ExitCode;
 
 /// What a subcommand ends with: an exit code, or one line (with the remedy) that becomes exit code 1.
@@ -36,6 +38,18 @@ enum Tool {
     Topo(topo::Args),
     /// Show what a running server does, live (q quits)
     Top(top::Args),
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    // A file that may not grow (`ulimit -f`) is an error of its write, and nothing to die of.
+    if let Err(error) = SigSet::from(Signal::SIGXFSZ).thread_block() {
+        return out::failed(error);
+    }
+    match Cli::try_parse() {
+        Ok(cli) => cli.run().unwrap_or_else(out::failed),
+        Err(answer) => out::answer_of_clap(&answer),
+    }
 }
 
 impl Cli {

@@ -1,7 +1,7 @@
 //! `sherwood serve`.
 
 use super::ExitResult;
-use crate::cli::panics;
+use crate::cli::{out, panics};
 use crate::config::options::Flags;
 use crate::server::Server;
 use nix::sys::signal::{SigSet, Signal};
@@ -38,7 +38,7 @@ pub fn run(args: &Args) -> ExitResult {
     let signals = watch_signals(Arc::clone(&serving))?;
     let options = args.flags.over(args.config.as_deref())?;
     if args.print_config {
-        std::io::stdout().write_all(options.to_toml()?.as_bytes())?;
+        out::print(options.to_toml()?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let config = options.check()?;

@@ -5,7 +5,7 @@ pub mod replay;
 mod sampled;
 mod slots;
 
-use super::ExitResult;
+use super::{ExitResult, out};
 use crate::config::size;
 use crate::load::trace::Reader;
 use cache::policy::{Goal, PolicyKind};
@@ -101,14 +101,10 @@ pub fn run(args: &Args) -> ExitResult {
     }
     let outcome = replay(&records, &setup);
     if args.json {
-        println!("{}", json_of(&setup, &outcome));
+        out::line(json_of(&setup, &outcome))?;
     } else {
-        println!(
-            "{:.4} hit ratio, {} hits of {} requests",
-            outcome.hit_ratio(),
-            outcome.hits,
-            outcome.requests
-        );
+        let (ratio, hits, requests) = (outcome.hit_ratio(), outcome.hits, outcome.requests);
+        out::line(format_args!("{ratio:.4} hit ratio, {hits} hits of {requests} requests"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,20 +10,21 @@
 mod ask;
 mod figures;
 mod screen;
+mod terminal;
 mod view;
 
-use super::ExitResult;
+use super::{ExitResult, out};
+use crate::config::address;
 use crate::load::options;
 use ask::Asker;
 use figures::Snapshot;
-use ratatui::DefaultTerminal;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::layout::Rect;
-use std::io::{IsTerminal, Write};
-use std::net::SocketAddr;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use terminal::Screen;
 use view::View;
 
 /// Arguments of `sherwood top`.
@@ -31,7 +32,7 @@ use view::View;
 pub struct Args {
     /// The server; it answers loopback and its --admin networks
     #[arg(default_value = "127.0.0.1:11211", value_name = "ADDR:PORT")]
-    target: SocketAddr,
+    target: String,
     /// Time between two looks
     #[arg(long, default_value = "1s", value_name = "TIME", value_parser = options::duration)]
     interval: Duration,
@@ -58,52 +59,47 @@ pub fn run(args: &Args) -> ExitResult {
     if args.interval < INTERVAL_MIN {
         return Err(format!("--interval {:?} is too short: at least {INTERVAL_MIN:?}", args.interval).into());
     }
-    let mut asker = Asker::connect(args.target)?;
+    let mut asker = Asker::connect(address::resolve("the server", &args.target)?)?;
     let first = Snapshot::take(&mut asker)?;
     if args.once || args.json {
         std::thread::sleep(args.interval);
         let view = View::between(&first, &Snapshot::take(&mut asker)?);
-        return print(&if args.json { serde_json::to_string_pretty(&view)? + "\n" } else { text(&view) });
+        out::print(if args.json { serde_json::to_string_pretty(&view)? + "\n" } else { text(&view) })?;
+        return Ok(ExitCode::SUCCESS);
     }
     if !std::io::stdout().is_terminal() {
         return Err("the output is no terminal: use --once or --json".into());
     }
-    let mut terminal = ratatui::try_init()?;
-    let shown = watch(&mut terminal, &mut asker, first, args.interval);
-    ratatui::try_restore()?;
-    shown
+    watch(&mut Screen::take()?, &mut asker, first, args.interval)
 }
 
 /// Shows interval after interval until a key ends it.
-fn watch(
-    terminal: &mut DefaultTerminal,
-    asker: &mut Asker,
-    first: Snapshot,
-    interval: Duration,
-) -> ExitResult {
+fn watch(screen: &mut Screen, asker: &mut Asker, first: Snapshot, interval: Duration) -> ExitResult {
     let mut before = first;
     let mut view = View::between(&before, &before);
     let mut next = Instant::now() + interval;
     loop {
-        terminal.draw(|frame| screen::draw(&view, frame.area(), frame.buffer_mut()))?;
+        screen.draw(|frame| screen::draw(&view, frame.area(), frame.buffer_mut()))?;
         while event::poll(next.saturating_duration_since(Instant::now()))? {
             match event::read()? {
                 Event::Key(key) if ends(&key) => return Ok(ExitCode::SUCCESS),
+                Event::Key(key) if stops(&key) => screen.suspend(),
+                // A new size, or the process goes on after a stop.
                 Event::Resize(..) => {
-                    terminal.draw(|frame| screen::draw(&view, frame.area(), frame.buffer_mut()))?;
+                    screen.forget()?;
+                    screen.draw(|frame| screen::draw(&view, frame.area(), frame.buffer_mut()))?;
                 }
                 _ => {}
             }
         }
         next = Instant::now() + interval;
-        match Snapshot::take(asker) {
-            Ok(now) => {
-                view = View::between(&before, &now);
-                before = now;
-            }
+        let taken = Snapshot::take(asker);
+        view = match &taken {
+            Ok(now) => View::after(&before, now, view.silent_s),
             // The last view stays, and says that it is old.
-            Err(trouble) => view.trouble = Some(trouble),
-        }
+            Err(trouble) => view.without_answer(before.at.elapsed(), trouble),
+        };
+        before = taken.unwrap_or(before);
     }
 }
 
@@ -114,17 +110,16 @@ fn ends(key: &KeyEvent) -> bool {
             || key.code == KeyCode::Char('c') && with_control)
 }
 
+fn stops(key: &KeyEvent) -> bool {
+    key.kind == KeyEventKind::Press
+        && key.code == KeyCode::Char('z')
+        && key.modifiers.contains(KeyModifiers::CONTROL)
+}
+
 /// The screen as text, as high as it needs to be.
 fn text(view: &View) -> String {
     let area = Rect::new(0, 0, TEXT_WIDTH, screen::height(view).min(TEXT_HEIGHT_MAX));
     let mut buffer = Buffer::empty(area);
     screen::draw(view, area, &mut buffer);
     screen::lines(&buffer).iter().map(|line| format!("{line}\n")).collect()
-}
-
-fn print(text: &str) -> ExitResult {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
-    }
 }

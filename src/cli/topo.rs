@@ -3,7 +3,7 @@
 //! The plan is the one that `serve` would follow with the same flags; nothing is mapped or pinned. A machine that is
 //! described or recorded (`--synthetic`, `--xml`) is planned for as if we had all of it.
 
-use super::ExitResult;
+use super::{ExitResult, out};
 use crate::config::size;
 use crate::limits::WORKERS_MAX;
 use numa::page::Huge;
@@ -13,7 +13,6 @@ use numa::topology::Node;
 use numa::{CpuList, Plan, Request, Topology, Workers};
 use serde::Serialize;
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -53,16 +52,15 @@ pub struct Args {
 pub fn run(args: &Args) -> ExitResult {
     let machine = machine(args)?;
     let request = request(args, &machine)?;
-    let mut out = std::io::stdout().lock();
     if args.json {
         let plan = numa::plan(&machine, &request)?;
         let json = serde_json::to_string(&Report::new(&machine, &request, &plan))?;
-        writeln!(out, "{json}")?;
+        out::line(json)?;
     } else {
         // The machine first: who asked for the impossible needs to see what there is.
-        out.write_all(describe_machine(&machine, &request).as_bytes())?;
+        out::print(describe_machine(&machine, &request))?;
         let plan = numa::plan(&machine, &request)?;
-        out.write_all(describe_plan(&plan).as_bytes())?;
+        out::print(describe_plan(&plan))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -39,7 +39,7 @@ impl Trace {
     /// # Errors
     /// As [`Reader`]'s; also an empty trace.
     pub fn load(path: &Path, value_size: &Size, key_bytes: u32) -> Result<Trace, String> {
-        let wrong = |e: std::io::Error| format!("--trace {}: {e}", path.display());
+        let wrong = |e: std::io::Error| format!("{}: {e}", path.display());
         let mut trace = Trace { names: Vec::new(), steps: Vec::new(), sizes_unknown: 0 };
         let mut numbers: HashMap<u64, u32> = HashMap::new();
         for record in Reader::open(path).map_err(wrong)? {
@@ -52,7 +52,7 @@ impl Trace {
             trace.push(key, &record, value_size, key_bytes);
         }
         if trace.steps.is_empty() {
-            return Err(format!("--trace {}: no records", path.display()));
+            return Err(format!("{}: no records", path.display()));
         }
         Ok(trace)
     }

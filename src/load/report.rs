@@ -101,6 +101,7 @@ impl Report<'_> {
             "offered_per_s": self.offered_per_s,
             "loss_ratio": self.loss_ratio(),
             "hit_ratio": self.hit_ratio(),
+            "first_error": tally.first_error.text(),
             "events": tally.events,
             "client": {
                 "busy_share": self.measured.busy_share, "cpu_share": self.measured.cpu_share,
@@ -192,6 +193,7 @@ impl Report<'_> {
     fn write_notes(&self, out: &mut String) -> std::fmt::Result {
         self.write_trace(out)?;
         self.write_rates(out)?;
+        self.write_errors(out)?;
         self.write_events(out)?;
         self.write_values(out)?;
         self.write_limit(out)
@@ -228,6 +230,21 @@ impl Report<'_> {
                 "closed loop: answered {rate:.0}/s, lost {lost:.3} %; a server that stalls stalls this client too, so \
                  pauses hide from these percentiles: use --rate to see them"
             ),
+        }
+    }
+
+    fn write_errors(&self, out: &mut String) -> std::fmt::Result {
+        let tally = &self.measured.tally;
+        match tally.first_error.text() {
+            Some(first) if tally.errors() > 0 => {
+                writeln!(
+                    out,
+                    "errors: {} of {} answers; the first: {first}",
+                    tally.errors(),
+                    tally.answered()
+                )
+            }
+            _ => Ok(()),
         }
     }
 

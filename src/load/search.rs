@@ -108,6 +108,10 @@ impl Objective {
         if report.measured.tally.answered() == 0 {
             return Some("no reply".into());
         }
+        if report.measured.tally.errors() == report.measured.tally.answered() {
+            // Refusals are quick; they are not what an objective is about.
+            return Some("nothing but errors".into());
+        }
         for &(figure, bound) in &self.parts {
             let value = match figure {
                 Figure::P50 => summary.p50,
@@ -148,37 +152,38 @@ pub struct Step {
     pub missed: Option<String>,
 }
 
-/// Searches from `start_per_s` on. `try_rate` runs a rate and says why it missed, if it did. The best rate that held,
-/// and all steps.
+/// What came of one run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tried {
+    /// The objective held.
+    Held,
+    /// Why it missed.
+    Missed(String),
+    /// The run was ended early, and so is the search; the run does not count.
+    Interrupted,
+}
+
+/// What a search came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The best rate that held, in requests a second.
+    pub best_per_s: Option<f64>,
+    /// All runs that count, in their order.
+    pub steps: Vec<Step>,
+    /// It was ended early: a higher rate may hold.
+    pub is_interrupted: bool,
+}
+
+/// Searches from `start_per_s` on. `try_rate` runs a rate, in requests a second, and says what came of it.
 ///
 /// # Errors
 /// Those of `try_rate`.
-pub fn search<E>(
-    start_per_s: f64,
-    try_rate: &mut dyn FnMut(f64) -> Result<Option<String>, E>,
-) -> Result<(Option<f64>, Vec<Step>), E> {
-    let mut steps = Vec::new();
-    let mut holds = |rate_per_s: f64, steps: &mut Vec<Step>| -> Result<bool, E> {
-        for _ in 0..2 {
-            if steps.len() >= STEPS_MAX {
-                return Ok(false);
-            }
-            let missed = try_rate(rate_per_s)?;
-            let held = missed.is_none();
-            steps.push(Step { rate_per_s, missed });
-            if held {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    };
+pub fn search<E>(start_per_s: f64, try_rate: &mut dyn FnMut(f64) -> Result<Tried, E>) -> Result<Found, E> {
+    let mut search = Search { try_rate, steps: Vec::new(), is_interrupted: false };
     let (mut good, mut bad) = (None, None);
     let mut rate = start_per_s.clamp(RATE_MIN, RATE_MAX);
-    while (good.is_none() || bad.is_none())
-        && (RATE_MIN..=RATE_MAX).contains(&rate)
-        && steps.len() < STEPS_MAX
-    {
-        if holds(rate, &mut steps)? {
+    while (good.is_none() || bad.is_none()) && (RATE_MIN..=RATE_MAX).contains(&rate) && !search.is_over() {
+        if search.holds(rate)? {
             good = Some(rate);
         } else {
             bad = Some(rate);
@@ -191,12 +196,49 @@ pub fn search<E>(
     }
     while let (Some(low), Some(high)) = (good, bad)
         && high / low > FACTOR_MIN
-        && steps.len() < STEPS_MAX
+        && !search.is_over()
     {
         let middle = (low * high).sqrt();
-        if holds(middle, &mut steps)? { good = Some(middle) } else { bad = Some(middle) }
+        if search.holds(middle)? { good = Some(middle) } else { bad = Some(middle) }
     }
-    Ok((good, steps))
+    let Search { steps, is_interrupted, .. } = search;
+    Ok(Found { best_per_s: good, steps, is_interrupted })
+}
+
+/// A search under way.
+struct Search<'a, E> {
+    try_rate: &'a mut dyn FnMut(f64) -> Result<Tried, E>,
+    steps: Vec<Step>,
+    is_interrupted: bool,
+}
+
+impl<E> Search<'_, E> {
+    /// Whether the objective holds at this rate; a miss is tried once more.
+    fn holds(&mut self, rate_per_s: f64) -> Result<bool, E> {
+        for _ in 0..2 {
+            if self.is_over() {
+                return Ok(false);
+            }
+            let missed = match (self.try_rate)(rate_per_s)? {
+                Tried::Held => None,
+                Tried::Missed(why) => Some(why),
+                Tried::Interrupted => {
+                    self.is_interrupted = true;
+                    return Ok(false);
+                }
+            };
+            let held = missed.is_none();
+            self.steps.push(Step { rate_per_s, missed });
+            if held {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_interrupted || self.steps.len() >= STEPS_MAX
+    }
 }
 
 /// Length of a step when `--duration` does not say.
@@ -208,9 +250,13 @@ pub const STEP_WARMUP: Duration = Duration::from_millis(500);
 mod tests {
     use super::*;
 
+    fn missed_if(is_missed: bool) -> Tried {
+        if is_missed { Tried::Missed("too fast".into()) } else { Tried::Held }
+    }
+
     fn find(start: f64, limit: f64) -> (Option<f64>, usize) {
-        let found = search::<()>(start, &mut |rate| Ok((rate > limit).then(|| "too fast".into()))).unwrap();
-        (found.0, found.1.len())
+        let found = search::<()>(start, &mut |rate| Ok(missed_if(rate > limit))).unwrap();
+        (found.best_per_s, found.steps.len())
     }
 
     #[test]
@@ -236,9 +282,22 @@ mod tests {
         let mut tries = 0;
         let found = search::<()>(1000.0, &mut |rate| {
             tries += 1;
-            Ok((rate > 5000.0 || tries == 2).then(|| "noise".into()))
+            Ok(missed_if(rate > 5000.0 || tries == 2))
         });
-        assert!(found.unwrap().0.unwrap() > 4700.0);
+        assert!(found.unwrap().best_per_s.unwrap() > 4700.0);
+    }
+
+    #[test]
+    fn an_interrupted_search_keeps_what_held() {
+        for (held, best) in [(0, None), (1, Some(1000.0)), (3, Some(4000.0))] {
+            let mut tries = 0;
+            let found = search::<()>(1000.0, &mut |_| {
+                tries += 1;
+                Ok(if tries > held { Tried::Interrupted } else { Tried::Held })
+            });
+            let found = found.unwrap();
+            assert_eq!((found.best_per_s, found.steps.len(), found.is_interrupted), (best, held, true));
+        }
     }
 
     #[test]

@@ -25,6 +25,42 @@ pub struct Tally {
     pub commands: [VerbTally; 4],
     /// What happened apart from that.
     pub events: Events,
+    /// The first error that a server answered.
+    pub first_error: ErrorLine,
+}
+
+/// Bytes of an error that are kept.
+pub const ERROR_BYTES_MAX: usize = 120;
+
+/// An error as a server wrote it, as much of it as is kept; empty where there was none. It has its bytes within, because counts are
+/// copied once an interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorLine {
+    bytes: [u8; ERROR_BYTES_MAX],
+    length: u8,
+}
+
+impl Default for ErrorLine {
+    fn default() -> ErrorLine {
+        ErrorLine { bytes: [0; ERROR_BYTES_MAX], length: 0 }
+    }
+}
+
+impl ErrorLine {
+    /// Keeps this one if it is the first.
+    pub fn keep_first(&mut self, line: &[u8]) {
+        if self.length == 0 {
+            let length = line.len().min(ERROR_BYTES_MAX);
+            self.bytes[..length].copy_from_slice(&line[..length]);
+            self.length = length as u8;
+        }
+    }
+
+    /// Its text, with everything that is not printable escaped; `None` where there was no error.
+    pub fn text(&self) -> Option<String> {
+        let bytes = &self.bytes[..self.length as usize];
+        (!bytes.is_empty()).then(|| bytes.escape_ascii().to_string())
+    }
 }
 
 macro_rules! events {
@@ -104,6 +140,11 @@ impl Tally {
         self.commands.iter().map(|c| c.hits + c.misses + c.errors).sum()
     }
 
+    /// Keys answered with an error, all commands.
+    pub fn errors(&self) -> u64 {
+        self.commands.iter().map(|c| c.errors).sum()
+    }
+
     /// Keys lost, all commands.
     pub fn lost(&self) -> u64 {
         self.commands.iter().map(|c| c.lost).sum()
@@ -120,5 +161,24 @@ impl AddAssign for Tally {
             mine.errors += theirs.errors;
         }
         self.events += other.events;
+        self.first_error.keep_first(&other.first_error.bytes[..other.first_error.length as usize]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_error_stays_and_is_bounded_and_printable() {
+        let (mut tally, mut other) = (Tally::default(), Tally::default());
+        assert_eq!(tally.first_error.text(), None);
+        other.first_error.keep_first(b"SERVER_ERROR \x1b[2J");
+        tally += other;
+        tally.first_error.keep_first(b"later");
+        assert_eq!(tally.first_error.text().unwrap(), "SERVER_ERROR \\x1b[2J");
+        let mut long = ErrorLine::default();
+        long.keep_first(&[b'x'; 1000]);
+        assert_eq!(long.text().unwrap().len(), ERROR_BYTES_MAX);
     }
 }

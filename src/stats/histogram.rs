@@ -5,8 +5,9 @@
 //!
 //! Recording allocates nothing and takes no lock; a histogram has one writer. Cost: 5 to 10 ns and 220 KiB.
 
-use hdrhistogram::serialization::V2DeflateSerializer;
-use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
@@ -95,7 +96,19 @@ impl Histogram {
     }
 }
 
-/// An HdrHistogram V2 interval log being written: one line an interval and tag, values in nanoseconds.
+/// Nanoseconds in the unit of a log's `Interval_Max`. Readers take it for milliseconds.
+const INTERVAL_MAX_NS: f64 = 1e6;
+
+/// An HdrHistogram interval log being written, of format version 1.3: one line an interval and tag, values in nanoseconds.
+///
+/// ```text
+/// #[Histogram log format version 1.3]       first, because HdrHistogram_c looks for it there
+/// #sherwood load 127.0.0.1:11211
+/// #[Values in nanoseconds]
+/// #[StartTime: 1700000000.000 (seconds since epoch)]
+/// "StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"
+/// Tag=get,0.000,1.000,2.769,HISTFAAAA…      seconds after the start, seconds, milliseconds, histogram
+/// ```
 pub struct IntervalLog<W> {
     out: W,
     serializer: V2DeflateSerializer,
@@ -107,20 +120,18 @@ impl<W: Write> IntervalLog<W> {
     /// # Errors
     /// The writer's.
     pub fn begin(mut out: W, start: SystemTime, about: &str) -> io::Result<IntervalLog<W>> {
-        let mut serializer = V2DeflateSerializer::new();
-        IntervalLogWriterBuilder::new()
-            .add_comment(about)
-            .add_comment("[Values in nanoseconds]")
-            .with_start_time(start)
-            .begin_log_with(&mut out, &mut serializer)?;
-        writeln!(
-            out,
-            "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\""
-        )?;
-        Ok(IntervalLog { out, serializer })
+        let start_s = start.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let about = about.replace(char::is_control, " ");
+        let head = format!(
+            "#[Histogram log format version 1.3]\n#{about}\n#[Values in nanoseconds]\n\
+             #[StartTime: {start_s:.3} (seconds since epoch)]\n\
+             \"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n"
+        );
+        out.write_all(head.as_bytes())?;
+        Ok(IntervalLog { out, serializer: V2DeflateSerializer::new() })
     }
 
-    /// Appends an interval that began `at` after the start; `tag` has no comma, space or line end. Intervals without
+    /// Appends an interval that began `at` after the start, as one write; `tag` has no comma, space or line end. Intervals without
     /// events are left out.
     ///
     /// # Errors
@@ -129,10 +140,18 @@ impl<W: Write> IntervalLog<W> {
         if events.count() == 0 {
             return Ok(());
         }
-        IntervalLogWriterBuilder::new()
-            .begin_log_with(&mut self.out, &mut self.serializer)?
-            .write_histogram(&events.inner, at, length, Tag::new(tag))
-            .map_err(|e| io::Error::other(format!("{e:?}")))
+        let mut bytes = Vec::new();
+        let encoded = self.serializer.serialize(&events.inner, &mut bytes);
+        encoded.map_err(|e| io::Error::other(format!("{e:?}")))?;
+        let tag = if tag.is_empty() { String::new() } else { format!("Tag={tag},") };
+        let line = format!(
+            "{tag}{:.3},{:.3},{:.3},{}\n",
+            at.as_secs_f64(),
+            length.as_secs_f64(),
+            events.inner.max() as f64 / INTERVAL_MAX_NS,
+            STANDARD.encode(bytes)
+        );
+        self.out.write_all(line.as_bytes())
     }
 
     /// Makes what was appended readable for others.
@@ -214,5 +233,33 @@ mod tests {
             })
             .collect();
         assert_eq!(intervals, [("get".to_string(), Duration::from_secs(1))]);
+    }
+
+    /// What other readers go by: the version in the first line, and the largest value in milliseconds.
+    #[test]
+    fn a_log_begins_with_its_version_and_tells_the_largest_value_in_ms() {
+        let start = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250);
+        let mut log = IntervalLog::begin(Vec::new(), start, "sherwood load\na name").unwrap();
+        let mut histogram = Histogram::default();
+        histogram.record(2_769_000); // the end of its step is 2,770,943
+        log.write("get", Duration::from_millis(500), Duration::from_secs(1), &histogram).unwrap();
+        log.write("", Duration::from_millis(1500), Duration::from_secs(1), &histogram).unwrap();
+        let text = String::from_utf8(log.finish().unwrap()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[..5],
+            [
+                "#[Histogram log format version 1.3]",
+                "#sherwood load a name",
+                "#[Values in nanoseconds]",
+                "#[StartTime: 1700000000.250 (seconds since epoch)]",
+                "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"",
+            ]
+        );
+        let starts = ["Tag=get,0.500,1.000,2.771,HISTFAAAA", "1.500,1.000,2.771,HISTFAAAA"];
+        assert!(
+            lines.len() == 7 && lines[5].starts_with(starts[0]) && lines[6].starts_with(starts[1]),
+            "{text}"
+        );
     }
 }

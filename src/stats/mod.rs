@@ -5,3 +5,4 @@ pub mod histogram;
 pub mod live;
 pub mod times;
 pub mod view;
+pub mod whole_lines;

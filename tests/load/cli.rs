@@ -136,8 +136,10 @@ fn a_trace_is_replayed_with_a_set_after_each_miss() {
     let keys = text.lines().collect::<std::collections::HashSet<_>>().len() as u64;
     for window in [1, 16] {
         let server = Server::start(Faults::default());
-        let line =
-            format!("load --target {{}} --trace {} --verify --window {window} --json -", trace.display());
+        let line = format!(
+            "load --target {{}} --trace {} --verify --window {window} --timeout 5s --json -",
+            trace.display()
+        );
         let output = sherwood(&server.address.to_string(), &line);
         let json: Value =
             serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(&output)));

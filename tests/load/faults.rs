@@ -59,8 +59,9 @@ fn dropped_replies_are_lost_one_for_one() {
         [(Protocol::Text, 1), (Protocol::Meta, 1), (Protocol::Text, 5), (Protocol::Meta, 5)]
     {
         let (measured, seen) = check(Faults { drop: 10, ..Faults::default() }, |plan| {
-            (plan.protocol, plan.batch, plan.timeout) = (protocol, batch, Duration::from_millis(400));
-            plan.requests_max = 200;
+            (plan.protocol, plan.batch, plan.timeout) = (protocol, batch, Duration::from_secs(2));
+            // All that are dropped wait at once.
+            (plan.window, plan.requests_max) = (64, 200);
         });
         assert!(seen.dropped > 0);
         assert_eq!(measured.tally.lost(), seen.dropped);

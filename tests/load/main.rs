@@ -1,8 +1,12 @@
 //! The load generator end to end: against a faulty server of known faults, against memcached, and as a command.
 
 mod cli;
+mod closed;
 mod faults;
+mod logs;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
+mod targets;
+mod terminal;
 mod traces;

@@ -37,7 +37,7 @@ pub fn plan(servers: &[SocketAddr]) -> Plan {
         trace: None,
         recorded: false,
         // Far longer than a busy machine keeps a thread from running: only what a fault swallows is lost.
-        timeout: Duration::from_secs(1),
+        timeout: Duration::from_secs(3),
         polling: Polling::Block,
         interval: Duration::from_millis(100),
     }

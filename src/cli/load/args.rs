@@ -1,7 +1,8 @@
 //! The flags of `sherwood load`, and the plan that they describe.
 
-use crate::config::size;
+use crate::config::{address, size};
 use crate::limits::WORKERS_MAX;
+use crate::load::codec::{EXPIRY_UNIX_MAX_S, TTL_RELATIVE_MAX_S, batch};
 use crate::load::in_flight::{BATCH_MAX, IN_FLIGHT_MAX};
 use crate::load::keys::{Distribution, KeySpace};
 use crate::load::options;
@@ -14,10 +15,10 @@ use crate::load::target::{TARGETS_MAX, Targets};
 use crate::load::wait::Polling;
 use crate::load::workload::Mix;
 use protocol::batch::SealKey;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Longer than any trace: it ends by itself.
 const TO_ITS_END: Duration = Duration::from_secs(1 << 30);
@@ -32,8 +33,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "text")]
     protocol: Protocol,
     /// Requests a second (open loop), or max: as fast as replies allow (closed loop)
-    #[arg(long, default_value = "max", value_name = "N|max")]
-    rate: String,
+    #[arg(long, default_value = "max", value_name = "N|max", value_parser = rate)]
+    rate: Rate,
     /// Spacing of an open loop's requests
     #[arg(long, value_enum, default_value = "constant")]
     arrivals: Arrivals,
@@ -73,7 +74,7 @@ pub struct Args {
     /// Bytes of a value: 100, 10-1000, lognormal:MEAN:SIGMA, etc, usr
     #[arg(long, default_value = "100", value_name = "SIZE")]
     value_size: String,
-    /// Seconds to live of what is set or touched, 0 = for ever
+    /// Seconds to live of what is set or touched, 0 = for ever; above 30 days sent as a time
     #[arg(long, default_value_t = 0, value_name = "S")]
     ttl: u32,
     /// Keys of a get datagram
@@ -132,18 +133,23 @@ impl Args {
     pub(super) fn plan(&self) -> Result<Plan, String> {
         let threads = bounded("--threads", self.threads, THREADS_MAX)?;
         let connections = bounded("--connections", self.connections.unwrap_or(threads), CONNECTIONS_MAX)?;
-        let value_size = Size::parse_value(&self.value_size, self.seed)?;
-        let key_size = Size::parse_key(&self.key_size, self.seed)?;
+        let value_size =
+            Size::parse_value(&self.value_size, self.seed).map_err(|why| format!("--value-size: {why}"))?;
+        let key_size =
+            Size::parse_key(&self.key_size, self.seed).map_err(|why| format!("--key-size: {why}"))?;
         let trace = self.load_trace(&value_size)?;
+        self.check_ttl(trace.as_ref())?;
         let keys = match &trace {
             Some(trace) => KeySpace::named(trace.names.clone(), key_size)?,
-            None => KeySpace::numbered(self.keys, key_size)?,
+            None => {
+                KeySpace::numbered(self.keys, key_size).map_err(|why| format!("--keys, --key-size: {why}"))?
+            }
         };
         let (duration, warmup) = self.times()?;
         Ok(Plan {
             targets: self.targets()?,
             protocol: self.protocol,
-            rate_per_s: self.rate_per_s()?,
+            rate_per_s: self.rate.0,
             arrivals: self.arrivals,
             window: bounded("--window", self.window, IN_FLIGHT_MAX)?,
             connections,
@@ -174,7 +180,7 @@ impl Args {
 
     fn load_trace(&self, value_size: &Size) -> Result<Option<Trace>, String> {
         let Some(path) = &self.trace else { return Ok(None) };
-        let trace = Trace::load(path, value_size, 16)?;
+        let trace = Trace::load(path, value_size, 16).map_err(|why| format!("--trace {why}"))?;
         if self.trace_speed == TraceSpeed::Recorded && trace.is_of_one_time() {
             return Err(format!(
                 "--trace-speed recorded: all {} records of {} are of one time; use --trace-speed max",
@@ -217,27 +223,58 @@ impl Args {
         SealKey::new(&content).map(Some).map_err(wrong)
     }
 
-    fn rate_per_s(&self) -> Result<Option<f64>, String> {
-        match self.rate.as_str() {
-            "max" => Ok(None),
-            text => match size::count(text)? {
-                0 => Err("--rate 0: at least 1, or max".into()),
-                rate => Ok(Some(rate as f64)),
-            },
+    /// Refuses a time to live that the protocol cannot say, of the flag or of a record.
+    fn check_ttl(&self, trace: Option<&Trace>) -> Result<(), String> {
+        let longest =
+            trace.map_or(0, |trace| trace.steps.iter().map(|step| step.ask.ttl_s).max().unwrap_or(0));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        for (flag, ttl_s) in [("--ttl", self.ttl), ("--trace: a record with a TTL of", longest)] {
+            longest_ttl(self.protocol, ttl_s, now.as_secs())
+                .map_err(|why| format!("{flag} {ttl_s}: {why}"))?;
         }
+        Ok(())
     }
 
     fn targets(&self) -> Result<Targets, String> {
-        let resolve = |text: &String| -> Result<SocketAddr, String> {
-            let wrong = |why: String| format!("--target {text}: {why} (example: 127.0.0.1:11211)");
-            let mut found = text.to_socket_addrs().map_err(|e| wrong(e.to_string()))?;
-            found.next().ok_or_else(|| wrong("no address".into()))
-        };
+        let resolve = |text: &String| address::resolve("--target", text);
         let addresses: Vec<SocketAddr> = self.target.iter().map(resolve).collect::<Result<_, _>>()?;
         if addresses.len() > TARGETS_MAX {
-            return Err(format!("{} targets: at most {TARGETS_MAX}", addresses.len()));
+            return Err(format!("--target: {} of them; at most {TARGETS_MAX}", addresses.len()));
         }
         Ok(Targets::new(addresses))
+    }
+}
+
+/// Requests a second; `None`: as fast as replies allow.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Rate(Option<f64>);
+
+fn rate(text: &str) -> Result<Rate, String> {
+    match text {
+        "max" => Ok(Rate(None)),
+        _ => match size::count(text)
+            .map_err(|why| format!("{why}; give a whole number of requests a second, or max"))?
+        {
+            0 => Err("at least 1, or max".into()),
+            rate => Ok(Rate(Some(rate as f64))),
+        },
+    }
+}
+
+/// Whether a protocol can say this time to live.
+fn longest_ttl(protocol: Protocol, ttl_s: u32, now_unix_s: u64) -> Result<(), String> {
+    match protocol {
+        Protocol::Batch if ttl_s > batch::TTL_MAX_S => Err(format!(
+            "batch frames say milliseconds in 32 bits: at most {} seconds (49 days), or 0 for ever",
+            batch::TTL_MAX_S
+        )),
+        Protocol::Text | Protocol::Meta
+            if ttl_s > TTL_RELATIVE_MAX_S && now_unix_s + u64::from(ttl_s) > EXPIRY_UNIX_MAX_S =>
+        {
+            Err("memcached's protocols say no time after 19 January 2038; give fewer seconds, or 0 for ever"
+                .into())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -245,5 +282,34 @@ fn bounded(name: &str, value: usize, most: usize) -> Result<usize, String> {
     match (1..=most).contains(&value) {
         true => Ok(value),
         false => Err(format!("{name} {value}: between 1 and {most}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_to_live_are_said_or_refused() {
+        let now_s = 1_800_000_000;
+        let most_s = (EXPIRY_UNIX_MAX_S - now_s) as u32;
+        for protocol in [Protocol::Text, Protocol::Meta] {
+            for (ttl_s, is_said) in
+                [(0, true), (2_592_001, true), (most_s, true), (most_s + 1, false), (u32::MAX, false)]
+            {
+                assert_eq!(longest_ttl(protocol, ttl_s, now_s).is_ok(), is_said, "{ttl_s}");
+            }
+            // However late it is, 30 days are a time to live.
+            assert!(longest_ttl(protocol, TTL_RELATIVE_MAX_S, EXPIRY_UNIX_MAX_S).is_ok());
+        }
+        for (ttl_s, is_said) in [(0, true), (4_294_967, true), (4_294_968, false)] {
+            assert_eq!(longest_ttl(Protocol::Batch, ttl_s, now_s).is_ok(), is_said, "{ttl_s}");
+        }
+    }
+
+    #[test]
+    fn rates_are_whole_counts_or_max() {
+        assert_eq!((rate("max"), rate("50k")), (Ok(Rate(None)), Ok(Rate(Some(50_000.0)))));
+        assert!(rate("0.5").unwrap_err().contains("whole") && rate("0").unwrap_err().contains("max"));
     }
 }

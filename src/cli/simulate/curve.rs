@@ -4,6 +4,7 @@
 
 use super::replay::{Capacity, Setup, replay};
 use super::{Args, ExitResult};
+use crate::cli::out;
 use crate::load::trace::Record;
 use crate::stats::view::canvas::{Align, COLORS, Canvas, GRID, INK};
 use cache::base::sync::{AtomicU32, Ordering};
@@ -51,15 +52,13 @@ pub fn run(args: &Args, records: &[Record], setup: &Setup) -> ExitResult {
             .iter()
             .map(|point| serde_json::json!({ "size": point.size, "hit_ratio": 1.0 - point.miss_ratio }))
             .collect();
-        println!(
-            "{}",
-            serde_json::json!({ "curve": list, "csv": csv.to_string_lossy(), "png": png.to_string_lossy() })
-        );
+        let (csv, png) = (csv.to_string_lossy(), png.to_string_lossy());
+        out::line(serde_json::json!({ "curve": list, "csv": csv, "png": png }))?;
     } else {
         for point in &points {
-            println!("{:>14}  {:.4} miss ratio", point.size, point.miss_ratio);
+            out::line(format_args!("{:>14}  {:.4} miss ratio", point.size, point.miss_ratio))?;
         }
-        println!("{}\n{}", csv.display(), png.display());
+        out::line(format_args!("{}\n{}", csv.display(), png.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -182,7 +181,8 @@ impl Progress {
     fn show(&self, done: usize) {
         if self.shown {
             let bar = "#".repeat(done * 40 / self.total);
-            eprint!("\r[{bar:<40}] {done}/{}{}", self.total, if done == self.total { "\n" } else { "" });
+            let end = if done == self.total { "\n" } else { "" };
+            out::show(format_args!("\r[{bar:<40}] {done}/{}{end}", self.total));
         }
     }
 }

@@ -93,12 +93,15 @@ fn heading(view: &View, width: u16) -> Line<'static> {
 
 fn requests(view: &View) -> Line<'static> {
     let hits = view.hit_ratio.map_or("–".into(), |ratio| format!("{:.2} %", ratio * 100.0));
-    let figures = [
+    let mut figures = vec![
         ("", per_s(view.requests_per_s())),
         ("get", per_s(view.gets_per_s)),
         ("set", per_s(view.sets_per_s)),
-        ("hits", hits),
     ];
+    if view.others_per_s > 0.0 {
+        figures.push(("other", per_s(view.others_per_s)));
+    }
+    figures.push(("hits", hits));
     total("requests", figures)
 }
 
@@ -128,6 +131,9 @@ fn gone(view: &View) -> Line<'static> {
 fn troubles(view: &View) -> Line<'static> {
     if let Some(trouble) = &view.trouble {
         return Line::styled(format!("OLD        {trouble}"), ALARM);
+    }
+    if let Some(silent_s) = view.back_after_s {
+        return Line::styled(format!("BACK       it answers again, after {silent_s} s"), HEAD);
     }
     let mut line =
         total("trouble", view.troubles.iter().map(|Rate { name, per_s: rate }| (*name, per_s(*rate))));
@@ -305,6 +311,13 @@ hottest keys   share of reads
         let trouble = Some("nobody listens".into());
         let screen = shown(&View { trouble, ..view() }, 40, 10);
         assert_eq!(screen[5], "OLD        nobody listens");
+        let screen = shown(&View { back_after_s: Some(7), ..view() }, 60, 10);
+        assert_eq!(screen[5], "BACK       it answers again, after 7 s");
+        let screen = shown(&View { others_per_s: 5e4, ..view() }, 80, 10);
+        assert_eq!(
+            screen[1],
+            "requests   1.15 M/s   get 1.00 M/s   set 100 k/s   other 50.0 k/s   hits 90.00 %"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::figures::{Figures, Snapshot};
 use crate::stats::times::Measure;
 use serde::Serialize;
+use std::time::Duration;
 
 /// What happened between two looks.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -23,6 +24,8 @@ pub struct View {
     pub hits_per_s: f64,
     /// Stores.
     pub sets_per_s: f64,
+    /// Deletes, touches, increments and decrements.
+    pub others_per_s: f64,
     /// Keys found by keys read; absent when none was read.
     pub hit_ratio: Option<f64>,
     /// Datagrams in and out by second; 0 for servers that do not count them.
@@ -53,6 +56,12 @@ pub struct View {
     pub distinct_keys: u64,
     /// Why the view is old, if it is.
     pub trouble: Option<String>,
+    /// Seconds since the server answered for the last time, where the view is old.
+    #[serde(skip)]
+    pub silent_s: Option<u64>,
+    /// For how many seconds the server had not answered, where it did so for the first time again.
+    #[serde(skip)]
+    pub back_after_s: Option<u64>,
 }
 
 /// Something that is counted.
@@ -103,6 +112,10 @@ pub struct Hot {
     pub share: f64,
 }
 
+/// What counts the commands that are no reads and no stores.
+const OTHERS: &[&str] =
+    &["delete_hits", "delete_misses", "cmd_touch", "incr_hits", "incr_misses", "decr_hits", "decr_misses"];
+
 /// Causes for which items go, and their names on the screen.
 const GONE: &[(&str, &str)] = &[
     ("evicted_by_policy", "policy"),
@@ -145,6 +158,7 @@ impl View {
             gets_per_s: gets,
             hits_per_s: hits,
             sets_per_s: rate("cmd_set"),
+            others_per_s: OTHERS.iter().map(|name| rate(name)).sum(),
             hit_ratio: (gets > 0.0).then(|| (hits / gets).min(1.0)),
             datagrams_in_per_s: rate("datagrams_received"),
             datagrams_out_per_s: rate("datagrams_sent"),
@@ -163,13 +177,28 @@ impl View {
             workers: workers(span, &before.workers, &now.workers),
             hot: (1..).map_while(|rank| hot(now.hot.text(&format!("hot:{rank}")))).collect(),
             distinct_keys: now.hot.number("distinct_keys"),
-            trouble: None,
+            ..View::default()
         }
     }
 
-    /// Keys read and stored, by second.
+    /// The view of a server that answers, where the view before it was silent for so many seconds. One that was started meanwhile
+    /// has counted from 0, so there is nothing to take the difference to.
+    pub fn after(before: &Snapshot, now: &Snapshot, silent_s: Option<u64>) -> View {
+        let is_another = now.general.number("uptime") < before.general.number("uptime");
+        let view = View::between(if is_another { now } else { before }, now);
+        View { back_after_s: silent_s, ..view }
+    }
+
+    /// The same view, which is this old, because of this trouble.
+    pub fn without_answer(self, silent: Duration, trouble: &str) -> View {
+        let silent_s = silent.as_secs();
+        let trouble = Some(format!("no answer for {silent_s} s: {trouble}"));
+        View { trouble, silent_s: Some(silent_s), back_after_s: None, ..self }
+    }
+
+    /// Commands by key and second. A `gat` is a read and a touch.
     pub fn requests_per_s(&self) -> f64 {
-        self.gets_per_s + self.sets_per_s
+        self.gets_per_s + self.sets_per_s + self.others_per_s
     }
 }
 
@@ -236,7 +265,7 @@ fn hot(line: &str) -> Option<Hot> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     fn figures(pairs: &[(&str, &str)]) -> Figures {
         Figures::of(pairs.iter().map(|&(name, value)| (name.into(), value.into())))
@@ -340,6 +369,30 @@ pub mod tests {
         let other = Snapshot { general: figures(&[("evictions", "4")]), hot: figures(&[]), ..before.clone() };
         let view = View::between(&before, &other);
         assert_eq!((view.hot.len(), view.gone[0].name, view.hit_ratio), (0, "evictions", None));
+    }
+
+    #[test]
+    fn every_command_is_a_request() {
+        let (before, now) = looks();
+        for name in OTHERS {
+            let general = figures(&[("uptime", "1"), (name, "8")]);
+            let view = View::between(&before, &Snapshot { general, ..now.clone() });
+            assert_eq!((view.others_per_s, view.requests_per_s()), (4.0, 4.0), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_server_goes_away_and_comes_back() {
+        let (before, now) = looks();
+        let old = View::between(&before, &now).without_answer(Duration::from_secs(12), "nobody listens");
+        assert_eq!(old.trouble.as_deref(), Some("no answer for 12 s: nobody listens"));
+        assert_eq!((old.gets_per_s, old.silent_s), (1e6, Some(12)));
+        let back = View::after(&before, &now, old.silent_s);
+        assert_eq!((back.trouble, back.back_after_s, back.gets_per_s), (None, Some(12), 1e6));
+        // Started again: what it has counted since is no difference to what another process had counted.
+        let general = figures(&[("uptime", "1"), ("cmd_get", "9000000")]);
+        let another = Snapshot { general, at: now.at + Duration::from_secs(14), ..now.clone() };
+        assert_eq!(View::after(&now, &another, Some(12)).gets_per_s, 0.0);
     }
 
     #[test]

@@ -163,12 +163,13 @@ impl<C: Codec> Client<C> {
         match first.ask.command {
             Verb::Set => {
                 let bytes = value_bytes(first.ask.value_bytes, text.len(), setup.versions.is_some(), tally);
-                codec.begin_set(text, first.ask.ttl_s, bytes, datagram);
+                let expiry = codec.expiry(first.ask.ttl_s, &setup.clock);
+                codec.begin_set(text, expiry, bytes, datagram);
                 setup.values.write(text, first.version, bytes, datagram);
                 codec.end_set(datagram);
             }
             Verb::Delete => codec.delete(text, datagram),
-            Verb::Touch => codec.touch(text, first.ask.ttl_s, datagram),
+            Verb::Touch => codec.touch(text, codec.expiry(first.ask.ttl_s, &setup.clock), datagram),
             Verb::Get => {
                 codec.begin_get(pending.len(), datagram);
                 for (index, one) in pending.iter().enumerate() {

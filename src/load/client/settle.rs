@@ -78,7 +78,12 @@ impl Settle<'_> {
             }
             Answer::Done if !get => first.map(|index| (index, End::Done)),
             Answer::Refused if !get => first.map(|index| (index, End::Miss)),
-            Answer::Error(_) => first.map(|index| (index, End::Error)),
+            Answer::Error(line) => {
+                if slot.measured {
+                    self.tally.first_error.keep_first(line);
+                }
+                first.map(|index| (index, End::Error))
+            }
             Answer::Garbage => {
                 self.tally.events.garbage += 1;
                 return;

@@ -60,12 +60,20 @@ impl Batch {
     }
 }
 
-/// Seconds as milliseconds; what 32 bits do not hold is for ever, as far as a test can see.
+/// The longest time to live that batch frames can say, in seconds: milliseconds of 32 bits, 49 days.
+pub const TTL_MAX_S: u32 = u32::MAX / 1000;
+
+/// Seconds as milliseconds; a plan refuses what 32 bits do not hold.
 fn ttl_ms(ttl_s: u32) -> u32 {
     ttl_s.checked_mul(1000).unwrap_or(0)
 }
 
 impl Codec for Batch {
+    #[inline]
+    fn expiry(&self, ttl_s: u32, _clock: &Clock) -> u32 {
+        ttl_s
+    }
+
     fn of_thread(&self, thread: usize) -> Batch {
         let mut codec = self.clone();
         if let Some(sealer) = &mut codec.sealer {

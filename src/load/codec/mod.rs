@@ -10,6 +10,19 @@ pub mod text;
 
 use super::frame::Frame;
 use crate::limits::FRAME_HEADER_BYTES;
+use cache::base::clock::Clock;
+
+/// The longest time to live that memcached's protocols take as one, in seconds: 30 days. A larger number is a time since 1970
+/// (`doc/protocol.txt`, "Expiration times").
+pub const TTL_RELATIVE_MAX_S: u32 = 60 * 60 * 24 * 30;
+/// The last second since 1970 that they can say: their number has 31 bits.
+pub const EXPIRY_UNIX_MAX_S: u64 = i32::MAX as u64;
+
+/// The time since 1970 that memcached's protocols say for a longer time to live; the last one that they can say where that is
+/// later, which a plan refuses from the start.
+fn unix_expiry(ttl_s: u32, now_unix_s: u64) -> u32 {
+    (now_unix_s + u64::from(ttl_s)).min(EXPIRY_UNIX_MAX_S) as u32
+}
 
 /// Speaks one protocol.
 pub trait Codec: Send + Clone {
@@ -27,20 +40,26 @@ pub trait Codec: Send + Clone {
     fn frame<'a>(&self, datagram: &'a [u8]) -> Option<(Frame, &'a [u8])> {
         Frame::decode(datagram)
     }
+    /// What this protocol says for so many seconds to live, 0 for ever: memcached's rule, unless the protocol has another.
+    #[inline]
+    fn expiry(&self, ttl_s: u32, clock: &Clock) -> u32 {
+        if ttl_s <= TTL_RELATIVE_MAX_S { ttl_s } else { unix_expiry(ttl_s, clock.now().unix_s) }
+    }
     /// Begins a read of `count` keys.
     fn begin_get(&self, count: usize, out: &mut Vec<u8>);
     /// Adds the key with number `index` in this datagram.
     fn get_key(&self, index: usize, count: usize, key: &[u8], out: &mut Vec<u8>);
     /// Ends a read.
     fn end_get(&self, out: &mut Vec<u8>);
-    /// Begins a set; the caller appends exactly `value_bytes` bytes, then calls [`Codec::end_set`].
-    fn begin_set(&self, key: &[u8], ttl_s: u32, value_bytes: usize, out: &mut Vec<u8>);
+    /// Begins a set; `expiry` is what [`Codec::expiry`] made. The caller appends exactly `value_bytes` bytes, then calls
+    /// [`Codec::end_set`].
+    fn begin_set(&self, key: &[u8], expiry: u32, value_bytes: usize, out: &mut Vec<u8>);
     /// Ends a set.
     fn end_set(&self, out: &mut Vec<u8>);
     /// A delete.
     fn delete(&self, key: &[u8], out: &mut Vec<u8>);
-    /// A touch.
-    fn touch(&self, key: &[u8], ttl_s: u32, out: &mut Vec<u8>);
+    /// A touch; `expiry` is what [`Codec::expiry`] made.
+    fn touch(&self, key: &[u8], expiry: u32, out: &mut Vec<u8>);
     /// Completes a datagram, header and all.
     #[inline]
     fn finish(&self, _datagram: &mut Vec<u8>) {}
@@ -128,6 +147,19 @@ pub(super) fn is_error(line: &[u8]) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_long_time_to_live_is_said_as_a_time() {
+        let clock = Clock::manual(0);
+        let now_s = clock.now().unix_s as u32;
+        for (ttl_s, said) in [(0, 0), (1, 1), (2_592_000, 2_592_000), (2_592_001, now_s + 2_592_001)] {
+            assert_eq!(text::Text.expiry(ttl_s, &clock), said);
+            assert_eq!(meta::Meta { name_keys: false }.expiry(ttl_s, &clock), said);
+            let batch = batch::Batch::new(true, None, clock.clone(), 0);
+            assert_eq!(batch.expiry(ttl_s, &clock), ttl_s, "batch frames say how long, in ms");
+        }
+        assert_eq!(text::Text.expiry(u32::MAX, &clock), i32::MAX as u32);
+    }
 
     proptest! {
         /// Whatever a server sends, decoding ends, hands out only bytes of the reply, and does not panic.

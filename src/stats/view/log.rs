@@ -1,17 +1,25 @@
-//! Reads HdrHistogram V2 interval logs, ours and other tools': plain or compressed, with or without tags, comments,
-//! start and base times.
+//! Reads HdrHistogram interval logs, ours and other tools': with or without tags, comments, legend, start and base times.
+//!
+//! A line that cannot be read is left out and counted: a log whose writer was killed still shows what it holds.
+//! Memory is bounded, however long the log is: intervals are put together in pairs when there are too many.
 
+use super::line::{self, End, Line};
+use super::{decode, names};
+use crate::limits::{
+    LOG_BAD_LINES_MAX, LOG_BYTES_MAX, LOG_INTERVALS_MAX, LOG_LINE_BYTES_MAX, LOG_MEMORY_BYTES_MAX,
+    LOG_TAGS_MAX,
+};
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::Deserializer;
-use hdrhistogram::serialization::interval_log::{IntervalLogHistogram, IntervalLogIterator, LogEntry};
 use std::collections::BTreeMap;
-use std::path::Path;
-
-/// Bytes of one log at most.
-pub const LOG_BYTES_MAX: u64 = 1 << 30;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 
 /// The tag under which `sherwood load` logs lost requests.
 pub const LOST: &str = "lost";
+
+/// A log whose times are more than this before its start, in seconds, counts them from the start: a year.
+const ABSOLUTE_WITHIN_S: f64 = 365.0 * 24.0 * 3600.0;
 
 /// What a recorded value counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -42,14 +50,23 @@ pub struct Interval {
     pub events: Histogram<u64>,
 }
 
+impl Interval {
+    /// Puts a later interval to this one.
+    pub fn extend(&mut self, later: &Interval) {
+        self.length_s = (later.at_s + later.length_s - self.at_s).max(self.length_s);
+        // Both grow by themselves, so any value of one fits the other.
+        decode::add(&mut self.events, &later.events).expect("an auto-resizing histogram takes every value");
+    }
+}
+
 /// All intervals of one tag of one file.
 #[derive(Clone, Debug)]
 pub struct Series {
-    /// The file's name, without folder and ending.
+    /// The file's name, without folder and ending where that is enough to tell it from others.
     pub file: String,
     /// The tag; empty if it has none.
     pub tag: String,
-    /// In the order of the log.
+    /// In the order of the log; of a long log several together.
     pub intervals: Vec<Interval>,
     /// All of them together.
     pub total: Histogram<u64>,
@@ -79,175 +96,226 @@ impl Series {
     }
 }
 
-/// Reads a log: its series by tag.
+/// What a file holds.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Its series by tag; at least one.
+    pub series: Vec<Series>,
+    /// What is missing in them, a line each.
+    pub warnings: Vec<String>,
+}
+
+/// Reads files, and names each so that no other has its name; `-` is standard input.
 ///
 /// # Errors
-/// The file cannot be read, or a line (named) is no V2 log.
+/// A file (named) cannot be read, or has no line of a log.
+pub fn read_all(paths: &[PathBuf], unit: Unit) -> Result<Log, String> {
+    let mut all = Log { series: Vec::new(), warnings: Vec::new() };
+    for (path, name) in paths.iter().zip(names::tell_apart(paths)) {
+        let (log, place) = match path.as_os_str() == "-" {
+            true => (parse("stdin", std::io::stdin().lock(), unit), "standard input".to_string()),
+            false => (open(&name, path, unit), names::printable(&path.to_string_lossy())),
+        };
+        let log = log.map_err(|why| format!("{place}: {why}"))?;
+        all.series.extend(log.series);
+        all.warnings.extend(log.warnings.iter().map(|warning| format!("{place}: {warning}")));
+    }
+    Ok(all)
+}
+
+/// Reads one file: its series by tag, without what cannot be read.
+///
+/// # Errors
+/// The file cannot be read, or has no line of a log.
 pub fn read(path: &Path, unit: Unit) -> Result<Vec<Series>, String> {
-    let wrong = |why: String| format!("{}: {why}", path.display());
-    let size = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
-    if size > LOG_BYTES_MAX {
-        return Err(wrong(format!("{size} bytes; at most {LOG_BYTES_MAX}: cut it")));
-    }
-    let text = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
-    let name = path.file_stem().and_then(|n| n.to_str()).unwrap_or("log");
-    parse(name, &text, unit).map_err(wrong)
+    read_all(&[path.into()], unit).map(|log| log.series)
 }
 
-/// Reads a log from memory.
+fn open(name: &str, path: &Path, unit: Unit) -> Result<Log, String> {
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    parse(name, BufReader::with_capacity(1 << 16, file), unit)
+}
+
+/// Reads a log.
 ///
 /// # Errors
-/// A line (named) is no V2 log, or no line is.
-pub fn parse(file: &str, text: &[u8], unit: Unit) -> Result<Vec<Series>, String> {
-    let mut tags: BTreeMap<String, Series> = BTreeMap::new();
-    let mut start_s = None;
-    let mut deserializer = Deserializer::new();
-    for (number, line) in text.split(|&b| b == b'\n').enumerate() {
-        let mut line = line.trim_ascii().to_vec();
-        if line.is_empty() || is_legend(&line) {
-            continue;
+/// The reader's, or no line (the first reason is named) is one of a log.
+pub fn parse(file: &str, log: impl BufRead, unit: Unit) -> Result<Log, String> {
+    // What a file says of its own length is not believed: a device says 0, and a log may grow.
+    let mut log = log.take(LOG_BYTES_MAX);
+    let mut reading = Reading::new(file, unit);
+    let mut text = Vec::new();
+    while let Some(end) = line::next(&mut log, &mut text).map_err(|e| e.to_string())? {
+        reading.line(&text, end);
+        if reading.is_hopeless(end) {
+            break;
         }
-        line.push(b'\n');
-        for entry in IntervalLogIterator::new(&line) {
-            let wrong = |why: String| format!("line {}: {why}", number + 1);
-            let entry = entry.map_err(|_| {
-                wrong("not a line of an HdrHistogram V2 log (a .hgrm or V1 file is something else)".into())
-            })?;
-            let LogEntry::Interval(line) = entry else { continue };
-            let start_s = *start_s.get_or_insert(line.start_timestamp().as_secs_f64());
-            let interval = interval(&line, start_s, &mut deserializer).map_err(wrong)?;
-            let tag = line.tag().map_or(String::new(), |tag| tag.as_str().to_string());
-            let series = tags.entry(tag.clone()).or_insert_with(|| Series {
-                file: file.to_string(),
-                tag,
-                intervals: Vec::new(),
-                total: Histogram::new(interval.events.sigfig()).expect("its own digits are valid"),
-                unit,
-            });
-            series.total.add(&interval.events).map_err(|e| wrong(e.to_string()))?;
-            series.intervals.push(interval);
+        if end == End::TooLong {
+            line::skip_rest(&mut log).map_err(|e| e.to_string())?;
         }
     }
-    if tags.is_empty() {
-        return Err("no intervals in it".into());
+    if log.limit() == 0 {
+        let warning = format!("only its first {LOG_BYTES_MAX} bytes are read: cut it");
+        reading.warnings.push(warning);
     }
-    Ok(tags.into_values().collect())
+    reading.finish()
 }
 
-fn is_legend(line: &[u8]) -> bool {
-    line.starts_with(b"\"StartTimestamp\"")
+/// A log being read.
+struct Reading<'a> {
+    file: &'a str,
+    unit: Unit,
+    tags: BTreeMap<String, Series>,
+    lines: u64,
+    skipped: u64,
+    first_reason: Option<String>,
+    warnings: Vec<String>,
+    start_s: Option<f64>,
+    base_s: Option<f64>,
+    /// When the first interval began, in seconds since 1970 where the log tells.
+    first_s: Option<f64>,
+    /// Of all histograms.
+    memory_bytes: usize,
 }
 
-fn interval(
-    line: &IntervalLogHistogram,
-    start_s: f64,
-    deserializer: &mut Deserializer,
-) -> Result<Interval, String> {
-    use base64::Engine;
-    let bytes = base64::engine::general_purpose::STANDARD
-        .decode(line.encoded_histogram())
-        .map_err(|e| format!("the histogram is not base64: {e}"))?;
-    let mut events: Histogram<u64> = deserializer
-        .deserialize(&mut bytes.as_slice())
-        .map_err(|e| format!("the histogram is damaged or not of version 2: {e}"))?;
-    events.auto(true);
-    Ok(Interval {
-        at_s: (line.start_timestamp().as_secs_f64() - start_s).max(0.0),
-        length_s: line.duration().as_secs_f64(),
-        events,
-    })
+impl<'a> Reading<'a> {
+    fn new(file: &'a str, unit: Unit) -> Reading<'a> {
+        Reading {
+            file,
+            unit,
+            tags: BTreeMap::new(),
+            lines: 0,
+            skipped: 0,
+            first_reason: None,
+            warnings: Vec::new(),
+            start_s: None,
+            base_s: None,
+            first_s: None,
+            memory_bytes: 0,
+        }
+    }
+
+    fn line(&mut self, text: &[u8], end: End) {
+        self.lines += 1;
+        let said = match end {
+            End::TooLong => Err(format!("it has more than {LOG_LINE_BYTES_MAX} bytes")),
+            _ => line::parse(text),
+        };
+        let done = said.and_then(|line| match line {
+            Line::Nothing => Ok(()),
+            // A process that went on with the log of an earlier one counts its times from its own start.
+            Line::Start(start_s) => {
+                (self.start_s, self.base_s) = (Some(start_s), None);
+                Ok(())
+            }
+            Line::Base(base_s) => {
+                self.base_s = Some(base_s);
+                Ok(())
+            }
+            Line::Interval { tag, at_s, length_s, histogram } => {
+                self.interval(tag, at_s, length_s, histogram)
+            }
+        });
+        if let Err(why) = done {
+            self.skipped += 1;
+            let cut = if end == End::Cut {
+                " (the last line has no end: it was cut, or is being written)"
+            } else {
+                ""
+            };
+            self.first_reason.get_or_insert_with(|| format!("line {}: {why}{cut}", self.lines));
+        }
+    }
+
+    fn interval(&mut self, tag: &str, at_s: f64, length_s: f64, histogram: &str) -> Result<(), String> {
+        let events = decode::histogram(histogram.as_bytes())?;
+        let at_s = self.seconds_from_first(at_s);
+        let tag = names::printable(tag);
+        if !self.tags.contains_key(&tag) && self.tags.len() == LOG_TAGS_MAX {
+            return Err(format!("more than {LOG_TAGS_MAX} tags"));
+        }
+        self.make_room(bytes_of(&events))?;
+        let series = self.tags.entry(tag.clone()).or_insert_with(|| Series {
+            file: self.file.to_string(),
+            tag,
+            intervals: Vec::new(),
+            total: decode::empty_like(&events),
+            unit: self.unit,
+        });
+        let total_before = bytes_of(&series.total);
+        decode::add(&mut series.total, &events)?;
+        self.memory_bytes += bytes_of(&series.total) - total_before + bytes_of(&events);
+        series.intervals.push(Interval { at_s, length_s, events });
+        if series.intervals.len() > LOG_INTERVALS_MAX {
+            halve(&mut series.intervals);
+            self.memory_bytes = self.measured_bytes();
+        }
+        Ok(())
+    }
+
+    /// As HdrHistogram's own reader: times count from the base; without one they are absolute, unless they lie long before the
+    /// start.
+    fn seconds_from_first(&mut self, at_s: f64) -> f64 {
+        let start_s = *self.start_s.get_or_insert(at_s);
+        let base_s =
+            *self.base_s.get_or_insert(if at_s < start_s - ABSOLUTE_WITHIN_S { start_s } else { 0.0 });
+        let first_s = *self.first_s.get_or_insert(at_s + base_s);
+        (at_s + base_s - first_s).max(0.0)
+    }
+
+    /// Puts intervals together until so many bytes more, twice (alone and in the total), are within the bound.
+    fn make_room(&mut self, bytes: usize) -> Result<(), String> {
+        while self.memory_bytes + 2 * bytes > LOG_MEMORY_BYTES_MAX {
+            if self.tags.values().all(|series| series.intervals.len() <= 1) {
+                return Err(format!("its histograms need more than {LOG_MEMORY_BYTES_MAX} bytes of memory"));
+            }
+            self.tags.values_mut().for_each(|series| halve(&mut series.intervals));
+            self.memory_bytes = self.measured_bytes();
+        }
+        Ok(())
+    }
+
+    fn measured_bytes(&self) -> usize {
+        let of =
+            |s: &Series| bytes_of(&s.total) + s.intervals.iter().map(|i| bytes_of(&i.events)).sum::<usize>();
+        self.tags.values().map(of).sum()
+    }
+
+    /// Whether nothing that was read is a line of a log, and it was much.
+    fn is_hopeless(&self, end: End) -> bool {
+        self.tags.is_empty() && (self.skipped >= LOG_BAD_LINES_MAX || end == End::TooLong)
+    }
+
+    fn finish(mut self) -> Result<Log, String> {
+        if self.tags.is_empty() {
+            return Err(self.first_reason.unwrap_or_else(|| "no intervals in it".into()));
+        }
+        match (self.skipped, self.first_reason) {
+            (0, _) | (_, None) => {}
+            (1, Some(why)) => self.warnings.insert(0, format!("1 line of {} is left out: {why}", self.lines)),
+            (more, Some(why)) => {
+                let warning = format!("{more} lines of {} are left out; the first is {why}", self.lines);
+                self.warnings.insert(0, warning);
+            }
+        }
+        Ok(Log { series: self.tags.into_values().collect(), warnings: self.warnings })
+    }
+}
+
+fn bytes_of(histogram: &Histogram<u64>) -> usize {
+    histogram.distinct_values() * size_of::<u64>()
+}
+
+/// Puts neighbours together.
+fn halve(intervals: &mut Vec<Interval>) {
+    let mut pairs = std::mem::take(intervals).into_iter();
+    while let Some(mut interval) = pairs.next() {
+        if let Some(later) = pairs.next() {
+            interval.extend(&later);
+        }
+        intervals.push(interval);
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{ascii, html, png, table};
-    use super::*;
-    use hdrhistogram::serialization::{Serializer, V2DeflateSerializer, V2Serializer};
-
-    fn encoded(values: &[u64], compressed: bool) -> String {
-        use base64::Engine;
-        let mut histogram = Histogram::<u64>::new(3).unwrap();
-        values.iter().for_each(|&v| histogram.record(v).unwrap());
-        let mut bytes = Vec::new();
-        if compressed {
-            V2DeflateSerializer::new().serialize(&histogram, &mut bytes).unwrap();
-        } else {
-            V2Serializer::new().serialize(&histogram, &mut bytes).unwrap();
-        }
-        base64::engine::general_purpose::STANDARD.encode(bytes)
-    }
-
-    #[test]
-    fn other_tools_logs_are_read() {
-        for compressed in [true, false] {
-            for end in ["\n", "\r\n"] {
-                let log = [
-                    "#[Histogram log format version 1.3]".to_string(),
-                    "#[StartTime: 1441812279.474 (seconds since epoch), Wed Sep 09 08:24:39 PDT 2015]".into(),
-                    "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\""
-                        .into(),
-                    format!("0.127,1.007,2.769,{}", encoded(&[1000, 2000], compressed)),
-                    format!("Tag=write,1.134,0.999,0.442,{}", encoded(&[5000], compressed)),
-                    format!("1.134,0.999,0.442,{}", encoded(&[3000], compressed)),
-                    String::new(),
-                ]
-                .join(end);
-                let series = parse("x", log.as_bytes(), Unit::Ns).unwrap();
-                let counts: Vec<_> =
-                    series.iter().map(|s| (s.name(), s.intervals.len(), s.total.len())).collect();
-                assert_eq!(counts, [("x".to_string(), 2, 3), ("x write".to_string(), 1, 1)]);
-                assert_eq!(series[0].quantile_us(1.0), 3.001);
-                assert!((series[0].intervals[1].at_s - 1.007).abs() < 1e-6);
-            }
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_file_is_a_log_or_an_error(
-            lines in proptest::collection::vec("(Tag=[a-z]{0,3},)?[0-9]\\.[0-9]{1,3},[0-9]\\.[0-9]{0,3},[0-9]\\.[0-9]{1,3},[A-Za-z0-9+/=]{0,40}|#.{0,20}|.{0,40}", 0..6),
-        ) {
-            // Whether it is one is not the point: it must be said without a panic.
-            if let Err(why) = parse("x", lines.join("\n").as_bytes(), Unit::Ns) {
-                proptest::prop_assert!(!why.is_empty());
-            }
-        }
-    }
-
-    proptest::proptest! {
-        // Few cases: each draws a picture.
-        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
-        #[test]
-        fn a_damaged_histogram_is_an_error_or_another_histogram(
-            values in proptest::collection::vec(1u64..1_000_000_000, 1..50),
-            at in proptest::prelude::any::<proptest::sample::Index>(),
-            byte in proptest::prelude::any::<u8>(),
-        ) {
-            use base64::Engine;
-            let engine = base64::engine::general_purpose::STANDARD;
-            let mut bytes = engine.decode(encoded(&values, false)).unwrap();
-            let whole = format!("0.0,1.0,1.0,{}", engine.encode(&bytes));
-            proptest::prop_assert!(parse("x", whole.as_bytes(), Unit::Ns).is_ok());
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-            let log = format!("0.0,1.0,1.0,{}", engine.encode(bytes));
-            if let Ok(series) = parse("x", log.as_bytes(), Unit::Ns) {
-                // Whatever it now says can be shown in every way.
-                let shown: Vec<&Series> = series.iter().collect();
-                proptest::prop_assert!(table::summary(&series).contains('x'));
-                proptest::prop_assert!(html::page(&series).contains("\"counts\""));
-                ascii::plot(&shown);
-                // An empty histogram has nothing to draw.
-                proptest::prop_assert!(png::draw(&shown).is_ok() || series[0].total.is_empty());
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_no_log_says_so_by_line() {
-        assert!(parse("x", b"", Unit::Ns).unwrap_err().contains("no intervals"));
-        assert!(parse("x", b"#c\nhello\n", Unit::Ns).unwrap_err().starts_with("line 2"));
-        let cut = format!("0.0,1.0,1.0,{}", &encoded(&[1], true)[..8]);
-        assert!(parse("x", cut.as_bytes(), Unit::Ns).unwrap_err().starts_with("line 1"));
-    }
-}
+mod tests;

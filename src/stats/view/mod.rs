@@ -2,7 +2,7 @@
 //! as pictures ([`png`]) and as a page ([`html`]).
 //!
 //! ```text
-//! FILE… ─▶ log ─▶ Series (file, tag, intervals, total) ─▶ table · ascii · png · html
+//! FILE… ─▶ line ─▶ decode ─▶ log ─▶ Series (file, tag, intervals, total) ─▶ table · ascii · png · html
 //! ```
 //! Everything here is for people and off every hot path. A tag `lost` is a series like any other in tables, but its
 //! counts are also the loss in plots over time (`sherwood load` writes it so).
@@ -10,10 +10,13 @@
 pub mod ascii;
 pub mod canvas;
 pub mod curve;
+pub mod decode;
 pub mod figure;
 pub mod html;
+pub mod line;
 pub mod log;
+pub mod names;
 pub mod png;
 pub mod table;
 
-pub use log::{Interval, Series, Unit, read};
+pub use log::{Interval, Log, Series, Unit, read, read_all};
