@@ -124,6 +124,11 @@ pub const SIGNALS_WAITING_MAX: usize = 8;
 /// Bytes of a key that `--hot-keys prefix` shows.
 pub const HOT_KEYS_PREFIX_BYTES: usize = 8;
 
+/// Records of one trace at most: `load` keeps 32 bytes of each, so these take 8 GiB.
+pub const TRACE_RECORDS_MAX: usize = 1 << 28;
+/// Bytes of a line of a trace at most, without its end: a file without line ends is no trace of keys.
+pub const TRACE_LINE_BYTES_MAX: usize = 64 << 10;
+
 /// How far the clock in a seal may be from the server's, in ms.
 pub const SEAL_SKEW_MS: u64 = 30_000;
 /// Sessions of sealed frames that a worker remembers.

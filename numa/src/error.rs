@@ -18,7 +18,7 @@ pub enum Error {
         bytes: usize,
     },
     /// A pool has too few huge pages.
-    #[error("{region}: {needed} × {kind} pages{} asked, {free} free; run: {remedy}", on_node(.node))]
+    #[error("{region}: {needed} × {kind} pages{} asked, {free} free; {remedy}", on_node(.node))]
     HugePages {
         /// Name of the region.
         region: &'static str,
@@ -30,15 +30,15 @@ pub enum Error {
         needed: u64,
         /// Pages that it could have had.
         free: u64,
-        /// The command that grants them.
+        /// What grants them: a command, or what to boot with.
         remedy: String,
     },
     /// Transparent huge pages are switched off.
-    #[error("{region}: transparent huge pages are switched off; run: {remedy}")]
+    #[error("{region}: transparent huge pages are switched off; {remedy}")]
     ThpDisabled {
         /// Name of the region.
         region: &'static str,
-        /// The command that switches them on.
+        /// What switches them on.
         remedy: String,
     },
     /// More memory asked than can be had; mapping it would end in the kernel's out-of-memory killer.
@@ -85,7 +85,7 @@ pub enum Error {
         errno: Errno,
     },
     /// The kernel could not populate pages that it had promised.
-    #[error("{region}: populating {kind} pages{} failed: {errno}; run: {remedy}", on_node(.node))]
+    #[error("{region}: populating {kind} pages{} failed: {errno}; {remedy}", on_node(.node))]
     Populate {
         /// Name of the region.
         region: &'static str,
@@ -95,7 +95,7 @@ pub enum Error {
         node: Option<usize>,
         /// Why: EFAULT is a pool that ran dry, ENOMEM a machine that did, EINVAL a kernel before 5.14.
         errno: Errno,
-        /// The command that helps.
+        /// What helps.
         remedy: String,
     },
     /// The kernel refused to keep memory out of swap.
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn errors_are_one_line_with_the_remedy_and_no_full_stop() {
-        let remedy = "echo 70 > /sys/x".to_owned();
+        let remedy = "run: echo 70 > /sys/x".to_owned();
         let errors = [
             Error::HugePages {
                 region: "table",

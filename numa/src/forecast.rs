@@ -3,7 +3,7 @@
 //! The same ladder as `region`'s, so that `sherwood topo` and a start agree; a start asks the kernel again, because
 //! others may take pages in between.
 
-use crate::pool::{Pool, grant_command};
+use crate::pool::{Pool, remedy};
 use crate::report::Refusal;
 use crate::topology::Topology;
 use crate::{Error, Huge, PageKind};
@@ -22,7 +22,7 @@ pub struct MemoryPlan {
     pub kind: Option<PageKind>,
     /// Bytes in whole pages of that kind.
     pub granted_bytes: usize,
-    /// Larger pages that cannot be had, each with the command that would grant them.
+    /// Larger pages that cannot be had, each with what would grant them.
     pub refused: Vec<Refusal>,
 }
 
@@ -52,7 +52,7 @@ pub fn forecast(machine: &Topology, bytes: usize, huge: Huge, node: Option<usize
 fn refusal(machine: &Topology, bytes: usize, kind: PageKind, node: Option<usize>) -> Option<Error> {
     let region = "memory";
     if kind == PageKind::Thp && !machine.thp_enabled {
-        return Some(Error::ThpDisabled { region, remedy: grant_command(kind, node, None, 0) });
+        return Some(Error::ThpDisabled { region, remedy: remedy(kind, node, None, 0) });
     }
     if !kind.is_pooled() {
         let available = memory_bytes(machine, node).filter(|most| *most < bytes as u64)?;
@@ -62,7 +62,7 @@ fn refusal(machine: &Topology, bytes: usize, kind: PageKind, node: Option<usize>
     let pool = pool(machine, kind, node);
     let free = pool.map_or(0, |pool| pool.pages_free);
     (free < needed).then(|| {
-        let remedy = grant_command(kind, node, pool, needed - free);
+        let remedy = remedy(kind, node, pool, needed - free);
         Error::HugePages { region, kind, node, needed, free, remedy }
     })
 }

@@ -114,14 +114,26 @@ impl Kernel {
     }
 }
 
-/// The command that makes `pages_missing` more pages of `kind` available, on `node` or anywhere.
-pub fn grant_command(kind: PageKind, node: Option<usize>, pool: Option<Pool>, pages_missing: u64) -> String {
-    let Some(folder) = pool_folder(kind, node) else {
-        return "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled".to_owned();
-    };
-    match pool {
-        Some(pool) => format!("echo {} > /{folder}/nr_hugepages", pool.pages_total + pages_missing),
-        None => format!("boot with hugepagesz=1G hugepages={pages_missing}"),
+/// What makes `pages_missing` more pages of `kind` available, on `node` or anywhere: a command, or, where the kernel has no
+/// pool of such pages, what to boot it with. A sentence that goes on behind a semicolon.
+pub fn remedy(kind: PageKind, node: Option<usize>, pool: Option<Pool>, pages_missing: u64) -> String {
+    match (pool_folder(kind, node), pool) {
+        (None, _) => "run: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled".to_owned(),
+        (Some(folder), Some(pool)) => {
+            format!("run: echo {} > /{folder}/nr_hugepages", pool.pages_total + pages_missing)
+        }
+        (Some(_), None) => {
+            let on_node = node.map_or_else(String::new, |node| format!("{node}:"));
+            format!("boot with hugepagesz={} hugepages={on_node}{pages_missing}", boot_size(kind))
+        }
+    }
+}
+
+/// A page size in the words of the kernel's command line.
+fn boot_size(kind: PageKind) -> String {
+    match kind.bytes() {
+        bytes if bytes.is_multiple_of(1 << 30) => format!("{}G", bytes >> 30),
+        bytes => format!("{}M", bytes >> 20),
     }
 }
 
@@ -218,13 +230,43 @@ mod tests {
     }
 
     #[test]
-    fn the_command_grows_the_pool_by_what_is_missing() {
+    fn the_remedy_is_for_the_pages_and_the_node_that_lack_them() {
         let pool = Some(Pool { pages_total: 64, pages_free: 4 });
-        assert_eq!(
-            grant_command(PageKind::TwoMib, Some(1), pool, 6),
-            "echo 70 > /sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages"
-        );
-        assert!(grant_command(PageKind::OneGib, None, None, 2).contains("hugepages=2"));
-        assert!(grant_command(PageKind::Thp, None, None, 0).contains("transparent_hugepage"));
+        let thp = "run: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled";
+        let expected = [
+            (
+                PageKind::TwoMib,
+                None,
+                pool,
+                "run: echo 70 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages",
+            ),
+            (
+                PageKind::TwoMib,
+                Some(1),
+                pool,
+                "run: echo 70 > /sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages",
+            ),
+            (PageKind::TwoMib, None, None, "boot with hugepagesz=2M hugepages=6"),
+            (PageKind::TwoMib, Some(1), None, "boot with hugepagesz=2M hugepages=1:6"),
+            (
+                PageKind::OneGib,
+                None,
+                pool,
+                "run: echo 70 > /sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages",
+            ),
+            (
+                PageKind::OneGib,
+                Some(0),
+                pool,
+                "run: echo 70 > /sys/devices/system/node/node0/hugepages/hugepages-1048576kB/nr_hugepages",
+            ),
+            (PageKind::OneGib, None, None, "boot with hugepagesz=1G hugepages=6"),
+            (PageKind::OneGib, Some(0), None, "boot with hugepagesz=1G hugepages=0:6"),
+            (PageKind::Thp, None, None, thp),
+            (PageKind::Thp, Some(1), None, thp),
+        ];
+        for (kind, node, pool, words) in expected {
+            assert_eq!(remedy(kind, node, pool, 6), words, "{kind} {node:?}");
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! and answers with an error where a touch would be a SIGBUS: a pool of huge pages that ran dry says EFAULT. Then
 //! `Huge::Auto` goes on page by page, with ordinary memory in the place of each page that is missing.
 
-use crate::pool::{Kernel, grant_command};
+use crate::pool::{Kernel, remedy};
 use crate::region::errno_of;
 use crate::{Affinity, Error, Huge, Region};
 use memmap2::Advice;
@@ -137,12 +137,12 @@ impl Region {
     fn explain(&self, errno: Errno) -> Error {
         let (kind, node) = (self.kind, self.request.node);
         let remedy = match errno {
-            Errno::EINVAL => "uname -r, this needs Linux 5.14 or later".to_owned(),
+            Errno::EINVAL => "this needs Linux 5.14 or later, see uname -r".to_owned(),
             Errno::EFAULT if kind.is_pooled() => {
                 let missing = self.placed().bytes_untouched / kind.bytes() as u64;
-                grant_command(kind, node, Kernel::this().pool(kind, node), missing)
+                remedy(kind, node, Kernel::this().pool(kind, node), missing)
             }
-            _ => "free -m, and lower --memory".to_owned(),
+            _ => "lower --memory to what free -m shows as available".to_owned(),
         };
         Error::Populate { region: self.request.name, kind, node, errno, remedy }
     }

@@ -17,7 +17,7 @@
 //! What it does not do: grow, move, return pages before it is dropped, or place anything but whole regions.
 #![allow(unsafe_code)]
 
-use crate::pool::{Kernel, grant_command};
+use crate::pool::{Kernel, remedy};
 use crate::report::Refusal;
 use crate::{Error, Huge, PageKind, bind, page};
 use memmap2::{Advice, MmapOptions, MmapRaw};
@@ -225,13 +225,13 @@ fn check_free(request: &RegionRequest, kind: PageKind, bytes: usize, kernel: &Ke
         let needed = (bytes / kind.bytes()) as u64;
         let free = pool.map_or(0, |pool| pool.pages_free);
         if free < needed {
-            let remedy = grant_command(kind, node, pool, needed - free);
+            let remedy = remedy(kind, node, pool, needed - free);
             return Err(Error::HugePages { region, kind, node, needed, free, remedy });
         }
         return Ok(());
     }
     if kind == PageKind::Thp && !kernel.thp_enabled() {
-        return Err(Error::ThpDisabled { region, remedy: grant_command(kind, node, None, 0) });
+        return Err(Error::ThpDisabled { region, remedy: remedy(kind, node, None, 0) });
     }
     match kernel.bytes_available(node) {
         Some(available) if available < bytes as u64 => {
@@ -265,7 +265,7 @@ fn unmapped(request: &RegionRequest, kind: PageKind, bytes: usize, error: &io::E
     let pool = Kernel::this().pool(kind, node);
     let needed = (bytes / kind.bytes()) as u64;
     let free = pool.map_or(0, |pool| pool.pages_free);
-    let remedy = grant_command(kind, node, pool, needed.saturating_sub(free).max(1));
+    let remedy = remedy(kind, node, pool, needed.saturating_sub(free).max(1));
     Error::HugePages { region, kind, node, needed, free, remedy }
 }
 

@@ -2,6 +2,8 @@
 
 pub mod curve;
 pub mod replay;
+mod sampled;
+mod slots;
 
 use super::{ExitResult, out};
 use crate::config::size;
@@ -14,19 +16,19 @@ use std::process::ExitCode;
 /// Arguments of `sherwood simulate`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Trace to replay: .ctr, .oracleGeneral or .txt, each may end in .zst (formats: docs/traces.md)
+    /// Trace to replay: .ctr, .oracleGeneral, .txt or .keys, each may end in .zst (formats: docs/traces.md)
     #[arg(long, value_name = "FILE")]
     trace: PathBuf,
 
-    /// Size of the cache in items; sizes, TTLs and ops of the trace are ignored
-    #[arg(long, value_name = "N", conflicts_with = "bytes", required_unless_present = "bytes")]
+    /// Size of the cache in items (1000, 50k, 1M); sizes, TTLs and ops of the trace are ignored
+    #[arg(long, value_name = "N", value_parser = size::items, conflicts_with = "bytes", required_unless_present = "bytes")]
     items: Option<u64>,
 
     /// Size of the cache in bytes (10MiB, 1GB, 123456); sizes, TTLs and ops of the trace are honoured
     #[arg(long, value_name = "N", value_parser = size::trace_bytes)]
     bytes: Option<u64>,
 
-    /// wtinylfu, s3fifo or lru
+    /// Eviction policy: wtinylfu, s3fifo, lru, or none, which evicts by sampled LRU as a server without a policy does
     #[arg(long, value_name = "NAME", default_value = "wtinylfu")]
     policy: PolicyKind,
 
@@ -39,7 +41,7 @@ pub struct Args {
     loss: f64,
 
     /// Size of an item where the trace does not know it, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 100)]
+    #[arg(long, value_name = "BYTES", default_value = "100", value_parser = size::item_bytes)]
     value_size: u32,
 
     /// Size of an item that the policy expects, as `serve --mean-item` tells it; without it the mean of the trace
@@ -77,9 +79,12 @@ pub fn run(args: &Args) -> ExitResult {
     }
     let records = Reader::open(&args.trace)
         .and_then(Reader::read_all)
-        .map_err(|error| format!("{}: {error}", args.trace.display()))?;
+        .map_err(|error| format!("--trace {}: {error}", args.trace.display()))?;
+    if records.is_empty() {
+        return Err(format!("--trace {}: no records", args.trace.display()).into());
+    }
     let capacity = match (args.items, args.bytes) {
-        (Some(items), _) => Capacity::Items(items.max(1)),
+        (Some(items), _) => Capacity::Items(items),
         (None, bytes) => Capacity::Bytes(bytes.unwrap_or(1).max(1)),
     };
     let setup = Setup {
@@ -87,7 +92,7 @@ pub fn run(args: &Args) -> ExitResult {
         goal: args.policy_goal,
         capacity,
         loss_percent: args.loss,
-        value_bytes: args.value_size.max(1),
+        value_bytes: args.value_size,
         mean_item_bytes: args.mean_item,
         seed: args.seed,
     };

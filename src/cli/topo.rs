@@ -235,7 +235,7 @@ mod tests {
             "worker 1        6     3        1     1\n",
             "policy          5     2        1     1  shares its core",
             "Memory: 6 MiB asked (2m) on node 1 cannot be had",
-            "not granted, 2 MiB: memory: 3 × 2 MiB pages on node 1 asked, 0 free; run: ",
+            "not granted, 2 MiB: memory: 3 × 2 MiB pages on node 1 asked, 0 free; boot with hugepagesz=2M hugepages=1:3\n",
         ] {
             assert!(text.contains(words), "{words:?} is not in\n{text}");
         }
@@ -249,6 +249,33 @@ mod tests {
             ["worker 0      any of CPU 4-7\n", "policy        any of CPU 4-7\n", "threads are not pinned"]
         {
             assert!(text.contains(words), "{words:?} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn each_kind_of_page_that_is_missing_has_its_own_remedy() {
+        let (two, one) = ("2 MiB: memory: 512 × 2 MiB pages", "1 GiB: memory: 1 × 1 GiB pages");
+        let (boot_two, boot_one) =
+            ("boot with hugepagesz=2M hugepages=", "boot with hugepagesz=1G hugepages=");
+        for (threads, place, at) in [
+            ("--workers 6", "", ""),
+            ("--workers 1 --node 0", " on node 0", "0:"),
+            ("--workers 1 --node 1", " on node 1", "1:"),
+        ] {
+            let missing = |huge: &str| {
+                let line = format!("--memory 1GiB --huge {huge} {threads}");
+                let (_, _, plan) = planned(&line.split_whitespace().collect::<Vec<_>>());
+                let text = describe_plan(&plan);
+                text.lines()
+                    .filter_map(|line| Some(line.split_once("not granted, ")?.1.to_owned()))
+                    .collect::<Vec<_>>()
+            };
+            let two = format!("{two}{place} asked, 0 free; {boot_two}{at}512");
+            let one = format!("{one}{place} asked, 0 free; {boot_one}{at}1");
+            assert_eq!(missing("1g"), std::slice::from_ref(&one));
+            assert_eq!(missing("2m"), std::slice::from_ref(&two));
+            assert_eq!(missing("auto"), [one, two]);
+            assert!(missing("off").is_empty() && missing("thp").is_empty(), "a described machine has those");
         }
     }
 

@@ -274,6 +274,7 @@ memory = "1536MiB"
 huge = "2m"
 mlock = true
 mean_item = "200"
+no_eviction = true
 io = "mmsg"
 no_steering = true
 poll = "block"

@@ -3,7 +3,7 @@
 //! A letter has two meanings in the field: memcached's options and the memory of a server count in powers of 1024, traces and rates
 //! in powers of 1000. Each command keeps the meaning that its users know;
 //!
-//! | written        | [`bytes`]: `serve`, `topo` | [`trace_bytes`]: `simulate` | [`count`]: `load` |
+//! | written        | [`bytes`]: `serve`, `topo` | [`trace_bytes`]: `simulate --bytes` | [`count`]: `load`, [`items`]: `simulate --items` |
 //! |----------------|----------------------------|-----------------------------|-------------------|
 //! | `1500`         | 1500                       | 1500                        | 1500              |
 //! | `1500B`        | 1500                       | 1500                        | refused           |
@@ -64,6 +64,28 @@ pub fn trace_bytes(text: &str) -> Result<u64, String> {
     match read(text, Reading::Trace)?.whole() {
         Some(0) => Err(format!("{text} is less than a byte; write a size like 10MiB")),
         bytes => bytes.ok_or_else(|| format!("{text} is more than the address space")),
+    }
+}
+
+/// Parses the size of one item of a trace; at least 1.
+///
+/// # Errors
+/// As [`trace_bytes`], or 4 GiB and more.
+pub fn item_bytes(text: &str) -> Result<u32, String> {
+    let bytes = trace_bytes(text)?;
+    bytes
+        .try_into()
+        .map_err(|_| format!("{text} is more than an item can have; the most is 4 GiB less a byte"))
+}
+
+/// Parses the size of a cache in items; at least 1.
+///
+/// # Errors
+/// As [`count`], or 0.
+pub fn items(text: &str) -> Result<u64, String> {
+    match count(text)? {
+        0 => Err(format!("{text} is less than an item; write a count like 50k")),
+        items => Ok(items),
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// A record, ready to be asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
-    /// Nanoseconds after the start of the trace.
+    /// Nanoseconds after the first record of the trace.
     pub due_ns: u64,
     /// What to ask.
     pub ask: Ask,
@@ -33,14 +33,11 @@ pub struct Trace {
     pub sizes_unknown: u64,
 }
 
-/// Records of one trace at most: 2^28 of them take 8 GiB.
-pub const RECORDS_MAX: usize = 1 << 28;
-
 impl Trace {
     /// Reads `path`; a record's value has its size less `key_bytes`, or `value_size` where it is unknown.
     ///
     /// # Errors
-    /// As [`Reader`]'s; also an empty trace or one beyond [`RECORDS_MAX`].
+    /// As [`Reader`]'s; also an empty trace.
     pub fn load(path: &Path, value_size: &Size, key_bytes: u32) -> Result<Trace, String> {
         let wrong = |e: std::io::Error| format!("{}: {e}", path.display());
         let mut trace = Trace { names: Vec::new(), steps: Vec::new(), sizes_unknown: 0 };
@@ -53,14 +50,17 @@ impl Trace {
                 names.len() as u32 - 1
             });
             trace.push(key, &record, value_size, key_bytes);
-            if trace.steps.len() > RECORDS_MAX {
-                return Err(format!("{}: more than {RECORDS_MAX} records; cut it", path.display()));
-            }
         }
         if trace.steps.is_empty() {
             return Err(format!("{}: no records", path.display()));
         }
         Ok(trace)
+    }
+
+    /// Whether all records are of one time, as in a trace that has none.
+    pub fn is_of_one_time(&self) -> bool {
+        // Times do not go back, and begin at zero.
+        self.steps.len() > 1 && self.steps.last().is_some_and(|last| last.due_ns == 0)
     }
 
     fn push(&mut self, key: u32, record: &Record, value_size: &Size, key_bytes: u32) {
@@ -76,7 +76,7 @@ impl Trace {
             Op::Delete => Verb::Delete,
         };
         let ask = Ask { command, key, value_bytes, ttl_s: record.ttl_s };
-        self.steps.push(Step { due_ns: record.t_ms as u64 * 1_000_000, ask });
+        self.steps.push(Step { due_ns: record.t_ms * 1_000_000, ask });
     }
 }
 

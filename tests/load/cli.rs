@@ -123,7 +123,10 @@ fn impossible_flags_say_what_would_be_right() {
         let (output, _) = load("127.0.0.1:1", line);
         assert!(!output.status.success() && stderr(&output).contains(want), "{line}: {}", stderr(&output));
     }
-    assert!(stderr(&sherwood("nowhere", "load --target {}")).contains("example: 127.0.0.1:11211"));
+    assert!(
+        stderr(&sherwood("nowhere", "load --target {}"))
+            .contains("--target: \"nowhere\" is no address with a port; write 127.0.0.1:11211")
+    );
 }
 
 #[test]

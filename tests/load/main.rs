@@ -9,3 +9,4 @@ mod server;
 mod support;
 mod targets;
 mod terminal;
+mod traces;

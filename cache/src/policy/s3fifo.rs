@@ -8,6 +8,9 @@
 //! seen in the ghost ─────────────────▶ main
 //! ```
 //!
+//! Until the first eviction new items go to main once small is full, as in libCacheSim since 2024; in the paper small would take them
+//! all. What filled the cache then gets as long a chance as main gives, and not that of a queue nine times too long.
+//!
 //! A hit only counts (to 3). Cost: O(1) amortized; one byte a node, and 8 bytes a ghost entry for as many as fit
 //! the main queue. Source: Yang, Zhang, Qiu, Yue, Vinayak, "FIFO queues are all you need for cache eviction"
 //! (SOSP 2023).
@@ -39,6 +42,8 @@ pub struct S3Fifo {
     /// Entries that the ghost has room for.
     ghost_max: u32,
     budget_units: u64,
+    /// Nothing had to go since the queues were empty.
+    is_filling: bool,
     promoted: u64,
     rejected: u64,
 }
@@ -56,9 +61,15 @@ impl S3Fifo {
             ghost_stamp: ghost_entries as u32,
             ghost_max: ghost_entries as u32,
             budget_units: 0,
+            is_filling: true,
             promoted: 0,
             rejected: 0,
         }
+    }
+
+    /// Units that the small queue may take.
+    fn small_max(&self) -> u64 {
+        (self.budget_units * SMALL_TENTHS / 10).max(1)
     }
 
     fn reads(&mut self, n: u32) -> &mut u8 {
@@ -112,7 +123,12 @@ impl EvictionOrder for S3Fifo {
 
     fn insert(&mut self, nodes: &mut Nodes, n: u32) {
         *self.reads(n) = 0;
-        match self.recall(nodes.node(n).hash) {
+        let (items, units) = self.count();
+        self.is_filling |= items == 0;
+        let is_room_in_main = self.is_filling
+            && self.small.units() >= self.small_max()
+            && units + nodes.units(n) as u64 <= self.budget_units;
+        match self.recall(nodes.node(n).hash) || is_room_in_main {
             true => self.main.push_front(nodes, n),
             false => self.small.push_front(nodes, n),
         }
@@ -142,9 +158,9 @@ impl EvictionOrder for S3Fifo {
     }
 
     fn victim(&mut self, nodes: &mut Nodes) -> Option<(u32, Verdict)> {
+        self.is_filling = false;
         loop {
-            let small_max = (self.budget_units * SMALL_TENTHS / 10).max(1);
-            if self.small.units() > small_max || self.main.count() == 0 {
+            if self.small.units() > self.small_max() || self.main.count() == 0 {
                 let n = self.small.pop_back(nodes)?;
                 if *self.reads(n) < READS_TO_MAIN {
                     self.rejected += 1;
@@ -179,5 +195,77 @@ impl EvictionOrder for S3Fifo {
 
     fn count(&self) -> (usize, u64) {
         (self.small.count() + self.main.count(), self.small.units() + self.main.units())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::item_ref::ItemRef;
+    use crate::policy::tracked::TrackedPolicy;
+    use crate::policy::{CommandBuffer, Policy};
+    use crate::ring::record::{ChunkUnits, Deadline, Event};
+
+    /// Items of one unit, 100 at most; keys are numbers, and so are their places.
+    struct Cache {
+        policy: TrackedPolicy<S3Fifo>,
+        evicted: Vec<u64>,
+    }
+
+    impl Cache {
+        fn new() -> Cache {
+            let config = PolicyConfig {
+                budget_bytes: 1600,
+                page_units: 1 << 10,
+                pages: 64,
+                mean_item_bytes: 16,
+                seed: 1,
+            };
+            Cache { policy: TrackedPolicy::new(&config, S3Fifo::new(&config)), evicted: Vec::new() }
+        }
+
+        fn store(&mut self, key: u64) {
+            self.policy.event(
+                &Event::Store {
+                    item: ItemRef::new((1 << 10) + key).unwrap(),
+                    replaced: None,
+                    deadline: Deadline::new(0, 1),
+                    chunks: ChunkUnits::NONE,
+                    hash: key as u32 * 77,
+                },
+                1,
+            );
+            let mut commands = CommandBuffer::with_capacity(100);
+            self.policy.advance(1, usize::MAX, &mut commands);
+            for command in commands.as_slice() {
+                self.delete(command.item.units() - (1 << 10));
+                self.evicted.push(command.item.units() - (1 << 10));
+            }
+        }
+
+        fn delete(&mut self, key: u64) {
+            self.policy.event(&Event::Delete { item: ItemRef::new((1 << 10) + key).unwrap() }, 1);
+        }
+    }
+
+    /// Of the 100 that fill it, the first 10 are in small, and only they give way to what comes then.
+    #[test]
+    fn what_fills_the_cache_goes_to_main_once_small_is_full() {
+        let mut cache = Cache::new();
+        (0..150).for_each(|key| cache.store(key));
+        let expected: Vec<u64> = (0..10).chain(100..140).collect();
+        assert_eq!(cache.evicted, expected);
+    }
+
+    #[test]
+    fn a_cache_that_was_emptied_fills_in_the_same_way() {
+        let mut cache = Cache::new();
+        (0..150).for_each(|key| cache.store(key));
+        let live: Vec<u64> = (10..100).chain(140..150).collect();
+        live.into_iter().for_each(|key| cache.delete(key));
+        cache.evicted.clear();
+        (200..350).for_each(|key| cache.store(key));
+        let expected: Vec<u64> = (200..210).chain(300..340).collect();
+        assert_eq!(cache.evicted, expected);
     }
 }

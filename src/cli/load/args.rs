@@ -95,10 +95,10 @@ pub struct Args {
     /// Values carry key, version and checksum; check every one that comes back
     #[arg(long)]
     verify: bool,
-    /// Replay a trace (.ctr, .oracleGeneral, .txt; also .zst): a miss is followed by a set
+    /// Replay a trace (.ctr, .oracleGeneral, .txt, .keys; also .zst): a miss is followed by a set
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// At the trace's own times, or as fast as the window allows
+    /// At the trace's own times, the first record at once, or as fast as the window allows
     #[arg(long, value_enum, default_value = "max")]
     trace_speed: TraceSpeed,
     /// Find the highest rate at which this holds, as in 'p99<100us' or 'p999<1ms,lost<1%'
@@ -181,6 +181,13 @@ impl Args {
     fn load_trace(&self, value_size: &Size) -> Result<Option<Trace>, String> {
         let Some(path) = &self.trace else { return Ok(None) };
         let trace = Trace::load(path, value_size, 16).map_err(|why| format!("--trace {why}"))?;
+        if self.trace_speed == TraceSpeed::Recorded && trace.is_of_one_time() {
+            return Err(format!(
+                "--trace-speed recorded: all {} records of {} are of one time; use --trace-speed max",
+                trace.steps.len(),
+                path.display()
+            ));
+        }
         if self.batch > 1 {
             return Err("--batch does not go with --trace: each record is a request of its own".into());
         }

@@ -37,17 +37,22 @@ struct Point {
 /// A file cannot be written.
 pub fn run(args: &Args, records: &[Record], setup: &Setup) -> ExitResult {
     let points = compute(records, setup, args.curve_points);
-    let stem = args.trace.file_name().and_then(|name| name.to_str()).unwrap_or("trace");
-    let csv = args.curve_dir.join(format!("{stem}.curve.csv"));
-    let png = args.curve_dir.join(format!("{stem}.curve.png"));
+    let name = args.trace.file_name().unwrap_or("trace".as_ref());
+    let file = |end: &str| {
+        let mut file = name.to_owned();
+        file.push(end);
+        args.curve_dir.join(file)
+    };
+    let (csv, png) = (file(".curve.csv"), file(".curve.png"));
     std::fs::write(&csv, to_csv(&points)).map_err(|error| format!("{}: {error}", csv.display()))?;
-    let picture = draw(stem, &points, setup.capacity)?;
+    let picture = draw(&name.to_string_lossy(), &points, setup.capacity)?;
     std::fs::write(&png, picture).map_err(|error| format!("{}: {error}", png.display()))?;
     if args.json {
         let list: Vec<_> = points
             .iter()
             .map(|point| serde_json::json!({ "size": point.size, "hit_ratio": 1.0 - point.miss_ratio }))
             .collect();
+        let (csv, png) = (csv.to_string_lossy(), png.to_string_lossy());
         out::line(serde_json::json!({ "curve": list, "csv": csv, "png": png }))?;
     } else {
         for point in &points {

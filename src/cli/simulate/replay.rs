@@ -7,22 +7,25 @@
 //!
 //! By items every record is a read of weight 1, without size, TTL and op. By bytes a size takes whole units of 16
 //! bytes, deadlines count, only reads are counted, and a miss stores with the size and TTL of its record.
+//! Without a policy the items of longest ago go, of a sample: [`super::sampled`].
 //! There is no header, no size class and no grace period: the figure is the policy's, not the memory's.
 
+use super::sampled::SampledAge;
+use super::slots::{PAGE_UNITS, Slots};
+use crate::limits::TRACE_RECORDS_MAX;
 use crate::load::trace::{Op, Record};
 use cache::base::hash::KeyHash;
 use cache::base::item_ref::ItemRef;
 use cache::base::random::Random;
 use cache::memory::item::Access;
 use cache::policy::{CommandBuffer, Goal, Policy, PolicyConfig, PolicyKind, PolicyStats, build};
-use cache::ring::record::{ChunkUnits, Deadline, Event, Hit, PolicyCommand, Verdict};
+use cache::ring::record::{ChunkUnits, Deadline, Event, Hit, Verdict};
 use cache::shard::SecondChances;
 use std::collections::HashMap;
 
-/// Length of a page, in units: small, because every size has pages of its own.
-const PAGE_UNITS: u64 = 1 << 12;
-/// Longest slot, in units.
-const SLOT_UNITS_MAX: u32 = 1 << 17;
+/// Longest slot, in units: so short that the slots of the longest trace fit what an [`ItemRef`] can name, whatever its items weigh.
+const SLOT_UNITS_MAX: u32 = 1 << 7;
+const _: () = assert!((TRACE_RECORDS_MAX as u64 + PAGE_UNITS) * (SLOT_UNITS_MAX as u64) < 1 << ItemRef::BITS);
 /// Commands taken in one go.
 const COMMANDS: usize = 64;
 
@@ -84,7 +87,7 @@ impl ReplayResult {
 /// Replays `records`.
 pub fn replay(records: &[Record], setup: &Setup) -> ReplayResult {
     let mean_bytes = setup.mean_item_bytes.unwrap_or_else(|| mean_bytes(records, setup));
-    let mut replay = Replay::new(setup, mean_bytes);
+    let mut replay = Replay::new(setup, budget_bytes(records, setup), mean_bytes);
     for record in records {
         match setup.capacity {
             Capacity::Items(_) => replay.read(record.key, 1, 1, 0, 1),
@@ -92,7 +95,21 @@ pub fn replay(records: &[Record], setup: &Setup) -> ReplayResult {
         }
     }
     replay.outcome.policy = replay.policy.stats();
+    if let Some(sampled) = &replay.sampled {
+        sampled.report(&mut replay.outcome.policy);
+    }
     replay.outcome
+}
+
+/// What the cache holds, in bytes; no more than all records take, however much is asked for: a policy makes its sketch and
+/// its shadows as large as its budget at once, and a cache that never evicts does not need them.
+fn budget_bytes(records: &[Record], setup: &Setup) -> u64 {
+    let unit_bytes = ItemRef::UNIT_BYTES as u64;
+    let units_of = |record| size_of_record(record, setup.value_bytes).div_ceil(unit_bytes as u32) as u64;
+    match setup.capacity {
+        Capacity::Items(items) => items.min(records.len().max(1) as u64) * unit_bytes,
+        Capacity::Bytes(bytes) => bytes.min((records.iter().map(units_of).sum::<u64>() * unit_bytes).max(1)),
+    }
 }
 
 /// Mean size of the records, as an operator would guess it.
@@ -120,15 +137,15 @@ struct Replay {
     slots: Slots,
     loss: Loss,
     second_chances: SecondChances,
+    /// What evicts where no policy does.
+    sampled: Option<SampledAge>,
+    /// Requests so far, of any kind.
+    requests: u64,
     outcome: ReplayResult,
 }
 
 impl Replay {
-    fn new(setup: &Setup, mean_item_bytes: u64) -> Replay {
-        let budget_bytes = match setup.capacity {
-            Capacity::Items(items) => items * ItemRef::UNIT_BYTES as u64,
-            Capacity::Bytes(bytes) => bytes,
-        };
+    fn new(setup: &Setup, budget_bytes: u64, mean_item_bytes: u64) -> Replay {
         let config = PolicyConfig {
             budget_bytes,
             page_units: PAGE_UNITS,
@@ -146,6 +163,9 @@ impl Replay {
             slots: Slots::default(),
             loss: Loss { random: Random::new(setup.seed), percent: setup.loss_percent },
             second_chances: SecondChances::default(),
+            sampled: (setup.kind == PolicyKind::None)
+                .then(|| SampledAge::new(budget_bytes / ItemRef::UNIT_BYTES as u64)),
+            requests: 0,
             outcome: ReplayResult::default(),
         }
     }
@@ -153,15 +173,15 @@ impl Replay {
     fn record(&mut self, record: &Record, value_bytes: u32) {
         let bytes = size_of_record(record, value_bytes);
         let units = bytes.div_ceil(ItemRef::UNIT_BYTES as u32);
-        let now_ms = record.t_ms as u64 + 1;
+        let now_ms = record.t_ms + 1;
         let deadline_ms = if record.ttl_s == 0 { 0 } else { now_ms + record.ttl_s as u64 * 1000 };
         self.apply_commands(now_ms);
         match record.op {
             Op::Get => self.read(record.key, units, bytes, deadline_ms, now_ms),
             Op::Set => self.store(record.key, units, deadline_ms, now_ms),
             Op::Delete => {
-                if let Some(slot) = self.index.remove(&record.key) {
-                    self.policy.event(&Event::Delete { item: self.slots.free(slot) }, now_ms);
+                if let Some(&slot) = self.index.get(&record.key) {
+                    self.remove(slot, now_ms);
                 }
             }
         }
@@ -170,29 +190,37 @@ impl Replay {
     fn read(&mut self, key: u64, units: u32, bytes: u32, deadline_ms: u64, now_ms: u64) {
         self.outcome.requests += 1;
         self.outcome.bytes += bytes as u64;
+        self.requests += 1;
         match self.index.get(&key) {
-            Some(&slot) => {
+            Some(&slot) if !self.slots.all[slot as usize].is_dead(now_ms) => {
                 self.outcome.hits += 1;
                 self.outcome.bytes_hit += bytes as u64;
                 let told = !self.loss.drops();
-                let access = &mut self.slots.all[slot as usize].access;
-                *access = access.read(now_ms / 1000, told);
+                let read = &mut self.slots.all[slot as usize];
+                (read.access, read.last_used) = (read.access.read(now_ms / 1000, told), self.requests);
                 if told {
                     let hash = self.hash_of(key);
                     self.policy.hit(&Hit { item: self.slots.item(slot), hash, weight: self.hit_weight });
                 }
             }
-            None => self.store(key, units, deadline_ms, now_ms),
+            _ => self.store(key, units, deadline_ms, now_ms),
         }
     }
 
     fn store(&mut self, key: u64, units: u32, deadline_ms: u64, now_ms: u64) {
+        self.requests += 1;
+        if !self.has_room(units, now_ms) {
+            // As a server, which drops the old value of what it cannot store.
+            return self.index.get(&key).copied().into_iter().for_each(|old| self.remove(old, now_ms));
+        }
         // As an owner keeps long values: a slot of bounded length, the rest in chunks.
         let slot_units = units.min(SLOT_UNITS_MAX);
         let slot = self.slots.take(slot_units);
         let fresh = &mut self.slots.all[slot as usize];
         (fresh.key, fresh.deadline_ms, fresh.access) = (key, deadline_ms, Access::new(now_ms / 1000));
-        let replaced = self.index.insert(key, slot).map(|old| self.slots.free(old));
+        (fresh.whole_units, fresh.last_used) = (units, self.requests);
+        let old = self.index.insert(key, slot);
+        let replaced = old.map(|old| self.free(old));
         let (item, hash) = (self.slots.item(slot), self.hash_of(key));
         let deadline = Deadline::new(deadline_ms, slot_units);
         let chunks = ChunkUnits::new((units - slot_units) as u64);
@@ -226,74 +254,31 @@ impl Replay {
         }
     }
 
-    fn hash_of(&self, key: u64) -> u32 {
-        (self.hash.hash(&key.to_le_bytes()) >> 32) as u32
-    }
-}
-
-/// Places for items: pages of equal slots, never given back.
-#[derive(Default)]
-struct Slots {
-    all: Vec<Slot>,
-    free: HashMap<u32, Vec<u32>, foldhash::fast::FixedState>,
-    /// First slot of a page.
-    pages: Vec<u32>,
-}
-
-struct Slot {
-    units_at: u64,
-    units: u32,
-    key: u64,
-    deadline_ms: u64,
-    access: Access,
-}
-
-impl Slot {
-    fn second_chance(&self, PolicyCommand { item, verdict, .. }: PolicyCommand) -> Event {
-        Event::SecondChance { item, deadline: Deadline::new(self.deadline_ms, self.units), verdict }
-    }
-}
-
-impl Slots {
-    fn take(&mut self, units: u32) -> u32 {
-        if self.free.get(&units).is_none_or(Vec::is_empty) {
-            self.add_page(units);
+    /// Makes room where no policy does: as an owner under pressure, before the item is stored. `false` = it never fits.
+    fn has_room(&mut self, units: u32, now_ms: u64) -> bool {
+        while let Some(slot) =
+            self.sampled.as_mut().and_then(|sampled| sampled.victim(&self.slots, units, now_ms))
+        {
+            self.remove(slot, now_ms);
         }
-        self.free.get_mut(&units).and_then(Vec::pop).expect("a page has slots")
+        self.sampled.as_mut().is_none_or(|sampled| sampled.take(units))
     }
 
-    fn add_page(&mut self, units: u32) {
-        // Page 0 stays empty: reference 0 is no item.
-        if self.pages.is_empty() {
-            self.pages.push(0);
-        }
-        let first = self.pages.len() as u64 * PAGE_UNITS;
-        let slots = (PAGE_UNITS / units as u64).max(1);
-        let pages = (units as u64 * slots).div_ceil(PAGE_UNITS) as usize;
-        let base = self.all.len() as u32;
-        self.pages.extend(std::iter::repeat_n(base, pages));
-        let free = self.free.entry(units).or_default();
-        for i in 0..slots {
-            free.push(base + i as u32);
-            let units_at = first + i * units as u64;
-            self.all.push(Slot { units_at, units, key: 0, deadline_ms: 0, access: Access::new(0) });
-        }
+    fn remove(&mut self, slot: u32, now_ms: u64) {
+        self.index.remove(&self.slots.all[slot as usize].key);
+        let item = self.free(slot);
+        self.policy.event(&Event::Delete { item }, now_ms);
     }
 
     fn free(&mut self, slot: u32) -> ItemRef {
-        let units = self.all[slot as usize].units;
-        self.free.entry(units).or_default().push(slot);
-        self.item(slot)
+        if let Some(sampled) = &mut self.sampled {
+            sampled.freed(self.slots.all[slot as usize].whole_units);
+        }
+        self.slots.free(slot)
     }
 
-    fn item(&self, slot: u32) -> ItemRef {
-        ItemRef::new(self.all[slot as usize].units_at).expect("a trace fits 1 TiB")
-    }
-
-    fn slot_of(&self, item: ItemRef) -> u32 {
-        let base = self.pages[(item.units() / PAGE_UNITS) as usize];
-        let slot = &self.all[base as usize];
-        base + ((item.units() - slot.units_at) / slot.units as u64) as u32
+    fn hash_of(&self, key: u64) -> u32 {
+        (self.hash.hash(&key.to_le_bytes()) >> 32) as u32
     }
 }
 
@@ -306,5 +291,97 @@ struct Loss {
 impl Loss {
     fn drops(&mut self) -> bool {
         self.percent > 0.0 && self.random.unit() * 100.0 < self.percent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [PolicyKind; 4] =
+        [PolicyKind::Wtinylfu, PolicyKind::S3fifo, PolicyKind::Lru, PolicyKind::None];
+
+    fn setup(kind: PolicyKind, capacity: Capacity) -> Setup {
+        Setup {
+            kind,
+            goal: Goal::Objects,
+            capacity,
+            loss_percent: 0.0,
+            value_bytes: 100,
+            mean_item_bytes: None,
+            seed: 1,
+        }
+    }
+
+    fn get(key: u64, size: u32) -> Record {
+        Record { key, t_ms: 0, size, ttl_s: 0, op: Op::Get }
+    }
+
+    /// Keys of a hundred, the lower ones more often.
+    fn skewed(count: u64) -> Vec<Record> {
+        let mut random = Random::new(7);
+        (0..count).map(|_| get((random.unit() * random.unit() * 100.0) as u64, 200)).collect()
+    }
+
+    #[test]
+    fn a_cache_larger_than_the_trace_misses_each_key_once_and_takes_memory_for_the_trace_alone() {
+        let records = skewed(2_000);
+        let keys =
+            records.iter().map(|record| record.key).collect::<std::collections::HashSet<_>>().len() as u64;
+        for kind in KINDS {
+            for size in [2_000, 1 << 20, 1_000_000_000_000_000] {
+                for capacity in [Capacity::Items(size), Capacity::Bytes(size.saturating_mul(208))] {
+                    let outcome = replay(&records, &setup(kind, capacity));
+                    assert_eq!(
+                        (outcome.requests, outcome.hits),
+                        (2_000, 2_000 - keys),
+                        "{kind} {capacity:?}"
+                    );
+                    let bytes = outcome.policy.memory_bytes;
+                    assert!(bytes < 2 << 20, "{kind} {capacity:?}: {bytes} bytes");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_cache_of_more_than_a_terabyte_is_replayed() {
+        let records: Vec<Record> = (0..600_000).chain(0..1_000).map(|key| get(key, u32::MAX)).collect();
+        for kind in [PolicyKind::Lru, PolicyKind::None] {
+            assert_eq!(replay(&records, &setup(kind, Capacity::Bytes(u64::MAX))).hits, 1_000, "{kind}");
+        }
+    }
+
+    #[test]
+    fn no_policy_is_lru_of_a_sample_and_so_lru_where_the_sample_is_all() {
+        let records = skewed(5_000);
+        for items in [1, 3, 50] {
+            let hits = |kind| replay(&records, &setup(kind, Capacity::Items(items))).hits;
+            assert_eq!(hits(PolicyKind::None), hits(PolicyKind::Lru), "{items} items");
+        }
+        let many: Vec<Record> = (0..30_000u64).map(|i| get(i * i % 7_919 % 1_000, 200)).collect();
+        let ratio = |kind| replay(&many, &setup(kind, Capacity::Items(500))).hit_ratio();
+        let (none, lru) = (ratio(PolicyKind::None), ratio(PolicyKind::Lru));
+        assert!((none - lru).abs() < 0.05 && none < 0.9, "none {none}, lru {lru}");
+    }
+
+    #[test]
+    fn without_a_policy_bytes_bound_the_cache_too_and_the_dead_go_first() {
+        let none =
+            |records: &[Record], bytes| replay(records, &setup(PolicyKind::None, Capacity::Bytes(bytes)));
+        // Two fit, and 2 was used longest ago; 1 lives for a second.
+        let mut records = [get(2, 160), get(1, 160), get(3, 160), get(2, 160), get(1, 160)];
+        assert_eq!(none(&records, 320).hits, 0);
+        assert_eq!(none(&records, 480).hits, 2);
+        records[1].ttl_s = 1;
+        records[2..].iter_mut().for_each(|record| record.t_ms = 2_000);
+        let outcome = none(&records, 320);
+        assert_eq!((outcome.hits, outcome.policy.expired), (1, 1), "1 was dead when 3 came");
+        assert_eq!(none(&records, 480).hits, 1, "a dead item is no hit, though there is room");
+        // What never fits takes the old value with it.
+        let mut large = [get(1, 160), Record { op: Op::Set, ..get(1, 500) }, get(1, 160)];
+        assert_eq!(none(&large, 320).hits, 0);
+        large[1].size = 320;
+        assert_eq!(none(&large, 320).hits, 1);
     }
 }

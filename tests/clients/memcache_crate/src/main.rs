@@ -71,15 +71,17 @@ fn main() {
     }
 }
 
-/// One check on a thread of its own: connecting asks for the version before a timeout can be set, and a client that waits
-/// for ever is given up.
+/// One check on a thread of its own: connecting asks for the version before a timeout of reads can be set, and a client that
+/// waits for ever is given up.
 fn run(url: &str, check: fn(&Client) -> Result<bool, MemcacheError>) -> Result<bool, String> {
     let (sender, receiver) = std::sync::mpsc::channel();
     let url = url.to_owned();
     std::thread::spawn(move || {
         let client = Client::builder()
             .add_server(url)
-            .and_then(|builder| builder.with_max_pool_size(1).with_read_timeout(Duration::from_secs(1)).build());
+            .map(|builder| builder.with_max_pool_size(1).with_read_timeout(Duration::from_secs(1)))
+            // Its pool asks for the version again and again, for 30 s unless it is told otherwise, before it says what is wrong.
+            .and_then(|builder| builder.with_connection_timeout(Duration::from_secs(1)).build());
         let result = client.and_then(|client| check(&client));
         // Nobody listens any more after the time is over.
         let _ = sender.send(result.map_err(|error| error.to_string()));
