@@ -14,8 +14,10 @@
 use crate::server::exposition::{Exposition, Type};
 use crate::server::figures::{Figures, stat};
 use crate::stats::counters::{Counter, OwnerCounters};
-use cache::memory::class::Class;
-use cache::memory::{SlabStats, slab_stats::Tally};
+use cache::base::sync::Arc;
+use cache::memory::SlabStats;
+use cache::memory::class::{CLASSES_MAX, Class};
+use cache::memory::slab_stats::{Losses, Tally};
 use numa::{PageKind, RegionReport};
 
 /// `STAT name value`: regions as asked and granted, then where their bytes went.
@@ -53,6 +55,7 @@ pub fn metrics(figures: &Figures, out: &mut Exposition) {
         }
     }
     classes(&SlabStats::read_all(&figures.slab_stats), out);
+    losses(figures, out);
 }
 
 fn regions(figures: &Figures, out: &mut Exposition) {
@@ -81,6 +84,26 @@ fn classes(classes: &[(Class, Tally)], out: &mut Exposition) {
     for (_, tally) in classes {
         for (state, count) in [("live", tally.live), ("retired", tally.retired), ("free", tally.free())] {
             slots.sample(&[("slot", &tally.slot_bytes), ("state", &state)], count);
+        }
+    }
+    let mut bytes =
+        out.family("slab_item_bytes", "Bytes of live items of a size class, headers included.", Type::Gauge);
+    for (_, tally) in classes {
+        bytes.sample(&[("slot", &tally.slot_bytes)], tally.item_bytes);
+    }
+}
+
+/// What went of each class that has lost an item, also where its pages are another's by now: a counter must not vanish.
+fn losses(figures: &Figures, out: &mut Exposition) {
+    let layout = figures.pool.layout();
+    for (i, figure) in Losses::default().figures().into_iter().enumerate() {
+        let mut family = out.family(&format!("slab_{}", figure.name), figure.help, figure.kind.into());
+        for class in (0..CLASSES_MAX).map(Class::from_index) {
+            let of_owner = |owner: &Arc<SlabStats>| owner.losses(class).figures()[i].counter.get();
+            let lost: u64 = figures.slab_stats.iter().map(of_owner).sum();
+            if lost > 0 {
+                family.sample(&[("slot", &layout.slots(class).slot_bytes)], lost);
+            }
         }
     }
 }
