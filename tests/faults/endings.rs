@@ -113,7 +113,7 @@ fn outputs_that_cannot_be_written_are_no_panic() {
         assert_eq!(run(arguments, closed(), Stdio::piped()), (Some(0), String::new()), "{arguments:?}");
         let (code, error) = run(arguments, full(), Stdio::piped());
         assert_eq!((code, error.lines().count()), (Some(1), 1), "{arguments:?}: {error}");
-        assert!(error.contains("stdout cannot be written: No space left on device"), "{error}");
+        assert!(error.contains("standard output: No space left on device"), "{error}");
     }
     for err in [full(), closed()] {
         let wrong = ["serve", "--memory", "1MiB"];
