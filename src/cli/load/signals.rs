@@ -8,8 +8,12 @@ use signal_hook::iterator::Signals;
 /// SIGTERM ends the process. A closing terminal sends more than one SIGHUP. Under `nohup` SIGHUP stays ignored.
 ///
 /// # Errors
-/// The system's.
-pub fn end_early(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
+/// One line: no thread or descriptor is left.
+pub fn end_early(stop: &Arc<AtomicBool>) -> Result<(), String> {
+    watch(stop).map_err(|e| format!("cannot watch for signals: {e}; see ulimit -u, ulimit -n and pids.max"))
+}
+
+fn watch(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
     let mut ending = vec![SIGINT, SIGTERM];
     if !is_ignored(SIGHUP, &std::fs::read_to_string("/proc/self/status").unwrap_or_default()) {
         ending.push(SIGHUP);
