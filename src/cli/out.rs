@@ -20,7 +20,7 @@ pub fn print(text: impl Display) -> Result<(), String> {
 /// Prints a line to standard output.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn line(text: impl Display) -> Result<(), String> {
     print(format_args!("{text}\n"))
 }

@@ -7,7 +7,7 @@
 //!
 //! By items every record is a read of weight 1, without size, TTL and op. By bytes a size takes whole units of 16
 //! bytes, deadlines count, only reads are counted, and a miss stores with the size and TTL of its record.
-//! Without a policy the items of longest ago go, of a sample: [`super::sampled`].
+//! Without a policy the items of longest ago go, of a sample: `super::sampled`.
 //! There is no header, no size class and no grace period: the figure is the policy's, not the memory's.
 
 use super::sampled::SampledAge;
