@@ -121,6 +121,11 @@ pub const PIN_SAMPLES_MAX: usize = 3;
 pub const PIN_BUSY_PERCENT: u32 = 25;
 /// Signals that may wait for the main thread of a server.
 pub const SIGNALS_WAITING_MAX: usize = 8;
+/// A second signal to end a server counts from so many ms after the first one on: Ctrl-C reaches a server and the launcher above it, which
+/// passes it on, and so does `timeout`.
+pub const SECOND_SIGNAL_MS: u64 = 1_000;
+/// Longest file of `--config`, in bytes.
+pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of a key that `--hot-keys prefix` shows.
 pub const HOT_KEYS_PREFIX_BYTES: usize = 8;
 

@@ -193,14 +193,20 @@ fn fill(plan: &Plan, context: &Context, targets: &[String]) -> Result<Measured, 
         return Err(format!("--fill: {why}"));
     }
     let counts = filled.tally.of(Verb::Set);
+    let first_error = filled.tally.first_error.text().map(|first| format!("; the first error: {first}"));
     out::say(format_args!(
-        "fill: {} keys in {:.2} s, {} lost and sent again, {} errors, {} missing",
+        "fill: {} keys in {:.2} s, {} lost and sent again, {} errors, {} missing{}",
         plan.keys.keys() - filled.unfilled,
         filled.seconds,
         counts.lost,
         counts.errors,
-        filled.unfilled
+        filled.unfilled,
+        first_error.unwrap_or_default()
     ));
+    // Relaxed: a wish that publishes nothing.
+    if context.stop.load(Ordering::Relaxed) {
+        return Err("interrupted during the fill: nothing was measured".into());
+    }
     Ok(filled)
 }
 

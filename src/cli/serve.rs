@@ -4,7 +4,7 @@ mod progress;
 mod signals;
 
 use self::progress::Progress;
-use self::signals::Asked;
+use self::signals::{Asked, Stage};
 use super::ExitResult;
 use crate::cli::out::{self, say};
 use crate::cli::panics;
@@ -18,7 +18,6 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -41,8 +40,8 @@ pub struct Args {
 /// One line for people, with the remedy.
 pub fn run(args: &Args) -> ExitResult {
     panics::end_the_process();
-    let serving = Arc::new(AtomicBool::new(false));
-    let signals = signals::watch(Arc::clone(&serving))?;
+    let stage = Arc::new(Stage::default());
+    let signals = signals::watch(Arc::clone(&stage))?;
     let options = args.flags.over(args.config.as_deref())?;
     if args.print_config {
         return print_config(options);
@@ -54,8 +53,7 @@ pub fn run(args: &Args) -> ExitResult {
         }
     }
     let server = Server::start(config.clone(), &progress(config.memory_bytes))?;
-    // Release: pairs with the Acquire load of the thread that reads signals.
-    serving.store(true, Ordering::Release);
+    stage.serves();
     server.reports().iter().for_each(say);
     server.plan().reasons.iter().for_each(say);
     if let Some(addr) = server.metrics_addr() {
@@ -64,7 +62,14 @@ pub fn run(args: &Args) -> ExitResult {
     // Whoever closed our stdout does not wait for the line; clients are served all the same.
     let _ = announce(&server);
     wait(&server, &signals);
-    server.stop()?;
+    let stopped = server.stop();
+    if !stage.ends() {
+        // A second signal has come, and the thread that read it ends the process.
+        loop {
+            std::thread::park();
+        }
+    }
+    stopped?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -99,7 +104,10 @@ fn announce(server: &Server) -> std::io::Result<()> {
         },
         cpus(server.plan(), &server.plan().worker_cpus()),
         granted.join(", "),
-        cpus(server.plan(), &[server.plan().policy_cpu()]),
+        match server.plan().policy {
+            Some(_) => cpus(server.plan(), &[server.plan().policy_cpu()]),
+            None => "the last worker".to_owned(),
+        },
         server.figures().io,
     )?;
     out.flush()

@@ -17,6 +17,8 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use numa::{CpuList, Huge, Pin, Workers};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// What flags, file and defaults say.
@@ -159,8 +161,18 @@ impl Options {
     /// # Errors
     /// One line: what is wrong with the file, and where.
     pub fn from_file(path: &Path) -> Result<Options, String> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| format!("cannot read the configuration {}: {e}", path.display()))?;
+        let wrong = |why: &dyn Display| format!("cannot read the configuration {}: {why}", path.display());
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path).map_err(|e| wrong(&e))?;
+        file.take(limits::CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| wrong(&e))?;
+        if bytes.len() as u64 > limits::CONFIG_BYTES_MAX {
+            return Err(wrong(&format_args!("it is longer than {} bytes", limits::CONFIG_BYTES_MAX)));
+        }
+        let text = String::from_utf8(bytes).map_err(|e| {
+            let good = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+            let line = good.iter().filter(|&&byte| byte == b'\n').count() + 1;
+            wrong(&format_args!("line {line} is not UTF-8; save it as UTF-8"))
+        })?;
         toml::from_str(&text).map_err(|e| format!("{}, {}", path.display(), printed::mistake(&text, &e)))
     }
 

@@ -73,7 +73,11 @@ impl Options {
         }
         match (1..=limits::VALUE_BYTES_LIMIT).contains(&self.value_bytes_max) {
             true => Ok(()),
-            false => Err(format!("--value-max must be 1 to {} bytes", limits::VALUE_BYTES_LIMIT)),
+            false => Err(format!(
+                "--value-max {} bytes is not possible: give 1 to {} bytes (16MiB less one)",
+                self.value_bytes_max,
+                limits::VALUE_BYTES_LIMIT
+            )),
         }
     }
 

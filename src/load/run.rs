@@ -123,7 +123,7 @@ fn run_with<C: Codec>(
     let mut clients = Vec::new();
     for thread in 0..plan.threads {
         let client = Client::new(setup(plan, context, thread), codec.of_thread(thread));
-        clients.push(client.map_err(|e| format!("cannot open a socket: {e}"))?);
+        clients.push(client.map_err(|e| format!("cannot open a socket: {e}; see ulimit -n"))?);
     }
     let start_ns = context.clock.now().ns + START_DELAY_NS;
     thread::scope(|scope| {
@@ -140,7 +140,7 @@ fn run_with<C: Codec>(
                         // Relaxed: a wish that publishes nothing. Those that run already are waited for.
                         context.stop.store(true, Ordering::Relaxed);
                         format!(
-                            "cannot start {} threads: {e}; see --threads, ulimit -u and pids.max",
+                            "cannot start {} threads: {e}; see --threads, ulimit -u, ulimit -v and pids.max",
                             plan.threads
                         )
                     },

@@ -137,6 +137,9 @@ impl Reader {
                 let number = self.lines;
                 return Err(wrong(format!("line {number} is longer than {TRACE_LINE_BYTES_MAX} bytes")));
             }
+            if self.lines > TRACE_RECORDS_MAX as u64 {
+                return Err(wrong(format!("more than {TRACE_RECORDS_MAX} lines; cut it")));
+            }
             if !text.is_empty() {
                 return Ok(Some(Record { key: key_of(text), t_ms: 0, size: 1, ttl_s: 0, op: Op::Get }));
             }

@@ -208,11 +208,11 @@ impl Intervals {
 
     /// Another file becomes the log; events that could not be written go there.
     fn go_on_in(&mut self, file: Arc<File>, epoch: (Instant, SystemTime)) -> io::Result<()> {
-        self.log = begin(Arc::clone(&file), epoch.1)?;
-        // The interval under way began before the new moment.
+        // The interval under way began before the new moment. Readers pass over what began before its log.
         let passed = epoch.0.saturating_duration_since(self.until);
-        (self.file, self.bytes) = (file, 0);
         self.epoch = (self.until, epoch.1.checked_sub(passed).unwrap_or(epoch.1));
+        self.log = begin(Arc::clone(&file), self.epoch.1)?;
+        (self.file, self.bytes) = (file, 0);
         self.log.flush()
     }
 
@@ -288,7 +288,7 @@ mod tests {
 
     /// Two starts and a cut in between: one file, whose times go on.
     #[test]
-    fn a_file_is_appended_to_and_a_cut_line_is_ended() {
+    fn a_file_is_appended_to_and_a_cut_line_is_taken_away() {
         let (times, file) = (times(), tempfile::NamedTempFile::new().unwrap());
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let began = Instant::now();
@@ -306,13 +306,34 @@ mod tests {
         assert_eq!(at_s(), [0, 1, 100, 101]);
         let text = std::fs::read_to_string(file.path()).unwrap();
         assert!(text.contains("\nTag=get,1800000101.000,1.000,"), "{text}");
-        // The last line loses its end, and the next start does not write behind it. A cut comment is a line of its own.
-        std::fs::write(file.path(), text + "#[Cut he").unwrap();
+        // The last line has lost its end, and the next start does not write behind it.
+        std::fs::write(file.path(), text + "Tag=get,1800000102.0").unwrap();
         let mut third = intervals(file.path(), &times, (began, wall + 200 * S));
         times[0].record(Measure::Get, 100, 1);
         third.write(&times, began + S).unwrap();
-        assert!(std::fs::read_to_string(file.path()).unwrap().contains("#[Cut he\n#"));
+        assert!(!std::fs::read_to_string(file.path()).unwrap().contains("1800000102"));
         assert_eq!(at_s(), [0, 1, 100, 101, 200]);
+    }
+
+    /// Other readers pass over lines from before the start of their log.
+    #[test]
+    fn a_reopened_log_begins_with_the_interval_that_was_under_way() {
+        let (times, old, new) =
+            (times(), tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        let (began, wall) = (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let mut intervals = intervals(old.path(), &times, (began, wall));
+        times[0].record(Measure::Get, 100, 1);
+        intervals.write(&times, began + S).unwrap();
+        // The disk was full for two seconds, and the file is opened again a moment behind that.
+        let opened = Arc::new(open(new.path()).unwrap().file);
+        intervals.go_on_in(opened, (began + 3 * S, wall + 3 * S)).unwrap();
+        times[0].record(Measure::Get, 100, 1);
+        intervals.write(&times, began + 4 * S).unwrap();
+        let text = std::fs::read_to_string(new.path()).unwrap();
+        assert!(
+            text.contains("#[StartTime: 1800000001.000 ") && text.contains("\nTag=get,1800000001.000,3.000,"),
+            "{text}"
+        );
     }
 
     #[test]

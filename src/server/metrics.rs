@@ -40,6 +40,9 @@ pub fn listen(addr: SocketAddr) -> Result<TcpListener, String> {
     let listener = TcpListener::bind(addr).map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => format!("--metrics {addr} is in use: choose another ADDR:PORT"),
         ErrorKind::AddrNotAvailable => format!("--metrics {addr} is no address of this machine: see ip addr"),
+        _ if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+            format!("cannot serve metrics on {addr}: {error}; see ulimit -n")
+        }
         _ => format!("cannot serve metrics on {addr}: {error}"),
     })?;
     listener.set_nonblocking(true).map_err(|e| format!("cannot serve metrics on {addr}: {e}"))?;

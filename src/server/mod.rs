@@ -34,7 +34,9 @@ use numa::{Plan, Taken, Topology};
 
 /// Why there is no thread, and what to do.
 fn no_thread(name: &str, error: &std::io::Error) -> String {
-    format!("cannot start the thread {name}: {error}; see ulimit -u and pids.max of the control group")
+    format!(
+        "cannot start the thread {name}: {error}; see ulimit -u, ulimit -v and pids.max of the control group"
+    )
 }
 
 /// What would run where.

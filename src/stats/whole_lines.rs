@@ -1,5 +1,6 @@
 //! A log that has whole lines only, whenever its writer is killed and however full its disk is.
 
+use crate::limits::LOG_LINE_BYTES_MAX;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
@@ -18,17 +19,36 @@ impl WholeLines {
         WholeLines { file: Arc::new(file), pending: Vec::new(), head_bytes: None }
     }
 
-    /// Goes on with a file that was opened to append. If its last line was cut, it is ended first.
+    /// Goes on with a file that was opened to append. A last line that was cut is taken away from a log, because other readers stop
+    /// at it; of any other file it is ended.
     pub fn behind(file: Arc<File>) -> WholeLines {
-        let mut last = [b'\n'];
-        let is_file = file.metadata().is_ok_and(|meta| meta.is_file());
-        if is_file && (&*file).seek(SeekFrom::End(-1)).is_ok() {
-            // A file that may not be read is taken for whole.
-            let _ = (&*file).read_exact(&mut last);
-        }
-        let pending = if last == [b'\n'] { Vec::new() } else { vec![b'\n'] };
+        let cut_bytes = cut_line_bytes(&file).unwrap_or_default();
+        let bytes = file.metadata().map_or(0, |meta| meta.len());
+        let is_whole =
+            cut_bytes == 0 || is_log(&file) && file.set_len(bytes.saturating_sub(cut_bytes)).is_ok();
+        let pending = if is_whole { Vec::new() } else { vec![b'\n'] };
         WholeLines { file, pending, head_bytes: None }
     }
+}
+
+/// Whether the file begins as a log of histograms does.
+fn is_log(mut file: &File) -> bool {
+    let mut head = [0; LOG_HEAD.len()];
+    file.seek(SeekFrom::Start(0)).is_ok() && file.read_exact(&mut head).is_ok() && head == *LOG_HEAD
+}
+
+const LOG_HEAD: &[u8; 24] = b"#[Histogram log format v";
+
+/// Bytes behind the last line end of a file; a device has none, and a file that may not be read is taken for whole.
+fn cut_line_bytes(mut file: &File) -> io::Result<u64> {
+    if !file.metadata()?.is_file() {
+        return Ok(0);
+    }
+    let bytes = file.seek(SeekFrom::End(0))?;
+    let mut tail = Vec::new();
+    file.seek(SeekFrom::Start(bytes.saturating_sub(LOG_LINE_BYTES_MAX as u64)))?;
+    file.take(LOG_LINE_BYTES_MAX as u64).read_to_end(&mut tail)?;
+    Ok(tail.iter().rev().take_while(|&&byte| byte != b'\n').count() as u64)
 }
 
 impl Write for WholeLines {
@@ -77,9 +97,17 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_cut_is_ended_before_the_next() {
+    fn a_line_that_was_cut_is_taken_away() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        for (before, after) in [("", "line\n"), ("whole\n", "whole\nline\n"), ("cu", "cu\nline\n")] {
+        let head = "#[Histogram log format version 1.3]\n";
+        for (before, after) in [
+            ("", "line\n".to_owned()),
+            ("whole\n", "whole\nline\n".to_owned()),
+            (&format!("{head}whole\ncu"), format!("{head}whole\nline\n")),
+            (&format!("{head}cu"), format!("{head}line\n")),
+            // It is not ours, whatever it is.
+            ("a text\nwithout an end", "a text\nwithout an end\nline\n".to_owned()),
+        ] {
             std::fs::write(file.path(), before).unwrap();
             let opened = File::options().read(true).append(true).open(file.path()).unwrap();
             let mut lines = WholeLines::behind(Arc::new(opened));

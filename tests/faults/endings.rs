@@ -55,6 +55,19 @@ fn a_panic_in_any_thread_ends_the_server_loudly() {
     assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
+/// Ctrl-C reaches a server and the launcher above it, which passes it on. The second one ended the server before it had drained.
+#[test]
+fn a_wish_that_comes_twice_is_one_wish() {
+    for (first, second) in [(Signal::SIGINT, Signal::SIGTERM), (Signal::SIGTERM, Signal::SIGTERM)] {
+        let program = Program::serve(&[]);
+        program.ready();
+        program.signal(first);
+        program.signal(second);
+        let (status, rest, _) = program.wait();
+        assert_eq!((status.code(), rest.contains("stopped")), (Some(0), false), "{first}, {second}: {rest}");
+    }
+}
+
 #[test]
 fn every_thread_of_a_server_has_a_name() {
     let program = Program::serve(&["--metrics", "127.0.0.1:0", "--hist-log", "/dev/null"]);

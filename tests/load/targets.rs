@@ -180,3 +180,25 @@ fn a_flag_that_is_wrong_is_named_with_its_value() {
         assert!(!status.success() && said.contains(flag) && said.contains(value), "{flag} {value}: {said}");
     }
 }
+
+/// A run that was interrupted while it filled the cache told of a closed loop of 0 requests whose client was the limit.
+#[test]
+fn a_fill_that_is_interrupted_says_so() {
+    let server = Program::serve(&[]);
+    let addr = server.ready();
+    let load = ["load", "--target", &addr.to_string(), "--fill", "--keys", "200M", "--duration", "1s"]
+        .map(str::to_owned);
+    let mut command = program::sherwood();
+    let child = command.args(load).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut client = Client::new(addr);
+    let stored = |client: &mut Client| {
+        let text = String::from_utf8(client.ask(b"stats\r\n").unwrap_or_default()).unwrap();
+        text.lines().any(|line| line.starts_with("STAT cmd_set ") && line != "STAT cmd_set 0")
+    };
+    while !stored(&mut client) {}
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
+    assert!(said.contains("interrupted during the fill: nothing was measured"), "{said}");
+}

@@ -81,7 +81,7 @@ impl Asker {
             }
         }
         Err(format!(
-            "{target} does not answer stats ({TRIES_MAX} tries of {} ms): it answers loopback and its --admin networks only",
+            "{target} gives no stats ({TRIES_MAX} × {} ms): only loopback and --admin get them",
             PATIENCE.as_millis()
         ))
     }
@@ -163,7 +163,7 @@ mod tests {
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
         let addr = silent.local_addr().unwrap();
         let error = Asker::connect(addr).unwrap().stats("").unwrap_err();
-        assert!(error.contains("does not answer"), "{error}");
+        assert!(error.contains("gives no stats"), "{error}");
         drop(silent);
         let error = Asker::connect(addr).unwrap().stats("").unwrap_err();
         assert!(error.contains("nobody listens"), "{error}");

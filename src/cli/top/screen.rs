@@ -81,7 +81,11 @@ fn put(buffer: &mut Buffer, area: Rect, row: u16, line: &Line<'_>) {
 }
 
 fn heading(view: &View, width: u16) -> Line<'static> {
-    let left = format!("{} {}", if view.io.is_empty() { "memcached" } else { "sherwood" }, view.version);
+    // Ours stands behind the version of memcached that it is compatible with.
+    let left = match view.version.split_once("-sherwood.") {
+        Some((_, version)) => format!("sherwood {version}"),
+        None => format!("{} {}", if view.io.is_empty() { "memcached" } else { "sherwood" }, view.version),
+    };
     let middle = format!("  {}  {}  up {}", view.target, view.io, age(view.uptime_s));
     let mut spans = vec![Span::styled(left, HEAD), Span::raw(middle)];
     let right = format!("over {:.1} s", view.seconds);
@@ -106,7 +110,7 @@ fn requests(view: &View) -> Line<'static> {
 }
 
 fn network(view: &View) -> Line<'static> {
-    let way = |datagrams, bytes| format!("{} {}B/s", per_s(datagrams), short(bytes));
+    let way = |datagrams, bytes| format!("{} {}/s", per_s(datagrams), bytes_short(bytes));
     let figures = [
         ("in", way(view.datagrams_in_per_s, view.bytes_in_per_s)),
         ("out", way(view.datagrams_out_per_s, view.bytes_out_per_s)),
@@ -221,6 +225,12 @@ fn per_s(rate: f64) -> String {
     if rate == 0.0 { "0".into() } else { format!("{}/s", short(rate)) }
 }
 
+/// As [`short`], with the unit: `83.9 B`, `24.0 kB`.
+fn bytes_short(bytes: f64) -> String {
+    let text = short(bytes);
+    if text.contains(' ') { format!("{text}B") } else { format!("{text} B") }
+}
+
 /// Three digits and a letter: `0.50`, `12.3`, `999`, `1.23 k`, `45.6 M`.
 fn short(number: f64) -> String {
     let (value, unit) = match number {
@@ -271,7 +281,7 @@ mod tests {
         let want = "\
 sherwood 0.1.0  127.0.0.1:11211  uring  up 1 h 2 min                  over 2.0 s
 requests   1.10 M/s   get 1.00 M/s   set 100 k/s   hits 90.00 %
-datagrams  in 60.0 k/s 12.0 MB/s   out 0 0B/s
+datagrams  in 60.0 k/s 12.0 MB/s   out 0 0 B/s
 memory     ████░░░░   512 MiB of 1 GiB   items 1.23 M   keys seen 77
 evicted    policy 1.00 k/s   pressure 0   crowding 0   growth 0   expired 20/s
 trouble    receive_drops 30/s
