@@ -219,6 +219,26 @@ fn a_reset_sets_counters_back_and_leaves_what_is() {
     server.stop().unwrap();
 }
 
+/// Once each, whichever worker executes it, and the commands behind it.
+#[test]
+fn meta_commands_are_counted_where_they_are_done() {
+    for workers in [1, 2] {
+        let Ok(server) = Server::start(support::config(Io::Mmsg, workers), &|_| ()) else {
+            println!("SKIPPED: no CPU for {workers} workers");
+            continue;
+        };
+        let mut peer = Peer::new(server.addr());
+        for key in 0..50 {
+            let datagram = format!(
+                "ms k{key} 1\r\nx\r\nmg k{key} v\r\nmg k{key} v T30\r\nma k{key}\r\nmd k{key}\r\nmd k{key}\r\nme k{key}\r\nmn\r\n"
+            );
+            assert!(peer.ask(datagram.as_bytes()).ends_with(b"MN\r\n"));
+        }
+        assert_eq!(number(&stats(&mut peer, ""), "cmd_meta"), 50 * 7, "{workers} workers");
+        server.stop().unwrap();
+    }
+}
+
 /// Evicted and expired items, by class and together, and what of them nobody had read.
 #[test]
 fn what_goes_is_counted_by_class() {

@@ -234,6 +234,11 @@ fn a_datagram_whose_error_is_muted_gets_no_answer_at_all() {
     assert!(pair.deliver(0, &cut_off).is_empty());
     // What is right is served all the same, and in the next second errors are, too.
     assert_eq!(pair.deliver(0, &text(store(&others).as_bytes())).len(), 1);
+    // A store is right, too, whose value is longer than is taken.
+    for line in ["set big 0 0 2000000\r\n", "ms big 2000000\r\n"] {
+        let replies = pair.deliver(0, &text(line.as_bytes()));
+        assert!(replies[0].ends_with(b"SERVER_ERROR object too large for cache\r\n"), "{line}");
+    }
     pair.servers[0].advance(Duration::from_secs(1));
     assert_eq!(pair.deliver(0, &text(b"nonsense\r\n")).len(), 1);
 }

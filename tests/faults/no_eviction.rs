@@ -3,6 +3,7 @@
 use crate::support::KINDS;
 use crate::support::config;
 use crate::support::peer::Peer;
+use cache::base::random::Random;
 use sherwood::config::serve::Config;
 use sherwood::server::Server;
 use sherwood::stats::counters::OwnerCounters;
@@ -89,6 +90,25 @@ fn the_setting_is_told() {
     let settings = String::from_utf8(peer.ask(b"stats settings\r\n")).unwrap();
     assert!(settings.contains("STAT evictions off\r\n"), "{settings}");
     server.stop().unwrap();
+}
+
+/// More sizes than there are pages: each size gets a page when it needs one, and no store fails.
+#[test]
+fn small_memories_take_every_size() {
+    for (io, workers) in KINDS {
+        let mut config = config(io, workers);
+        config.memory_bytes = workers * (2 << 20);
+        let Some((server, mut peer)) = start(config) else { continue };
+        let mut random = Random::new(3);
+        for _ in 0..3_000 {
+            // As many of each magnitude, from 1 byte to 64 KB.
+            let bytes = (1usize << random.below(16)) + random.below(1 << 8) as usize;
+            let reply =
+                peer.ask(set(random.below(50_000) as usize, &"v".repeat(bytes.min(60_000))).as_bytes());
+            assert_eq!(reply, b"STORED\r\n", "{bytes} bytes with {workers} workers");
+        }
+        server.stop().unwrap();
+    }
 }
 
 /// The smallest memory holds items of many sizes, evicts, and serves what was stored last.

@@ -82,7 +82,7 @@ impl Owner {
         if old_bytes > COUNTED_BYTES_MAX {
             return Err(WriteError::NotANumber);
         }
-        let slot = self.allocate(pin, Size::of(key.len(), old_bytes.max(DIGITS_MAX), 1), now)?;
+        let slot = self.allocate(pin, Size::of(key.len(), old_bytes.max(DIGITS_MAX), 1), true, now)?;
         // Room may have cost this very item.
         let Some((_, old)) = self.contents().find(hash, key, now) else {
             self.contents_mut().memory.abandon(slot);

@@ -93,7 +93,7 @@ impl Owner {
     ) -> Result<(), WriteError> {
         let value_bytes = if remains.is_emptied { 0 } else { self.contents().memory.item(at).value_bytes() };
         // Whatever the flags will be, there is room for them.
-        let slot = self.allocate(pin, Size::of(key.len(), value_bytes, u32::MAX), now)?;
+        let slot = self.allocate(pin, Size::of(key.len(), value_bytes, u32::MAX), true, now)?;
         let Some((_, item)) = self.contents().find(hash, key, now) else {
             // Room has cost this very item: it is gone, as with a plain delete.
             self.contents_mut().memory.abandon(slot);

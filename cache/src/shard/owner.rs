@@ -263,13 +263,19 @@ impl Owner {
         self.growth.place(&mut self.contents, pin, (hash, key), now)
     }
 
-    /// Room for an item. Call it before looking at any item: what it evicts may be that item.
+    /// Room for an item, which takes the place of another one or not. Call it before looking at any item: what it evicts may be that item.
     ///
     /// # Errors
     /// Those of [`Pressure::allocate`].
     #[inline]
-    pub(super) fn allocate(&mut self, pin: &mut Pin, size: Size, now: Now) -> Result<OwnedSlot, WriteError> {
-        self.pressure.allocate(&mut self.contents, pin, size, now)
+    pub(super) fn allocate(
+        &mut self,
+        pin: &mut Pin,
+        size: Size,
+        is_overwrite: bool,
+        now: Now,
+    ) -> Result<OwnedSlot, WriteError> {
+        self.pressure.allocate(&mut self.contents, pin, size, is_overwrite, now)
     }
 }
 

@@ -29,8 +29,17 @@ pub(super) struct Pressure {
     /// Page and slot, per class.
     hands: Box<[(u32, u32)]>,
     sample: Vec<(u64, ItemRef)>,
-    /// A page of this class should be emptied: another class deserves it.
-    wanted: Option<Class>,
+    /// A page should be emptied: another class deserves it.
+    wanted: Option<Wanted>,
+}
+
+/// Which page should be emptied.
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    /// The coldest of this class.
+    OfClass(Class),
+    /// The one that holds the least, of any class but this one: no class has pages to spare.
+    Least(Class),
 }
 
 impl Pressure {
@@ -44,7 +53,7 @@ impl Pressure {
         }
     }
 
-    /// Room for an item: its slot, and the chunks of its value, which the slab keeps until the item is published. Call it
+    /// Room for an item, which takes the place of another one or not: its slot, and the chunks of its value, which the slab keeps until the item is published. Call it
     /// before looking at any item: what it evicts may be that item.
     ///
     /// # Errors
@@ -54,6 +63,7 @@ impl Pressure {
         contents: &mut Contents,
         pin: &mut Pin,
         size: Size,
+        is_overwrite: bool,
         now: Now,
     ) -> Result<OwnedSlot, WriteError> {
         let memory = &contents.memory;
@@ -65,11 +75,11 @@ impl Pressure {
         if bytes > layout.item_bytes_max() || is_too_large {
             return Err(WriteError::TooLarge);
         }
-        let mut slot = self.allocate_slot(contents, pin, Class::of(bytes), now)?;
+        let mut slot = self.allocate_slot(contents, pin, Class::of(bytes), is_overwrite, now)?;
         if shape.chunks > 0 {
             contents.memory.begin_chunks(&mut slot);
             for _ in 0..shape.chunks {
-                match self.allocate_slot(contents, pin, Class::CHUNK, now) {
+                match self.allocate_slot(contents, pin, Class::CHUNK, is_overwrite, now) {
                     Ok(chunk) => contents.memory.add_chunk(&slot, chunk),
                     Err(error) => {
                         contents.memory.abandon(slot);
@@ -86,6 +96,7 @@ impl Pressure {
         contents: &mut Contents,
         pin: &mut Pin,
         class: Class,
+        is_overwrite: bool,
         now: Now,
     ) -> Result<OwnedSlot, WriteError> {
         let memory = &mut contents.memory;
@@ -98,7 +109,13 @@ impl Pressure {
         match memory.allocate_without_evicting(class) {
             Some(slot) => Ok(slot),
             None if memory.evicts() => self.allocate_by_evicting(contents, pin, class, now),
-            None => self.allocate_from_the_dead(contents, pin, class, now),
+            None => match self.allocate_from_the_dead(contents, pin, class, now) {
+                // What is overwritten gives its room back: the reserve lends it meanwhile.
+                Err(WriteError::OutOfMemory) if is_overwrite => {
+                    contents.memory.allocate_from_reserve(class).ok_or(WriteError::OutOfMemory)
+                }
+                done => done,
+            },
         }
     }
 
@@ -170,11 +187,18 @@ impl Pressure {
     /// than its own. Then the mover empties one of those pages, and a free page of the reserve may be taken.
     fn deserves_a_page(&mut self, index: &Index, memory: &Memory, class: Class, now: Now) -> bool {
         let Some(richest) = richest_class(memory.slab(), class) else { return true };
+        let may_want = memory.slab().closed_pages() < FREE_PAGES_PER_OWNER;
+        if memory.slab().pages_of(class) == 0 && memory.slab().pages_of(richest) <= FEW_PAGES {
+            if may_want {
+                self.wanted = Some(Wanted::Least(class));
+            }
+            return true;
+        }
         let coldest = self.coldest(index, memory, class, now);
         let is_colder = coldest
             .is_none_or(|own| self.coldest(index, memory, richest, now).is_some_and(|other| other < own));
-        if is_colder && memory.slab().closed_pages() < FREE_PAGES_PER_OWNER {
-            self.wanted = Some(richest);
+        if is_colder && may_want {
+            self.wanted = Some(Wanted::OfClass(richest));
         }
         is_colder
     }
@@ -261,7 +285,10 @@ impl Pressure {
     /// That page: the coldest of the class that should give one. It is asked for once.
     #[inline]
     pub(super) fn take_wanted_page(&mut self, memory: &Memory) -> Option<usize> {
-        self.wanted.take().and_then(|class| self.coldest_page(memory, class))
+        match self.wanted.take()? {
+            Wanted::OfClass(class) => self.coldest_page(memory, class),
+            Wanted::Least(class) => least_page(memory, class),
+        }
     }
 
     /// The open page of a class whose items were used longest ago, of some that follow the class's hand. A page of items with
@@ -286,6 +313,27 @@ impl Pressure {
         let candidates = (hand..pages).chain(0..hand).filter(is_open).take(PAGES_SAMPLE).filter(is_cheap);
         candidates.min_by_key(|&page| last_use(page))
     }
+}
+
+/// Pages of a class that are too few to give one away for being cold: with little memory and many sizes each class has one or two.
+const FEW_PAGES: usize = 2;
+
+/// The open page that holds the fewest bytes, of any class but `class`. Chunks go with the items that they belong to.
+fn least_page(memory: &Memory, class: Class) -> Option<usize> {
+    let slab = memory.slab();
+    let bytes = |page: usize| {
+        let other = slab.class_of(page).filter(|&other| other != class && other != Class::CHUNK)?;
+        let mut from = 0;
+        let items = std::iter::from_fn(|| {
+            let (number, used) = slab.next_used_slot(page, from)?;
+            from = number + 1;
+            Some(slab.item(slab.item_of(used)).shape().chunks)
+        });
+        let (count, chunks) = items.take(PAGE_SAMPLE).fold((0, 0), |(n, sum), chunks| (n + 1, sum + chunks));
+        let chunk_bytes = chunks * slab.chunk_sizes().slot_bytes() / count.max(1);
+        (!slab.is_closed(page)).then(|| slab.used_in(page) * (slab.slots_of(other).slot_bytes + chunk_bytes))
+    };
+    (0..slab.pool().layout().pages).filter_map(|page| Some((bytes(page)?, page))).min().map(|(_, page)| page)
 }
 
 /// The class that has the most pages, other than `class`.

@@ -162,8 +162,8 @@ impl Owner {
         now: Now,
     ) -> Result<(Outcome, Option<ItemRef>), WriteError> {
         self.place_in_index(pin, hash, store.key, now)?;
-        let size = self.size_to_store(hash, store, now)?;
-        let slot = self.allocate(pin, size, now)?;
+        let (size, is_overwrite) = self.size_to_store(hash, store, now)?;
+        let slot = self.allocate(pin, size, is_overwrite, now)?;
         let old = self.contents().find(hash, store.key, now).map(|(_, item)| item);
         let (outcome, is_stale) = store.judge(old.as_ref());
         if outcome != Outcome::Stored {
@@ -195,8 +195,8 @@ impl Owner {
         Ok((Outcome::Stored, Some(at)))
     }
 
-    /// The size of the item that a store will make, as things are now.
-    fn size_to_store(&self, hash: u64, store: &Store<'_>, now: Now) -> Result<Size, WriteError> {
+    /// The size of the item that a store will make, as things are now, and whether it takes the place of another one.
+    fn size_to_store(&self, hash: u64, store: &Store<'_>, now: Now) -> Result<(Size, bool), WriteError> {
         let (key_bytes, value_bytes) = (store.key.len(), store.value.len());
         match self.contents().find(hash, store.key, now) {
             Some((_, old)) if store.mode.joins() => {
@@ -204,9 +204,9 @@ impl Owner {
                 if joined_bytes > self.value_bytes_max() {
                     return Err(WriteError::TooLarge);
                 }
-                Ok(Size::of(key_bytes, joined_bytes, old.flags()))
+                Ok((Size::of(key_bytes, joined_bytes, old.flags()), true))
             }
-            _ => Ok(Size::of(key_bytes, value_bytes, store.flags)),
+            old => Ok((Size::of(key_bytes, value_bytes, store.flags), old.is_some())),
         }
     }
 
@@ -239,7 +239,7 @@ impl Owner {
     ) -> Result<Found<'_>, WriteError> {
         let hash = self.contents().index.hash(key);
         self.place_in_index(pin, hash, key, now)?;
-        let slot = self.allocate(pin, Size::of(key.len(), value.len(), 0), now)?;
+        let slot = self.allocate(pin, Size::of(key.len(), value.len(), 0), false, now)?;
         let parts = Parts {
             key,
             value: [value.into(), Value::EMPTY],

@@ -217,6 +217,7 @@ impl Session {
             return self.enlarge(pending, now);
         }
         if pending.waits_for == WaitsFor::Memory && waited_too_long(&pending, now) {
+            self.executor.note_failure(Error::OutOfMemory);
             self.refuse(&mut pending, Error::OutOfMemory);
         }
         self.resume(pending, outbox, now);

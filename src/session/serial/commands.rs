@@ -119,6 +119,10 @@ impl Executor {
         self.note_settled_read(read, now);
         self.work.spend(self.owner.take_written_bytes());
         self.profiler.record_stage(measure_of(command));
+        let is_done = !matches!(done, Err(Stop::OnGrace | Stop::OnRoom));
+        // The deletion of a namespace is counted where its parts are put together.
+        let is_meta = matches!(command, Command::Meta(_)) && !self.is_for_all_shards(command);
+        self.counters.cmd_meta.add((is_done && is_meta) as u64);
         if let Err(Stop::Failed(error)) = done {
             self.note_failure(error);
         }

@@ -39,7 +39,9 @@ impl<'a> Run<'_, 'a, '_> {
 
     /// A new generation of a namespace, answered as the delete that it was asked for with.
     pub(super) fn invalidate(&mut self, command: &Command<'_>, part: usize) -> Result<(), Halted<'static>> {
-        if !self.in_all_shards(command, part)? {
+        let is_done = self.in_all_shards(command, part)?;
+        self.executor.counters.cmd_meta.add(matches!(command, Command::Meta(_)) as u64);
+        if !is_done {
             return Ok(());
         }
         match command {

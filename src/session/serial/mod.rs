@@ -195,7 +195,7 @@ impl Executor {
     }
 
     /// Counts what a store came to, if it is one of the errors that have a figure.
-    fn note_failure(&self, error: Error) {
+    pub(crate) fn note_failure(&self, error: Error) {
         match error {
             Error::TooLargeForCache => self.counters.store_too_large.add(1),
             Error::OutOfMemory => self.counters.store_no_memory.add(1),

@@ -48,6 +48,9 @@ impl Executor {
                 reply.rewind(mark);
                 break;
             }
+            if let Err(Stop::Failed(error)) = done {
+                self.note_failure(error);
+            }
             if let Some(halted) = conclude(done, mark, reply) {
                 return halted;
             }

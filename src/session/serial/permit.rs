@@ -16,8 +16,13 @@ impl<'a> Run<'_, 'a, '_> {
     /// number) is an answer, and has no bound.
     #[cold]
     pub(super) fn answer_fault(&mut self, error: Error) -> bool {
+        if error == Error::TooLargeForCache {
+            // The store is correct, and its value longer than is taken here.
+            self.executor.note_failure(error);
+            self.reply.put_error(error);
+            return true;
+        }
         self.executor.counters.protocol_errors.add(1);
-        self.executor.note_failure(error);
         let is_answered = self.executor.guard.allows_error(&self.request.admitted, self.request.now);
         if is_answered {
             self.reply.put_error(error);

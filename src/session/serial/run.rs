@@ -252,11 +252,10 @@ impl<'a> Run<'_, 'a, '_> {
         Ok(())
     }
 
-    /// Runs a meta command, and counts it unless it will be run again.
+    /// Runs a meta command, and counts it if it is done here.
     fn count_meta(&mut self, command: &Command<'_>, meta: &Meta<'_>) -> Result<(), Halt> {
         let done = self.run_meta(command, meta);
-        let is_run = matches!(done, Ok(()) | Err(Halt::Elsewhere(_))) && meta.kind != Kind::Noop;
-        self.executor.counters.cmd_meta.add(is_run as u64);
+        self.executor.counters.cmd_meta.add((done.is_ok() && meta.kind != Kind::Noop) as u64);
         done
     }
 

@@ -133,18 +133,29 @@ impl Memory {
 
 /// Slots that nobody else knows, and slots that nobody can read any more.
 impl Memory {
-    /// A slot that costs nobody anything. The last free pages are for classes that have none.
+    /// Whether this owner has its share of the pages, so that the last free ones are for others.
+    fn has_its_share(&self) -> bool {
+        self.owners > 1 && self.slab.pages_held() >= self.pages_of_owner()
+    }
+
+    /// A slot that costs nobody anything. The last free pages are for classes that have none, of owners that have less than their
+    /// share: else the page that an owner empties for a class goes to another owner, until that one has all.
     pub fn allocate_without_evicting(&mut self, class: Class) -> Option<OwnedSlot> {
         match self.slab.pages_of(class) {
+            0 if self.is_at_reserve() && self.has_its_share() => self.slab.allocate_near(class),
             0 => self.slab.allocate_class(class).or_else(|| self.slab.allocate_near(class)),
             _ if self.is_at_reserve_for_stores() => self.slab.allocate_in_class(class),
             _ => self.slab.allocate_class(class),
         }
     }
 
-    /// A slot, for which a free page of the reserve may be taken.
+    /// A slot, for which a free page of the reserve may be taken by an owner that has less than its share.
     pub fn allocate_from_reserve(&mut self, class: Class) -> Option<OwnedSlot> {
-        self.slab.allocate_class(class)
+        if self.has_its_share() {
+            self.slab.allocate_in_class(class)
+        } else {
+            self.slab.allocate_class(class)
+        }
     }
 
     /// A slot in a page that this owner has, or in one of the free pages if there are more than those kept in reserve: nothing

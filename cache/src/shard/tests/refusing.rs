@@ -151,3 +151,21 @@ proptest! {
         nothing_was_evicted(&single);
     }
 }
+
+/// What is overwritten gives its room back, so a full cache takes new values for the keys that it has.
+#[test]
+fn a_full_cache_takes_new_values_for_its_keys() {
+    for value_bytes in [100, 5_000, 60_000] {
+        let mut single = SingleOwner::of(16 << 20, 128, false);
+        let stored = fill(&mut single, 0, &vec![1; value_bytes], 0);
+        let newer = vec![2; value_bytes];
+        for round in 0..3 {
+            for key in 0..stored.min(500) {
+                assert!(set(&mut single, key, &newer, 0), "{value_bytes} bytes, key {key} in round {round}");
+            }
+            single.tick();
+        }
+        all_are_there(&single, 0..stored.min(500), &newer);
+        nothing_was_evicted(&single);
+    }
+}
