@@ -26,7 +26,10 @@ pub enum Verdict {
         body_at: u16,
     },
     /// It is a request in the retired binary protocol, of somebody who may read data, and is told so.
-    Binary,
+    Binary {
+        /// What its commands might have done.
+        rights: Right,
+    },
     /// It gets a challenge.
     Challenge {
         /// Whether it showed a cookie that is still good: then it may have a newer one at any time.

@@ -55,11 +55,12 @@ impl Guard {
         let (header, body) = Header::split(datagram)?;
         // A reply to a batch frame begins with such a byte, too; it has a mark.
         let is_request = header.reserved == 0 && binary::refusal(body).is_some();
-        let is_trusted = matches!(self.access.right(peer), Right::Data | Right::Admin);
+        let rights = self.access.right(peer);
+        let is_trusted = matches!(rights, Right::Data | Right::Admin);
         (is_request && is_trusted).then_some(Admission {
             request_id: header.request_id,
             dialect: Dialect::Text,
-            verdict: Verdict::Binary,
+            verdict: Verdict::Binary { rights },
         })
     }
 

@@ -50,10 +50,15 @@ impl Guard {
 
     /// Whether an error of this datagram's may be answered: its source may cause so many in a second, administrators any number.
     pub fn allows_error(&mut self, admitted: &Admitted<'_>, now: Now) -> bool {
-        admitted.is_admin() || self.errors.allows(admitted.peer.ip(), now)
+        self.allows_error_of(admitted.peer, admitted.rights, now)
     }
 
-    /// Answers what is not served.
+    fn allows_error_of(&mut self, peer: &PeerAddr, rights: Right, now: Now) -> bool {
+        rights == Right::Admin || self.errors.allows(peer.ip(), now)
+    }
+
+    /// Answers a datagram of which nothing is served, with a challenge or an error; says whether it is one.
+    #[inline]
     pub fn answer_at_the_door(
         &mut self,
         peer: &PeerAddr,
@@ -62,33 +67,22 @@ impl Guard {
         outbox: &mut Outbox,
         now: Now,
         counters: &WorkerCounters,
-    ) {
+    ) -> bool {
         match admission.verdict {
+            Verdict::Serve { .. } => return false,
             Verdict::Challenge { is_renewal } => {
                 self.challenge(peer, admission, is_renewal, outbox, now, counters)
             }
-            Verdict::Binary => self.refuse_binary(peer, admission, datagram, outbox, now, counters),
-            Verdict::Serve { .. } => {}
+            Verdict::Binary { rights } => {
+                counters.protocol_errors.add(1);
+                if self.allows_error_of(peer, rights, now) {
+                    refuse_binary(peer, admission, datagram, outbox);
+                } else {
+                    counters.errors_muted.add(1);
+                }
+            }
         }
-    }
-
-    /// Answers a request in the retired binary protocol with an error in it; it counts among the errors of its source.
-    fn refuse_binary(
-        &mut self,
-        peer: &PeerAddr,
-        admission: &Admission,
-        datagram: &[u8],
-        outbox: &mut Outbox,
-        now: Now,
-        counters: &WorkerCounters,
-    ) {
-        counters.protocol_errors.add(1);
-        let is_admin = self.access.right(peer) == Right::Admin;
-        if !is_admin && !self.errors.allows(peer.ip(), now) {
-            return counters.errors_muted.add(1);
-        }
-        let Some(answer) = binary::refusal(&datagram[FRAME_HEADER_BYTES..]) else { return };
-        UdpSink::new(outbox, peer, admission.request_id, Dialect::Text).send(&answer);
+        true
     }
 
     /// Answers with a challenge, unless its source has had enough of them in this second. Who renews a cookie can be reached,
@@ -122,5 +116,12 @@ impl Guard {
         let bytes = reply.bytes();
         sink.commit(bytes);
         counters.challenges.add(1);
+    }
+}
+
+/// Answers a request in the retired binary protocol with an error in it.
+fn refuse_binary(peer: &PeerAddr, admission: &Admission, datagram: &[u8], outbox: &mut Outbox) {
+    if let Some(answer) = binary::refusal(&datagram[FRAME_HEADER_BYTES..]) {
+        UdpSink::new(outbox, peer, admission.request_id, Dialect::Text).send(&answer);
     }
 }

@@ -13,8 +13,8 @@
 
 use crate::server::exposition::{Exposition, Type};
 use crate::server::figures::{Figures, stat};
+use crate::server::stats_reply::sums;
 use crate::stats::counters::{Counter, OwnerCounters};
-use cache::base::sync::Arc;
 use cache::memory::SlabStats;
 use cache::memory::class::{CLASSES_MAX, Class};
 use cache::memory::slab_stats::{Losses, Tally};
@@ -96,14 +96,16 @@ fn classes(classes: &[(Class, Tally)], out: &mut Exposition) {
 /// What went of each class that has lost an item, also where its pages are another's by now: a counter must not vanish.
 fn losses(figures: &Figures, out: &mut Exposition) {
     let layout = figures.pool.layout();
+    let of_class = |i| {
+        let class = Class::from_index(i);
+        let lost = sums(figures.slab_stats.iter().map(|owner| owner.losses(class).figures()));
+        (layout.slots(class).slot_bytes, lost)
+    };
+    let classes: Vec<_> = (0..CLASSES_MAX).map(of_class).collect();
     for (i, figure) in Losses::default().figures().into_iter().enumerate() {
         let mut family = out.family(&format!("slab_{}", figure.name), figure.help, figure.kind.into());
-        for class in (0..CLASSES_MAX).map(Class::from_index) {
-            let of_owner = |owner: &Arc<SlabStats>| owner.losses(class).figures()[i].counter.get();
-            let lost: u64 = figures.slab_stats.iter().map(of_owner).sum();
-            if lost > 0 {
-                family.sample(&[("slot", &layout.slots(class).slot_bytes)], lost);
-            }
+        for (slot_bytes, lost) in classes.iter().filter(|(_, lost)| lost[i] > 0) {
+            family.sample(&[("slot", slot_bytes)], lost[i]);
         }
     }
 }

@@ -33,13 +33,13 @@ impl Default for Baseline {
 impl Baseline {
     /// Everything counted so far is taken off from now on. Two workers that do this at once write nearly the same.
     pub fn take(&self, figures: &Figures) {
-        keep(self.workers.figures(), |i| sum(figures.workers.iter().map(|one| one.figures()[i])));
-        keep(self.owners.figures(), |i| sum(figures.owners.iter().map(|one| one.figures()[i])));
-        keep(self.scrapes.figures(), |i| figures.scrapes.figures()[i].counter.get());
-        keep(self.histlog.figures(), |i| figures.histlog.figures()[i].counter.get());
+        keep(self.workers.figures(), sums(figures.workers.iter().map(|one| one.figures())));
+        keep(self.owners.figures(), sums(figures.owners.iter().map(|one| one.figures())));
+        keep(self.scrapes.figures(), sums([figures.scrapes.figures()]));
+        keep(self.histlog.figures(), sums([figures.histlog.figures()]));
         for class in (0..CLASSES_MAX).map(Class::from_index) {
-            let of_owners = || figures.slab_stats.iter().map(|owner| owner.losses(class));
-            keep(self.classes[class.index()].figures(), |i| sum(of_owners().map(|one| one.figures()[i])));
+            let lost = sums(figures.slab_stats.iter().map(|owner| owner.losses(class).figures()));
+            keep(self.classes[class.index()].figures(), lost);
         }
     }
 }
@@ -48,18 +48,18 @@ impl Baseline {
 impl Figures {
     /// Of all workers together.
     pub(super) fn worker_figures(&self) -> Vec<(&'static str, u64)> {
-        since(self.baseline.workers.figures(), |i| sum(self.workers.iter().map(|one| one.figures()[i])))
+        since(self.baseline.workers.figures(), sums(self.workers.iter().map(|one| one.figures())))
     }
 
     /// Of all owners together.
     pub(super) fn owner_figures(&self) -> Vec<(&'static str, u64)> {
-        since(self.baseline.owners.figures(), |i| sum(self.owners.iter().map(|one| one.figures()[i])))
+        since(self.baseline.owners.figures(), sums(self.owners.iter().map(|one| one.figures())))
     }
 
     /// Of the metrics endpoint and of the log of histograms.
     pub(super) fn other_figures(&self) -> Vec<(&'static str, u64)> {
-        let mut figures = since(self.baseline.scrapes.figures(), |i| self.scrapes.figures()[i].counter.get());
-        figures.extend(since(self.baseline.histlog.figures(), |i| self.histlog.figures()[i].counter.get()));
+        let mut figures = since(self.baseline.scrapes.figures(), sums([self.scrapes.figures()]));
+        figures.extend(since(self.baseline.histlog.figures(), sums([self.histlog.figures()])));
         figures
     }
 
@@ -87,17 +87,23 @@ impl Figures {
     }
 }
 
-fn sum<'a>(figures: impl Iterator<Item = Figure<'a>>) -> u64 {
-    figures.fold(0, |sum, figure| sum.wrapping_add(figure.counter.get()))
+/// Each figure of several sets that were declared alike, added up.
+pub fn sums<'a>(sets: impl IntoIterator<Item = Vec<Figure<'a>>>) -> Vec<u64> {
+    let mut all = Vec::new();
+    for set in sets {
+        all.resize(set.len(), 0u64);
+        all.iter_mut().zip(set).for_each(|(sum, figure)| *sum = sum.wrapping_add(figure.counter.get()));
+    }
+    all
 }
 
-fn keep(baseline: Vec<Figure<'_>>, now: impl Fn(usize) -> u64) {
-    for (i, figure) in baseline.into_iter().enumerate().filter(|(_, figure)| figure.kind == Kind::Counter) {
-        figure.counter.set(now(i));
+fn keep(baseline: Vec<Figure<'_>>, now: Vec<u64>) {
+    for (figure, now) in baseline.into_iter().zip(now).filter(|(figure, _)| figure.kind == Kind::Counter) {
+        figure.counter.set(now);
     }
 }
 
-fn since(baseline: Vec<Figure<'_>>, now: impl Fn(usize) -> u64) -> Vec<(&'static str, u64)> {
-    let since = |(i, figure): (usize, Figure<'_>)| (figure.name, now(i).saturating_sub(figure.counter.get()));
-    baseline.into_iter().enumerate().map(since).collect()
+fn since(baseline: Vec<Figure<'_>>, now: Vec<u64>) -> Vec<(&'static str, u64)> {
+    let since = |(figure, now): (Figure<'_>, u64)| (figure.name, now.saturating_sub(figure.counter.get()));
+    baseline.into_iter().zip(now).map(since).collect()
 }

@@ -13,7 +13,7 @@ mod general;
 mod settings;
 mod unknown;
 
-pub use baseline::Baseline;
+pub use baseline::{Baseline, sums};
 
 use crate::server::figures::{Figures, stat};
 use crate::server::{hotkeys, latency, memory};

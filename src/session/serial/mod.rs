@@ -21,7 +21,7 @@ pub(crate) use commands::Executed;
 pub use position::Position;
 pub(crate) use run::{First, Halt, Request, Step};
 
-use crate::guard::{Admission, Guard, Verdict};
+use crate::guard::{Admission, Guard};
 use crate::net::{Outbox, PeerAddr};
 use crate::session::execute::SettledRead;
 use crate::session::hits::Hits;
@@ -187,11 +187,7 @@ impl Executor {
         outbox: &mut Outbox,
         now: Now,
     ) -> bool {
-        if matches!(admission.verdict, Verdict::Serve { .. }) {
-            return false;
-        }
-        self.guard.answer_at_the_door(peer, admission, datagram, outbox, now, &self.counters);
-        true
+        self.guard.answer_at_the_door(peer, admission, datagram, outbox, now, &self.counters)
     }
 
     /// Counts what a store came to, if it is one of the errors that have a figure.
