@@ -22,6 +22,30 @@ pub const BIND_ATTEMPTS: u32 = 100;
 /// Time between two of them, in ms.
 pub const BIND_RETRY_MS: u64 = 5;
 
+/// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
+pub const LISTEN_BACKLOG: i32 = 1_024;
+/// Free ports of UDP that are tried for TCP where both shall have one (port 0).
+pub const SHARED_PORT_ATTEMPTS: usize = 16;
+/// Longest path of a UNIX socket, in bytes: `sun_path` has 108 with its end (unix(7)).
+pub const UNIX_PATH_BYTES_MAX: usize = 107;
+/// Connections of a server at once, unless `--max-connections` says otherwise.
+pub const CONNECTIONS_DEFAULT: usize = 16_384;
+/// Largest `--max-connections`: as many descriptors as the kernel lets a process have (fs.nr_open, 1,048,576), half of them.
+pub const CONNECTIONS_MAX: usize = 1 << 19;
+/// Largest `--idle-timeout`, in s: a year.
+pub const IDLE_TIMEOUT_S_MAX: u64 = 366 * 86_400;
+/// Descriptors of the process beside its clients' connections and its workers': standard streams, metrics and their connections, logs, the files of
+/// --config, --secret-file and --peers, locks of CPUs, libraries that open files for a moment.
+pub const OPEN_FILES_RESERVE: usize = 64 + METRICS_CONNECTIONS_MAX;
+/// Descriptors of a worker beside connections: UDP socket, listeners, ring or epoll, eventfd, and a connection that is refused.
+pub const WORKER_OPEN_FILES: usize = 8;
+/// Longest file of `--peers`, in bytes.
+pub const PEERS_BYTES_MAX: u64 = 64 << 10;
+/// Servers that `--peers` names at most.
+pub const PEERS_MAX: usize = 1_024;
+/// How often the file of `--peers` is looked at, at most, in ms.
+pub const PEERS_LOOK_MS: u64 = 1_000;
+
 /// Segments of one GSO train that we send (`UDP_MAX_SEGMENTS` of the kernel's include/linux/udp.h before 6.9).
 pub const TRAIN_SEGMENTS_MAX: usize = 64;
 /// How long an address to which the kernel refused a train gets single datagrams, in s: each minute one call fails. The

@@ -138,6 +138,15 @@ pub enum Command<'a> {
     },
     /// `quit`: nothing, over UDP.
     Quit,
+    /// `config get cluster`: the servers of `--peers`.
+    ClusterConfig,
+    /// `lru_crawler metadump all` or `hash`: a line for each item.
+    MetaDump,
+    /// `shutdown [graceful]`.
+    Shutdown {
+        /// What was asked before it is answered first.
+        graceful: bool,
+    },
 }
 
 impl Command<'_> {
@@ -151,9 +160,14 @@ impl Command<'_> {
             | Command::Verbosity { quiet }
             | Command::MemoryLimit { quiet, .. }
             | Command::FlushAll { quiet, .. } => *quiet,
-            Command::Get(_) | Command::Meta(_) | Command::Version | Command::Stats { .. } | Command::Quit => {
-                false
-            }
+            Command::Get(_)
+            | Command::Meta(_)
+            | Command::Version
+            | Command::Stats { .. }
+            | Command::Quit
+            | Command::ClusterConfig
+            | Command::MetaDump
+            | Command::Shutdown { .. } => false,
         }
     }
 }

@@ -16,6 +16,8 @@ pub mod latency;
 pub mod map;
 mod memory;
 pub mod metrics;
+pub mod open_files;
+pub mod peers;
 pub mod policy;
 mod ports;
 pub mod reckon;

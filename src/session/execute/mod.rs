@@ -158,7 +158,10 @@ impl<'e, 'b> Execution<'e, 'b> {
             | Command::Verbosity { .. }
             | Command::MemoryLimit { .. }
             | Command::Stats { .. }
-            | Command::Quit => Err(Stop::Failed(Error::UnknownCommand)),
+            | Command::Quit
+            | Command::ClusterConfig
+            | Command::MetaDump
+            | Command::Shutdown { .. } => Err(Stop::Failed(Error::UnknownCommand)),
         }
     }
 

@@ -132,7 +132,10 @@ fn is_store(command: &Command<'_>) -> bool {
         | Command::Verbosity { .. }
         | Command::MemoryLimit { .. }
         | Command::Stats { .. }
-        | Command::Quit => false,
+        | Command::Quit
+        | Command::ClusterConfig
+        | Command::MetaDump
+        | Command::Shutdown { .. } => false,
         Command::Store(_)
         | Command::Delete { .. }
         | Command::Arithmetic { .. }
@@ -206,7 +209,10 @@ pub(crate) fn touches(shards: &Shards, command: &Command<'_>, mut note: impl FnM
         | Command::Verbosity { .. }
         | Command::MemoryLimit { .. }
         | Command::Stats { .. }
-        | Command::Quit => {}
+        | Command::Quit
+        | Command::ClusterConfig
+        | Command::MetaDump
+        | Command::Shutdown { .. } => {}
     }
 }
 

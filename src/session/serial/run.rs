@@ -225,6 +225,9 @@ impl<'a> Run<'_, 'a, '_> {
             | Command::Stats { .. }
             | Command::Verbosity { .. }
             | Command::MemoryLimit { .. } => self.administrate(command, part),
+            Command::ClusterConfig | Command::MetaDump | Command::Shutdown { .. } => {
+                unreachable!("not permitted")
+            }
         }
     }
 
