@@ -45,6 +45,11 @@ pub const MISS_ROUNDS_MAX: usize = 8;
 /// Items of one owner that may wait for grace; beyond it writes wait.
 pub const RETIRED_ITEMS_MAX: usize = 1 << 16;
 
+/// Values that are still coming hold at most one part in so many of their owner's share of the memory, or one value.
+pub const UNFINISHED_SHARE: usize = 16;
+/// And they lie in at most one part in so many of its pages, or are one value: such a page cannot be emptied for another size.
+pub const UNFINISHED_PAGES_SHARE: usize = 2;
+
 /// Items among which pressure chooses its victims.
 pub const PRESSURE_SAMPLE: usize = 64;
 /// Load of a table beyond which it grows, in percent: as long as it has not grown yet, one key in 10^7 is crowded out there.

@@ -9,7 +9,7 @@
 //! Reads run on any thread and change nothing but the access word of an item; everything else runs on the owner.
 //!
 //! ```text
-//! Owner      the verbs (store count delete touch flush), and the tick
+//! Owner      the verbs (store, reserve and publish, count delete touch flush), and the tick
 //! ├ contents   what the shard holds. The only place that changes which items there are:
 //! │ ├ index      key → item, and whether it may still be served
 //! │ ├ memory     slots, grace, what is retired
@@ -47,6 +47,7 @@ pub mod store;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 mod touch;
+pub mod unfinished;
 mod view;
 
 pub use count::{Count, Counted};
@@ -58,4 +59,5 @@ pub use owner::{Found, Owner};
 pub use route::{Shard, Shards};
 pub use second_chances::SecondChances;
 pub use store::{Mode, Outcome, Store, Stored};
+pub use unfinished::{Reserve, Terms, Unpublished};
 pub use view::{Look, View};
