@@ -282,10 +282,11 @@ impl Pressure {
     #[inline]
     pub(super) fn take_wanted_page(&mut self, memory: &Memory) -> Option<usize> {
         match self.wanted.take()? {
-            // All its pages may have values that are still coming.
-            Wanted::OfClass(richest, class) => {
-                self.coldest_page(memory, richest).or_else(|| least_page(memory, class))
-            }
+            Wanted::OfClass(richest, class) => match self.coldest_page(memory, richest) {
+                // All its pages may have values that are still coming.
+                None if memory.slab().unfinished().pages > 0 => least_page(memory, class),
+                page => page,
+            },
             Wanted::Least(class) => least_page(memory, class),
         }
     }

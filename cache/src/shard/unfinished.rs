@@ -84,7 +84,7 @@ impl Terms {
     }
 
     /// The store of a key under these terms.
-    fn store<'a>(&self, key: &'a [u8], flags: u32) -> Store<'a> {
+    pub(super) fn store<'a>(&self, key: &'a [u8], flags: u32) -> Store<'a> {
         let Terms { mode, due_ms, compare_cas, new_cas, takes_older, or_create_due_ms } = *self;
         Store { mode, key, value: &[], flags, due_ms, compare_cas, new_cas, takes_older, or_create_due_ms }
     }

@@ -105,12 +105,12 @@ impl Unfinished {
     }
 
     /// Its own slot.
-    pub(in crate::memory) fn at(&self) -> ItemRef {
+    pub(crate) fn at(&self) -> ItemRef {
         self.slot.at()
     }
 
     /// Where its chunks are.
-    pub(in crate::memory) fn chunk_refs(&self) -> impl Iterator<Item = ItemRef> {
+    pub(crate) fn chunk_refs(&self) -> impl Iterator<Item = ItemRef> {
         self.item().value().chunk_refs()
     }
 
