@@ -42,6 +42,11 @@ pub const DISPLACED_MAX: usize = 64;
 /// Ordered scans of a miss before the question goes to the owner.
 pub const MISS_ROUNDS_MAX: usize = 8;
 
+/// Keys that one home line of an index can have: what a step of a walk may see at once.
+pub const HOME_ITEMS_MAX: usize = 8 * PROBE_LINES_MAX;
+/// Times that one call of a walk meets a line whose keys are moving, before it ends where it is.
+pub const WALK_TRIES_MAX: usize = 2;
+
 /// Items of one owner that may wait for grace; beyond it writes wait.
 pub const RETIRED_ITEMS_MAX: usize = 1 << 16;
 

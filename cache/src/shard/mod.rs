@@ -49,6 +49,7 @@ mod tests;
 mod touch;
 pub mod unfinished;
 mod view;
+mod walk;
 
 pub use count::{Count, Counted};
 pub use counters::OwnerCounters;
@@ -61,3 +62,4 @@ pub use second_chances::SecondChances;
 pub use store::{Mode, Outcome, Store, Stored};
 pub use unfinished::{Reserve, Terms, Unpublished};
 pub use view::{Look, View};
+pub use walk::Walk;

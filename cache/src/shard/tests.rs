@@ -19,6 +19,7 @@ mod index;
 mod pages;
 mod refusing;
 mod unfinished;
+mod walk;
 
 /// Load for which indexes are sized here. A number of its own: when a table grows decides which pages are free when, and so
 /// how far the mover is when a phase of a test ends.

@@ -160,6 +160,11 @@ fn no_slot_is_lost() {
     assert_eq!((counters.cmd_set.get(), counters.total_items.get()), (10_000, 10_000));
     (0..100).for_each(|key| _ = single.remove(key));
     assert!(single.is_empty());
+    // One that comes back to no owner is seen for as long as there are figures.
+    drop(single.reserve(1, 100_000, 0));
+    (0..100).for_each(|_| _ = single.tick());
+    assert_eq!(single.unfinished_figures()[0], 1);
+    assert!(!single.is_empty());
 }
 
 /// Bytes that the owner copies cost its tick time; a value that another thread has written does not.
