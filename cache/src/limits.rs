@@ -54,6 +54,8 @@ pub const RETIRED_ITEMS_MAX: usize = 1 << 16;
 pub const UNFINISHED_SHARE: usize = 16;
 /// And they lie in at most one part in so many of its pages, or are one value: such a page cannot be emptied for another size.
 pub const UNFINISHED_PAGES_SHARE: usize = 2;
+/// How long the first of those that wait for room keeps others from it, after it has asked last, in ms.
+pub const UNFINISHED_TURN_MS: u64 = 100;
 
 /// Items among which pressure chooses its victims.
 pub const PRESSURE_SAMPLE: usize = 64;

@@ -16,6 +16,7 @@
 //! │ └ outcomes   events to the policy, counters
 //! ├ pressure   room for an item, where none is free                     contents
 //! ├ mover      empties pages                                            contents, pressure
+//! ├ share      how much values may have that are still coming           memory
 //! ├ growth     a larger or smaller index; the budget that is left       contents
 //! ├ scrub      removes what flushes and invalidations have left         contents
 //! └ command    what the policy wants removed                            contents
@@ -43,6 +44,7 @@ mod pressure;
 pub mod route;
 mod scrub;
 mod second_chances;
+mod share;
 pub mod store;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;

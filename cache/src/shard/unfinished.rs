@@ -8,17 +8,13 @@
 //! comes to (`add`, `replace`, a cas number, a flush meanwhile) is decided when it is published, by what is there then: as in
 //! memcached, which links an item when its last byte has come.
 //!
-//! # Bounds
-//! A slow peer holds memory that nobody uses. So all values that are still coming have at most one part in [`UNFINISHED_SHARE`] of the
-//! owner's share of the memory, and lie in at most one part in [`UNFINISHED_PAGES_SHARE`] of its pages, so that the others can be
-//! emptied for sizes that need one. One value is always let in, however large the two are: else a long one could not be stored in a
-//! small memory. Beyond that a value waits ([`Blocked::OnUnfinished`]).
+//! How much memory such values may have is bounded (`share`): beyond it one waits ([`Blocked::OnUnfinished`]).
 
 use crate::base::clock::Now;
 use crate::base::item_ref::ItemRef;
-use crate::limits::{KEY_BYTES_MAX, UNFINISHED_PAGES_SHARE, UNFINISHED_SHARE};
+use crate::limits::KEY_BYTES_MAX;
 use crate::memory::grace::Pin;
-use crate::memory::{Head, Size, Unfinished, UnfinishedSlots};
+use crate::memory::{Head, Size, Unfinished};
 use crate::shard::error::{Blocked, WriteError};
 use crate::shard::owner::Owner;
 use crate::shard::pressure::is_too_large;
@@ -107,18 +103,16 @@ impl Owner {
         if value_bytes > self.value_bytes_max() || is_too_large(&self.contents().memory, size) {
             return Err(WriteError::TooLarge);
         }
-        let slab = self.contents().memory.slab();
-        let (others, bytes) = (slab.unfinished(), slab.slot_bytes_for(size));
-        let with_it = UnfinishedSlots { bytes: others.bytes + bytes, ..others };
-        if others.items > 0 && !self.are_within_share(with_it) {
+        let hash = self.contents().index.hash(key);
+        let bytes = self.contents().memory.slab().slot_bytes_for(size);
+        if !self.lets_in_unfinished((hash, bytes), now) {
             return Err(self.wait_for_unfinished());
         }
-        let hash = self.contents().index.hash(key);
         let is_overwrite = self.contents().find(hash, key, now).is_some();
         let slot = self.allocate(pin, size, is_overwrite, now)?;
         let memory = &mut self.contents_mut().memory;
         let unfinished = memory.reserve(slot, key, value_bytes, flags);
-        if others.items > 0 && !self.are_within_share(self.contents().memory.slab().unfinished()) {
+        if !self.keeps_unfinished(hash, now) {
             self.contents_mut().memory.abandon_unfinished(unfinished);
             return Err(self.wait_for_unfinished());
         }
@@ -211,14 +205,6 @@ impl Owner {
             now_s: now.s(),
         };
         Ok(Ending::Item { head, stale_win_sent: old.map(|old| old.win_sent()) })
-    }
-
-    /// Whether values that are still coming may have so much.
-    fn are_within_share(&self, slots: UnfinishedSlots) -> bool {
-        let memory = &self.contents().memory;
-        let pages = memory.pages_of_owner();
-        let bytes_max = pages * memory.pool().layout().page_bytes / UNFINISHED_SHARE;
-        slots.bytes <= bytes_max && slots.pages <= pages / UNFINISHED_PAGES_SHARE
     }
 
     /// Counts a value that waits for others.

@@ -46,6 +46,8 @@ fn unfinished_values_hold_a_share_of_the_memory() {
         assert!(is_full || is_bounded_by_pages, "{held} of {}, {pages} pages", single.share_bytes());
         assert!(held <= single.share_bytes() && pages <= single.pool.slab_pages() / UNFINISHED_PAGES_SHARE);
         assert_eq!(single.counters.unfinished_waits.get(), 1);
+        // The one that waits does not come again.
+        (0..11).for_each(|_| _ = single.tick());
         // Each that comes to its end makes room for another one.
         for round in 0..3 * all.len() as u64 {
             let mut unfinished = all.remove(0);
@@ -81,6 +83,40 @@ fn one_value_is_always_let_in() {
     single.owner.abandon(unfinished);
     let unfinished = single.reserve(2, bytes, 0);
     single.owner.abandon(unfinished);
+}
+
+/// A long value waits, and short ones take what is left: it has its turn when those have ended that were there before it. When it
+/// does not ask again, the others go on.
+#[test]
+fn a_long_value_is_not_starved_by_short_ones() {
+    let mut single = SingleOwner::new(16 << 20, 4096);
+    let (short, long) = (40_000, 900_000);
+    let mut all = std::collections::VecDeque::from(single.reserve_all(short));
+    (0..11).for_each(|_| _ = single.tick());
+    let (before, mut let_in) = (all.len(), None);
+    for tick in 0..200u64 {
+        // From the 50th on the long one asks once a tick, before the others or behind them.
+        if tick >= 50 && let_in.is_none() && tick % 2 == 0 {
+            let_in = single.try_reserve(1, long, 0).ok();
+        }
+        all.pop_front().into_iter().for_each(|unfinished| single.owner.abandon(unfinished));
+        for n in 0..3 {
+            all.extend(single.try_reserve(3_000_000 + 3 * tick + n, short, 0));
+        }
+        if tick >= 50 && let_in.is_none() && tick % 2 == 1 {
+            let_in = single.try_reserve(1, long, 0).ok();
+        }
+        assert!(tick >= 50 || all.len() + 1 >= before, "{} of {before}", all.len());
+        single.tick();
+    }
+    single.owner.abandon(let_in.expect("it has had its turn"));
+    all.extend(single.reserve_all(short));
+    assert_eq!(single.try_reserve(2, long, 0).unwrap_err(), Blocked::OnUnfinished.into());
+    all.pop_front().into_iter().for_each(|unfinished| single.owner.abandon(unfinished));
+    (0..12).for_each(|_| _ = single.tick());
+    all.push_back(single.reserve(3, short, 0));
+    all.into_iter().for_each(|unfinished| single.owner.abandon(unfinished));
+    assert!(single.is_empty());
 }
 
 /// One long value, in a memory where nearly every page has a chunk of it: a store of another size is stored or refused, and does not
