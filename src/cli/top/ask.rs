@@ -1,8 +1,8 @@
 //! Asking a server for its `stats` over UDP: a few tries, a time limit each, and an error that says what to do.
 
 use crate::limits::DATAGRAM_BYTES_MAX;
-use crate::load::frame::Frame;
-use crate::load::reassembly::{Piece, Reassembly};
+use crate::load::datagrams::frame::Frame;
+use crate::load::datagrams::reassembly::{Piece, Reassembly};
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
