@@ -27,13 +27,7 @@ impl Requests {
     pub fn new(setup: Setup) -> Requests {
         let lanes = setup.connections * setup.targets.peers().len();
         let lanes = (0..lanes).map(|_| InFlight::new(setup.in_flight_max, setup.batch)).collect();
-        Requests {
-            setup,
-            lanes,
-            tally: Tally::default(),
-            latencies: Box::default(),
-            ends: Vec::new(),
-        }
+        Requests { setup, lanes, tally: Tally::default(), latencies: Box::default(), ends: Vec::new() }
     }
 
     /// The time, in nanoseconds of the run's clock.

@@ -1,13 +1,13 @@
 //! What the answers of a reply mean for the request that asked: counts, latency, and the checks of `--verify`.
 
 use super::client::Setup;
-use crate::limits::KEY_BYTES_MAX;
 use super::codec::{Answer, DatagramCodec, Split, StreamCodec};
 use super::in_flight::{Pending, Slot};
 use super::latency::Latencies;
 use super::source::End;
 use super::tally::Tally;
 use super::workload::{Ask, Verb};
+use crate::limits::KEY_BYTES_MAX;
 
 /// Settles requests into counts.
 pub struct Settle<'a> {

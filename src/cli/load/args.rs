@@ -253,7 +253,9 @@ impl Args {
             return Err(BATCH_NEEDS_UDP.into());
         }
         if self.owners > 1 {
-            return Err("--owners goes with --transport udp: a connection is one worker's, whatever its keys".into());
+            return Err(
+                "--owners goes with --transport udp: a connection is one worker's, whatever its keys".into(),
+            );
         }
         Ok(())
     }

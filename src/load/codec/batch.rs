@@ -110,7 +110,6 @@ impl Codec for Batch {
     fn touch(&self, key: &[u8], ttl_s: u32, out: &mut Vec<u8>) {
         self.one(&Operation { ttl_ms: ttl_ms(ttl_s), ..Operation::short(Code::Touch, key) }, out);
     }
-
 }
 
 impl DatagramCodec for Batch {

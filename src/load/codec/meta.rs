@@ -2,7 +2,8 @@
 //! back too: so hits, misses and losses of one datagram cannot be confused, in whatever order its replies arrive.
 
 use super::{
-    Answer, Codec, DatagramCodec, Split, StreamCodec, Unread, decimal, decode_whole, is_error, line, push_decimal, value,
+    Answer, Codec, DatagramCodec, Split, StreamCodec, Unread, decimal, decode_whole, is_error, line,
+    push_decimal, value,
 };
 
 /// The meta protocol: `mg`, `ms`, `md`.

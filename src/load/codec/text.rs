@@ -1,7 +1,8 @@
 //! memcached's classic text protocol.
 
 use super::{
-    Answer, Codec, DatagramCodec, Split, StreamCodec, Unread, decimal, decode_whole, is_error, line, push_decimal, value,
+    Answer, Codec, DatagramCodec, Split, StreamCodec, Unread, decimal, decode_whole, is_error, line,
+    push_decimal, value,
 };
 
 /// The classic text protocol: `get`, `set`, `delete`, `touch`.

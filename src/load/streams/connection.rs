@@ -163,12 +163,7 @@ impl Connection {
 }
 
 /// Passes over the reply to a request that was given up.
-fn skip<C: StreamCodec>(
-    codec: &C,
-    left: &mut u8,
-    bytes: &[u8],
-    events: &mut Events,
-) -> Result<usize, ()> {
+fn skip<C: StreamCodec>(codec: &C, left: &mut u8, bytes: &[u8], events: &mut Events) -> Result<usize, ()> {
     use crate::load::codec::Split;
     let mut rest = bytes;
     while *left > 0 {

@@ -81,9 +81,8 @@ impl<C: StreamCodec> Streams<C> {
             let connection = &mut self.lanes[lane];
             let Some(socket) = connection.socket.take() else { return reads };
             let mut inbox = std::mem::take(&mut connection.inbox);
-            let read = inbox.read(&socket, &mut self.shared, |bytes| {
-                connection.take(&self.codec, lane, bytes, requests)
-            });
+            let read = inbox
+                .read(&socket, &mut self.shared, |bytes| connection.take(&self.codec, lane, bytes, requests));
             connection.inbox = inbox;
             connection.socket = Some(socket);
             match read {

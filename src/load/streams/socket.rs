@@ -3,8 +3,8 @@
 use crate::load::target::Peer;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect, recv, send,
-    setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect, recv,
+    send, setsockopt, socket, sockopt,
 };
 use std::io;
 use std::net::TcpStream;
@@ -63,9 +63,7 @@ impl Socket {
                 let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
                 Self::begin_to(family, &SockaddrStorage::from(*address), true)
             }
-            Peer::Unix(path) => {
-                Self::begin_to(AddressFamily::Unix, &UnixAddr::new(path.as_path())?, false)
-            }
+            Peer::Unix(path) => Self::begin_to(AddressFamily::Unix, &UnixAddr::new(path.as_path())?, false),
         }
     }
 
