@@ -5,6 +5,8 @@ mod closed;
 mod faults;
 mod logs;
 mod server;
+mod stream_server;
+mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 mod targets;
