@@ -109,9 +109,8 @@ fn streams_are_measured_and_what_is_not_there_is_skipped() {
     let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
     let rows = report["rows"].as_array().unwrap();
     let skipped = report["skipped"].as_array().unwrap();
-    let is_skipped = |subject: &str| {
-        skipped.iter().any(|skip| skip["what"].as_str().unwrap().starts_with(subject))
-    };
+    let is_skipped =
+        |subject: &str| skipped.iter().any(|skip| skip["what"].as_str().unwrap().starts_with(subject));
     assert!(is_skipped("other memcached"), "{report}");
     for subject in ["echo", "sherwood", "memcached"] {
         let of: Vec<&Value> = rows.iter().filter(|row| row["subject"] == subject).collect();

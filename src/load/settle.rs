@@ -9,6 +9,15 @@ use super::tally::Tally;
 use super::workload::{Ask, Verb};
 use crate::limits::KEY_BYTES_MAX;
 
+/// What was taken of a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// Bytes that were used.
+    pub bytes: usize,
+    /// The last answer was an error.
+    pub is_refused: bool,
+}
+
 /// Settles requests into counts.
 pub struct Settle<'a> {
     /// What the client is made of.
@@ -39,8 +48,7 @@ impl Settle<'_> {
         slot.answered == all
     }
 
-    /// Settles what `bytes` has of the reply to a request, of which `left` answers are to come; bytes that were used.
-    /// With none left the request is over: what has no answer of its own by then is lost, or was refused with the rest.
+    /// Settles what `bytes` has of the reply to a request, of which `left` answers are to come. With none left the request is over: what has no answer of its own by then is lost, or was refused with the rest.
     ///
     /// # Errors
     /// The bytes are no reply of this protocol.
@@ -53,10 +61,10 @@ impl Settle<'_> {
         left: &mut u8,
         bytes: &[u8],
         now_ns: u64,
-    ) -> Result<usize, ()> {
+    ) -> Result<Taken, ()> {
         let before = slot.answered;
         let all = u64::MAX >> (64 - keys.len());
-        let mut rest = bytes;
+        let (mut rest, mut is_refused) = (bytes, false);
         while *left > 0 {
             let (answer, behind) = match codec.split(rest) {
                 Split::Whole(answer, behind) => (answer, behind),
@@ -66,7 +74,8 @@ impl Settle<'_> {
             rest = behind;
             *left -= u8::from(codec.ends(&answer));
             self.answer(slot, keys, all, answer);
-            if *left == 0 && slot.answered != all && matches!(answer, Answer::Error(_)) {
+            is_refused = matches!(answer, Answer::Error(_));
+            if is_refused && *left == 0 && slot.answered != all {
                 self.each_left(slot, keys, End::Error);
             }
         }
@@ -74,7 +83,7 @@ impl Settle<'_> {
         if *left == 0 && slot.answered != all {
             self.lost(slot, keys, now_ns);
         }
-        Ok(bytes.len() - rest.len())
+        Ok(Taken { bytes: bytes.len() - rest.len(), is_refused })
     }
 
     /// Records the latency of what was answered since `before`.

@@ -145,7 +145,9 @@ fn a_server_that_is_gone_ends_the_run() {
     (plan.transport, plan.connections) = (Kind::Tcp, 2);
     let measured = run(&plan, &Context::new(&plan), Stage::Fill, &mut |_| {}).unwrap();
     let events = measured.tally.events;
-    assert_eq!((measured.tally.answered(), events.given_up), (0, 2), "{events:?}");
+    let tally = &measured.tally;
+    assert_eq!((tally.answered(), events.given_up), (tally.errors(), 2), "{tally:?}");
+    assert_eq!(measured.unfilled, plan.keys.keys());
     let said = measured.tally.first_error.text().unwrap();
     assert_eq!(said, "ERROR Too many open connections");
     drop(server);

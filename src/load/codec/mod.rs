@@ -202,7 +202,10 @@ impl<'a> From<Result<(Answer<'a>, &'a [u8]), Unread>> for Split<'a> {
 
 /// Whether the line is one of the protocol's complaints.
 pub(super) fn is_error(line: &[u8]) -> bool {
-    line == b"ERROR" || line.starts_with(b"SERVER_ERROR") || line.starts_with(b"CLIENT_ERROR")
+    line == b"ERROR"
+        || line.starts_with(b"ERROR ")
+        || line.starts_with(b"SERVER_ERROR")
+        || line.starts_with(b"CLIENT_ERROR")
 }
 
 #[cfg(test)]

@@ -6,15 +6,16 @@
 use super::inbox::Inbox;
 use super::outbox::{Outbox, WAITING_BYTES_MAX};
 use super::socket::{Moved, Socket};
-use crate::load::codec::StreamCodec;
+use crate::load::codec::{Answer, Split, StreamCodec};
 use crate::load::in_flight::Lookup;
 use crate::load::requests::Requests;
+use crate::load::settle::Taken;
 use crate::load::tally::Events;
 use std::collections::VecDeque;
 
-/// Time before a connection that broke without a single reply is opened again, in nanoseconds.
+/// Time before a connection that broke without a reply, or with an error alone, is opened again, in nanoseconds.
 pub const RECONNECT_PAUSE_NS: u64 = 20_000_000;
-/// Times in a row that a connection may break without a single reply, before it is given up: 5 s.
+/// Times in a row that a connection may break so, before it is given up: 5 s.
 pub const BREAKS_MAX: u32 = 250;
 
 /// A request whose reply is to come.
@@ -38,7 +39,7 @@ pub struct Connection {
     pub expected: VecDeque<Expected>,
     /// Requests in flight at most.
     window: usize,
-    /// Breaks since the last reply.
+    /// Breaks since the last reply that was no error.
     breaks: u32,
     /// When a broken one is opened again, in nanoseconds; `u64::MAX`: never.
     pub retry_ns: u64,
@@ -103,27 +104,30 @@ impl Connection {
             let Some(front) = self.expected.front_mut() else {
                 return Err(unasked(codec, rest, requests));
             };
-            let used = match requests.lanes[lane].lookup(front.id) {
+            let taken = match requests.lanes[lane].lookup(front.id) {
                 Lookup::Waiting(at) => {
                     let (mut settle, slot, keys) = requests.at(lane, at);
-                    let used = settle.stream(codec, slot, keys, &mut front.left, rest, now_ns);
+                    let taken = settle.stream(codec, slot, keys, &mut front.left, rest, now_ns);
                     if front.left == 0 {
                         requests.lanes[lane].answer(at);
                     }
-                    used
+                    taken
                 }
                 _ => skip(codec, &mut front.left, rest, &mut requests.tally.events),
             };
-            let Ok(used) = used else {
+            let Ok(taken) = taken else {
                 requests.tally.events.garbage += 1;
                 return Err(());
             };
-            rest = &rest[used..];
+            rest = &rest[taken.bytes..];
             if front.left > 0 {
                 break;
             }
             self.expected.pop_front();
-            self.breaks = 0;
+            // A server that takes no more connections says so before it closes this one, again and again.
+            if !taken.is_refused {
+                self.breaks = 0;
+            }
         }
         Ok(bytes.len() - rest.len())
     }
@@ -146,7 +150,7 @@ impl Connection {
         self.outbox.clear();
         self.inbox.clear();
         events.disconnects += 1;
-        // At once after a reply; later where it broke without one.
+        // At once after a reply; later where it broke without one, or after an error.
         self.retry_ns = if self.breaks == 0 { now_ns } else { now_ns + RECONNECT_PAUSE_NS };
         self.breaks += 1;
         if self.breaks > BREAKS_MAX {
@@ -163,13 +167,13 @@ impl Connection {
 }
 
 /// Passes over the reply to a request that was given up.
-fn skip<C: StreamCodec>(codec: &C, left: &mut u8, bytes: &[u8], events: &mut Events) -> Result<usize, ()> {
-    use crate::load::codec::Split;
-    let mut rest = bytes;
+fn skip<C: StreamCodec>(codec: &C, left: &mut u8, bytes: &[u8], events: &mut Events) -> Result<Taken, ()> {
+    let (mut rest, mut is_refused) = (bytes, false);
     while *left > 0 {
         match codec.split(rest) {
             Split::Whole(answer, behind) => {
                 *left -= u8::from(codec.ends(&answer));
+                is_refused = matches!(answer, Answer::Error(_));
                 rest = behind;
             }
             Split::Cut => break,
@@ -177,12 +181,11 @@ fn skip<C: StreamCodec>(codec: &C, left: &mut u8, bytes: &[u8], events: &mut Eve
         }
     }
     events.late += u64::from(*left == 0);
-    Ok(bytes.len() - rest.len())
+    Ok(Taken { bytes: bytes.len() - rest.len(), is_refused })
 }
 
 /// Bytes that no request asked for: most likely why the server closes the connection.
 fn unasked<C: StreamCodec>(codec: &C, bytes: &[u8], requests: &mut Requests) {
-    use crate::load::codec::{Answer, Split};
     requests.tally.events.unknown += 1;
     if let Split::Whole(Answer::Error(line), _) = codec.split(bytes) {
         requests.tally.first_error.keep_first(line);
