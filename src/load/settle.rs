@@ -1,7 +1,7 @@
 //! What the answers of a reply mean for the request that asked: counts, latency, and the checks of `--verify`.
 
 use super::client::Setup;
-use super::codec::{Answer, DatagramCodec, Split, StreamCodec};
+use super::codec::{Answer, DatagramCodec, NoReply, Split, StreamCodec};
 use super::in_flight::{Pending, Slot};
 use super::latency::Latencies;
 use super::source::End;
@@ -61,7 +61,7 @@ impl Settle<'_> {
         left: &mut u8,
         bytes: &[u8],
         now_ns: u64,
-    ) -> Result<Taken, ()> {
+    ) -> Result<Taken, NoReply> {
         let before = slot.answered;
         let all = u64::MAX >> (64 - keys.len());
         let (mut rest, mut is_refused) = (bytes, false);
@@ -69,7 +69,7 @@ impl Settle<'_> {
             let (answer, behind) = match codec.split(rest) {
                 Split::Whole(answer, behind) => (answer, behind),
                 Split::Cut => break,
-                Split::Garbage => return Err(()),
+                Split::Garbage => return Err(NoReply),
             };
             rest = behind;
             *left -= u8::from(codec.ends(&answer));

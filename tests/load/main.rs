@@ -5,6 +5,7 @@ mod closed;
 mod faults;
 mod logs;
 mod server;
+mod stream_cli;
 mod stream_server;
 mod streams;
 #[path = "../support/mod.rs"]

@@ -93,6 +93,10 @@ pub enum Split<'a> {
     Garbage,
 }
 
+/// Bytes that are no reply of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoReply;
+
 /// Reads a message that ends with its last answer.
 #[inline]
 fn decode_whole<C: StreamCodec>(codec: &C, mut body: &[u8], each: &mut impl FnMut(Answer)) {

@@ -6,7 +6,7 @@
 use super::inbox::Inbox;
 use super::outbox::{Outbox, WAITING_BYTES_MAX};
 use super::socket::{Moved, Socket};
-use crate::load::codec::{Answer, Split, StreamCodec};
+use crate::load::codec::{Answer, NoReply, Split, StreamCodec};
 use crate::load::in_flight::Lookup;
 use crate::load::requests::Requests;
 use crate::load::settle::Taken;
@@ -80,7 +80,8 @@ impl Connection {
         let Some(socket) = &self.socket else { return true };
         match self.outbox.write(socket) {
             Moved::Bytes(_) => events.sends += 1,
-            Moved::Nothing => events.send_blocked += 1,
+            // Once until it is told of room.
+            Moved::Nothing => events.send_blocked += u64::from(!self.is_watched),
             Moved::Broken => return false,
         }
         true
@@ -97,12 +98,13 @@ impl Connection {
         lane: usize,
         bytes: &[u8],
         requests: &mut Requests,
-    ) -> Result<usize, ()> {
+    ) -> Result<usize, NoReply> {
         let now_ns = requests.now();
         let mut rest = bytes;
         while !rest.is_empty() {
             let Some(front) = self.expected.front_mut() else {
-                return Err(unasked(codec, rest, requests));
+                unasked(codec, rest, requests);
+                return Err(NoReply);
             };
             let taken = match requests.lanes[lane].lookup(front.id) {
                 Lookup::Waiting(at) => {
@@ -117,7 +119,7 @@ impl Connection {
             };
             let Ok(taken) = taken else {
                 requests.tally.events.garbage += 1;
-                return Err(());
+                return Err(NoReply);
             };
             rest = &rest[taken.bytes..];
             if front.left > 0 {
@@ -167,7 +169,12 @@ impl Connection {
 }
 
 /// Passes over the reply to a request that was given up.
-fn skip<C: StreamCodec>(codec: &C, left: &mut u8, bytes: &[u8], events: &mut Events) -> Result<Taken, ()> {
+fn skip<C: StreamCodec>(
+    codec: &C,
+    left: &mut u8,
+    bytes: &[u8],
+    events: &mut Events,
+) -> Result<Taken, NoReply> {
     let (mut rest, mut is_refused) = (bytes, false);
     while *left > 0 {
         match codec.split(rest) {
@@ -177,7 +184,7 @@ fn skip<C: StreamCodec>(codec: &C, left: &mut u8, bytes: &[u8], events: &mut Eve
                 rest = behind;
             }
             Split::Cut => break,
-            Split::Garbage => return Err(()),
+            Split::Garbage => return Err(NoReply),
         }
     }
     events.late += u64::from(*left == 0);

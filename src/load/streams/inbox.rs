@@ -8,6 +8,7 @@
 
 use super::socket::{Moved, Socket};
 use crate::limits::VALUE_BYTES_LIMIT;
+use crate::load::codec::NoReply;
 
 /// Bytes that all connections of a thread read into.
 pub const SHARED_BYTES: usize = 256 << 10;
@@ -43,14 +44,14 @@ impl Inbox {
         self.filled = 0;
     }
 
-    /// Reads once. `take` gets all bytes that are not used yet, and says how many of them it has used, or `Err` if they make no
-    /// sense.
+    /// Reads once. `take` gets all bytes that are not used yet, and says how many of them it has used, or that they are no
+    /// reply.
     #[inline]
     pub fn read(
         &mut self,
         socket: &Socket,
         shared: &mut [u8],
-        take: impl FnOnce(&[u8]) -> Result<usize, ()>,
+        take: impl FnOnce(&[u8]) -> Result<usize, NoReply>,
     ) -> Read {
         if self.filled > 0 {
             return self.read_behind(socket, take);
@@ -68,7 +69,7 @@ impl Inbox {
     }
 
     /// Reads behind a cut reply.
-    fn read_behind(&mut self, socket: &Socket, take: impl FnOnce(&[u8]) -> Result<usize, ()>) -> Read {
+    fn read_behind(&mut self, socket: &Socket, take: impl FnOnce(&[u8]) -> Result<usize, NoReply>) -> Read {
         if self.filled > HELD_BYTES_MAX {
             return Read::Broken;
         }
