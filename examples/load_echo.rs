@@ -12,7 +12,7 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
 };
 use sherwood::limits::{DATAGRAM_BYTES_MAX, REPLY_DATAGRAM_BYTES_MAX, TRAIN_SEGMENTS_MAX};
-use sherwood::load::frame::Frame;
+use sherwood::load::datagrams::frame::Frame;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, RawFd};

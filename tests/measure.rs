@@ -126,3 +126,34 @@ fn old_and_new_are_measured_in_one_run_and_written_as_json() {
         assert!(comparison[ratio].as_f64().unwrap() > 0.0);
     }
 }
+
+#[test]
+fn streams_are_measured_and_what_is_not_there_is_skipped() {
+    if !has_python() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("report.json");
+    let small = ["--rounds", "1", "--seconds", "0.1", "--keys", "1k", "--memory", "64MiB"];
+    let programs = ["--new", SHERWOOD, "--memcached", "/nowhere/memcached", "--json", json.to_str().unwrap()];
+    measure(&[&["streams"], &small[..], &programs[..]].concat());
+    let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    let skipped = report["skipped"].as_array().unwrap();
+    let is_skipped =
+        |subject: &str| skipped.iter().any(|skip| skip["what"].as_str().unwrap().starts_with(subject));
+    assert!(is_skipped("other memcached"), "{report}");
+    for subject in ["echo", "sherwood", "memcached"] {
+        let of: Vec<&Value> = rows.iter().filter(|row| row["subject"] == subject).collect();
+        assert_eq!(of.is_empty(), is_skipped(subject), "{subject}: {report}");
+        assert!(of.is_empty() || of.len() == 7, "a row a shape of {subject}: {report}");
+        for row in of {
+            let medians = &row["medians"];
+            assert!(medians["keys_per_s"].as_f64().unwrap() > 0.0, "{row}");
+            assert!(medians["p50_us"].as_f64() <= medians["p99_us"].as_f64(), "{row}");
+        }
+    }
+    let beside: Vec<&Value> =
+        rows.iter().filter(|row| row["case"].as_str().unwrap().starts_with("UDP")).collect();
+    assert_eq!(beside.is_empty(), is_skipped("UDP beside TCP"), "{report}");
+}

@@ -78,7 +78,11 @@ fn get(keys: Tokens<'_>, with_cas: bool, touch: Option<Expiry>) -> Result<Comman
         Key::new(word)?;
         count += 1;
     }
-    if count == 0 { Err(Error::UnknownCommand) } else { Ok(Command::Get(Get { keys, with_cas, touch })) }
+    if count == 0 {
+        Err(Error::UnknownCommand)
+    } else {
+        Ok(Command::Get(Get { keys, with_cas, touch, is_open: false }))
+    }
 }
 
 fn gat(mut tokens: Tokens<'_>, with_cas: bool) -> Result<Command<'_>, Error> {

@@ -53,12 +53,12 @@ def pinned(cpus):
 
 
 class Server:
-    """A process that listens for UDP on loopback, and what the kernel says of it."""
+    """A process that listens on loopback, for UDP unless it is said otherwise, and what the kernel says of it."""
 
-    def __init__(self, name, command, port, cpus=None):
+    def __init__(self, name, command, port, cpus=None, protocol="udp"):
         self.name, self.address = name, f"127.0.0.1:{port}"
         self._start(command, cpus)
-        self._until(lambda: _listens(port))
+        self._until(lambda: _listens(port, protocol))
 
     def _start(self, command, cpus):
         self.log = tempfile.TemporaryFile()
@@ -157,14 +157,15 @@ class Sherwood(Server):
         return {name: stats.Times.parse(text) for name, text in self.stats("buckets").items()}
 
 
-def memcached(memory, cpus=None):
-    """memcached with one thread on UDP and TCP, or None where it is not installed."""
-    if not shutil.which("memcached"):
+def memcached(memory, cpus=None, binary="memcached", flags=(), has_udp=True):
+    """memcached with one thread on TCP, and on UDP if it is to have that; None where it is not installed."""
+    if not shutil.which(binary):
         return None
     port = str(free_port())
     mib = quantities.size_bytes(memory) >> 20
-    command = ["memcached", "-U", port, "-p", port, "-l", "127.0.0.1", "-t", "1", "-m", str(mib), "-u", getpass.getuser()]
-    return Server("memcached", command, int(port), cpus)
+    command = [binary, "-U", port if has_udp else "0", "-p", port, "-l", "127.0.0.1", "-t", "1", "-m", str(mib),
+               "-u", getpass.getuser(), *flags]
+    return Server("memcached", command, int(port), cpus, "udp" if has_udp else "tcp")
 
 
 def echo(binary, value_bytes, cpus=None):
@@ -173,6 +174,14 @@ def echo(binary, value_bytes, cpus=None):
     return Server("echo", [binary, f"127.0.0.1:{port}", str(value_bytes)], port, cpus)
 
 
-def _listens(port):
-    with open("/proc/net/udp") as table:
-        return f"0100007F:{port:04X}" in table.read()
+def stream_echo(binary, value_bytes, cpus=None):
+    """examples/stream_echo.rs: the same over TCP."""
+    port = free_port()
+    return Server("echo", [binary, f"127.0.0.1:{port}", str(value_bytes)], port, cpus, "tcp")
+
+
+def _listens(port, protocol):
+    # Of TCP, 0A is the state of a listener, and behind an address stands the peer's.
+    socket_of = f"0100007F:{port:04X}" + (" 00000000:0000 0A" if protocol == "tcp" else "")
+    with open(f"/proc/net/{protocol}") as table:
+        return socket_of in table.read()

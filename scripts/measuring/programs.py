@@ -37,6 +37,8 @@ class Program:
 
 SERVER = Program("sherwood", ("build", "--release", "--bin", "sherwood"))
 SERVER_AND_ECHO = Program("sherwood", ("build", "--release", "--bin", "sherwood", "--example", "load_echo"))
+SERVER_AND_STREAM_ECHO = Program(
+    "sherwood", ("build", "--release", "--bin", "sherwood", "--example", "stream_echo"))
 PEERS = Program("table", ("build", "--release", "--manifest-path", "benches/peers/Cargo.toml", "--bin", "table"))
 
 
@@ -64,9 +66,9 @@ def find(given, program):
     return path
 
 
-def echo_beside(binary):
-    """The example load_echo where cargo puts it beside a server; None where it was not built."""
-    path = os.path.join(os.path.dirname(binary), "examples", "load_echo")
+def echo_beside(binary, name="load_echo"):
+    """An example where cargo puts it beside a server; None where it was not built."""
+    path = os.path.join(os.path.dirname(binary), "examples", name)
     return path if os.access(path, os.X_OK) else None
 
 

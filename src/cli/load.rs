@@ -4,6 +4,7 @@ mod args;
 mod log;
 mod search;
 mod signals;
+pub(super) mod target;
 
 pub use args::Args;
 
@@ -12,6 +13,7 @@ use crate::load::plan::{Plan, Stage};
 use crate::load::report::Report;
 use crate::load::run::{Context, Measured, Merged, run as run_stage};
 use crate::load::tally::Tally;
+use crate::load::transport::Kind;
 use crate::load::workload::Verb;
 use cache::base::sync::Ordering;
 use log::OutLog;
@@ -98,7 +100,7 @@ impl Run<'_> {
                 .into());
         }
         if tally.answered() == 0 && tally.sent() > 0 {
-            return Err(no_reply(&self.args.target, tally));
+            return Err(no_reply(&self.plan, &self.args.target, tally));
         }
         if let Some(why) = only_errors(&self.args.target, tally) {
             return Err(why);
@@ -161,12 +163,19 @@ fn only_errors(targets: &[String], tally: &Tally) -> Option<String> {
     })
 }
 
-fn no_reply(targets: &[String], tally: &Tally) -> String {
-    let what = match tally.events.unreachable {
-        0 => "is a server listening there on UDP?",
-        _ => "its machine says that nobody listens on that UDP port;",
+fn no_reply(plan: &Plan, targets: &[String], tally: &Tally) -> String {
+    let what = match (plan.transport, tally.events.unreachable, tally.events.disconnects) {
+        (Kind::Udp, 0, _) => "is a server listening there on UDP? memcached needs -U PORT".into(),
+        (Kind::Udp, _, _) => {
+            "its machine says that nobody listens on that UDP port; memcached needs -U PORT".into()
+        }
+        (_, _, 0) => "it takes connections and does not answer; is it a memcached?".into(),
+        (_, _, times) => {
+            let first = tally.first_error.text().map(|error| format!(" after saying {error}"));
+            format!("it closed the connection {times} times{}; is it a memcached?", first.unwrap_or_default())
+        }
     };
-    format!("no reply at all from {}: {what} memcached needs -U PORT", targets.join(", "))
+    format!("no reply at all from {}: {what}", targets.join(", "))
 }
 
 /// Fills the cache; gives up on servers that answer nothing at all for [`SILENCE_MAX_NS`].
@@ -187,7 +196,7 @@ fn fill(plan: &Plan, context: &Context, targets: &[String]) -> Result<Measured, 
         out::show("\r\x1b[K");
     }
     if filled.tally.answered() == 0 && filled.tally.sent() > 0 {
-        return Err(no_reply(targets, &filled.tally));
+        return Err(no_reply(plan, targets, &filled.tally));
     }
     if let Some(why) = only_errors(targets, &filled.tally) {
         return Err(format!("--fill: {why}"));

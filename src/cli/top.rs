@@ -1,11 +1,11 @@
 //! `sherwood top`: what a running server does, live in a terminal, or once for scripts.
 //!
 //! ```text
-//! ask (stats over UDP) ─▶ Snapshot ─┐
+//! ask (`stats`) ─▶ Snapshot ─┐
 //! ask, an interval later ─▶ Snapshot ┴▶ View: rates and quantiles of the time between ─▶ screen · text · JSON
 //! ```
 //! Everything shown is of the last interval, but for gauges (memory, items) and the hot keys, which age on the server.
-//! Any memcached that answers `stats` over UDP is shown as far as it tells.
+//! Any memcached that answers `stats`, over UDP, TCP or a UNIX socket, is shown as far as it tells.
 
 mod ask;
 mod figures;
@@ -13,9 +13,10 @@ mod screen;
 mod terminal;
 mod view;
 
+use super::load::target;
 use super::{ExitResult, out};
-use crate::config::address;
 use crate::load::options;
+use crate::load::transport::Kind;
 use ask::Asker;
 use figures::Snapshot;
 use ratatui::buffer::Buffer;
@@ -31,8 +32,11 @@ use view::View;
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The server; it answers loopback and its --admin networks
-    #[arg(default_value = "127.0.0.1:11211", value_name = "ADDR:PORT")]
+    #[arg(default_value = "127.0.0.1:11211", value_name = "ADDR:PORT|unix:PATH")]
     target: String,
+    /// How to ask [default: udp, and tcp where nobody answers on that; a unix:PATH: unix]
+    #[arg(long, value_enum)]
+    transport: Option<Kind>,
     /// Time between two looks
     #[arg(long, default_value = "1s", value_name = "TIME", value_parser = options::duration)]
     interval: Duration,
@@ -59,7 +63,11 @@ pub fn run(args: &Args) -> ExitResult {
     if args.interval < INTERVAL_MIN {
         return Err(format!("--interval {:?} is too short: at least {INTERVAL_MIN:?}", args.interval).into());
     }
-    let mut asker = Asker::connect(address::resolve("the server", &args.target)?)?;
+    let peer = target::peer("the server", &args.target)?;
+    if args.transport.is_some() {
+        target::transport(args.transport, std::slice::from_ref(&peer))?;
+    }
+    let mut asker = Asker::connect(peer, args.transport)?;
     let first = Snapshot::take(&mut asker)?;
     if args.once || args.json {
         std::thread::sleep(args.interval);

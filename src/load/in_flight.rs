@@ -10,7 +10,7 @@
 //!
 //! No allocation after [`InFlight::new`].
 
-use super::reassembly::PartialId;
+use super::datagrams::reassembly::PartialId;
 use super::workload::{Ask, Verb};
 
 /// Keys of one datagram at most: an answered key is one bit of a word.

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! keys ┐                 ┌ schedule (open loop: when)
-//! sizes├─▶ workload ─Ask─▶ client ─codec─▶ train ─▶ socket ─▶ server
-//! trace┘   (or replay,   │  in_flight ◀── codec ◀── reassembly ◀─┘
+//! sizes├─▶ workload ─Ask─▶ client ─codec─▶ transport: datagrams or streams ─▶ server
+//! trace┘   (or replay,   │  requests ◀─ settle ◀─ codec ◀──────┘
 //!           fill)        └─▶ tally, latency ─▶ run ─▶ report
 //! ```
 //!
 //! One [`client::Client`] per thread; it owns its sockets, its requests in flight and its histograms, and shares
 //! nothing but the versions of `--verify`. A run's intervals meet in [`run`], once a second.
 //!
-//! Not here: the server, and any knowledge of how it works; `load` speaks to any memcached over UDP.
+//! Not here: the server, and any knowledge of how it works; `load` speaks to any memcached.
 
 // What is asked: numbers, keys, values, sources.
 pub mod options;
@@ -33,19 +33,18 @@ pub mod schedule;
 pub mod value;
 pub mod versions;
 
-// How it becomes datagrams.
+// How it becomes bytes, and how they travel.
 pub mod codec;
-pub mod frame;
 pub mod target;
+pub mod transport;
 
-pub mod socket;
-pub mod train;
+pub mod datagrams;
+pub mod streams;
 
 // What waits for a reply, and what a reply is.
 pub mod in_flight;
-pub mod reassembly;
-
-pub mod lane;
+pub mod requests;
+pub mod settle;
 
 // What came of it.
 pub mod latency;

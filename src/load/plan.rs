@@ -7,6 +7,7 @@ use super::schedule::{Arrivals, Schedule};
 use super::sizes::Size;
 use super::source::Source;
 use super::target::Targets;
+use super::transport::Kind;
 use super::wait::Polling;
 use super::workload::{Mix, Synthetic};
 use super::{fill::Fill, phase::Pacing};
@@ -36,13 +37,15 @@ pub enum Protocol {
 pub struct Plan {
     /// The servers.
     pub targets: Targets,
+    /// How requests travel.
+    pub transport: Kind,
     /// What is spoken.
     pub protocol: Protocol,
     /// Requests a second in all, or `None`: as fast as the replies allow.
     pub rate_per_s: Option<f64>,
     /// How an open loop's requests are spaced.
     pub arrivals: Arrivals,
-    /// Datagrams in flight a connection (closed loop).
+    /// Requests in flight a connection: of a closed loop, and of any over streams.
     pub window: usize,
     /// Connections of all threads together.
     pub connections: usize,
@@ -68,13 +71,13 @@ pub struct Plan {
     pub value_size: Size,
     /// Seconds to live, 0 = for ever.
     pub ttl_s: u32,
-    /// Keys of a get datagram.
+    /// Keys of a get.
     pub batch: usize,
     /// Workers of each server, for which datagrams are gathered apart.
     pub owners: usize,
     /// With what batch frames are sealed.
     pub seal: Option<SealKey>,
-    /// Whether datagrams travel as trains.
+    /// Whether datagrams travel as trains; over streams, whether a connection fills its window in one go.
     pub coalesce: bool,
     /// Check every value.
     pub verify: bool,
@@ -145,9 +148,9 @@ impl Plan {
         }
     }
 
-    /// Datagrams in flight on a lane at most: the window, or for an open loop what memory allows.
+    /// Requests in flight on a lane at most: the window, or for an open loop of datagrams what memory allows.
     pub fn in_flight_max(&self) -> usize {
-        let open = self.rate_per_s.is_some() || self.recorded;
+        let open = (self.rate_per_s.is_some() || self.recorded) && !self.transport.is_stream();
         // A million keys take 100 MiB.
         if open {
             ((1 << 20) / (self.connections * self.batch)).clamp(256, IN_FLIGHT_MAX)

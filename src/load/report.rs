@@ -263,6 +263,10 @@ impl Report<'_> {
             ("send failed", events.send_failed),
             ("due and never sent", self.measured.unsent),
             ("ids exhausted", events.ids_exhausted),
+            ("window full", events.window_full),
+            ("disconnects", events.disconnects),
+            ("reconnects", events.reconnects),
+            ("given up", events.given_up),
             ("reassembly full", events.reassembly_full),
             ("trains split", self.measured.trains_split),
         ];
@@ -277,7 +281,7 @@ impl Report<'_> {
     fn write_values(&self, out: &mut String) -> std::fmt::Result {
         let events = &self.measured.tally.events;
         if events.clamped > 0 {
-            writeln!(out, "{} values did not fit a UDP request and were cut to what does", events.clamped)?;
+            writeln!(out, "{} values did not fit a request and were cut to what does", events.clamped)?;
         }
         if events.raised > 0 {
             writeln!(

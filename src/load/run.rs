@@ -1,13 +1,16 @@
 //! A stage of a run: threads, their intervals merged as they come, one result.
 
 use super::client::{Client, Setup, Sink};
-use super::codec::{Codec, batch::Batch, meta::Meta, text::Text};
+use super::codec::{DatagramCodec, StreamCodec, batch::Batch, meta::Meta, text::Text};
+use super::datagrams::Datagrams;
 use super::fill::FILL_ROUNDS_MAX;
 use super::latency::Latencies;
 use super::phase::{Interval, Pacing, Phase};
 use super::plan::{Plan, Protocol, Stage};
 use super::source::Source;
+use super::streams::Streams;
 use super::tally::Tally;
+use super::transport::Transport;
 use super::value::Values;
 use super::versions::Versions;
 use cache::base::clock::Clock;
@@ -87,15 +90,37 @@ pub fn run(
     stage: Stage,
     each: &mut dyn FnMut(&Merged),
 ) -> Result<Measured, String> {
-    match plan.protocol {
-        Protocol::Text => run_with(plan, context, stage, &Text, each),
-        Protocol::Meta => run_with(plan, context, stage, &Meta { name_keys: plan.verify }, each),
-        Protocol::Batch => {
+    match (plan.transport.is_stream(), plan.protocol) {
+        (false, Protocol::Text) => run_with(plan, context, stage, &datagrams(Text), each),
+        (false, Protocol::Meta) => run_with(plan, context, stage, &datagrams(meta(plan)), each),
+        (false, Protocol::Batch) => {
             let session = KeyHash::random_seed();
             let codec = Batch::new(plan.coalesce, plan.seal, context.clock.clone(), session);
-            run_with(plan, context, stage, &codec, each)
+            run_with(plan, context, stage, &datagrams(codec), each)
         }
+        (true, Protocol::Text) => run_with(plan, context, stage, &streams(Text), each),
+        (true, Protocol::Meta) => run_with(plan, context, stage, &streams(meta(plan)), each),
+        (true, Protocol::Batch) => Err(BATCH_NEEDS_UDP.into()),
     }
+}
+
+/// Why batch frames and streams do not go together.
+pub const BATCH_NEEDS_UDP: &str =
+    "batch frames are datagrams: use --protocol text or meta over streams, or --transport udp";
+
+fn meta(plan: &Plan) -> Meta {
+    Meta { name_keys: plan.verify }
+}
+
+/// Opens the sockets of a thread.
+type Open<'a, T> = dyn Fn(&Setup, usize) -> Result<T, String> + 'a;
+
+fn datagrams<C: DatagramCodec>(codec: C) -> impl Fn(&Setup, usize) -> Result<Datagrams<C>, String> {
+    move |setup, thread| Datagrams::open(setup, codec.of_thread(thread))
+}
+
+fn streams<C: StreamCodec>(codec: C) -> impl Fn(&Setup, usize) -> Result<Streams<C>, String> {
+    move |setup, thread| Streams::open(setup, codec.of_thread(thread))
 }
 
 /// What a thread says when it is done.
@@ -109,11 +134,11 @@ struct Done {
     split: u64,
 }
 
-fn run_with<C: Codec>(
+fn run_with<T: Transport + Send>(
     plan: &Plan,
     context: &Context,
     stage: Stage,
-    codec: &C,
+    open: &Open<'_, T>,
     each: &mut dyn FnMut(&Merged),
 ) -> Result<Measured, String> {
     // This thread only collects; it, too, stays on the processors that the run may use.
@@ -122,8 +147,9 @@ fn run_with<C: Codec>(
     }
     let mut clients = Vec::new();
     for thread in 0..plan.threads {
-        let client = Client::new(setup(plan, context, thread), codec.of_thread(thread));
-        clients.push(client.map_err(|e| format!("cannot open a socket: {e}; see ulimit -n"))?);
+        let setup = setup(plan, context, thread);
+        let transport = open(&setup, thread)?;
+        clients.push(Client::new(setup, transport));
     }
     let start_ns = context.clock.now().ns + START_DELAY_NS;
     thread::scope(|scope| {
@@ -195,12 +221,12 @@ fn planned_end_ns(plan: &Plan, stage: Stage, start_ns: u64) -> u64 {
 
 /// The body of a thread.
 #[expect(clippy::too_many_arguments, reason = "the whole of a thread's world, named once")]
-fn work<C: Codec>(
+fn work<T: Transport>(
     plan: &Plan,
     context: &Context,
     stage: Stage,
     thread: usize,
-    mut client: Client<C>,
+    mut client: Client<T>,
     start_ns: u64,
     to_main: SyncSender<Interval>,
     empties: Receiver<Box<Latencies>>,
@@ -253,7 +279,7 @@ fn work<C: Codec>(
 
 /// Rounds until nothing is missing (or somebody stops the run), each with half the window of the one before: loss means that the server's
 /// queue was too short for us.
-fn fill<C: Codec>(plan: &Plan, client: &mut Client<C>, phase: &mut Phase, sink: &mut Sink) {
+fn fill<T: Transport>(plan: &Plan, client: &mut Client<T>, phase: &mut Phase, sink: &mut Sink) {
     for round in 0..FILL_ROUNDS_MAX {
         phase.pacing = Pacing::Closed { window: (plan.window >> round).max(1) };
         phase.over = false;

@@ -100,6 +100,15 @@ events! {
     send_failed,
     /// Ticks of an open loop in which a request was due and every connection had all its request ids in flight.
     ids_exhausted,
+    /// Ticks of an open loop over streams in which a request was due and every connection's window was full.
+    window_full,
+    /// Connections that broke or could not be opened again: refused, closed or reset by the server, or closed by us because of
+    /// bytes that are no reply.
+    disconnects,
+    /// Attempts to open a broken connection again.
+    reconnects,
+    /// Connections that were given up, because they could not be opened again or broke again and again.
+    given_up,
     /// Reply pieces dropped because all reassembly buffers were taken.
     reassembly_full,
     /// Values cut to what fits a request datagram.

@@ -5,30 +5,71 @@
 
 use cache::base::random::mix;
 use protocol::steer::steer;
+use std::fmt::{self, Display};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Servers at most.
 pub const TARGETS_MAX: usize = 64;
 
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// An address and a port.
+    Ip(SocketAddr),
+    /// The path of a UNIX socket.
+    Unix(PathBuf),
+}
+
+impl Peer {
+    /// What a target on the command line begins with if it is a path.
+    pub const UNIX_PREFIX: &str = "unix:";
+
+    /// Its address; `None` for a path.
+    pub fn ip(&self) -> Option<SocketAddr> {
+        match self {
+            Peer::Ip(address) => Some(*address),
+            Peer::Unix(_) => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Peer {
+        Peer::Ip(address)
+    }
+}
+
+/// As on the command line.
+impl Display for Peer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Ip(address) => write!(out, "{address}"),
+            Peer::Unix(path) => write!(out, "{}{}", Peer::UNIX_PREFIX, path.display()),
+        }
+    }
+}
+
 /// The servers.
 #[derive(Clone, Debug)]
 pub struct Targets {
-    addresses: Vec<SocketAddr>,
+    peers: Vec<Peer>,
     seeds: Vec<u64>,
 }
 
 impl Targets {
     /// These servers; at least one, at most [`TARGETS_MAX`].
-    pub fn new(addresses: Vec<SocketAddr>) -> Targets {
-        assert!((1..=TARGETS_MAX).contains(&addresses.len()));
+    pub fn new<P: Into<Peer>>(peers: Vec<P>) -> Targets {
+        assert!((1..=TARGETS_MAX).contains(&peers.len()));
+        let peers: Vec<Peer> = peers.into_iter().map(Into::into).collect();
         // The address, not its place in the list, makes the weight: lists in another order agree.
-        let seeds = addresses.iter().map(|a| steer(a.to_string().as_bytes())).collect();
-        Targets { addresses, seeds }
+        let seeds = peers.iter().map(|peer| steer(peer.to_string().as_bytes())).collect();
+        Targets { peers, seeds }
     }
 
-    /// Their addresses.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    /// Where they are.
+    pub fn peers(&self) -> &[Peer] {
+        &self.peers
     }
 
     /// The number of the server that owns `key`.
@@ -52,7 +93,7 @@ mod tests {
     }
 
     fn owner(targets: &Targets, key: u32) -> u16 {
-        targets.addresses()[targets.of(format!("key{key}").as_bytes())].port()
+        targets.peers()[targets.of(format!("key{key}").as_bytes())].ip().unwrap().port()
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! ```
 //! All little-endian. The checksum covers the three words before it; the noise is compared byte by byte, from an
 //! offset that depends on key and version, so that a value torn between two versions or two keys cannot pass.
+//! A value longer than a datagram has the noise of several offsets, one behind the other.
 //! A value shorter than 24 bytes is noise alone and cannot be checked.
 
 use crate::limits::DATAGRAM_BYTES_MAX;
@@ -35,6 +36,8 @@ pub struct Values {
 }
 
 const OFFSETS: usize = 4096;
+/// Noise of a longer value begins anew after so many bytes, from another offset; no power of two, as a server's pieces may be.
+const STRETCH_BYTES: usize = DATAGRAM_BYTES_MAX;
 
 impl Default for Values {
     fn default() -> Values {
@@ -45,20 +48,25 @@ impl Default for Values {
 }
 
 impl Values {
-    /// Appends the value of `key` at `version`, `bytes` long; at most a datagram's length.
+    /// Appends the value of `key` at `version`, `bytes` long.
     #[inline]
     pub fn write(&self, key: &[u8], version: u32, bytes: usize, out: &mut Vec<u8>) {
         let owner = steer(key);
-        let noise = self.noise(owner, version);
         if bytes < CHECKED_BYTES_MIN {
-            out.extend_from_slice(&noise[..bytes]);
+            out.extend_from_slice(&self.noise(owner, version, 0)[..bytes]);
             return;
         }
         out.extend_from_slice(&owner.to_le_bytes());
         out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(&(bytes as u32).to_le_bytes());
         out.extend_from_slice(&checksum(owner, version, bytes as u32).to_le_bytes());
-        out.extend_from_slice(&noise[..bytes - CHECKED_BYTES_MIN]);
+        let (mut left, mut stretch) = (bytes - CHECKED_BYTES_MIN, 0);
+        while left > 0 {
+            let noise = self.noise(owner, version, stretch);
+            out.extend_from_slice(&noise[..left.min(noise.len())]);
+            left -= left.min(noise.len());
+            stretch += 1;
+        }
     }
 
     /// Checks that `value` is one of `key`'s, and returns its version.
@@ -79,15 +87,19 @@ impl Values {
         if owner != steer(key) {
             return Err(Wrong::OtherKey);
         }
-        if rest != &self.noise(owner, version)[..rest.len()] {
-            return Err(Wrong::Torn);
+        for (stretch, part) in (0..).zip(rest.chunks(STRETCH_BYTES)) {
+            if part != &self.noise(owner, version, stretch)[..part.len()] {
+                return Err(Wrong::Torn);
+            }
         }
         Ok(version)
     }
 
-    fn noise(&self, owner: u64, version: u32) -> &[u8] {
-        let offset = mix(owner ^ (version as u64) << 32) as usize % OFFSETS;
-        &self.noise[offset..offset + DATAGRAM_BYTES_MAX]
+    /// The noise of a stretch of a value.
+    #[inline]
+    fn noise(&self, owner: u64, version: u32, stretch: u64) -> &[u8] {
+        let offset = mix(owner ^ (version as u64) << 32 ^ stretch) as usize % OFFSETS;
+        &self.noise[offset..offset + STRETCH_BYTES]
     }
 }
 
@@ -109,7 +121,7 @@ mod tests {
     #[test]
     fn what_was_written_is_right() {
         let values = Values::default();
-        for bytes in [24, 25, 100, 1400, 65_000] {
+        for bytes in [24, 25, 100, 1400, 65_000, 65_531, 65_532, 1 << 20] {
             assert_eq!(values.check(b"k", &value(b"k", 7, bytes)), Ok(7));
         }
     }
@@ -124,6 +136,9 @@ mod tests {
         let mut torn = good.clone();
         torn[500..].copy_from_slice(&value(b"k", 8, 1000)[500..]);
         assert_eq!(values.check(b"k", &torn), Err(Wrong::Torn));
+        let mut long = value(b"k", 7, 200_000);
+        long.swap(70_000, 140_001);
+        assert_eq!(values.check(b"k", &long), Err(Wrong::Torn));
         for at in 0..1000 {
             let mut flipped = good.clone();
             flipped[at] ^= 1;

@@ -48,6 +48,24 @@ impl Waiter {
         Ok(Waiter { epoll, events, sockets: count, polling })
     }
 
+    /// Watches the socket that takes the place of one that was closed.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn watch(&self, number: usize, fd: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, number as u64))?)
+    }
+
+    /// Says also, or no longer, when a socket has room to send.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn watch_room(&self, number: usize, fd: BorrowedFd<'_>, is_on: bool) -> io::Result<()> {
+        let room = if is_on { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
+        let mut event = EpollEvent::new(EpollFlags::EPOLLIN | room, number as u64);
+        Ok(self.epoll.modify(fd, &mut event)?)
+    }
+
     /// How many sockets may have something now. One socket alone always may: asking costs as much as trying.
     pub fn ready(&mut self) -> usize {
         if self.sockets == 1 {

@@ -6,6 +6,7 @@
 //! [`Server::start`] returns when the sockets are bound and the memory is there: whoever comes then is served.
 
 mod cores;
+mod doorman;
 pub mod exposition;
 pub mod figures;
 pub mod health;

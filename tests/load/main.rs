@@ -5,6 +5,9 @@ mod closed;
 mod faults;
 mod logs;
 mod server;
+mod stream_cli;
+mod stream_server;
+mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 mod targets;

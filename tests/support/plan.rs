@@ -5,6 +5,7 @@ use sherwood::load::plan::{Plan, Protocol};
 use sherwood::load::schedule::Arrivals;
 use sherwood::load::sizes::Size;
 use sherwood::load::target::Targets;
+use sherwood::load::transport::Kind;
 use sherwood::load::wait::Polling;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub fn plan(servers: &[SocketAddr]) -> Plan {
     Plan {
         targets: Targets::new(servers.to_vec()),
+        transport: Kind::Udp,
         protocol: Protocol::Text,
         rate_per_s: None,
         arrivals: Arrivals::Constant,

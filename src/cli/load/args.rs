@@ -1,6 +1,7 @@
 //! The flags of `sherwood load`, and the plan that they describe.
 
-use crate::config::{address, size};
+use super::target;
+use crate::config::size;
 use crate::limits::WORKERS_MAX;
 use crate::load::codec::{EXPIRY_UNIX_MAX_S, TTL_RELATIVE_MAX_S, batch};
 use crate::load::in_flight::{BATCH_MAX, IN_FLIGHT_MAX};
@@ -8,14 +9,15 @@ use crate::load::keys::{Distribution, KeySpace};
 use crate::load::options;
 use crate::load::plan::{CONNECTIONS_MAX, Plan, Protocol, THREADS_MAX};
 use crate::load::replay::Trace;
+use crate::load::run::BATCH_NEEDS_UDP;
 use crate::load::schedule::Arrivals;
 use crate::load::search::{Objective, STEP_DURATION, STEP_WARMUP};
 use crate::load::sizes::Size;
-use crate::load::target::{TARGETS_MAX, Targets};
+use crate::load::target::Targets;
+use crate::load::transport::Kind;
 use crate::load::wait::Polling;
 use crate::load::workload::Mix;
 use protocol::batch::SealKey;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -27,9 +29,12 @@ const TO_ITS_END: Duration = Duration::from_secs(1 << 30);
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Server; several form one cache (rendezvous hashing of the key)
-    #[arg(long, required = true, value_name = "ADDR:PORT")]
+    #[arg(long, required = true, value_name = "ADDR:PORT|unix:PATH")]
     pub(super) target: Vec<String>,
-    /// What to speak
+    /// How requests travel [default: udp; a unix:PATH: unix]
+    #[arg(long, value_enum)]
+    transport: Option<Kind>,
+    /// What to speak; batch goes with udp only
     #[arg(long, value_enum, default_value = "text")]
     protocol: Protocol,
     /// Requests a second (open loop), or max: as fast as replies allow (closed loop)
@@ -38,7 +43,7 @@ pub struct Args {
     /// Spacing of an open loop's requests
     #[arg(long, value_enum, default_value = "constant")]
     arrivals: Arrivals,
-    /// Closed loop: datagrams in flight a connection
+    /// Requests in flight a connection: of a closed loop, and of any over tcp and unix, where more are pipelined
     #[arg(long, default_value_t = 32, value_name = "N")]
     window: usize,
     /// Connections, all threads together [default: one a thread]
@@ -77,16 +82,16 @@ pub struct Args {
     /// Seconds to live of what is set or touched, 0 = for ever; above 30 days sent as a time
     #[arg(long, default_value_t = 0, value_name = "S")]
     ttl: u32,
-    /// Keys of a get datagram
+    /// Keys of a get
     #[arg(long, default_value_t = 1, value_name = "N")]
     batch: usize,
-    /// Workers of each server: keys of one worker travel together (see "Steer" in docs/protocol.md)
+    /// udp: workers of each server; keys of one worker travel together (see "Steer" in docs/protocol.md)
     #[arg(long, default_value_t = 1, value_name = "N")]
     owners: usize,
-    /// File with the server's secret: seal batch frames with it
+    /// udp: file with the server's secret; seal batch frames with it
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
-    /// Send and receive one datagram at a time, like an ordinary client
+    /// Send and receive one datagram at a time, like an ordinary client; over tcp and unix: connections take turns, a request each
     #[arg(long)]
     no_coalesce: bool,
     /// First set every key once
@@ -104,7 +109,7 @@ pub struct Args {
     /// Find the highest rate at which this holds, as in 'p99<100us' or 'p999<1ms,lost<1%'
     #[arg(long, value_name = "OBJECTIVE")]
     pub(super) search: Option<Objective>,
-    /// A request without a reply for this long is lost
+    /// A request without a reply for this long is lost, also where the reply comes later
     #[arg(long, default_value = "200ms", value_name = "TIME", value_parser = options::duration)]
     timeout: Duration,
     /// How a thread waits for replies
@@ -146,8 +151,12 @@ impl Args {
             }
         };
         let (duration, warmup) = self.times()?;
+        let peers = target::peers(&self.target)?;
+        let transport = target::transport(self.transport, &peers)?;
+        self.check_transport(transport)?;
         Ok(Plan {
-            targets: self.targets()?,
+            targets: Targets::new(peers),
+            transport,
             protocol: self.protocol,
             rate_per_s: self.rate.0,
             arrivals: self.arrivals,
@@ -235,13 +244,20 @@ impl Args {
         Ok(())
     }
 
-    fn targets(&self) -> Result<Targets, String> {
-        let resolve = |text: &String| address::resolve("--target", text);
-        let addresses: Vec<SocketAddr> = self.target.iter().map(resolve).collect::<Result<_, _>>()?;
-        if addresses.len() > TARGETS_MAX {
-            return Err(format!("--target: {} of them; at most {TARGETS_MAX}", addresses.len()));
+    /// Refuses what only datagrams can do.
+    fn check_transport(&self, transport: Kind) -> Result<(), String> {
+        if !transport.is_stream() {
+            return Ok(());
         }
-        Ok(Targets::new(addresses))
+        if self.protocol == Protocol::Batch {
+            return Err(BATCH_NEEDS_UDP.into());
+        }
+        if self.owners > 1 {
+            return Err(
+                "--owners goes with --transport udp: a connection is one worker's, whatever its keys".into(),
+            );
+        }
+        Ok(())
     }
 }
 

@@ -1,43 +1,63 @@
-//! Asking a server for its `stats` over UDP: a few tries, a time limit each, and an error that says what to do.
+//! Asking a server for its `stats`, over UDP, TCP or a UNIX socket: a time limit, and an error that says what to do.
 
-use crate::limits::DATAGRAM_BYTES_MAX;
-use crate::load::frame::Frame;
-use crate::load::reassembly::{Piece, Reassembly};
-use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::time::{Duration, Instant};
+mod datagrams;
+mod streams;
+
+use crate::load::target::Peer;
+use crate::load::transport::Kind;
+use datagrams::{Datagrams, TRIES_MAX};
+use std::io;
+use std::time::Duration;
+use streams::Streams;
 
 /// How long one try waits for the whole reply.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Tries before a server counts as silent: UDP may lose a datagram.
-const TRIES_MAX: usize = 3;
 
 /// A client that asks for figures.
 pub struct Asker {
-    target: SocketAddr,
-    socket: UdpSocket,
-    request_id: u16,
-    replies: Reassembly,
+    target: Peer,
+    wire: Wire,
+    /// The other way, where nobody has answered yet and none was asked for.
+    otherwise: Option<Wire>,
+}
+
+/// How it asks.
+enum Wire {
+    Datagrams(Datagrams),
+    Streams(Streams),
+}
+
+/// Why there is no answer.
+enum Silence {
+    /// Nobody listens there.
+    Nobody,
+    /// Somebody does and says nothing in time.
+    Mute,
+    /// The system's error.
+    Failed(io::Error),
 }
 
 impl Asker {
-    /// A client of `target`.
+    /// A client of `target`; without a transport of its own it tries UDP, and then TCP.
     ///
     /// # Errors
     /// One line: no socket to this address can be had.
-    pub fn connect(target: SocketAddr) -> Result<Asker, String> {
-        let any: SocketAddr = match target {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    pub fn connect(target: Peer, transport: Option<Kind>) -> Result<Asker, String> {
+        let streams = Wire::Streams(Streams::new(target.clone()));
+        let (wire, otherwise) = match (transport, target.ip()) {
+            (None | Some(Kind::Udp), Some(address)) => {
+                let socket = Datagrams::connect(address);
+                let socket = socket.map_err(|e| format!("cannot reach {target}: {e}"))?;
+                (Wire::Datagrams(socket), transport.is_none().then_some(streams))
+            }
+            _ => (streams, None),
         };
-        let socket = UdpSocket::bind(any).and_then(|socket| socket.connect(target).map(|()| socket));
-        let socket = socket.map_err(|e| format!("cannot reach {target}: {e}"))?;
-        Ok(Asker { target, socket, request_id: 0, replies: Reassembly::default() })
+        Ok(Asker { target, wire, otherwise })
     }
 
     /// Who is asked.
-    pub fn target(&self) -> SocketAddr {
-        self.target
+    pub fn target(&self) -> &Peer {
+        &self.target
     }
 
     /// The figures of `stats WHAT`, in order; `None` if the server does not know this word.
@@ -62,66 +82,62 @@ impl Asker {
         Ok(Some(body.lines().filter_map(figure).collect()))
     }
 
-    /// The body of the whole reply to a request.
+    /// The whole reply to a request. The first answer decides which way is taken from then on.
     fn ask(&mut self, body: &[u8]) -> Result<Vec<u8>, String> {
-        let Asker { target, .. } = *self;
-        for _ in 0..TRIES_MAX {
-            self.request_id = self.request_id.wrapping_add(1);
-            let datagram = [&Frame::request(self.request_id)[..], body].concat();
-            let reply = self.socket.send(&datagram).and_then(|_| self.receive());
-            match reply {
-                Ok(Some(reply)) => return Ok(reply),
-                Ok(None) => {}
-                Err(e) if e.kind() == ErrorKind::ConnectionRefused => {
-                    return Err(format!(
-                        "nobody listens on {target}: is the server running, and on this port?"
-                    ));
-                }
-                Err(e) => return Err(format!("cannot ask {target}: {e}")),
+        let asked = self.wire.ask(body);
+        let silence = match asked {
+            Ok(reply) => {
+                self.otherwise = None;
+                return Ok(reply);
             }
+            Err(silence) => silence,
+        };
+        if let Some(mut other) = self.otherwise.take() {
+            if let Ok(reply) = other.ask(body) {
+                self.wire = other;
+                return Ok(reply);
+            }
+            self.otherwise = Some(other);
         }
-        Err(format!(
-            "{target} gives no stats ({TRIES_MAX} × {} ms): only loopback and --admin get them",
-            PATIENCE.as_millis()
-        ))
+        Err(self.why(&silence))
     }
 
-    /// The reply to the last request; `None` when the time is over.
-    fn receive(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let until = Instant::now() + PATIENCE;
-        let mut partial = None;
-        let mut whole = None;
-        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
-        while whole.is_none() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
+    /// The line for a server that gave no answer.
+    fn why(&self, silence: &Silence) -> String {
+        let Asker { target, .. } = self;
+        let neither = if self.otherwise.is_some() { ", neither on UDP nor on TCP" } else { "" };
+        match (silence, &self.wire) {
+            (Silence::Nobody, _) => {
+                format!("nobody listens on {target}{neither}: is the server running, and at this address?")
             }
-            self.socket.set_read_timeout(Some(left))?;
-            let length = match self.socket.recv(&mut buffer) {
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
-                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                received => received?,
-            };
-            // What is no reply, or one to an earlier try, is nobody's business.
-            let Some((frame, body)) = Frame::decode(&buffer[..length]) else { continue };
-            if frame.request_id != self.request_id {
-                continue;
+            (Silence::Mute, Wire::Datagrams(_)) => format!(
+                "{target} gives no stats ({TRIES_MAX} × {} ms): only loopback and --admin get them",
+                PATIENCE.as_millis()
+            ),
+            (Silence::Mute, Wire::Streams(_)) => {
+                format!("{target} gives no stats within {} ms: is it a memcached?", PATIENCE.as_millis())
             }
-            let Some(id) = partial.or_else(|| self.replies.begin(frame.total)) else { break };
-            partial = Some(id);
-            if self.replies.add(id, frame, body) == Piece::Whole {
-                whole = Some(self.replies.message(id).to_vec());
-            }
+            (Silence::Failed(error), _) => format!("cannot ask {target}: {error}"),
         }
-        partial.into_iter().for_each(|id| self.replies.release(id));
-        Ok(whole)
+    }
+}
+
+impl Wire {
+    fn ask(&mut self, body: &[u8]) -> Result<Vec<u8>, Silence> {
+        match self {
+            Wire::Datagrams(datagrams) => datagrams.ask(body),
+            Wire::Streams(streams) => streams.ask(body),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::datagrams::frame::Frame;
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener, UdpSocket};
+    use std::os::unix::net::UnixListener;
 
     /// A server that answers every request with these datagram bodies, in this order.
     fn server(pieces: Vec<(u16, &'static [u8])>) -> SocketAddr {
@@ -142,7 +158,7 @@ mod tests {
     }
 
     fn figures(pieces: Vec<(u16, &'static [u8])>) -> Result<Option<Vec<(String, String)>>, String> {
-        Asker::connect(server(pieces)).unwrap().stats("")
+        Asker::connect(server(pieces).into(), None).unwrap().stats("")
     }
 
     #[test]
@@ -162,10 +178,47 @@ mod tests {
     fn silence_and_absence_are_told_apart() {
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
         let addr = silent.local_addr().unwrap();
-        let error = Asker::connect(addr).unwrap().stats("").unwrap_err();
+        let error = Asker::connect(addr.into(), None).unwrap().stats("").unwrap_err();
         assert!(error.contains("gives no stats"), "{error}");
         drop(silent);
-        let error = Asker::connect(addr).unwrap().stats("").unwrap_err();
+        let error = Asker::connect(addr.into(), None).unwrap().stats("").unwrap_err();
         assert!(error.contains("nobody listens"), "{error}");
+    }
+
+    /// Answers every request on one connection after another, cut in two, and closes each after two answers.
+    fn serve<S: Read + Write>(streams: impl Iterator<Item = S> + Send + 'static) {
+        std::thread::spawn(move || {
+            for mut stream in streams {
+                for _ in 0..2 {
+                    if stream.read(&mut [0; 64]).is_ok_and(|length| length > 0) {
+                        // The reader may be gone.
+                        let _ = stream.write_all(b"STAT a 1\r\nSTAT b EN");
+                        let _ = stream.write_all(b"D\r\nEND\r\n");
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn streams_are_asked_and_opened_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = Peer::from(listener.local_addr().unwrap());
+        serve((0..).map_while(move |_| listener.accept().ok().map(|(stream, _)| stream)));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        serve((0..).map_while(move |_| listener.accept().ok().map(|(stream, _)| stream)));
+        // Nobody has this port of UDP, or somebody who does not answer: TCP it is.
+        for (peer, transport) in [(tcp.clone(), None), (tcp, Some(Kind::Tcp)), (Peer::Unix(path), None)] {
+            let mut asker = Asker::connect(peer, transport).unwrap();
+            for _ in 0..5 {
+                let told = asker.stats("").unwrap().unwrap();
+                assert_eq!(told, [("a".into(), "1".into()), ("b".into(), "END".into())]);
+            }
+        }
+        let nobody = Peer::Unix(folder.path().join("nobody"));
+        let error = Asker::connect(nobody, None).unwrap().stats("").unwrap_err();
+        assert!(error.contains("nobody listens on unix:/"), "{error}");
     }
 }

@@ -1,16 +1,16 @@
 //! One look at a server: the answers to all its `stats`, as numbers.
 
 use super::ask::Asker;
+use crate::load::target::Peer;
 use crate::stats::live::Reading;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 /// Everything that a server told at one time.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Who told it.
-    pub target: SocketAddr,
+    pub target: Peer,
     /// When it was told.
     pub at: Instant,
     /// `stats`.
@@ -39,7 +39,7 @@ impl Snapshot {
         // Other servers do not know the rest.
         let mut more = |what| Ok::<_, String>(Figures::of(asker.stats(what)?.unwrap_or_default()));
         let (workers, buckets, hot) = (more("workers")?, more("buckets")?, more("hotkeys")?);
-        let target = asker.target();
+        let target = asker.target().clone();
         Ok(Snapshot { target, at, general: Figures::of(general), workers, buckets, hot })
     }
 }

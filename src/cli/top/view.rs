@@ -265,6 +265,7 @@ fn hot(line: &str) -> Option<Hot> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::load::target::Peer;
     use std::time::Instant;
 
     fn figures(pairs: &[(&str, &str)]) -> Figures {
@@ -274,9 +275,9 @@ pub mod tests {
     /// Two looks, two seconds apart, at a server with two workers.
     pub fn looks() -> (Snapshot, Snapshot) {
         let at = Instant::now();
-        let target = "127.0.0.1:11211".parse().unwrap();
+        let target = Peer::Ip("127.0.0.1:11211".parse().unwrap());
         let before = Snapshot {
-            target,
+            target: target.clone(),
             at,
             general: figures(&[("cmd_get", "1000"), ("get_hits", "900"), ("evicted_by_policy", "5")]),
             workers: figures(&[("0:ticks", "10"), ("1:ticks", "7")]),

@@ -1,41 +1,37 @@
 //! One thread of the load generator.
 //!
 //! ```text
-//! tick: give up overdue ─▶ issue what is due ─▶ send trains ─▶ receive ─▶ settle
+//! tick: give up overdue ─▶ issue what is due ─▶ send ─▶ receive ─▶ settle
 //! ```
 //! A tick does bounded work and allocates nothing. Only when nothing is due and nothing came does the thread wait,
 //! first spinning, then in the kernel, until the next due time at the latest.
 //!
-//! Here: what a client is and its loop. `issue` draws, encodes and sends; `receive` takes datagrams and gives up what is
-//! overdue; `settle` knows what an answer means.
+//! Here: what a client is, its loop, and what has waited too long. `issue` draws and encodes; how bytes travel is the
+//! [`Transport`]'s, what an answer means is [`super::settle`]'s.
 
 mod issue;
-mod receive;
-mod settle;
 
-use super::codec::Codec;
 use super::in_flight::{InFlight, Pending};
 use super::keys::KeySpace;
-use super::lane::Lane;
 use super::latency::Latencies;
 use super::phase::{Interval, Phase};
-use super::reassembly::Reassembly;
-use super::socket::Socket;
-use super::source::End;
-use super::tally::Tally;
+use super::requests::Requests;
+use super::source::Source;
 use super::target::Targets;
-use super::train::Trains;
+use super::transport::Transport;
 use super::value::Values;
 use super::versions::Versions;
-use super::wait::{Polling, Waiter};
+use super::wait::Polling;
 use super::workload::Ask;
-use crate::limits::DATAGRAM_BYTES_MAX;
 use cache::base::clock::Clock;
 use cache::base::sync::{AtomicBool, Ordering};
 use protocol::steer::{owner, steer};
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
+
+/// Looks for overdue requests in the time of one timeout: with many sockets each look costs, and a loss that is noticed
+/// 2 % late is the same loss.
+const TIMEOUT_STEPS: u64 = 64;
 
 /// What a client is made of.
 #[derive(Clone)]
@@ -44,13 +40,13 @@ pub struct Setup {
     pub targets: Targets,
     /// Connections of this thread.
     pub connections: usize,
-    /// Datagrams in flight on one lane at most.
+    /// Requests in flight on one lane at most.
     pub in_flight_max: usize,
-    /// Keys of a get datagram.
+    /// Keys of a get.
     pub batch: usize,
     /// Workers of each server: datagrams and trains hold keys of one of them.
     pub owners: usize,
-    /// Whether to send and receive trains.
+    /// Whether to send and receive trains; over streams, whether a connection fills its window in one go.
     pub coalesce: bool,
     /// When a request counts as lost, in nanoseconds after it was sent.
     pub timeout_ns: u64,
@@ -77,26 +73,21 @@ impl Setup {
 }
 
 /// One thread's sockets, requests and counts.
-pub struct Client<C> {
-    setup: Setup,
-    codec: C,
-    lanes: Vec<Lane>,
-    waiter: Waiter,
-    trains: Trains,
-    reassembly: Reassembly,
-    buffer: Vec<u8>,
-    datagram: Vec<u8>,
+pub struct Client<T> {
+    transport: T,
+    requests: Requests,
     pending: Vec<Pending>,
-    /// Gets that wait for a full datagram, by server and worker.
+    /// Gets that wait for a full request, by server and worker.
     gathered: Vec<Vec<Ask>>,
     asks: Vec<Ask>,
     follow: VecDeque<Ask>,
-    ends: Vec<(Ask, End)>,
     connection: usize,
-    /// Datagrams that the connection may still send before it is the next one's turn.
+    /// Requests that the connection may still send before it is the next one's turn.
     turn_left: usize,
-    tally: Tally,
-    latencies: Box<Latencies>,
+    /// When a connection had room again after none had, in nanoseconds.
+    room_since_ns: u64,
+    /// A request was due and no connection had room.
+    was_full: bool,
     interval_start_ns: u64,
     /// When to look for overdue requests again.
     expire_ns: u64,
@@ -107,83 +98,65 @@ pub struct Client<C> {
 /// Takes an interval, and gives back an empty set of histograms when it has one.
 pub type Sink<'a> = dyn FnMut(Interval) -> Option<Box<Latencies>> + 'a;
 
-impl<C: Codec> Client<C> {
-    /// Opens the sockets.
-    ///
-    /// # Errors
-    /// The system's, with the target's address.
-    pub fn new(setup: Setup, codec: C) -> io::Result<Client<C>> {
-        let mut lanes = Vec::new();
-        for _ in 0..setup.connections {
-            for &address in setup.targets.addresses() {
-                let socket = Socket::connect(address, setup.coalesce)
-                    .map_err(|e| io::Error::new(e.kind(), format!("{address}: {e}")))?;
-                let in_flight = InFlight::new(setup.in_flight_max, setup.batch);
-                lanes.push(Lane { socket, in_flight, answered_tick: 0 });
-            }
-        }
-        let waiter = Waiter::new(lanes.iter().map(|l| l.socket.fd()), setup.polling)?;
-        let gathered = vec![Vec::with_capacity(setup.batch); setup.targets.addresses().len() * setup.owners];
-        Ok(Client {
-            setup,
-            codec,
-            lanes,
-            waiter,
-            trains: Trains::default(),
-            reassembly: Reassembly::default(),
-            buffer: vec![0; 1 << 16],
-            datagram: Vec::with_capacity(DATAGRAM_BYTES_MAX),
+impl<T: Transport> Client<T> {
+    /// Over these sockets.
+    pub fn new(setup: Setup, transport: T) -> Client<T> {
+        let places = setup.targets.peers().len() * setup.owners;
+        Client {
+            transport,
+            gathered: vec![Vec::with_capacity(setup.batch); places],
+            requests: Requests::new(setup),
             pending: Vec::with_capacity(64),
-            gathered,
             asks: Vec::with_capacity(64),
             follow: VecDeque::new(),
-            ends: Vec::new(),
             connection: 0,
             turn_left: 0,
-            tally: Tally::default(),
-            latencies: Box::default(),
+            room_since_ns: 0,
+            was_full: false,
             interval_start_ns: 0,
             expire_ns: 0,
             idle_ns: 0,
             tick: 0,
-        })
+        }
     }
 
     /// Runs a phase to its end, until every request of it is answered or lost. `sink` gets the intervals, and gives
     /// back an empty set of histograms when it has one. Counts go on from an earlier phase's.
     pub fn run(&mut self, phase: &mut Phase, sink: &mut Sink) {
-        let mut now_ns = self.now();
+        let mut now_ns = self.requests.now();
         let mut quiet_since_ns = now_ns;
         if self.interval_start_ns == 0 {
             self.interval_start_ns = phase.measure_from_ns;
         }
         loop {
             self.tick = self.tick.saturating_add(1);
+            let tended = self.transport.tend(now_ns, &mut self.requests.tally.events);
             // Relaxed: a wish that publishes nothing.
-            if self.setup.stop.load(Ordering::Relaxed) && !phase.over {
+            let is_to_stop = self.requests.setup.stop.load(Ordering::Relaxed) || !tended.is_alive;
+            if is_to_stop && !phase.over {
                 (phase.over, phase.end_ns) = (true, now_ns);
             }
             self.expire(phase, now_ns);
             let issued = self.issue(phase, now_ns);
-            let Client { setup, trains, lanes, tally, .. } = self;
-            trains.flush(&mut |track, train, bytes| {
-                lanes[track / setup.owners].transmit(train, bytes, &mut tally.events)
-            });
-            if issued.over && self.follow.is_empty() && self.lanes.iter().all(|l| l.in_flight.waiting() == 0)
-            {
+            self.transport.flush(&mut self.requests.tally.events);
+            let can_follow = !self.follow.is_empty() && tended.is_alive;
+            if issued.over && !can_follow && self.requests.waiting() == 0 {
                 return;
             }
-            let busy = self.receive(phase) > 0 || issued.datagrams > 0;
-            let after_ns = self.now();
+            let received = self.transport.receive(&mut self.requests);
+            self.close(&mut phase.source);
+            let busy = received > 0 || issued.requests > 0;
+            let after_ns = self.requests.now();
             let interval_end_ns = phase.interval_end_ns(self.interval_start_ns);
             if busy {
                 quiet_since_ns = after_ns;
             } else {
-                let until_ns = self.wake_ns(issued.next_ns, after_ns).min(interval_end_ns);
-                self.waiter.wait(after_ns, quiet_since_ns, until_ns);
-                self.idle_ns += self.now() - now_ns;
+                let next_ns = issued.next_ns.min(tended.next_ns);
+                let until_ns = self.wake_ns(next_ns, after_ns).min(interval_end_ns);
+                self.transport.waiter().wait(after_ns, quiet_since_ns, until_ns);
+                self.idle_ns += self.requests.now() - now_ns;
             }
-            now_ns = self.now();
+            now_ns = self.requests.now();
             if now_ns >= interval_end_ns {
                 self.emit(now_ns, false, sink);
             }
@@ -193,7 +166,7 @@ impl<C: Codec> Client<C> {
     /// Hands over the last interval, which ends at `end_ns` or now, whichever is earlier: the last replies come after
     /// the last request, and a rate counts the time of sending.
     pub fn finish(&mut self, end_ns: u64, sink: &mut Sink) {
-        self.emit(self.now().min(end_ns).max(self.interval_start_ns), true, sink);
+        self.emit(self.requests.now().min(end_ns).max(self.interval_start_ns), true, sink);
     }
 
     /// Time in which there was nothing to do, in nanoseconds.
@@ -203,27 +176,49 @@ impl<C: Codec> Client<C> {
 
     /// Trains that had to be sent datagram by datagram.
     pub fn trains_split(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.socket.trains_split).sum()
+        self.transport.trains_split()
     }
 
     fn emit(&mut self, end_ns: u64, last: bool, sink: &mut Sink) {
-        let latencies = std::mem::take(&mut self.latencies);
-        let interval =
-            Interval { start_ns: self.interval_start_ns, end_ns, latencies, tally: self.tally, last };
+        let latencies = std::mem::take(&mut self.requests.latencies);
+        let tally = self.requests.tally;
+        let interval = Interval { start_ns: self.interval_start_ns, end_ns, latencies, tally, last };
         if let Some(empty) = sink(interval) {
-            self.latencies = empty;
+            self.requests.latencies = empty;
         }
         self.interval_start_ns = end_ns;
     }
 
-    fn now(&self) -> u64 {
-        self.setup.clock.now().ns
+    /// Gives up what waits too long.
+    fn expire(&mut self, phase: &mut Phase, now_ns: u64) {
+        if now_ns < self.expire_ns {
+            return;
+        }
+        let Client { transport, requests, .. } = self;
+        self.expire_ns = now_ns + requests.setup.timeout_ns / TIMEOUT_STEPS;
+        let before_ns = now_ns.saturating_sub(requests.setup.timeout_ns);
+        for lane in 0..requests.lanes.len() {
+            while let Some(at) = requests.lanes[lane].overdue(before_ns) {
+                requests.lose(lane, at, now_ns, &mut |slot| transport.give_up(slot));
+            }
+        }
+        self.close(&mut phase.source);
+    }
+
+    /// Tells the source what ended and queues what must follow.
+    fn close(&mut self, source: &mut Source) {
+        for (ask, end) in self.requests.ends.drain(..) {
+            if let Some(next) = source.ended(&ask, end) {
+                self.requests.tally.events.followed += 1;
+                self.follow.push_back(next);
+            }
+        }
     }
 
     /// When the thread must look again though nothing comes, in nanoseconds.
     fn wake_ns(&self, next_due_ns: u64, now_ns: u64) -> u64 {
-        let oldest = self.lanes.iter().filter_map(|l| l.in_flight.oldest_sent_ns()).min();
-        let timeout_ns = oldest.map_or(u64::MAX, |sent| sent + self.setup.timeout_ns + 1);
+        let oldest = self.requests.lanes.iter().filter_map(InFlight::oldest_sent_ns).min();
+        let timeout_ns = oldest.map_or(u64::MAX, |sent| sent + self.requests.setup.timeout_ns + 1);
         next_due_ns.min(timeout_ns.max(self.expire_ns)).max(now_ns)
     }
 }

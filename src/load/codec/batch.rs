@@ -1,9 +1,9 @@
 //! Sherwood's batch frames. Results come in the order of the operations, so each names its key by its place; frames are
 //! padded to one of a few lengths, so that they travel as trains whatever their keys, and so do the replies.
 
-use super::{Answer, Codec};
+use super::{Answer, Codec, DatagramCodec};
 use crate::limits::FRAME_HEADER_BYTES;
-use crate::load::frame::Frame;
+use crate::load::datagrams::frame::Frame;
 use cache::base::clock::Clock;
 use protocol::batch::{Code, FrameWriter, MARK, Operation, OperationResult, SealKey, Status, write};
 use protocol::frame::Header;
@@ -83,17 +83,6 @@ impl Codec for Batch {
     }
 
     #[inline]
-    fn header(&self, request_id: u16) -> [u8; FRAME_HEADER_BYTES] {
-        write::header(request_id)
-    }
-
-    #[inline]
-    fn frame<'a>(&self, datagram: &'a [u8]) -> Option<(Frame, &'a [u8])> {
-        let (header, _) = Header::split(datagram)?;
-        Frame::decode(datagram).filter(|_| header.reserved == MARK)
-    }
-
-    #[inline]
     fn begin_get(&self, _count: usize, out: &mut Vec<u8>) {
         self.begin(out);
     }
@@ -120,6 +109,19 @@ impl Codec for Batch {
 
     fn touch(&self, key: &[u8], ttl_s: u32, out: &mut Vec<u8>) {
         self.one(&Operation { ttl_ms: ttl_ms(ttl_s), ..Operation::short(Code::Touch, key) }, out);
+    }
+}
+
+impl DatagramCodec for Batch {
+    #[inline]
+    fn header(&self, request_id: u16) -> [u8; FRAME_HEADER_BYTES] {
+        write::header(request_id)
+    }
+
+    #[inline]
+    fn frame<'a>(&self, datagram: &'a [u8]) -> Option<(Frame, &'a [u8])> {
+        let (header, _) = Header::split(datagram)?;
+        Frame::decode(datagram).filter(|_| header.reserved == MARK)
     }
 
     #[inline]

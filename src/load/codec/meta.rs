@@ -1,7 +1,10 @@
 //! memcached's meta protocol. With several keys each carries its number as opaque, and with `name_keys` the key comes
 //! back too: so hits, misses and losses of one datagram cannot be confused, in whatever order its replies arrive.
 
-use super::{Answer, Codec, decimal, is_error, line, push_decimal, value};
+use super::{
+    Answer, Codec, DatagramCodec, Split, StreamCodec, Unread, decimal, decode_whole, is_error, line,
+    push_decimal, value,
+};
 
 /// The meta protocol: `mg`, `ms`, `md`.
 #[derive(Clone, Copy, Debug)]
@@ -59,41 +62,54 @@ impl Codec for Meta {
         push_decimal(ttl_s as u64, out);
         out.extend_from_slice(b"\r\n");
     }
+}
 
+impl DatagramCodec for Meta {
     #[inline]
-    fn decode(&self, mut body: &[u8], each: &mut impl FnMut(Answer)) {
-        while !body.is_empty() {
-            let Some((head, rest)) = line(body) else { return each(Answer::Garbage) };
-            body = rest;
-            let (status, flags) = head.split_at(head.len().min(2));
-            match status {
-                b"VA" => match hit(flags, rest) {
-                    Some((data, tokens, rest)) => {
-                        body = rest;
-                        each(Answer::Value { index: tokens.index, key: tokens.key, data });
-                    }
-                    None => return each(Answer::Garbage),
-                },
-                b"EN" => {
-                    let tokens = Tokens::of(flags);
-                    each(Answer::Miss { index: tokens.index, key: tokens.key });
-                }
-                b"HD" => each(Answer::Done),
-                b"NF" | b"NS" | b"EX" => each(Answer::Refused),
-                _ if is_error(head) => each(Answer::Error(head)),
-                _ => return each(Answer::Garbage),
-            }
-        }
+    fn decode(&self, body: &[u8], each: &mut impl FnMut(Answer)) {
+        decode_whole(self, body, each);
     }
 }
 
-/// ` BYTES FLAGS*` and the value after the line; value, flags, what follows.
+impl StreamCodec for Meta {
+    #[inline]
+    fn split<'a>(&self, bytes: &'a [u8]) -> Split<'a> {
+        let Some((head, rest)) = line(bytes) else { return Split::Cut };
+        let (status, flags) = head.split_at(head.len().min(2));
+        let answer = match status {
+            b"VA" => return hit(flags, rest).into(),
+            b"EN" => {
+                let tokens = Tokens::of(flags);
+                Answer::Miss { index: tokens.index, key: tokens.key }
+            }
+            b"HD" => Answer::Done,
+            b"NF" | b"NS" | b"EX" => Answer::Refused,
+            _ if is_error(head) => Answer::Error(head),
+            _ => return Split::Garbage,
+        };
+        Split::Whole(answer, rest)
+    }
+
+    /// A command a key.
+    fn answers(&self, count: usize) -> u8 {
+        count as u8
+    }
+
+    #[inline]
+    fn ends(&self, _answer: &Answer) -> bool {
+        true
+    }
+}
+
+/// ` BYTES FLAGS*` and the value after the line.
 #[inline]
-fn hit<'a>(head: &'a [u8], body: &'a [u8]) -> Option<(&'a [u8], Tokens<'a>, &'a [u8])> {
-    let head = head.strip_prefix(b" ")?;
+fn hit<'a>(head: &'a [u8], body: &'a [u8]) -> Result<(Answer<'a>, &'a [u8]), Unread> {
+    let head = head.strip_prefix(b" ").ok_or(Unread::Garbage)?;
     let end = head.iter().position(|&b| b == b' ').unwrap_or(head.len());
-    let (data, rest) = value(body, decimal(&head[..end])?)?;
-    Some((data, Tokens::of(&head[end..]), rest))
+    let bytes = decimal(&head[..end]).ok_or(Unread::Garbage)?;
+    let (data, rest) = value(body, bytes)?;
+    let tokens = Tokens::of(&head[end..]);
+    Ok((Answer::Value { index: tokens.index, key: tokens.key, data }, rest))
 }
 
 /// The return flags that we ask for.

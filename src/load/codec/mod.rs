@@ -1,15 +1,16 @@
 //! From asks to bytes and from bytes to answers: one file a protocol, behind [`Codec`].
 //!
-//! A codec knows nothing of sockets or keys' numbers. It writes the body of one datagram and reads the body of one whole
-//! message. A new protocol is a new file that implements [`Codec`], and an arm in `run`; one whose frames are not
-//! memcached's also overrides [`Codec::header`] and [`Codec::frame`].
+//! A codec knows nothing of sockets or keys' numbers. It writes commands ([`Codec`]), and reads one whole message
+//! ([`DatagramCodec`]) or the beginning of a stream ([`StreamCodec`]). A new protocol is a new file that implements the first and
+//! one or both of the others, and an arm in `run`; one whose frames are not memcached's also overrides [`DatagramCodec::header`]
+//! and [`DatagramCodec::frame`].
 
 pub mod batch;
 pub mod meta;
 pub mod text;
 
-use super::frame::Frame;
-use crate::limits::FRAME_HEADER_BYTES;
+use super::datagrams::frame::Frame;
+use crate::limits::{FRAME_HEADER_BYTES, VALUE_BYTES_LIMIT};
 use cache::base::clock::Clock;
 
 /// The longest time to live that memcached's protocols take as one, in seconds: 30 days. A larger number is a time since 1970
@@ -24,21 +25,11 @@ fn unix_expiry(ttl_s: u32, now_unix_s: u64) -> u32 {
     (now_unix_s + u64::from(ttl_s)).min(EXPIRY_UNIX_MAX_S) as u32
 }
 
-/// Speaks one protocol.
+/// Writes the commands of one protocol.
 pub trait Codec: Send + Clone {
     /// The codec of one thread: a copy, unless threads must differ.
     fn of_thread(&self, _thread: usize) -> Self {
         self.clone()
-    }
-    /// The header of a request datagram: memcached's, unless the protocol has another.
-    #[inline]
-    fn header(&self, request_id: u16) -> [u8; FRAME_HEADER_BYTES] {
-        Frame::request(request_id)
-    }
-    /// Splits a reply datagram into header and body; `None` if it is no reply of this protocol.
-    #[inline]
-    fn frame<'a>(&self, datagram: &'a [u8]) -> Option<(Frame, &'a [u8])> {
-        Frame::decode(datagram)
     }
     /// What this protocol says for so many seconds to live, 0 for ever: memcached's rule, unless the protocol has another.
     #[inline]
@@ -47,7 +38,7 @@ pub trait Codec: Send + Clone {
     }
     /// Begins a read of `count` keys.
     fn begin_get(&self, count: usize, out: &mut Vec<u8>);
-    /// Adds the key with number `index` in this datagram.
+    /// Adds the key with number `index` in this request.
     fn get_key(&self, index: usize, count: usize, key: &[u8], out: &mut Vec<u8>);
     /// Ends a read.
     fn end_get(&self, out: &mut Vec<u8>);
@@ -60,11 +51,64 @@ pub trait Codec: Send + Clone {
     fn delete(&self, key: &[u8], out: &mut Vec<u8>);
     /// A touch; `expiry` is what [`Codec::expiry`] made.
     fn touch(&self, key: &[u8], expiry: u32, out: &mut Vec<u8>);
+}
+
+/// A protocol in datagrams.
+pub trait DatagramCodec: Codec {
+    /// The header of a request datagram: memcached's, unless the protocol has another.
+    #[inline]
+    fn header(&self, request_id: u16) -> [u8; FRAME_HEADER_BYTES] {
+        Frame::request(request_id)
+    }
+    /// Splits a reply datagram into header and body; `None` if it is no reply of this protocol.
+    #[inline]
+    fn frame<'a>(&self, datagram: &'a [u8]) -> Option<(Frame, &'a [u8])> {
+        Frame::decode(datagram)
+    }
     /// Completes a datagram, header and all.
     #[inline]
     fn finish(&self, _datagram: &mut Vec<u8>) {}
     /// Reads the answers of one message in order; stops at the first bytes that make no sense.
     fn decode(&self, body: &[u8], each: &mut impl FnMut(Answer));
+}
+
+/// A protocol in a stream: replies come in the order of the requests, cut anywhere.
+pub trait StreamCodec: Codec {
+    /// Splits the first answer off.
+    fn split<'a>(&self, bytes: &'a [u8]) -> Split<'a>;
+    /// Answers that end the reply to a request with `count` keys, by [`StreamCodec::ends`].
+    fn answers(&self, count: usize) -> u8;
+    /// Whether the answer is one of those.
+    fn ends(&self, answer: &Answer) -> bool;
+}
+
+/// The beginning of a stream of answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split<'a> {
+    /// An answer, and what comes behind it.
+    Whole(Answer<'a>, &'a [u8]),
+    /// The answer goes on in bytes that have not come.
+    Cut,
+    /// No answer begins so.
+    Garbage,
+}
+
+/// Bytes that are no reply of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoReply;
+
+/// Reads a message that ends with its last answer.
+#[inline]
+fn decode_whole<C: StreamCodec>(codec: &C, mut body: &[u8], each: &mut impl FnMut(Answer)) {
+    while !body.is_empty() {
+        match codec.split(body) {
+            Split::Whole(answer, rest) => {
+                body = rest;
+                each(answer);
+            }
+            Split::Cut | Split::Garbage => return each(Answer::Garbage),
+        }
+    }
 }
 
 /// One answer in a reply.
@@ -117,7 +161,7 @@ pub(super) fn push_decimal(mut number: u64, out: &mut Vec<u8>) {
 /// Splits a line off, without its CR LF.
 #[inline]
 pub(super) fn line(body: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = body.iter().position(|&b| b == b'\n')?;
+    let end = memchr::memchr(b'\n', body)?;
     let text = &body[..end];
     Some((text.strip_suffix(b"\r").unwrap_or(text), &body[end + 1..]))
 }
@@ -131,16 +175,41 @@ pub(super) fn decimal(text: &[u8]) -> Option<usize> {
     text.iter().try_fold(0, |n, &b| b.is_ascii_digit().then(|| n * 10 + (b - b'0') as usize))
 }
 
-/// Splits a value of `bytes` and its CR LF off.
+/// Splits a value of `bytes` and its CR LF off; `Err`: whether it is only cut.
 #[inline]
-pub(super) fn value(body: &[u8], bytes: usize) -> Option<(&[u8], &[u8])> {
-    let rest = body.get(bytes..)?.strip_prefix(b"\r\n")?;
-    Some((&body[..bytes], rest))
+pub(super) fn value(body: &[u8], bytes: usize) -> Result<(&[u8], &[u8]), Unread> {
+    if bytes > VALUE_BYTES_LIMIT {
+        return Err(Unread::Garbage);
+    }
+    let Some((data, rest)) = body.split_at_checked(bytes + 2) else { return Err(Unread::Cut) };
+    let data = data.strip_suffix(b"\r\n").ok_or(Unread::Garbage)?;
+    Ok((data, rest))
+}
+
+/// Why there is no answer at the beginning of some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    Cut,
+    Garbage,
+}
+
+impl<'a> From<Result<(Answer<'a>, &'a [u8]), Unread>> for Split<'a> {
+    #[inline]
+    fn from(read: Result<(Answer<'a>, &'a [u8]), Unread>) -> Split<'a> {
+        match read {
+            Ok((answer, rest)) => Split::Whole(answer, rest),
+            Err(Unread::Cut) => Split::Cut,
+            Err(Unread::Garbage) => Split::Garbage,
+        }
+    }
 }
 
 /// Whether the line is one of the protocol's complaints.
 pub(super) fn is_error(line: &[u8]) -> bool {
-    line == b"ERROR" || line.starts_with(b"SERVER_ERROR") || line.starts_with(b"CLIENT_ERROR")
+    line == b"ERROR"
+        || line.starts_with(b"ERROR ")
+        || line.starts_with(b"SERVER_ERROR")
+        || line.starts_with(b"CLIENT_ERROR")
 }
 
 #[cfg(test)]

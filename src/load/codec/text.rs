@@ -1,6 +1,9 @@
 //! memcached's classic text protocol.
 
-use super::{Answer, Codec, decimal, is_error, line, push_decimal, value};
+use super::{
+    Answer, Codec, DatagramCodec, Split, StreamCodec, Unread, decimal, decode_whole, is_error, line,
+    push_decimal, value,
+};
 
 /// The classic text protocol: `get`, `set`, `delete`, `touch`.
 #[derive(Clone, Copy, Debug)]
@@ -50,38 +53,49 @@ impl Codec for Text {
         push_decimal(ttl_s as u64, out);
         out.extend_from_slice(b"\r\n");
     }
+}
 
+impl DatagramCodec for Text {
     #[inline]
-    fn decode(&self, mut body: &[u8], each: &mut impl FnMut(Answer)) {
-        while !body.is_empty() {
-            let Some((head, rest)) = line(body) else { return each(Answer::Garbage) };
-            body = rest;
-            match head {
-                b"END" => each(Answer::End),
-                b"STORED" | b"DELETED" | b"TOUCHED" => each(Answer::Done),
-                b"NOT_FOUND" | b"NOT_STORED" | b"EXISTS" => each(Answer::Refused),
-                _ if head.starts_with(b"VALUE ") => match hit(&head[6..], rest) {
-                    Some((key, data, rest)) => {
-                        body = rest;
-                        each(Answer::Value { index: None, key: Some(key), data });
-                    }
-                    None => return each(Answer::Garbage),
-                },
-                _ if is_error(head) => each(Answer::Error(head)),
-                _ => return each(Answer::Garbage),
-            }
-        }
+    fn decode(&self, body: &[u8], each: &mut impl FnMut(Answer)) {
+        decode_whole(self, body, each);
     }
 }
 
-/// `KEY FLAGS BYTES [CAS]` and the value after the line; key, value, what follows.
+impl StreamCodec for Text {
+    #[inline]
+    fn split<'a>(&self, bytes: &'a [u8]) -> Split<'a> {
+        let Some((head, rest)) = line(bytes) else { return Split::Cut };
+        let answer = match head {
+            b"END" => Answer::End,
+            b"STORED" | b"DELETED" | b"TOUCHED" => Answer::Done,
+            b"NOT_FOUND" | b"NOT_STORED" | b"EXISTS" => Answer::Refused,
+            _ if head.starts_with(b"VALUE ") => return hit(&head[6..], rest).into(),
+            _ if is_error(head) => Answer::Error(head),
+            _ => return Split::Garbage,
+        };
+        Split::Whole(answer, rest)
+    }
+
+    /// However many keys it has: values are followed by `END` or an error, and anything else is one line.
+    fn answers(&self, _count: usize) -> u8 {
+        1
+    }
+
+    #[inline]
+    fn ends(&self, answer: &Answer) -> bool {
+        !matches!(answer, Answer::Value { .. })
+    }
+}
+
+/// `KEY FLAGS BYTES [CAS]` and the value after the line.
 #[inline]
-fn hit<'a>(head: &'a [u8], body: &'a [u8]) -> Option<(&'a [u8], &'a [u8], &'a [u8])> {
+fn hit<'a>(head: &'a [u8], body: &'a [u8]) -> Result<(Answer<'a>, &'a [u8]), Unread> {
     let mut words = head.split(|&b| b == b' ');
-    let key = words.next()?;
-    let bytes = decimal(words.nth(1)?)?;
+    let key = words.next();
+    let bytes = words.nth(1).and_then(decimal).ok_or(Unread::Garbage)?;
     let (data, rest) = value(body, bytes)?;
-    Some((key, data, rest))
+    Ok((Answer::Value { index: None, key, data }, rest))
 }
 
 #[cfg(test)]

@@ -13,10 +13,11 @@ pub mod unix_listener;
 
 use crate::limits::{BIND_ATTEMPTS, BIND_RETRY_MS};
 use claim::Claim;
+use listener::Listener;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SetSockOpt, SockFlag, SockType, SockaddrStorage, bind, getsockname, getsockopt,
-    setsockopt, socket, sockopt,
+    AddressFamily, SetSockOpt, SockFlag, SockType, SockaddrStorage, bind, getpeername, getsockname,
+    getsockopt, setsockopt, socket, sockopt,
 };
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -46,6 +47,15 @@ pub struct Socket {
     pub addr: SocketAddr,
     /// What the kernel granted.
     pub granted: Granted,
+}
+
+/// What a worker listens on.
+#[derive(Debug)]
+pub struct Sockets {
+    /// For datagrams.
+    pub datagrams: Option<Socket>,
+    /// For connections.
+    pub streams: Option<Listener>,
 }
 
 /// What is asked for.
@@ -153,8 +163,19 @@ fn open(addr: SocketAddr, kind: SockType) -> std::io::Result<OwnedFd> {
     Ok(socket(family, kind, flags, None)?)
 }
 
+/// Who is at the other end of a connection.
+///
+/// # Errors
+/// Nobody is any more.
+pub fn peer_addr(fd: &OwnedFd) -> std::io::Result<SocketAddr> {
+    internet_addr(&getpeername(fd.as_raw_fd())?)
+}
+
 fn local_addr(fd: &OwnedFd) -> std::io::Result<SocketAddr> {
-    let name: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+    internet_addr(&getsockname(fd.as_raw_fd())?)
+}
+
+fn internet_addr(name: &SockaddrStorage) -> std::io::Result<SocketAddr> {
     let v4 = name.as_sockaddr_in().map(|addr| SocketAddr::V4((*addr).into()));
     let addr = v4.or_else(|| name.as_sockaddr_in6().map(|addr| SocketAddr::V6((*addr).into())));
     addr.ok_or_else(|| std::io::Error::other("the kernel gave a socket an address of another family"))

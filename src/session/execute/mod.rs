@@ -63,7 +63,7 @@ impl From<Error> for Stop {
 impl From<Blocked> for Stop {
     fn from(blocked: Blocked) -> Stop {
         match blocked {
-            Blocked::OnGrace => Stop::OnGrace,
+            Blocked::OnGrace | Blocked::OnUnfinished => Stop::OnGrace,
             Blocked::OnScrub => Stop::Failed(Error::Busy),
         }
     }

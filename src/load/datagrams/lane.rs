@@ -1,10 +1,7 @@
-//! A lane: one socket of a connection to one server, with its requests in flight.
-//!
-//! A connection is one client of the cache: a lane to each server.
+//! A lane of datagrams: one socket to one server, and in what order its replies came.
 
-use super::in_flight::InFlight;
 use super::socket::{Sent, Socket};
-use super::tally::Events;
+use crate::load::tally::Events;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Waits for room in a full send queue before a train is given up, each of at most [`SEND_WAIT_MS`].
@@ -12,12 +9,10 @@ pub const SEND_WAITS_MAX: usize = 20;
 /// Longest such wait, in milliseconds.
 pub const SEND_WAIT_MS: u8 = 10;
 
-/// A socket and what waits on it.
+/// A socket and the order of its replies.
 pub struct Lane {
     /// The socket.
     pub socket: Socket,
-    /// Requests in flight.
-    pub in_flight: InFlight,
     /// Tick of the youngest request that has a reply.
     pub answered_tick: u32,
 }

@@ -1,18 +1,30 @@
 //! What the answers of a reply mean for the request that asked: counts, latency, and the checks of `--verify`.
 
-use super::Setup;
+use super::client::Setup;
+use super::codec::{Answer, DatagramCodec, NoReply, Split, StreamCodec};
+use super::in_flight::{Pending, Slot};
+use super::latency::Latencies;
+use super::source::End;
+use super::tally::Tally;
+use super::workload::{Ask, Verb};
 use crate::limits::KEY_BYTES_MAX;
-use crate::load::codec::{Answer, Codec};
-use crate::load::in_flight::{Pending, Slot};
-use crate::load::latency::Latencies;
-use crate::load::source::End;
-use crate::load::tally::Tally;
-use crate::load::workload::{Ask, Verb};
+
+/// What was taken of a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// Bytes that were used.
+    pub bytes: usize,
+    /// The last answer was an error.
+    pub is_refused: bool,
+}
 
 /// Settles requests into counts.
-pub(super) struct Settle<'a> {
+pub struct Settle<'a> {
+    /// What the client is made of.
     pub setup: &'a Setup,
+    /// Counts.
     pub tally: &'a mut Tally,
+    /// Latencies of the interval.
     pub latencies: &'a mut Latencies,
     /// What ended, for the source.
     pub ends: &'a mut Vec<(Ask, End)>,
@@ -21,7 +33,7 @@ pub(super) struct Settle<'a> {
 impl Settle<'_> {
     /// Settles one message; whether the request now has all its answers.
     #[inline]
-    pub fn message<C: Codec>(
+    pub fn message<C: DatagramCodec>(
         &mut self,
         codec: &C,
         slot: &mut Slot,
@@ -32,24 +44,74 @@ impl Settle<'_> {
         let before = slot.answered;
         let all = u64::MAX >> (64 - keys.len());
         codec.decode(body, &mut |answer| self.answer(slot, keys, all, answer));
+        self.record(slot, before, now_ns);
+        slot.answered == all
+    }
+
+    /// Settles what `bytes` has of the reply to a request, of which `left` answers are to come. With none left the request is over: what has no answer of its own by then is lost, or was refused with the rest.
+    ///
+    /// # Errors
+    /// The bytes are no reply of this protocol.
+    #[inline]
+    pub fn stream<C: StreamCodec>(
+        &mut self,
+        codec: &C,
+        slot: &mut Slot,
+        keys: &[Pending],
+        left: &mut u8,
+        bytes: &[u8],
+        now_ns: u64,
+    ) -> Result<Taken, NoReply> {
+        let before = slot.answered;
+        let all = u64::MAX >> (64 - keys.len());
+        let (mut rest, mut is_refused) = (bytes, false);
+        while *left > 0 {
+            let (answer, behind) = match codec.split(rest) {
+                Split::Whole(answer, behind) => (answer, behind),
+                Split::Cut => break,
+                Split::Garbage => return Err(NoReply),
+            };
+            rest = behind;
+            *left -= u8::from(codec.ends(&answer));
+            self.answer(slot, keys, all, answer);
+            is_refused = matches!(answer, Answer::Error(_));
+            if is_refused && *left == 0 && slot.answered != all {
+                self.each_left(slot, keys, End::Error);
+            }
+        }
+        self.record(slot, before, now_ns);
+        if *left == 0 && slot.answered != all {
+            self.lost(slot, keys, now_ns);
+        }
+        Ok(Taken { bytes: bytes.len() - rest.len(), is_refused })
+    }
+
+    /// Records the latency of what was answered since `before`.
+    #[inline]
+    fn record(&mut self, slot: &Slot, before: u64, now_ns: u64) {
         let fresh = (slot.answered ^ before).count_ones();
         if fresh > 0 && slot.measured {
             let latency_ns = now_ns.saturating_sub(slot.intended_ns);
             self.latencies.commands[slot.command as usize].record_n(latency_ns, fresh as u64);
         }
-        slot.answered == all
+    }
+
+    /// Ends every key that has no answer.
+    fn each_left(&mut self, slot: &mut Slot, keys: &[Pending], end: End) {
+        for (index, pending) in keys.iter().enumerate() {
+            if slot.answered >> index & 1 == 0 {
+                self.end(slot, index, pending, end);
+            }
+        }
     }
 
     /// The request has waited too long: what is not answered is lost.
     pub fn lost(&mut self, slot: &mut Slot, keys: &[Pending], now_ns: u64) {
-        for (index, pending) in keys.iter().enumerate() {
-            if slot.answered >> index & 1 == 0 {
-                self.end(slot, index, pending, End::Lost);
-                if slot.measured {
-                    self.latencies.lost.record(now_ns.saturating_sub(slot.intended_ns));
-                }
-            }
+        let left = (keys.len() as u32 - slot.answered.count_ones()) as u64;
+        if left > 0 && slot.measured {
+            self.latencies.lost.record_n(now_ns.saturating_sub(slot.intended_ns), left);
         }
+        self.each_left(slot, keys, End::Lost);
     }
 
     #[inline]
@@ -68,14 +130,7 @@ impl Settle<'_> {
             Answer::Miss { index, key } if get => {
                 self.find(keys, waiting, index, key).map(|index| (index, End::Miss))
             }
-            Answer::End if get => {
-                for (index, pending) in keys.iter().enumerate() {
-                    if waiting >> index & 1 != 0 {
-                        self.end(slot, index, pending, End::Miss);
-                    }
-                }
-                return;
-            }
+            Answer::End if get => return self.each_left(slot, keys, End::Miss),
             Answer::Done if !get => first.map(|index| (index, End::Done)),
             Answer::Refused if !get => first.map(|index| (index, End::Miss)),
             Answer::Error(line) => {
