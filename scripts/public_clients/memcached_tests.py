@@ -24,7 +24,8 @@ NEEDS = [
     (r"^ascii-auth", "an authentication file (-Y)"),
     (r"^(slabs|slabhang|lru|lru-crawler|lru-maintainer|refhang|dyn-maxbytes|64bit|issue_42\.t|issue_183\.t)", "figures or commands of memcached's slabs and lists"),
     (r"^restart", "a file for memory (-e)"),
-    (r"^(daemonize|misbehave|issue_61\.t)", "options of memcached's process (-d, drop_privileges, -R)"),
+    (r"^(daemonize|misbehave|issue_61\.t|issue_67\.t|conn-limits\.t)",
+     "options of memcached's process (-d, drop_privileges, -R, -p -1, limits of its buffers)"),
     (r"^watcher", "the command watch"),
 ]
 
@@ -96,7 +97,7 @@ def counted(output, status, is_late=False):
         elif line.startswith("ok") or "# TODO" in line:
             outcome.passed += 1
         else:
-            outcome.failed.append(line)
+            outcome.failed.append(line[:160])
     plan = re.search(r"^1\.\.(\d+)", output, re.MULTILINE)
     done = outcome.passed + len(outcome.failed) + outcome.skipped
     if is_late:

@@ -10,6 +10,7 @@ mod full;
 mod hashing;
 mod instants;
 mod limits;
+mod long_reads;
 mod loops;
 mod metrics;
 mod namespaces;
