@@ -102,7 +102,7 @@ impl Connection {
             let words: Vec<&[u8]> = line.trim_ascii_end().split(|&byte| byte == b' ').collect();
             let reply = self.answer(&words, &mut input)?;
             let number = self.shared.commands.load(Ordering::Relaxed);
-            let is_due = |every: u64| every > 0 && number % every == 0;
+            let is_due = |every: u64| every > 0 && number.is_multiple_of(every);
             if is_due(self.faults.close.0) {
                 let part = if self.faults.close.1 { reply.len() / 2 } else { 0 };
                 return self.stream.write_all(&reply[..part]).ok();
@@ -192,7 +192,7 @@ impl Connection {
     fn push_value(&self, value: &[u8], number: u64, out: &mut Vec<u8>) {
         let at = out.len();
         out.extend_from_slice(value);
-        if self.faults.flip > 0 && number % self.faults.flip == 0 && !value.is_empty() {
+        if self.faults.flip > 0 && number.is_multiple_of(self.faults.flip) && !value.is_empty() {
             out[at + value.len() / 2] ^= 1;
         }
         out.extend_from_slice(b"\r\n");
