@@ -69,7 +69,7 @@ fn read(datagram: &[u8]) -> u64 {
     let of_key = |key: &[u8]| key.len() as u64 * 31 + key[key.len() - 1] as u64;
     let mut sum = 0;
     match dialect {
-        Dialect::Text => {
+        Dialect::Text | Dialect::Stream => {
             for command in Commands::new(body, 1 << 20).flatten() {
                 match command {
                     Command::Get(get) => get.keys().for_each(|key| sum += of_key(key.bytes())),

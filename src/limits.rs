@@ -22,6 +22,30 @@ pub const BIND_ATTEMPTS: u32 = 100;
 /// Time between two of them, in ms.
 pub const BIND_RETRY_MS: u64 = 5;
 
+/// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
+pub const LISTEN_BACKLOG: i32 = 1_024;
+/// Free ports of UDP that are tried for TCP where both shall have one (port 0).
+pub const SHARED_PORT_ATTEMPTS: usize = 16;
+/// Longest path of a UNIX socket, in bytes: `sun_path` has 108 with its end (unix(7)).
+pub const UNIX_PATH_BYTES_MAX: usize = 107;
+/// Connections of a server at once, unless `--max-connections` says otherwise.
+pub const CONNECTIONS_DEFAULT: usize = 16_384;
+/// Largest `--max-connections`: as many descriptors as the kernel lets a process have (fs.nr_open, 1,048,576), half of them.
+pub const CONNECTIONS_MAX: usize = 1 << 19;
+/// Largest `--idle-timeout`, in s: a year.
+pub const IDLE_TIMEOUT_S_MAX: u64 = 366 * 86_400;
+/// Descriptors of the process beside its clients' connections and its workers': standard streams, metrics and their connections, logs, the files of
+/// --config, --secret-file and --peers, locks of CPUs, libraries that open files for a moment.
+pub const OPEN_FILES_RESERVE: usize = 64 + METRICS_CONNECTIONS_MAX;
+/// Descriptors of a worker beside connections: UDP socket, listeners, ring or epoll, eventfd, and a connection that is refused.
+pub const WORKER_OPEN_FILES: usize = 8;
+/// Longest file of `--peers`, in bytes.
+pub const PEERS_BYTES_MAX: u64 = 64 << 10;
+/// Servers that `--peers` names at most.
+pub const PEERS_MAX: usize = 1_024;
+/// How often the file of `--peers` is looked at, at most, in ms.
+pub const PEERS_LOOK_MS: u64 = 1_000;
+
 /// Segments of one GSO train that we send (`UDP_MAX_SEGMENTS` of the kernel's include/linux/udp.h before 6.9).
 pub const TRAIN_SEGMENTS_MAX: usize = 64;
 /// How long an address to which the kernel refused a train gets single datagrams, in s: each minute one call fails. The
@@ -35,6 +59,35 @@ pub const TRAIN_REFUSALS_MAX: u32 = 16;
 pub const RECEIVE_BUFFERS: usize = 64;
 /// Bytes of one receive buffer: io_uring's header, the peer's address and control data, then the payload.
 pub const RECEIVE_BUFFER_BYTES: usize = (64 << 10) + 512;
+/// Receive buffers of a worker for streams.
+pub const STREAM_BUFFERS: usize = 256;
+/// Bytes of one receive buffer for streams: some hundred pipelined commands.
+pub const STREAM_BUFFER_BYTES: usize = 16 << 10;
+/// Bytes of a command's line over a stream at most, without its end; only the keys of a read may go on (memcached's own limit).
+pub const STREAM_LINE_BYTES_MAX: usize = 2_048;
+/// Buffers that a connection may hold while it waits for another worker, before it receives no more.
+pub const STREAM_BUFFERS_HELD_MAX: usize = 4;
+/// Turns that a connection gets in one tick: one turn is a batch of reads and [`TURN_WORK_UNITS`] of other work.
+pub const STREAM_TURNS_MAX: u32 = 8;
+/// Replies with memory of their own that a worker has under way: each may be as long as the longest value.
+pub const STREAM_LONG_REPLIES_MAX: usize = 8;
+/// Bytes of commands that were cut, and of input that waits for peers that do not read, that a worker keeps; beyond it a connection
+/// that needs more is closed.
+pub const STREAM_KEPT_BYTES_MAX: usize = 64 << 20;
+/// Connections whose idle time is looked at in one tick.
+pub const TICK_IDLE_LOOKS_MAX: usize = 64;
+/// Pause after all workers had as many connections waiting as they may, in ms.
+pub const HANDOVER_RETRY_MS: u64 = 1;
+/// Connections that may wait for a worker which another thread has accepted for it.
+pub const HANDOVER_MAX: usize = 1_024;
+/// Receives of a connection in one turn of epoll; what is left comes with the next.
+pub const STREAM_RECEIVES_MAX: usize = 4;
+/// Busy polls after which epoll is asked for new connections while there are none.
+pub const QUIET_POLLS_MAX: u32 = 16;
+/// Pause after a connection could not be accepted for want of descriptors, in ms.
+pub const ACCEPT_PAUSE_MS: u64 = 100;
+/// Bytes of replies to streams that wait for the end of a tick.
+pub const STREAM_OUTBOX_BYTES: usize = 4 << 20;
 /// Bytes of one reply message at most, frames included; more is "object too large for udp".
 pub const REPLY_BYTES_MAX: usize = 1_400 * 800;
 /// The same without the frames.

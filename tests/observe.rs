@@ -101,7 +101,8 @@ fn the_figures_of_memory_add_up() {
         // The policy may still evict, and a page may be on its way: what an idle server tells is exact.
         let is_whole = |memory: &BTreeMap<String, String>| {
             let of = |name: &str| number(memory, name);
-            of("live_bytes") + of("backlog_bytes") + of("external_waste_bytes") == of("slab_bytes")
+            of("live_bytes") + of("unfinished_bytes") + of("backlog_bytes") + of("external_waste_bytes")
+                == of("slab_bytes")
                 && of("backlog_bytes") == 0
                 && of("pages_index") + of("pages_slab") + of("pages_gathered") + of("pages_free")
                     == of("pages_total")

@@ -42,8 +42,20 @@ pub const DISPLACED_MAX: usize = 64;
 /// Ordered scans of a miss before the question goes to the owner.
 pub const MISS_ROUNDS_MAX: usize = 8;
 
+/// Keys that one home line of an index can have: what a step of a walk may see at once.
+pub const HOME_ITEMS_MAX: usize = 8 * PROBE_LINES_MAX;
+/// Times that one call of a walk meets a line whose keys are moving, before it ends where it is.
+pub const WALK_TRIES_MAX: usize = 2;
+
 /// Items of one owner that may wait for grace; beyond it writes wait.
 pub const RETIRED_ITEMS_MAX: usize = 1 << 16;
+
+/// Values that are still coming hold at most one part in so many of their owner's share of the memory, or one value.
+pub const UNFINISHED_SHARE: usize = 16;
+/// And they lie in at most one part in so many of its pages, or are one value: such a page cannot be emptied for another size.
+pub const UNFINISHED_PAGES_SHARE: usize = 2;
+/// How long the first of those that wait for room keeps others from it, after it has asked last, in ms.
+pub const UNFINISHED_TURN_MS: u64 = 100;
 
 /// Items among which pressure chooses its victims.
 pub const PRESSURE_SAMPLE: usize = 64;

@@ -26,7 +26,7 @@ pub fn frame(data: &[u8]) {
         }
     }
     match frame::request(data) {
-        Ok((_, Dialect::Text, body)) => request(body),
+        Ok((_, Dialect::Text | Dialect::Stream, body)) => request(body),
         Ok((_, Dialect::Batch { .. }, body)) => batch(body),
         Err(_) => {}
     }

@@ -24,9 +24,11 @@ pub struct Header {
 /// What the body of a request is written in, and its reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
-    /// Classic and meta commands.
+    /// Classic and meta commands, all of a datagram.
     #[default]
     Text,
+    /// The same in a stream, where more may follow.
+    Stream,
     /// A batch frame.
     Batch {
         /// Whether the datagrams of the reply may be padded.
@@ -39,7 +41,7 @@ impl Dialect {
     #[inline]
     pub fn mark(self) -> u16 {
         match self {
-            Dialect::Text => 0,
+            Dialect::Text | Dialect::Stream => 0,
             Dialect::Batch { .. } => batch::MARK,
         }
     }

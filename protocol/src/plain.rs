@@ -37,7 +37,7 @@ fn get(words: &[u8]) -> Option<(Command<'_>, usize)> {
             }
             _ => return None,
         };
-        let get = Get { keys: Tokens::new(&words[..at]), with_cas: false, touch: None };
+        let get = Get { keys: Tokens::new(&words[..at]), with_cas: false, touch: None, is_open: false };
         return Some((Command::Get(get), VERB_BYTES + at + end_bytes));
     }
 }

@@ -72,7 +72,7 @@ impl<'b> Reply<'b> {
     /// Appends an error: its line, or a result that says it.
     pub fn put_error(&mut self, error: Error) {
         match self.dialect {
-            Dialect::Text => self.put(error.line()),
+            Dialect::Text | Dialect::Stream => self.put(error.line()),
             Dialect::Batch { .. } => self.put_result(Status::of_error(error), 0, 0, b""),
         }
     }
@@ -175,7 +175,7 @@ impl<'b> Reply<'b> {
     pub fn give_up(&mut self, mark: Mark, error: Error) {
         self.rewind(mark);
         match self.dialect {
-            Dialect::Text => {
+            Dialect::Text | Dialect::Stream => {
                 self.limit += self.kept;
                 self.put_error(error);
                 self.limit -= self.kept;

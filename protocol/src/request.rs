@@ -5,8 +5,13 @@
 //!
 //! In a datagram a command that is not all there is wrong, since nothing follows. Where more may follow, [`Commands::parse`]
 //! tells *incomplete* from *wrong*, and how many bytes are missing at least.
+//!
+//! Where a store is wrong, datagrams and streams differ. In a datagram nothing behind it is read if the end of its value is not
+//! known, or not where its line says. In a stream ([`Commands::of_stream`]) the line's word holds, as in memcached: so many bytes
+//! and two more belong to the value, and a line without a length has none.
 
 use crate::error::Error;
+use crate::frame::Dialect;
 use crate::limits::KEY_BYTES_MAX;
 use crate::meta::{self, Meta};
 use crate::plain;
@@ -138,6 +143,15 @@ pub enum Command<'a> {
     },
     /// `quit`: nothing, over UDP.
     Quit,
+    /// `config get cluster`: the servers of `--peers`.
+    ClusterConfig,
+    /// `lru_crawler metadump all` or `hash`: a line for each item.
+    MetaDump,
+    /// `shutdown [graceful]`.
+    Shutdown {
+        /// What was asked before it is answered first.
+        graceful: bool,
+    },
 }
 
 impl Command<'_> {
@@ -151,9 +165,14 @@ impl Command<'_> {
             | Command::Verbosity { quiet }
             | Command::MemoryLimit { quiet, .. }
             | Command::FlushAll { quiet, .. } => *quiet,
-            Command::Get(_) | Command::Meta(_) | Command::Version | Command::Stats { .. } | Command::Quit => {
-                false
-            }
+            Command::Get(_)
+            | Command::Meta(_)
+            | Command::Version
+            | Command::Stats { .. }
+            | Command::Quit
+            | Command::ClusterConfig
+            | Command::MetaDump
+            | Command::Shutdown { .. } => false,
         }
     }
 }
@@ -167,6 +186,8 @@ pub struct Get<'a> {
     pub with_cas: bool,
     /// `gat`: every item read gets this expiry.
     pub touch: Option<Expiry>,
+    /// Whether more keys of the same read follow in what comes next: its end is not here.
+    pub is_open: bool,
 }
 
 impl<'a> Get<'a> {
@@ -224,6 +245,10 @@ pub struct Commands<'a> {
     body: &'a [u8],
     at: usize,
     value_bytes_max: usize,
+    /// Whether more may follow, and what is wrong ends nothing.
+    is_stream: bool,
+    /// Whether stores have no value: only their lines are read.
+    reads_lines: bool,
     /// Bytes that the last command would have needed at least; 0 if it was all there.
     missing: usize,
 }
@@ -240,21 +265,53 @@ pub enum Parsed<'a> {
         /// The answer if no more bytes come. A store that is too large, or wrong, and only waits for the end of its value, has its
         /// error here already.
         otherwise: Error,
+        /// What is missing.
+        missing: Missing<'a>,
     },
     /// It is wrong, whatever follows.
     Wrong(Error),
+}
+
+/// What a command that is not all there lacks.
+#[derive(Clone, Copy, Debug)]
+pub enum Missing<'a> {
+    /// The end of its line.
+    LineEnd,
+    /// The end of the value of a store that is right so far: its command, with an empty value, and the bytes that the value will
+    /// have. All that is missing is known.
+    Value(Command<'a>, usize),
+    /// The end of the value of a store that is refused already: all that is missing is known.
+    RefusedValue,
 }
 
 impl<'a> Commands<'a> {
     /// The commands of `body`; a larger value than `value_bytes_max` is refused.
     #[inline]
     pub fn new(body: &'a [u8], value_bytes_max: usize) -> Commands<'a> {
-        Commands { body, at: 0, value_bytes_max, missing: 0 }
+        Commands { body, at: 0, value_bytes_max, is_stream: false, reads_lines: false, missing: 0 }
     }
 
     /// The same commands from byte `at` on, where a command begins.
     pub fn resume(body: &'a [u8], at: usize, value_bytes_max: usize) -> Commands<'a> {
-        Commands { body, at: at.min(body.len()), value_bytes_max, missing: 0 }
+        Commands {
+            body,
+            at: at.min(body.len()),
+            value_bytes_max,
+            is_stream: false,
+            reads_lines: false,
+            missing: 0,
+        }
+    }
+
+    /// The same commands, of a stream.
+    pub fn of_stream(self) -> Commands<'a> {
+        Commands { is_stream: true, ..self }
+    }
+
+    /// The same commands, as they are in this dialect.
+    #[inline]
+    pub fn of(self, dialect: Dialect) -> Commands<'a> {
+        Commands { is_stream: dialect == Dialect::Stream, ..self }
     }
 
     /// Where the next command begins, in bytes from the start of the body.
@@ -273,18 +330,36 @@ impl<'a> Commands<'a> {
         Some(match NonZeroUsize::new(self.missing) {
             Some(at_least) => {
                 self.at = began;
-                Parsed::Incomplete { at_least, otherwise: error }
+                Parsed::Incomplete { at_least, otherwise: error, missing: self.what_is_missing() }
             }
             None => Parsed::Wrong(error),
         })
     }
 
+    /// What the command lacks that begins here and is not all there.
+    #[cold]
+    fn what_is_missing(&self) -> Missing<'a> {
+        if memchr::memchr(b'\n', &self.body[self.at..]).is_none() {
+            return Missing::LineEnd;
+        }
+        let mut line = Commands { reads_lines: true, missing: 0, ..*self };
+        match line.next() {
+            Some(Ok(command)) => Missing::Value(command, line.missing),
+            _ => Missing::RefusedValue,
+        }
+    }
+
     /// The value of a store command: `bytes` bytes and `\r\n`, right behind its line.
     ///
     /// # Errors
-    /// [`Error::TooLargeForCache`], or [`Error::BadDataChunk`]. A value that is cut off or ends elsewhere ends the
+    /// [`Error::TooLargeForCache`], or [`Error::BadDataChunk`]. A value that is cut off or ends elsewhere ends a
     /// datagram: where the next command begins is not known, and a value must never run as commands.
     pub(super) fn value(&mut self, bytes: u64) -> Result<&'a [u8], Error> {
+        if self.reads_lines {
+            self.missing = bytes as usize;
+            let too_large = bytes > self.value_bytes_max as u64;
+            return if too_large { Err(Error::TooLargeForCache) } else { Ok(b"") };
+        }
         let behind = &self.body[self.at..];
         let taken = std::mem::replace(&mut self.at, self.body.len());
         let too_large = bytes > self.value_bytes_max as u64;
@@ -295,7 +370,13 @@ impl<'a> Commands<'a> {
                 if too_large { Err(Error::TooLargeForCache) } else { Ok(value) }
             }
             _ => {
-                self.missing = missing_of_value(behind, bytes);
+                self.missing = match self.is_stream {
+                    true => (bytes as usize + 2).saturating_sub(behind.len()),
+                    false => missing_of_value(behind, bytes),
+                };
+                if self.is_stream && self.missing == 0 {
+                    self.at = taken + bytes as usize + 2;
+                }
                 Err(if too_large { Error::TooLargeForCache } else { Error::BadDataChunk })
             }
         }
@@ -308,9 +389,11 @@ impl<'a> Commands<'a> {
         let _ = self.value(bytes);
     }
 
-    /// Ends the datagram: where the next command begins is not known.
+    /// Ends a datagram: where the next command begins is not known.
     pub(super) fn give_up(&mut self) {
-        self.at = self.body.len();
+        if !self.is_stream {
+            self.at = self.body.len();
+        }
     }
 }
 
@@ -330,7 +413,7 @@ impl<'a> Iterator for Commands<'a> {
             return Some(Ok(command));
         }
         let Some(end) = memchr::memchr(b'\n', rest) else {
-            self.give_up();
+            self.at = self.body.len();
             self.missing = LINE_END_BYTES_MIN;
             return Some(Err(Error::BadLine));
         };
@@ -357,119 +440,4 @@ fn missing_of_value(behind: &[u8], bytes: u64) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const VALUE_BYTES_MAX: usize = 12;
-
-    /// A command, right or wrong, that has an end.
-    fn command() -> impl Strategy<Value = String> {
-        prop_oneof![
-            "get( [a-z]{1,9}){1,4}\r?\n",
-            "(gets|gat 5|mg) [a-z]{1,9}\r?\n",
-            "(delete|touch|incr) [a-z]{1,5} [0-9a-z]{1,3}( noreply)?\r\n",
-            "(mg|md|ma|me) [a-z]{0,5}( [a-z]){0,3}\r\n",
-            "(mn|version|stats|nonsense|get)\r\n",
-            // The length is put in below: of a value that is whole, too large, or refused with its line.
-            "(set|add|append) [a-z]{1,5} [0-9]{1,3} [0-9]{1,3} #( noreply)?\r\n[a-z\n]{0,20}",
-            "(set|cas) [a-z]{1,5} [x0] 0 #( 7)?\r\n[a-z\r]{0,20}",
-            "ms [a-z]{1,5} #( [a-z]){0,3}\r\n[a-z]{0,20}",
-        ]
-        .prop_map(|command| match command.split_once('#') {
-            None => command,
-            Some((head, tail)) => {
-                let (words, value) = tail.split_once("\r\n").expect("a line with a value behind it");
-                format!("{head}{}{words}\r\n{value}\r\n", value.len())
-            }
-        })
-    }
-
-    /// What is parsed, and where each command ends.
-    fn parsed(commands: &mut Commands<'_>) -> Vec<(String, usize)> {
-        let mut all = Vec::new();
-        while let Some(parsed) = commands.parse() {
-            if matches!(parsed, Parsed::Incomplete { .. }) {
-                break;
-            }
-            all.push((format!("{parsed:?}"), commands.at()));
-        }
-        all
-    }
-
-    proptest! {
-        /// However a request is cut, its first part gives the commands that are whole and says how many bytes are missing at
-        /// least, never more than are; with the rest it gives all of them.
-        #[test]
-        fn a_prefix_is_incomplete_and_never_wrong(all in prop::collection::vec(command(), 1..5)) {
-            let body = all.concat().into_bytes();
-            let want = parsed(&mut Commands::new(&body, VALUE_BYTES_MAX));
-            prop_assert_eq!((want.len(), want.last().unwrap().1), (all.len(), body.len()));
-            for cut in 0..body.len() {
-                let mut commands = Commands::new(&body[..cut], VALUE_BYTES_MAX);
-                let mut got = parsed(&mut commands);
-                let at = commands.at();
-                let end = want[got.len()].1;
-                match commands.parse() {
-                    None => prop_assert_eq!(at, cut, "nothing is left over"),
-                    Some(Parsed::Incomplete { at_least, .. }) => {
-                        prop_assert!(cut + at_least.get() <= end, "{cut} + {at_least} of {end}");
-                    }
-                    other => prop_assert!(false, "{other:?}"),
-                }
-                got.extend(parsed(&mut Commands::resume(&body, at, VALUE_BYTES_MAX)));
-                prop_assert_eq!(&got, &want, "cut at {}", cut);
-            }
-        }
-
-        /// In a datagram nothing follows: what is not all there is wrong, with the same answer as ever, and ends it.
-        #[test]
-        fn a_cut_datagram_ends_with_an_error(all in prop::collection::vec(command(), 1..5), cut: prop::sample::Index) {
-            let body = all.concat().into_bytes();
-            let body = &body[..cut.index(body.len())];
-            let (mut stream, mut datagram) =
-                (Commands::new(body, VALUE_BYTES_MAX), Commands::new(body, VALUE_BYTES_MAX));
-            loop {
-                match (stream.parse(), datagram.next()) {
-                    (None, None) => break,
-                    (Some(Parsed::Command(one)), Some(Ok(other))) => {
-                        prop_assert_eq!(format!("{one:?}"), format!("{other:?}"));
-                    }
-                    (Some(Parsed::Wrong(one)), Some(Err(other))) => prop_assert_eq!(one, other),
-                    (Some(Parsed::Incomplete { otherwise, .. }), Some(Err(other))) => {
-                        prop_assert_eq!((otherwise, datagram.at()), (other, body.len()));
-                        break;
-                    }
-                    other => prop_assert!(false, "{other:?}"),
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn bytes_that_are_missing_are_counted_to_the_end_of_a_value() {
-        for (body, missing, error) in [
-            (&b"get a"[..], 1, Error::BadLine),
-            (b"set k 0 0 5\r\n", 7, Error::BadDataChunk),
-            (b"set k 0 0 5\r\nabcde", 2, Error::BadDataChunk),
-            (b"set k 0 0 5\r\nabcde\r", 1, Error::BadDataChunk),
-            (b"set k 0 0 5 noreply\r\nabc", 4, Error::Unsaid),
-            (b"set k x 0 5\r\nabc", 4, Error::BadLine),
-            (b"set k 0 0 500\r\nabc", 499, Error::TooLargeForCache),
-            (b"ms k 5 !\r\nabc", 4, Error::BadDataChunk),
-        ] {
-            match Commands::new(body, VALUE_BYTES_MAX).parse() {
-                Some(Parsed::Incomplete { at_least, otherwise }) => {
-                    assert_eq!((at_least.get(), otherwise), (missing, error), "{}", body.escape_ascii());
-                }
-                other => panic!("{}: {other:?}", body.escape_ascii()),
-            }
-        }
-        for body in
-            [&b"set k 0 0 3\r\nabcd"[..], b"set k 0 0 3\r\nabc\rx", b"set k 0 0 -1\r\n", b"ms k x\r\n"]
-        {
-            let parsed = Commands::new(body, VALUE_BYTES_MAX).parse();
-            assert!(matches!(parsed, Some(Parsed::Wrong(_))), "{}: {parsed:?}", body.escape_ascii());
-        }
-    }
-}
+mod tests;

@@ -42,10 +42,27 @@ pub(super) fn parse_line<'a>(commands: &mut Commands<'a>, line: &'a [u8]) -> Res
         Some(b"stats") => Ok(Command::Stats { words: tokens }),
         Some(b"flush_all") => flush_all(tokens),
         Some(b"quit") => Ok(Command::Quit),
-        Some(b"shutdown") => Err(Error::NoShutdown),
+        Some(b"shutdown") => shutdown(tokens),
+        Some(b"config") if words_are(tokens, [b"get", b"cluster"]) => Ok(Command::ClusterConfig),
+        Some(b"lru_crawler") if words_are(tokens, [b"metadump", b"all"]) => Ok(Command::MetaDump),
+        Some(b"lru_crawler") if words_are(tokens, [b"metadump", b"hash"]) => Ok(Command::MetaDump),
         Some(_) => Err(Error::UnknownCommand),
         None if line.is_empty() => Err(Error::BadLine),
         None => Err(Error::UnknownCommand),
+    }
+}
+
+/// Whether exactly these words are left.
+fn words_are<const N: usize>(tokens: Tokens<'_>, words: [&[u8]; N]) -> bool {
+    tokens.eq(words)
+}
+
+/// `shutdown [graceful]`; another word is no way to shut down.
+fn shutdown(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
+    match (tokens.next(), tokens.next()) {
+        (None, _) => Ok(Command::Shutdown { graceful: false }),
+        (Some(b"graceful"), None) => Ok(Command::Shutdown { graceful: true }),
+        _ => Err(Error::NoShutdown),
     }
 }
 
@@ -61,7 +78,11 @@ fn get(keys: Tokens<'_>, with_cas: bool, touch: Option<Expiry>) -> Result<Comman
         Key::new(word)?;
         count += 1;
     }
-    if count == 0 { Err(Error::UnknownCommand) } else { Ok(Command::Get(Get { keys, with_cas, touch })) }
+    if count == 0 {
+        Err(Error::UnknownCommand)
+    } else {
+        Ok(Command::Get(Get { keys, with_cas, touch, is_open: false }))
+    }
 }
 
 fn gat(mut tokens: Tokens<'_>, with_cas: bool) -> Result<Command<'_>, Error> {
@@ -246,6 +267,28 @@ mod tests {
         ];
         for (body, want) in table {
             assert_eq!(errors(body), want, "{}", body.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn commands_of_connections_are_read_with_exactly_their_words() {
+        for (line, want) in [
+            ("config get cluster", Ok("ClusterConfig")),
+            ("config  get cluster ", Ok("ClusterConfig")),
+            ("config get", Err(Error::UnknownCommand)),
+            ("config get cluster 1", Err(Error::UnknownCommand)),
+            ("config set cluster", Err(Error::UnknownCommand)),
+            ("lru_crawler metadump all", Ok("MetaDump")),
+            ("lru_crawler metadump hash", Ok("MetaDump")),
+            ("lru_crawler metadump 5", Err(Error::UnknownCommand)),
+            ("lru_crawler enable", Err(Error::UnknownCommand)),
+            ("shutdown", Ok("Shutdown { graceful: false }")),
+            ("shutdown graceful", Ok("Shutdown { graceful: true }")),
+            ("shutdown now", Err(Error::NoShutdown)),
+            ("shutdown graceful now", Err(Error::NoShutdown)),
+        ] {
+            let got = all(format!("{line}\r\n").as_bytes());
+            assert_eq!(got, [want.map(str::to_owned)], "{line}");
         }
     }
 

@@ -7,9 +7,11 @@
 //! An option with a default has a plain type, one that may be missing is an `Option`. Its key in the file is its flag with `_` for `-`.
 
 use crate::config::address::Address;
+use crate::config::mode::FileMode;
 use crate::config::{printed, size, text};
 use crate::guard::Cidr;
 use crate::limits;
+use crate::net::socket::transports::Transports;
 use crate::worker::Poll;
 use cache::policy::{Goal, PolicyKind};
 use clap::parser::ValueSource;
@@ -29,6 +31,33 @@ pub struct Options {
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:11211")]
     #[serde(with = "text::one")]
     pub listen: Address,
+    /// Transports of --listen: udp,tcp, one of them, or none where --unix is all that is wanted. TCP serves loopback and the
+    /// networks of --allow and --admin; addresses that only --secret-file lets in use UDP
+    #[arg(long, value_name = "LIST", default_value = "udp,tcp")]
+    #[serde(with = "text::one")]
+    pub transport: Transports,
+    /// Also serve on this UNIX stream socket; whoever may open it may use every command [default: off]
+    #[arg(long, value_name = "PATH")]
+    pub unix: Option<PathBuf>,
+    /// Permissions of the file of --unix, in octal
+    #[arg(long, value_name = "MODE", default_value = "700")]
+    #[serde(with = "text::one")]
+    pub unix_mode: FileMode,
+    /// Connections at once, over TCP and UNIX together; one more is told `ERROR Too many open connections` and closed. The limit of
+    /// open files is raised to fit
+    #[arg(long, value_name = "N", default_value_t = limits::CONNECTIONS_DEFAULT)]
+    pub max_connections: usize,
+    /// Close connections that sent nothing for this many seconds; 0 = never
+    #[arg(id = "idle_timeout", long = "idle-timeout", value_name = "S", default_value_t = 0)]
+    #[serde(rename = "idle_timeout")]
+    pub idle_timeout_s: u64,
+    /// Let connections of administrators end the server with the command shutdown
+    #[arg(long)]
+    pub allow_shutdown: bool,
+    /// File that names the servers of the cluster, one `HOST|IP PORT` a line; connections get it as the answer to
+    /// `config get cluster` (auto discovery). Read again when it changes [default: off]
+    #[arg(long, value_name = "FILE")]
+    pub peers: Option<PathBuf>,
     /// Worker threads, each with a core of its own; auto = usable CPUs less one
     #[arg(long, value_name = "N|auto", default_value = "auto")]
     #[serde(with = "text::one")]
@@ -101,7 +130,7 @@ pub struct Options {
     #[arg(long, value_name = "CIDR")]
     #[serde(with = "text::list")]
     pub admin: Vec<Cidr>,
-    /// File with a secret of 16 bytes or more: any other address may then read and write after it has shown, with a
+    /// File with a secret of 16 bytes or more: any other address may then read and write over UDP after it has shown, with a
     /// cookie, that it can be reached, or, with a seal on its batch frames, that it knows the secret
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
@@ -278,6 +307,13 @@ mod tests {
 
     /// Every option, each with another value than its default.
     const ALL: &str = r#"listen = "127.0.0.1:7"
+transport = "tcp"
+unix = "/run/sherwood.sock"
+unix_mode = "770"
+max_connections = 100
+idle_timeout = 60
+allow_shutdown = true
+peers = "peers.txt"
 workers = "3"
 cpus = "0-2,5"
 node = 1
@@ -391,6 +427,9 @@ watch_one_in = 5
             ("memory = \"1GiB\"\n[server]\nworkers = 2", "line 2: unknown key server"),
             ("pin = \"yes\"", "line 1, pin: \"yes\" is not a way to pin"),
             ("namespace_separator = \"::\"", "line 1, namespace_separator: \"::\" is not a separator"),
+            ("transport = \"sctp\"", "line 1, transport: unknown transport sctp; give udp,tcp"),
+            ("unix_mode = 888", "line 1, unix_mode: \"888\" is not a mode"),
+            ("max_connections = -1", "line 1, max_connections: invalid"),
             ("mlock = 3", "line 1, mlock: invalid type"),
             ("poll = ", "line 1"),
         ] {

@@ -2,6 +2,7 @@
 
 pub use crate::config::options::{Flags, Io, KeyNames, Options};
 
+use crate::config::peers;
 use crate::guard::Access;
 use crate::guard::Secret;
 use crate::limits;
@@ -9,6 +10,7 @@ use crate::net::socket::SocketConfig;
 use cache::base::clock::Clock;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::{Deref, DerefMut};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// A valid configuration: all options, which it lends as its own fields, and what is no option.
@@ -52,6 +54,7 @@ impl Options {
             secret: self.secret_file.as_deref().map(secret).transpose()?,
             distrust_loopback: false,
         };
+        self.check_streams()?;
         self.check_addresses(&access)?;
         let socket = SocketConfig {
             receive_buffer_bytes: limits::SOCKET_BUFFER_BYTES,
@@ -81,14 +84,49 @@ impl Options {
         }
     }
 
+    fn check_streams(&self) -> Result<(), String> {
+        if !self.transport.any() && self.unix.is_none() {
+            return Err(
+                "--transport none leaves nothing to serve on: give udp,tcp or one of them, or --unix PATH"
+                    .into(),
+            );
+        }
+        if let Some(path) = &self.unix {
+            check_unix_path(path)?;
+        }
+        if !(1..=limits::CONNECTIONS_MAX).contains(&self.max_connections) {
+            return Err(format!(
+                "--max-connections {} is not possible: give 1 to {}, or --transport udp to serve no connections",
+                self.max_connections,
+                limits::CONNECTIONS_MAX
+            ));
+        }
+        if self.idle_timeout_s > limits::IDLE_TIMEOUT_S_MAX {
+            return Err(format!(
+                "--idle-timeout {} s is too long: give up to {} s, or 0 to close no idle connection",
+                self.idle_timeout_s,
+                limits::IDLE_TIMEOUT_S_MAX
+            ));
+        }
+        self.peers.as_deref().map_or(Ok(()), |path| peers::read(path).map(drop))
+    }
+
     fn check_addresses(&self, access: &Access) -> Result<(), String> {
         let listen = *self.listen;
-        if is_group(listen.ip().to_canonical()) {
+        if self.transport.any() && is_group(listen.ip().to_canonical()) {
             return Err(format!(
                 "--listen {listen} is a broadcast or multicast address: give an address of this machine"
             ));
         }
-        if !listen.ip().to_canonical().is_loopback() && access.allow.is_empty() && access.secret.is_none() {
+        let is_open =
+            self.transport.any() && !listen.ip().to_canonical().is_loopback() && access.allow.is_empty();
+        if is_open && access.secret.is_some() && !self.transport.udp {
+            return Err(format!(
+                "--listen {listen} with --transport tcp would serve loopback only, because --secret-file is for UDP: name who \
+                 may connect with --allow CIDR, add udp to --transport, or listen on 127.0.0.1"
+            ));
+        }
+        if is_open && access.secret.is_none() {
             return Err(format!(
                 "--listen {listen} is open to the network: name who may ask with --allow CIDR, let others prove \
                  their address with --secret-file FILE, or listen on 127.0.0.1"
@@ -111,6 +149,19 @@ fn is_group(ip: IpAddr) -> bool {
     ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
+fn check_unix_path(path: &Path) -> Result<(), String> {
+    let bytes = path.as_os_str().as_bytes();
+    match bytes.len() {
+        1..=limits::UNIX_PATH_BYTES_MAX if !bytes.contains(&0) => Ok(()),
+        0 => Err("--unix needs a path".into()),
+        length => Err(format!(
+            "--unix {} has {length} bytes, and a path of a UNIX socket at most {}: give a shorter one",
+            path.display(),
+            limits::UNIX_PATH_BYTES_MAX
+        )),
+    }
+}
+
 fn secret(path: &Path) -> Result<Secret, String> {
     let content =
         std::fs::read(path).map_err(|e| format!("cannot read the secret file {}: {e}", path.display()))?;
@@ -120,6 +171,7 @@ fn secret(path: &Path) -> Result<Secret, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::socket::transports::Transports;
 
     #[test]
     fn mistakes_are_named() {
@@ -134,10 +186,45 @@ mod tests {
         assert!(with(|o| o.listen = "0.0.0.0:1".parse().unwrap()).contains("--allow"));
         assert!(with(|o| o.metrics = Some("0.0.0.0:1".parse().unwrap())).contains("--admin"));
         assert!(with(|o| o.secret_file = Some("none such".into())).contains("none such"));
+        assert!(with(|o| o.transport = Transports::NONE).contains("--unix PATH"));
+        assert!(with(|o| o.unix = Some("".into())).contains("--unix"));
+        assert!(with(|o| o.unix = Some("x".repeat(108).into())).contains("108 bytes"));
+        assert!(with(|o| o.max_connections = 0).contains("--max-connections 0"));
+        assert!(with(|o| o.max_connections = 1 << 20).contains("--max-connections"));
+        assert!(with(|o| o.idle_timeout_s = 1 << 40).contains("--idle-timeout"));
+        assert!(
+            with(|o| o.peers = Some("no such file".into())).contains("--peers no such file: cannot be read")
+        );
         for group in ["224.0.0.1:1", "255.255.255.255:1", "[ff02::1]:1"] {
             let options = Options { listen: group.parse().unwrap(), ..Options::default() };
             assert!(options.check().unwrap_err().contains("multicast"), "{group}");
         }
+    }
+
+    #[test]
+    fn a_server_does_not_start_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, [7; 32]).unwrap();
+        let check = |transport, allow: &[&str], has_secret: bool| {
+            let options = Options {
+                listen: "0.0.0.0:1".parse().unwrap(),
+                transport,
+                unix: Some("s".into()),
+                allow: allow.iter().map(|cidr| cidr.parse().unwrap()).collect(),
+                secret_file: has_secret.then(|| secret.clone()),
+                ..Options::default()
+            };
+            options.check().map(drop)
+        };
+        let (tcp, udp) = (Transports { udp: false, tcp: true }, Transports { udp: true, tcp: false });
+        for transports in [Transports::ALL, tcp, udp] {
+            assert!(check(transports, &[], false).unwrap_err().contains("--allow"), "{transports}");
+            assert_eq!(check(transports, &["10.0.0.0/8"], false), Ok(()), "{transports}");
+        }
+        assert_eq!(check(Transports::ALL, &[], true), Ok(()));
+        assert!(check(tcp, &[], true).unwrap_err().contains("--secret-file is for UDP"));
+        assert_eq!(check(Transports::NONE, &[], false), Ok(()), "the address is not bound");
     }
 
     #[test]

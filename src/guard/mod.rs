@@ -48,6 +48,11 @@ impl Guard {
         }
     }
 
+    /// What an address may do.
+    pub fn right_of(&self, peer: &PeerAddr) -> Right {
+        self.access.right(peer)
+    }
+
     /// Whether an error of this datagram's may be answered: its source may cause so many in a second, administrators any number.
     pub fn allows_error(&mut self, admitted: &Admitted<'_>, now: Now) -> bool {
         self.allows_error_of(admitted.peer, admitted.rights, now)
@@ -101,14 +106,14 @@ impl Guard {
             return counters.challenges_muted.add(1);
         }
         let dialect = match admission.dialect {
-            Dialect::Text => Dialect::Text,
+            Dialect::Text | Dialect::Stream => Dialect::Text,
             // A challenge is no longer than the datagram that it answers.
             Dialect::Batch { .. } => Dialect::Batch { padded: false },
         };
         let mut sink = UdpSink::new(outbox, peer, admission.request_id, dialect);
         let mut reply = sink.reply();
         match dialect {
-            Dialect::Text => reply.put(&secret.challenge(peer.ip(), now.unix_s)),
+            Dialect::Text | Dialect::Stream => reply.put(&secret.challenge(peer.ip(), now.unix_s)),
             Dialect::Batch { .. } => {
                 reply.put_result(Status::Cookie, 0, secret.fresh_cookie(peer.ip(), now.unix_s), b"");
             }

@@ -5,7 +5,7 @@
 
 use crate::net::Port;
 use crate::net::mmsg::MmsgPort;
-use crate::net::socket::Socket;
+use crate::net::socket::Sockets;
 use crate::net::uring::UringPort;
 use cache::base::clock::Clock;
 use numa::Region;
@@ -17,7 +17,7 @@ use std::io;
 pub enum Backend {
     /// io_uring.
     Uring,
-    /// recvmmsg and sendmsg.
+    /// recvmmsg and sendmsg; epoll for streams.
     Mmsg,
 }
 
@@ -37,7 +37,7 @@ impl Backend {
     pub fn calls(self) -> &'static str {
         match self {
             Backend::Uring => "io_uring",
-            Backend::Mmsg => "recvmmsg and sendmsg",
+            Backend::Mmsg => "recvmmsg, sendmsg and epoll",
         }
     }
 
@@ -113,21 +113,21 @@ impl PortFactory {
         }
     }
 
-    /// A port on `socket`. Call it on the thread that will use the port: a ring belongs to the thread that makes it.
+    /// A port on these sockets. Call it on the thread that will use the port: a ring belongs to the thread that makes it.
     ///
     /// # Errors
-    /// The socket back, and which call is refused.
+    /// The sockets back, and which call is refused.
     ///
     /// # Panics
     /// Without memory where [`PortFactory::memory_bytes`] asks for some.
-    pub fn open(&self, socket: Socket, memory: Option<Region>) -> Result<AnyPort, (Socket, Refusal)> {
+    pub fn open(&self, sockets: Sockets, memory: Option<Region>) -> Result<AnyPort, (Box<Sockets>, Refusal)> {
         let clock = self.clock.clone();
         match self.backend {
             Backend::Uring => {
                 let memory = memory.expect("memory_bytes() of it were mapped");
-                UringPort::new(socket, memory, clock).map(|port| AnyPort::Uring(Box::new(port)))
+                UringPort::new(sockets, memory, clock).map(|port| AnyPort::Uring(Box::new(port)))
             }
-            Backend::Mmsg => MmsgPort::new(socket, clock).map(|port| AnyPort::Mmsg(Box::new(port))),
+            Backend::Mmsg => MmsgPort::new(sockets, clock).map(|port| AnyPort::Mmsg(Box::new(port))),
         }
     }
 }
@@ -158,11 +158,11 @@ impl AnyPort {
         }
     }
 
-    /// The socket; the port goes.
-    pub fn into_socket(self) -> Socket {
+    /// The sockets; the port goes.
+    pub fn into_sockets(self) -> Sockets {
         match self {
-            AnyPort::Uring(port) => port.into_socket(),
-            AnyPort::Mmsg(port) => port.into_socket(),
+            AnyPort::Uring(port) => port.into_sockets(),
+            AnyPort::Mmsg(port) => port.into_sockets(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::limits::TICK_DATAGRAMS_MAX;
 use crate::net::peer::PeerAddr;
+use crate::net::stream::StreamEvent;
 
 /// A received datagram, valid until the next poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Datagram {
 pub struct Inbox {
     datagrams: Vec<Datagram>,
     peers: Vec<PeerAddr>,
+    /// What happened to connections, in order. Whoever has dealt with them takes them out.
+    pub events: Vec<StreamEvent>,
 }
 
 impl Default for Inbox {
@@ -28,6 +31,7 @@ impl Default for Inbox {
         Inbox {
             datagrams: Vec::with_capacity(TICK_DATAGRAMS_MAX),
             peers: Vec::with_capacity(TICK_DATAGRAMS_MAX),
+            events: Vec::new(),
         }
     }
 }
@@ -36,7 +40,7 @@ impl Inbox {
     /// Peers that are compared with before a new one is noted: senders interleave, but not very deep.
     const PEERS_COMPARED: usize = 8;
 
-    /// Forgets the last poll.
+    /// Forgets the datagrams of the last poll.
     pub fn clear(&mut self) {
         self.datagrams.clear();
         self.peers.clear();

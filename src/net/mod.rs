@@ -4,7 +4,9 @@
 //! poll(outbox → kernel → inbox)          one entry into the kernel a tick, when all goes well
 //!
 //! inbox    datagrams of the last poll, in buffers that are valid until the next: GRO trains are cut into datagrams
+//!          and what happened to connections; what they have sent lies in buffers of their own until those are released
 //! outbox   replies of this tick, grouped by peer and length into runs, each one GSO message
+//!          and those to connections, one send each ([`stream`])
 //! ```
 //! Three ports: [`uring`] (multishot receive into a buffer ring), [`mmsg`] (recvmmsg/sendmmsg, where io_uring is
 //! refused), [`sim`] (a seeded network in memory, with faults); [`backend`] opens the first two. Knows nothing of the protocol.
@@ -16,6 +18,7 @@ pub mod outbox;
 pub mod peer;
 pub mod sim;
 pub mod socket;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 pub mod traffic;
@@ -27,9 +30,11 @@ pub use backend::{Backend, PortFactory, Refusal};
 pub use inbox::{Datagram, Inbox};
 pub use outbox::Outbox;
 pub use peer::PeerAddr;
+pub use stream::{ConnectionId, StreamEvent, StreamOutbox, StreamPeer};
 pub use traffic::Traffic;
 pub use wake::Waker;
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// How long a poll may wait for datagrams.
@@ -81,4 +86,34 @@ pub trait Port {
 
     /// Something that ends a poll's wait from another thread.
     fn waker(&self) -> Waker;
+
+    /// The bytes that were received into a buffer of streams; valid until it is released.
+    fn received(&self, buffer: u16, bytes: u32) -> &[u8] {
+        unreachable!("buffer {buffer} of {bytes} bytes: this port has no connections")
+    }
+
+    /// A buffer of streams may be filled again.
+    fn release(&mut self, _buffer: u16) {}
+
+    /// A connection that another thread accepted belongs to this port from now on.
+    fn adopt(&mut self, _fd: OwnedFd) {}
+
+    /// Something may be received from a connection.
+    fn resume(&mut self, _id: ConnectionId) {}
+
+    /// Nothing may be received from a connection, until it is resumed. What the kernel has taken already still comes.
+    ///
+    /// # Errors
+    /// As [`Port::poll`].
+    fn pause(&mut self, _id: ConnectionId) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    /// A connection is closed, and what it has left over is thrown away. What is in the outbox for it must have been sent.
+    ///
+    /// # Errors
+    /// As [`Port::poll`].
+    fn close(&mut self, _id: ConnectionId) -> std::io::Result<()> {
+        Ok(())
+    }
 }

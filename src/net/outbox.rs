@@ -23,6 +23,7 @@ use crate::limits::{
     TRAIN_SEGMENTS_MAX,
 };
 use crate::net::peer::PeerAddr;
+use crate::net::stream::StreamOutbox;
 
 /// How datagrams lie in the memory of an outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +95,8 @@ pub struct Outbox {
     frames: Vec<Frame>,
     peers: Vec<PeerAddr>,
     order: Vec<u64>,
+    /// Replies to connections.
+    pub streams: StreamOutbox,
 }
 
 /// One datagram to send.
@@ -167,13 +170,16 @@ impl Outbox {
             frames: Vec::with_capacity(OUTBOX_DATAGRAMS_MAX),
             peers: Vec::with_capacity(OUTBOX_DATAGRAMS_MAX),
             order: Vec::with_capacity(OUTBOX_DATAGRAMS_MAX),
+            streams: StreamOutbox::default(),
         }
     }
 
-    /// Whether a reply of any length still fits; if not, it is time for a poll.
+    /// Whether a reply of any length still fits, to a datagram or a connection; if not, it is time for a poll.
     #[inline]
     pub fn has_room(&self) -> bool {
-        self.used <= self.full && self.frames.len() + Layout::DATAGRAMS_MAX <= OUTBOX_DATAGRAMS_MAX
+        self.used <= self.full
+            && self.frames.len() + Layout::DATAGRAMS_MAX <= OUTBOX_DATAGRAMS_MAX
+            && self.streams.has_room()
     }
 
     /// Room for one reply; call [`Outbox::commit`] with what was used of it.
@@ -223,7 +229,7 @@ impl Outbox {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.frames.is_empty() && self.streams.is_empty()
     }
 
     /// Datagrams that wait.
@@ -241,6 +247,7 @@ impl Outbox {
         self.used = 0;
         self.frames.clear();
         self.peers.clear();
+        self.streams.clear();
     }
 
     /// Groups the frames; then [`Outbox::runs`] yields them.

@@ -48,7 +48,7 @@ impl PeerAddr {
     pub const BYTES_MAX: usize = 28;
     const V4_BYTES: usize = 16;
     /// No address at all.
-    pub(super) const NOBODY: PeerAddr =
+    pub const NOBODY: PeerAddr =
         PeerAddr { raw: [0; Self::BYTES_MAX], length: 0, local: LocalAddr { octets: [0; 16], interface: 0 } };
 
     /// From the bytes that the kernel gave; `None` for a family that UDP sockets of ours cannot have.

@@ -2,7 +2,7 @@
 
 use crate::limits::TICK_DATAGRAMS_MAX;
 use crate::net::mmsg::MmsgPort;
-use crate::net::socket::{Socket, SocketConfig, bind_group};
+use crate::net::socket::{Socket, SocketConfig, Sockets, bind_group};
 use crate::net::uring::UringPort;
 use crate::net::{Inbox, Outbox, PollTimeout, Port, Traffic};
 use cache::base::clock::Clock;
@@ -25,6 +25,10 @@ fn socket() -> Socket {
         steering: false,
     };
     bind_group("127.0.0.1:0".parse().unwrap(), 1, config).unwrap().remove(0)
+}
+
+fn of_datagrams(socket: Socket) -> Sockets {
+    Sockets { datagrams: Some(socket), streams: None }
 }
 
 /// Sends trains of as many datagrams as the kernel takes at once, all of them different; says how many datagrams.
@@ -88,7 +92,12 @@ fn check(port: &mut impl Port, sent: usize) {
 fn trains_that_overrun_the_inbox_go_on_in_the_next_poll() {
     let socket_of_mmsg = socket();
     let sent = send_trains(70, &socket_of_mmsg);
-    check(&mut MmsgPort::new(socket_of_mmsg, Clock::system()).map_err(|(_, refusal)| refusal).unwrap(), sent);
+    check(
+        &mut MmsgPort::new(of_datagrams(socket_of_mmsg), Clock::system())
+            .map_err(|(_, refusal)| refusal)
+            .unwrap(),
+        sent,
+    );
 
     if let Err(refusal) = UringPort::probe() {
         return println!("SKIPPED: no io_uring: {refusal}");
@@ -97,6 +106,6 @@ fn trains_that_overrun_the_inbox_go_on_in_the_next_poll() {
     let region = RegionRequest { name: "test", bytes, node: None, huge: Huge::Off, mlock: false };
     let socket_of_uring = socket();
     let sent = send_trains(70, &socket_of_uring);
-    let port = UringPort::new(socket_of_uring, Region::map(&region).unwrap(), Clock::system());
+    let port = UringPort::new(of_datagrams(socket_of_uring), Region::map(&region).unwrap(), Clock::system());
     check(&mut port.map_err(|(_, refusal)| refusal).unwrap(), sent);
 }

@@ -21,6 +21,12 @@ pub struct Traffic {
     pub receive_buffers_empty: u64,
     /// Datagrams to a broadcast or multicast address, which are not handed over.
     pub refused_groups: u64,
+    /// Sends to connections.
+    pub stream_sends: u64,
+    /// Times that no receive buffer was free for a connection.
+    pub stream_buffers_empty: u64,
+    /// Connections that could not be accepted: no descriptor was left.
+    pub accept_failures: u64,
 }
 
 impl AddAssign for Traffic {
@@ -33,5 +39,8 @@ impl AddAssign for Traffic {
         self.receive_drops += other.receive_drops;
         self.receive_buffers_empty += other.receive_buffers_empty;
         self.refused_groups += other.refused_groups;
+        self.stream_sends += other.stream_sends;
+        self.stream_buffers_empty += other.stream_buffers_empty;
+        self.accept_failures += other.accept_failures;
     }
 }

@@ -5,7 +5,9 @@ use crate::net::Backend;
 use crate::server::exposition;
 use crate::server::health::Health;
 use crate::server::stats_reply::Baseline;
-use crate::stats::counters::{HistLogCounters, MetricsCounters, OwnerCounters, WorkerCounters};
+use crate::stats::counters::{
+    DoormanCounters, HistLogCounters, MetricsCounters, OwnerCounters, WorkerCounters,
+};
 use crate::stats::times::WorkerTimes;
 use cache::base::clock::Clock;
 use cache::base::hash::ShownHash;
@@ -28,6 +30,8 @@ pub struct Figures {
     pub owners: Vec<Arc<OwnerCounters>>,
     /// Of the metrics endpoint.
     pub scrapes: Arc<MetricsCounters>,
+    /// Of the thread of the UNIX socket.
+    pub doorman: Arc<DoormanCounters>,
     /// Of the log of histograms.
     pub histlog: Arc<HistLogCounters>,
     /// Of every owner's policy.

@@ -82,7 +82,13 @@ fn classes(classes: &[(Class, Tally)], out: &mut Exposition) {
     let mut slots =
         out.family("slab_slots", "Slots of a size class, by what they are used for.", Type::Gauge);
     for (_, tally) in classes {
-        for (state, count) in [("live", tally.live), ("retired", tally.retired), ("free", tally.free())] {
+        let states = [
+            ("live", tally.live),
+            ("unfinished", tally.unfinished),
+            ("retired", tally.retired),
+            ("free", tally.free()),
+        ];
+        for (state, count) in states {
             slots.sample(&[("slot", &tally.slot_bytes), ("state", &state)], count);
         }
     }
@@ -121,6 +127,7 @@ fn memory_breakdown(figures: &Figures) -> Vec<(&'static str, &'static str, u64)>
         classes.iter().map(|(_, tally)| count(tally) * tally.slot_bytes).sum()
     };
     let (live, backlog) = (slots(|tally| tally.live), slots(|tally| tally.retired));
+    let unfinished = slots(|tally| tally.unfinished);
     let (item, slab) = (owners(|o| &o.item_bytes), pages_of(&classes) * page_bytes);
     let granted: u64 = figures.reports.iter().map(|report| report.granted_bytes as u64).sum();
     let (pages, index) = (pool.layout().pages as u64, pool.index_pages() as u64);
@@ -146,12 +153,13 @@ fn memory_breakdown(figures: &Figures) -> Vec<(&'static str, &'static str, u64)>
             "Bytes by which slots are longer than their live items.",
             live.saturating_sub(item),
         ),
+        ("unfinished_bytes", "Bytes of slots of items whose values are still coming.", unfinished),
         ("backlog_slots", "Slots that wait for grace.", classes.iter().map(|(_, tally)| tally.retired).sum()),
         ("backlog_bytes", "Bytes of slots that wait for grace.", backlog),
         (
             "external_waste_bytes",
             "Bytes by which pages of size classes are longer than their used slots.",
-            slab.saturating_sub(live + backlog),
+            slab.saturating_sub(live + unfinished + backlog),
         ),
         ("policy_bytes", "Bytes of the policy, which lie outside of the region.", policy),
         ("pages_moved", "Pages that the mover emptied.", owners(|o| &o.pages_moved)),

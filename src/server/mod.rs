@@ -6,6 +6,7 @@
 //! [`Server::start`] returns when the sockets are bound and the memory is there: whoever comes then is served.
 
 mod cores;
+mod doorman;
 pub mod exposition;
 pub mod figures;
 pub mod health;
@@ -16,6 +17,8 @@ pub mod latency;
 pub mod map;
 mod memory;
 pub mod metrics;
+pub mod open_files;
+pub mod peers;
 pub mod policy;
 mod ports;
 pub mod reckon;

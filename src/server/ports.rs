@@ -13,7 +13,7 @@
 use crate::config::serve::{Config, Io};
 use crate::net::Port;
 use crate::net::backend::{AnyPort, Backend, PortFactory, PortUser, Refusal};
-use crate::net::socket::Socket;
+use crate::net::socket::Sockets;
 use crate::server::map;
 use crate::server::spawn::{Assignment, run_worker};
 use numa::{Affinity, Plan, Region};
@@ -109,15 +109,15 @@ impl Choice {
 }
 
 impl Ports {
-    /// Opens a port on each socket, on threads of their own.
+    /// Opens a port on the sockets of each worker, on threads of their own.
     ///
     /// # Errors
     /// One line with the remedy.
-    pub(super) fn open(config: &Config, plan: &Plan, sockets: Vec<Socket>) -> Result<Ports, String> {
+    pub(super) fn open(config: &Config, plan: &Plan, sockets: Vec<Sockets>) -> Result<Ports, String> {
         let mut ports = Ports { choice: Choice::of(config.io)?, waiting: Vec::new() };
-        for ((index, socket), place) in sockets.into_iter().enumerate().zip(plan.worker_affinities()) {
+        for ((index, sockets), place) in sockets.into_iter().enumerate().zip(plan.worker_affinities()) {
             let means = Means::of(ports.choice.backend, config, plan)?;
-            ports.waiting.push(spawn(index, place, socket, means)?);
+            ports.waiting.push(spawn(index, place, sockets, means)?);
         }
         ports.agree(config, plan)?;
         Ok(ports)
@@ -201,12 +201,12 @@ impl Means {
     }
 }
 
-fn spawn(index: usize, place: Affinity, socket: Socket, means: Means) -> Result<Waiting, String> {
+fn spawn(index: usize, place: Affinity, sockets: Sockets, means: Means) -> Result<Waiting, String> {
     let ((news, heard), (verdict, told), (seat, seated)) = (channel(), channel(), channel());
     let ends = Ends { news, verdict: told, seat: seated };
     let builder = std::thread::Builder::new().name(format!("worker-{index}"));
     let thread = builder.spawn(move || match place.apply() {
-        Ok(()) => ends.open_and_serve(socket, means),
+        Ok(()) => ends.open_and_serve(sockets, means),
         Err(error) => {
             ends.tell(Err(Trouble::Other(error.to_string())));
             Ok(())
@@ -218,17 +218,17 @@ fn spawn(index: usize, place: Affinity, socket: Socket, means: Means) -> Result<
 
 impl Ends {
     /// The life of a worker's thread.
-    fn open_and_serve(&self, mut socket: Socket, mut means: Means) -> std::io::Result<()> {
+    fn open_and_serve(&self, mut sockets: Sockets, mut means: Means) -> std::io::Result<()> {
         loop {
-            let (port, news) = match means.factory.open(socket, means.memory) {
+            let (port, news) = match means.factory.open(sockets, means.memory) {
                 Ok(port) => (Ok(port), Ok(())),
-                Err((socket, refusal)) => (Err(socket), Err(Trouble::Refused(refusal))),
+                Err((sockets, refusal)) => (Err(*sockets), Err(Trouble::Refused(refusal))),
             };
             self.tell(news);
             match (self.verdict.recv(), port) {
                 (Ok(Verdict::Keep), Ok(port)) => return self.serve(port),
                 (Ok(Verdict::Instead(others)), port) => {
-                    (socket, means) = (port.map_or_else(|socket| socket, AnyPort::into_socket), others);
+                    (sockets, means) = (port.map_or_else(|sockets| sockets, AnyPort::into_sockets), others);
                 }
                 // The start was given up.
                 _ => return Ok(()),

@@ -2,14 +2,19 @@
 
 use crate::config::serve::Config;
 use crate::limits::{BIND_ATTEMPTS, BIND_RETRY_MS};
-use crate::net::socket::bind_group;
+use crate::net::socket::listener::{Listener, bind_both};
+use crate::net::socket::unix_listener::{UnixListener, listen_unix};
+use crate::net::socket::{Socket, Sockets};
+use crate::net::stream::{Handover, Quota};
 use crate::net::{Port, Waker};
 use crate::server::cores::Claims;
+use crate::server::doorman::{self, Doorman};
 use crate::server::figures::{Figures, Settings};
 use crate::server::health::{Alive, Health};
 use crate::server::histlog::{self, HistLog};
 use crate::server::map;
 use crate::server::metrics::{self, Endpoint};
+use crate::server::open_files;
 use crate::server::policy;
 use crate::server::ports::Ports;
 use crate::server::reckon::Reckoning;
@@ -18,7 +23,7 @@ use crate::server::wiring::{Wiring, WorkerParts, wire};
 use crate::session::profiler::TickProfiler;
 use crate::session::serial::StatsProvider;
 use crate::stats::counters::WorkerCounters;
-use crate::worker::{BackgroundTask, Worker, WorkerConfig};
+use crate::worker::{BackgroundTask, StreamSetup, Worker, WorkerConfig};
 use cache::base::clock::Clock;
 use cache::base::hash::ShownHash;
 use cache::base::sync::{Arc, AtomicBool, Ordering};
@@ -27,6 +32,7 @@ use cache::shard::Owner;
 use numa::pool::Kernel;
 use numa::{Affinity, PageKind, Plan, RegionReport};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
@@ -44,11 +50,13 @@ pub struct Server {
     metrics_addr: Option<SocketAddr>,
     metrics: Option<Endpoint>,
     histlog: Option<HistLog>,
+    doorman: Option<Doorman>,
 }
 
 /// What a worker's thread needs to build its worker.
 struct WorkerSetup {
     parts: WorkerParts,
+    streams: StreamSetup,
     background: Option<BackgroundTask>,
     counters: Arc<WorkerCounters>,
     profiler: TickProfiler,
@@ -77,6 +85,8 @@ struct Opened {
     addr: SocketAddr,
     steering: bool,
     ports: Ports,
+    unix: Option<UnixListener>,
+    connections_max: usize,
     /// Where metrics are asked for.
     listener: Option<TcpListener>,
     log: Option<histlog::Opened>,
@@ -84,18 +94,24 @@ struct Opened {
 
 impl Opened {
     fn open(config: &Config, plan: &mut Plan) -> Result<Opened, String> {
-        let sockets = bind_group(*config.listen, plan.workers.len(), config.socket)
+        let workers = plan.workers.len();
+        let (sockets, listeners) = bind_both(*config.listen, workers, config.socket, config.transport)
             .map_err(|e| bind_error(*config.listen, &e))?;
-        let (addr, steering) = (sockets[0].addr, sockets[0].granted.steering);
+        let unix = config.unix.as_deref().map(|path| listen_on(path, config)).transpose()?;
+        let steering = sockets.first().is_some_and(|socket| socket.granted.steering);
+        let addr = sockets.first().map(|socket| socket.addr);
+        let addr = addr.or(listeners.first().map(|listener| listener.addr)).unwrap_or(*config.listen);
+        let open_files = open_files::raise(config.max_connections, workers);
+        plan.reasons.extend(open_files.note);
         let listener = config.metrics.as_deref().copied().map(metrics::listen).transpose()?;
         let log = config.hist_log.as_deref().map(histlog::open).transpose()?;
         if let Some(available) = Kernel::this().bytes_available(None) {
             let kind = plan.memory.kind.unwrap_or(PageKind::Small);
             plan.reasons.extend(Reckoning::of(config, plan).check(config, kind, available)?);
         }
-        let ports = Ports::open(config, plan, sockets)?;
+        let ports = Ports::open(config, plan, of_workers(workers, sockets, listeners))?;
         plan.reasons.extend(ports.note().map(str::to_owned));
-        Ok(Opened { addr, steering, ports, listener, log })
+        Ok(Opened { addr, steering, ports, unix, connections_max: open_files.connections, listener, log })
     }
 }
 
@@ -116,6 +132,7 @@ impl Server {
             times: parts.iter().map(|_| Arc::default()).collect(),
             owners: parts.iter().map(|part| Arc::clone(part.owner.counters())).collect(),
             scrapes: Arc::default(),
+            doorman: Arc::default(),
             histlog: Arc::default(),
             policies,
             hot_key_snapshot: hot_keys,
@@ -159,6 +176,7 @@ impl Server {
             metrics_addr: listener.and_then(|listener| listener.local_addr().ok()),
             metrics: None,
             histlog: None,
+            doorman: None,
         }
     }
 
@@ -170,6 +188,14 @@ impl Server {
         round: Round,
     ) -> Result<(), String> {
         let access = config.access.clone();
+        let streams = StreamSetup {
+            quota: Arc::new(Quota::new(opened.connections_max)),
+            idle_timeout_s: config.idle_timeout_s,
+            handover: Handover::default(),
+        };
+        let each: Vec<_> = parts.iter().map(|_| streams.for_another_worker()).collect();
+        let handovers: Vec<_> = each.iter().map(|setup| setup.handover.clone()).collect();
+        let parts = parts.into_iter().zip(each).collect::<Vec<_>>();
         match self.plan.policy_affinity() {
             Some(place) => {
                 self.start_workers(config, &mut opened.ports, parts, None)?;
@@ -178,6 +204,11 @@ impl Server {
             None => {
                 self.start_workers(config, &mut opened.ports, parts, Some(policy::cooperative(round)))?;
             }
+        }
+        if let Some(listener) = opened.unix.take() {
+            let doors = handovers.into_iter().zip(self.wakers.iter().cloned()).collect();
+            let counters = Arc::clone(&self.figures.doorman);
+            self.doorman = Some(doorman::start(listener, doors, Arc::clone(&self.stop), counters)?);
         }
         if let Some(log) = opened.log.take() {
             self.histlog = Some(histlog::start(log, Arc::clone(&self.figures))?);
@@ -194,7 +225,7 @@ impl Server {
         &mut self,
         config: Config,
         ports: &mut Ports,
-        parts: Vec<WorkerParts>,
+        parts: Vec<(WorkerParts, StreamSetup)>,
         mut background: Option<BackgroundTask>,
     ) -> Result<(), String> {
         let (count, figures) = (parts.len(), Arc::clone(&self.figures));
@@ -205,10 +236,10 @@ impl Server {
             stop: Arc::clone(&self.stop),
         };
         let (ready, when_ready) = mpsc::channel();
-        for parts in parts {
+        for (parts, streams) in parts {
             let is_last = parts.owner.index() + 1 == count;
             let background = if is_last { background.take() } else { None };
-            let seat = self.seat(&common, parts, background);
+            let seat = self.seat(&common, parts, streams, background);
             let assignment = Assignment { seat, common: common.clone(), ready: ready.clone() };
             self.workers.push(ports.seat(assignment));
         }
@@ -223,6 +254,7 @@ impl Server {
         &self,
         common: &SharedSetup,
         parts: WorkerParts,
+        streams: StreamSetup,
         background: Option<BackgroundTask>,
     ) -> WorkerSetup {
         let index = parts.owner.index();
@@ -237,6 +269,7 @@ impl Server {
                 index as u64,
             ),
             parts,
+            streams,
             background,
         }
     }
@@ -313,6 +346,9 @@ impl Server {
                 result = Err("the policy thread panicked".into());
             }
         }
+        if let Some(Err(error)) = self.doorman.map(Doorman::join) {
+            result = Err(error);
+        }
         if let Some(Err(error)) = self.metrics.map(Endpoint::join) {
             result = Err(error);
         }
@@ -350,12 +386,30 @@ pub(super) fn run_worker<P: Port>(port: P, assignment: Assignment) -> std::io::R
         poll: config.poll,
         access: config.access,
         stats_provider,
+        streams: seat.streams,
     });
     // The starter is gone only if it gave up; then `stop` is set.
     let _ = ready.send(waker);
     drop(ready);
     let _alive = seat.alive;
     worker.run(&stop)
+}
+
+/// What each worker listens on.
+fn of_workers(workers: usize, sockets: Vec<Socket>, listeners: Vec<Listener>) -> Vec<Sockets> {
+    let (mut sockets, mut listeners) = (sockets.into_iter(), listeners.into_iter());
+    (0..workers).map(|_| Sockets { datagrams: sockets.next(), streams: listeners.next() }).collect()
+}
+
+fn listen_on(path: &Path, config: &Config) -> Result<UnixListener, String> {
+    listen_unix(path, config.unix_mode.bits()).map_err(|error| {
+        let remedy = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "another server answers there; stop it, or choose another path",
+            std::io::ErrorKind::AlreadyExists => "remove it, or choose another path",
+            _ => "choose a path in a folder that exists and may be written to",
+        };
+        format!("--unix {}: {error}; {remedy}", path.display())
+    })
 }
 
 fn bind_error(addr: SocketAddr, error: &std::io::Error) -> String {

@@ -4,6 +4,7 @@
 //! batch    plain reads of many datagrams, looked up together
 //! order    which keys of which clients are under way, and what a datagram touches of them
 //! serial   the others, command by command: the executor
+//! stream   the same for connections, whose commands come cut anywhere and are answered in order
 //! execute  memcached's commands and the operations of frames, as verbs of the cache
 //! forward  a datagram that stopped: to another owner and back, waiting, held, or refused
 //! ```
@@ -17,6 +18,7 @@ pub mod hits;
 pub mod order;
 pub mod profiler;
 pub mod serial;
+pub mod stream;
 pub mod wakeups;
 
 pub use execute::answer::{After, Form, Read};
@@ -24,7 +26,7 @@ pub use execute::{Execution, SettledRead, Stop};
 pub use wakeups::Wakeups;
 
 use crate::limits::{LARGE_REQUEST_KEYS, PENDING_REQUESTS_MAX};
-use crate::net::Port;
+use crate::net::{ConnectionId, Port};
 use cache::ring::MeshEnd;
 use forward::pending::{PendingRequest, RequestPool};
 use forward::stalled::Stalled;
@@ -46,6 +48,8 @@ pub struct Session {
     traced: Footprint,
     /// Whether something was finished since held requests were looked at.
     has_finished: bool,
+    /// Connections whose pending request was answered since the worker asked.
+    answered_streams: Vec<ConnectionId>,
 }
 
 impl Session {
@@ -62,6 +66,7 @@ impl Session {
             stalled: Stalled::new((workers - 1) * PENDING_REQUESTS_MAX),
             traced: Footprint::with_capacity(LARGE_REQUEST_KEYS),
             has_finished: false,
+            answered_streams: Vec::new(),
         }
     }
 
@@ -83,6 +88,11 @@ impl Session {
     /// The kernel refused the port's ring.
     pub fn wake_due<P: Port>(&mut self, port: &mut P) -> std::io::Result<()> {
         self.wakeups.wake_due(port, self.executor.counters())
+    }
+
+    /// The next connection whose pending request was answered.
+    pub(crate) fn next_answered_stream(&mut self) -> Option<ConnectionId> {
+        self.answered_streams.pop()
     }
 
     /// A batch is answered: nothing stands behind it any more.

@@ -92,8 +92,26 @@ counters! {
         counter held,
         /// Times that a datagram with much work left the rest of it to the next tick.
         counter yielded,
-        /// Datagrams that waited for a later tick because no buffer to suspend them was free.
+        /// Datagrams and connections that waited for a later tick because no buffer to suspend them was free.
         counter deferred,
+        /// Connections that are open.
+        gauge curr_connections,
+        /// Connections that were opened.
+        counter total_connections,
+        /// Connections that were closed at once because --max-connections were open.
+        counter rejected_connections,
+        /// Connections that were closed because they had been idle for longer than --idle-timeout.
+        counter idle_kicks,
+        /// Connections that could not be accepted because no file descriptor was left.
+        counter accept_failures,
+        /// Sends to connections.
+        counter stream_sends,
+        /// Times that the peer of a connection had no room for all that it was sent; the connection waits until it has.
+        counter streams_stuck,
+        /// Connections that were closed because commands that were cut, and input of peers that do not read, took too much memory.
+        counter streams_over_memory,
+        /// Times that no receive buffer was free for a connection.
+        counter stream_buffers_empty,
     }
 }
 
@@ -108,6 +126,14 @@ counters! {
         counter metrics_closed,
         /// Times that the metrics endpoint could not accept a connection.
         counter metrics_accept_failures,
+    }
+}
+
+counters! {
+    /// What the thread of the UNIX socket counts. Written by that only.
+    DoormanCounters {
+        /// Connections to the UNIX socket that could not be accepted because no file descriptor was left.
+        counter unix_accept_failures,
     }
 }
 

@@ -8,7 +8,7 @@
 use crate::limits::{POOL_WAIT_MS, READ_POOL_WAIT_MS, TICK_DATAGRAMS_MAX, TICK_READS_MAX};
 use crate::net::{Inbox, Outbox, PeerAddr, Port};
 use crate::session::Session;
-use crate::session::batch::{ALONE_MAX, Alone, Batch, Joined, Judged, Waiting};
+use crate::session::batch::{ALONE_MAX, Alone, Batch, Joined, Judged, Outcomes, Waiting};
 use crate::session::forward::Fresh;
 use crate::session::forward::hold::{Patience, Served};
 use crate::worker::Worker;
@@ -129,11 +129,14 @@ impl Unserved {
 }
 
 impl<P: Port> Worker<P> {
-    /// Serves the datagrams of the inbox, or as many as there is room for; says whether there were any.
-    pub(super) fn serve_datagrams(&mut self, now: Now) -> bool {
+    /// Serves the datagrams of the inbox and the connections that have sent something, or as many as there is room for; says whether
+    /// there were any.
+    pub(super) fn serve(&mut self, now: Now) -> std::io::Result<bool> {
+        let Worker { port, inbox, outbox, session, streams, .. } = self;
+        let has_streams = streams.begin_tick(port, session, &mut inbox.events, outbox, now)?;
         let count = self.inbox.datagrams().len();
-        if count == 0 {
-            return false;
+        if count == 0 && self.streams.queue.is_empty() {
+            return Ok(has_streams);
         }
         self.session.executor_mut().begin_datagrams();
         if !self.unserved.is_pending {
@@ -143,16 +146,17 @@ impl<P: Port> Worker<P> {
         if !self.unserved.is_pending {
             self.unserved.clear();
         }
-        true
+        Ok(true)
     }
 
     /// Says whether all is served.
     fn serve_until_full(&mut self, count: usize, now: Now) -> bool {
         let mut goes_on = self.serve_left(now);
-        while goes_on && self.unserved.next < count {
+        while goes_on && (self.unserved.next < count || !self.streams.queue.is_empty()) {
             goes_on = self.outbox.has_room() && self.serve_batch(now);
         }
-        goes_on
+        // Connections that have not had their turn come first in the next tick.
+        goes_on || self.unserved.next >= count && self.unserved.alone.is_empty()
     }
 
     /// Serves what was left to be served alone; says whether nothing is left of it.
@@ -172,12 +176,23 @@ impl<P: Port> Worker<P> {
     /// Answers the plain reads of as many datagrams as fit a batch, then the other ones that were looked at, alone. Says whether
     /// none of these is left.
     fn serve_batch(&mut self, now: Now) -> bool {
-        let Worker { port, inbox, outbox, session, unserved, .. } = self;
+        self.choose_streams();
+        let (outcomes, joined, goes_on) = self.answer_batch(now);
+        self.settle_streams(&outcomes, joined, now);
+        goes_on
+    }
+
+    /// Says what became of connections, how many of the chosen ones joined, and whether none of the datagrams that were looked at is
+    /// left.
+    fn answer_batch(&mut self, now: Now) -> (Outcomes, usize, bool) {
+        let Worker { port, inbox, outbox, session, unserved, streams, .. } = self;
         session.executor_mut().profiler().mark();
         let (mut batch, mut alone) = (Batch::new(), Alone::new());
         gather(port, inbox, session, unserved, (&mut batch, &mut alone), now);
+        let joined = Self::join_streams(&mut batch, port, streams, session);
         let looked_at = alone.len();
-        let unanswered = batch.answer(session, inbox, outbox, &mut alone, now);
+        let mut outcomes = Outcomes::new();
+        let unanswered = batch.answer(session, inbox, outbox, &mut alone, &mut outcomes, now);
         session.end_batch();
         session.executor_mut().profiler().record_batch(batch.reads.len(), looked_at);
         if alone.len() > looked_at {
@@ -191,10 +206,10 @@ impl<P: Port> Worker<P> {
             let bytes = port.bytes(&inbox.datagrams()[waiting.judged.number as usize]);
             if !serve_alone(session, inbox, bytes, outbox, unserved, waiting, now) {
                 unserved.alone.extend(alone[done..].iter().map(|waiting| waiting.judged));
-                return false;
+                return (outcomes, joined, false);
             }
         }
-        true
+        (outcomes, joined, true)
     }
 }
 

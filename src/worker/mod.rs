@@ -3,18 +3,21 @@
 //! ```text
 //! tick   1 owner      free memory, execute the policy's commands, send again what it did not hear
 //!        2 inbound    commands of other workers, answers to ours, datagrams that waited for memory
-//!        3 datagrams  plain reads of all of them in one table batch; the rest one after the other
+//!        3 requests   plain reads of all datagrams and connections in one table batch; the rest one after the other
 //!        4 poll       all replies out, the next datagrams in: one entry into the kernel
 //! ```
 //! Each step is bounded. A worker alone sees port and session together; it waits for nobody but the kernel.
 
+mod conversations;
 mod datagrams;
 mod inbound;
+mod streams;
 
 pub use crate::guard::Access;
 
 use crate::guard::Guard;
 use crate::limits::IDLE_WAIT_MS;
+use crate::net::stream::{Handover, Quota};
 use crate::net::{Inbox, Outbox, PollTimeout, Port, Traffic};
 use crate::session::forward::pending::PendingRequest;
 use crate::session::hits::Hits;
@@ -27,6 +30,7 @@ use cache::base::clock::{Clock, Now};
 use cache::base::sync::{Arc, AtomicBool, Ordering};
 use cache::ring::MeshEnd;
 use cache::shard::Owner;
+use conversations::Conversations;
 use datagrams::Unserved;
 use std::time::Duration;
 
@@ -79,6 +83,19 @@ pub struct WorkerConfig<P> {
     pub poll: Poll,
     /// What `stats` prints.
     pub stats_provider: StatsProvider,
+    /// About connections.
+    pub streams: StreamSetup,
+}
+
+/// What workers are told of connections.
+#[derive(Clone, Debug)]
+pub struct StreamSetup {
+    /// How many the server may have.
+    pub quota: Arc<Quota>,
+    /// How long one may be idle before it is closed, in s; 0 = for ever.
+    pub idle_timeout_s: u64,
+    /// Those that another thread accepts for this worker.
+    pub handover: Handover,
 }
 
 /// A worker.
@@ -88,6 +105,7 @@ pub struct Worker<P> {
     /// What of the inbox is left for the next tick.
     unserved: Unserved,
     outbox: Outbox,
+    streams: Conversations,
     session: Session,
     background: Option<BackgroundTask>,
     clock: Clock,
@@ -114,6 +132,7 @@ impl<P: Port> Worker<P> {
             port: config.port,
             inbox: Inbox::default(),
             unserved: Unserved::new(),
+            streams: Conversations::new(config.streams),
             session: Session::new(executor, config.mesh, config.wakeups),
             background: config.background,
             clock: config.clock,
@@ -129,7 +148,7 @@ impl<P: Port> Worker<P> {
     pub fn tick(&mut self) -> std::io::Result<bool> {
         let now = self.clock.now();
         let has_more = self.session.executor_mut().begin_tick(now);
-        let busy = self.poll_inbound(now)? | self.serve_datagrams(now);
+        let busy = self.poll_inbound(now)? | self.serve(now)?;
         self.counters().ticks.add((busy || has_more) as u64);
         let mut rest = Duration::MAX;
         if let Some(background) = &mut self.background {
@@ -167,7 +186,7 @@ impl<P: Port> Worker<P> {
     const SPIN_NS: u64 = 50_000;
 
     fn poll_timeout(&mut self, busy: bool, rest: Duration, now: Now) -> PollTimeout {
-        if busy || !self.outbox.is_empty() || self.session.has_stalled() {
+        if busy || !self.outbox.is_empty() || self.session.has_stalled() || self.streams.has_work() {
             self.idle_since_ns = None;
             return PollTimeout::None;
         }
@@ -228,4 +247,7 @@ fn count_traffic(counters: &WorkerCounters, traffic: Traffic) {
     counters.receive_drops.add(traffic.receive_drops);
     counters.receive_buffers_empty.add(traffic.receive_buffers_empty);
     counters.refused_groups.add(traffic.refused_groups);
+    counters.stream_sends.add(traffic.stream_sends);
+    counters.stream_buffers_empty.add(traffic.stream_buffers_empty);
+    counters.accept_failures.add(traffic.accept_failures);
 }

@@ -33,6 +33,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("refused_groups", "network::groups_are_not_answered"),
     ("evicted_by_crowding", "shard::tests::index, where memory has no room for a larger index"),
     ("growth_waits", "shard::tests::index, where an index grows and memory is free"),
+    ("unfinished_items", "shard::tests::unfinished, where values come in pieces"),
+    ("unfinished_bytes", "shard::tests::unfinished, where values come in pieces"),
+    ("unfinished_waits", "shard::tests::unfinished, where values come in pieces"),
+    ("unfinished_abandoned", "shard::tests::unfinished, where values come in pieces"),
     ("store_no_memory", "no_eviction::a_full_cache_refuses_what_is_new_and_keeps_what_it_has"),
     ("evicted_by_growth", "sixteen full lines in a row at half load, which random keys do not make"),
 ];

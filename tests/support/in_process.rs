@@ -19,7 +19,7 @@ use sherwood::session::Wakeups;
 use sherwood::session::hits::Hits;
 use sherwood::session::profiler::TickProfiler;
 use sherwood::stats::counters::OwnerCounters;
-use sherwood::worker::{BackgroundTask, Worker, WorkerConfig};
+use sherwood::worker::{BackgroundTask, StreamSetup, Worker, WorkerConfig};
 use std::sync::Arc;
 
 /// How large it is.
@@ -160,6 +160,7 @@ impl WorkerSetups {
                 access: config.access.clone(),
                 poll: config.poll,
                 stats_provider: Arc::new(|_, _| None),
+                streams: StreamSetup::default(),
                 profiler: TickProfiler::new(
                     Arc::default(),
                     self.clock.clone(),

@@ -14,7 +14,7 @@ use sherwood::net::sim::{Faults, SimPort, Wire};
 use sherwood::session::Wakeups;
 use sherwood::session::hits::Hits;
 use sherwood::session::profiler::TickProfiler;
-use sherwood::worker::{Access, Poll, Worker, WorkerConfig};
+use sherwood::worker::{Access, Poll, StreamSetup, Worker, WorkerConfig};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +75,7 @@ impl Stepped {
                 access: access.clone(),
                 poll: Poll::Busy,
                 stats_provider: Arc::new(|_, _| None),
+                streams: StreamSetup::default(),
                 profiler: TickProfiler::new(Arc::default(), clock.clone(), 1, index as u64),
             }));
         }

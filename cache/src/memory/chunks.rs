@@ -29,7 +29,7 @@ impl Slab {
     /// Begins an item whose value is cut; `slot` is its own.
     pub fn begin_chunks(&mut self, slot: &mut OwnedSlot) {
         debug_assert!(self.chunks.is_empty(), "one item is built at a time");
-        self.items.write_blank(slot);
+        self.items.write_blank(slot, false);
     }
 
     /// Adds a chunk, just allocated, to the item that is being built in `slot`.

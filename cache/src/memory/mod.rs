@@ -26,10 +26,12 @@ pub mod retired;
 pub mod slab;
 #[cfg(not(any(loom, shuttle)))]
 pub mod slab_stats;
+#[cfg(not(any(loom, shuttle)))]
+mod unfinished;
 
 #[cfg(not(any(loom, shuttle)))]
 pub use chunks::Used;
-pub use item::{Item, Items, Lent, OwnedSlot, Parts, Size, State, Value};
+pub use item::{Head, Item, Items, Lent, OwnedSlot, Parts, Size, State, Unfinished, Value};
 #[cfg(not(any(loom, shuttle)))]
 pub use page::Layout;
 #[cfg(not(any(loom, shuttle)))]
@@ -38,3 +40,5 @@ pub use pool::PagePool;
 pub use slab::Slab;
 #[cfg(not(any(loom, shuttle)))]
 pub use slab_stats::SlabStats;
+#[cfg(not(any(loom, shuttle)))]
+pub use unfinished::UnfinishedSlots;

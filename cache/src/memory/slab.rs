@@ -18,6 +18,7 @@ use crate::memory::page::{Layout, Slots};
 use crate::memory::pool::PagePool;
 use crate::memory::retired::Retired;
 use crate::memory::slab_stats::SlabStats;
+use crate::memory::unfinished::UnfinishedSlots;
 use std::sync::Arc;
 
 const NO_PAGE: u32 = u32::MAX;
@@ -36,6 +37,7 @@ pub struct Slab {
     pub(super) retired: Retired,
     /// Chunks that were taken for the item that is being built.
     pub(super) chunks: Vec<ItemRef>,
+    pub(super) unfinished: UnfinishedSlots,
     used_bytes: usize,
     used_slots: usize,
     pages_held: usize,
@@ -57,10 +59,22 @@ struct Page {
     hint: u32,
     /// It is being emptied: nothing is allocated in it.
     closed: bool,
+    /// It is closed, and will be emptied when the unfinished items in it are finished.
+    held: bool,
+    /// Slots of unfinished items.
+    unfinished: u32,
 }
 
-const FREE_PAGE: Page =
-    Page { class: None, used: 0, previous: NO_PAGE, next: NO_PAGE, hint: 0, closed: false };
+const FREE_PAGE: Page = Page {
+    class: None,
+    used: 0,
+    previous: NO_PAGE,
+    next: NO_PAGE,
+    hint: 0,
+    closed: false,
+    held: false,
+    unfinished: 0,
+};
 
 impl Slab {
     /// A slab of memory that is wired by hand, as benches do.
@@ -83,6 +97,7 @@ impl Slab {
             class_free: [0; CLASSES_MAX],
             retired: Retired::new(Self::chunks_max(&items) + 1),
             chunks: Vec::with_capacity(Self::chunks_max(&items)),
+            unfinished: UnfinishedSlots::default(),
             items,
             used_bytes: 0,
             used_slots: 0,
@@ -172,15 +187,23 @@ impl Slab {
 
     /// Allocates nothing more in a page of this owner, so that it empties.
     pub fn close_page(&mut self, page: usize) {
+        self.hold_page(page);
+        self.closed_pages += std::mem::take(&mut self.pages[page].held) as usize;
+    }
+
+    /// The same for a page that cannot be emptied yet, because it has slots of unfinished items.
+    pub fn hold_page(&mut self, page: usize) {
         let entry = self.pages[page];
         let class = entry.class.expect("a page of this owner");
+        if entry.closed {
+            return;
+        }
         let free = self.layout.slots(class).count as u32 - entry.used;
-        if !entry.closed && free > 0 {
+        if free > 0 {
             self.unlist(page, class);
             self.class_free[class.index()] -= free;
         }
-        self.closed_pages += !entry.closed as usize;
-        self.pages[page].closed = true;
+        (self.pages[page].closed, self.pages[page].held) = (true, true);
     }
 
     /// Takes slots in a closed page of this owner again.
@@ -191,7 +214,7 @@ impl Slab {
             return;
         }
         let free = self.layout.slots(class).count as u32 - entry.used;
-        self.closed_pages -= 1;
+        self.closed_pages -= !std::mem::take(&mut entry.held) as usize;
         if free > 0 {
             self.list(page, class);
             self.class_free[class.index()] += free;
@@ -203,7 +226,7 @@ impl Slab {
         self.pages[page].class.is_some_and(|class| self.partial[class.index()] == page as u32)
     }
 
-    /// Pages that are being emptied.
+    /// Pages that are being emptied, without those that are held.
     pub fn closed_pages(&self) -> usize {
         self.closed_pages
     }
@@ -211,6 +234,21 @@ impl Slab {
     /// Whether nothing is allocated in a page any more.
     pub fn is_closed(&self, page: usize) -> bool {
         self.pages[page].closed
+    }
+
+    /// Whether a page is to be emptied when the unfinished items in it are finished.
+    pub fn is_held(&self, page: usize) -> bool {
+        self.pages[page].held
+    }
+
+    /// Slots of unfinished items in a page.
+    pub fn unfinished_in(&self, page: usize) -> usize {
+        self.pages[page].unfinished as usize
+    }
+
+    /// Counts of a page, for the slab's other rooms.
+    pub(super) fn unfinished_of_page(&mut self, page: usize) -> &mut u32 {
+        &mut self.pages[page].unfinished
     }
 
     /// Retires one slot that nothing leads to any more; it is free after grace. Of an item that was cut see
@@ -260,8 +298,20 @@ impl Slab {
     }
 
     /// The first used slot of `page` at or behind slot `from`: its number and what is there. What is retired is used as
-    /// well.
-    pub fn next_used_slot(&self, page: usize, from: usize) -> Option<(usize, Used)> {
+    /// well; what belongs to unfinished items is passed over.
+    pub fn next_used_slot(&self, page: usize, mut from: usize) -> Option<(usize, Used)> {
+        loop {
+            let (number, used) = self.next_taken_slot(page, from)?;
+            // One page in a hundred has any.
+            if self.pages[page].unfinished == 0 || !self.is_unfinished(used) {
+                return Some((number, used));
+            }
+            from = number + 1;
+        }
+    }
+
+    /// As [`Slab::next_used_slot`], of all slots that are not free.
+    fn next_taken_slot(&self, page: usize, from: usize) -> Option<(usize, Used)> {
         let class = self.pages[page].class?;
         let slots = self.layout.slots(class);
         let words = self.items.words(slots.bitmap(&self.layout, page));
@@ -400,14 +450,14 @@ impl Slab {
         let was_full = entry.used as usize == slots.count;
         entry.used -= 1;
         entry.hint = entry.hint.min((index / 64) as u32);
-        let (is_empty, is_closed) = (entry.used == 0, entry.closed);
+        let (is_empty, is_closed, is_held) = (entry.used == 0, entry.closed, entry.held);
         if was_full && !is_closed {
             self.list(page, class);
         }
         self.class_free[class.index()] += !is_closed as u32;
         if is_empty {
             if is_closed {
-                self.closed_pages -= 1;
+                self.closed_pages -= !is_held as usize;
             } else {
                 self.unlist(page, class);
                 self.class_free[class.index()] -= slots.count as u32;

@@ -65,8 +65,10 @@ pub(super) struct Counts {
     /// Bytes of items that readers can find, headers included.
     pub(super) item_bytes: Counter,
     losses: Losses,
-    /// Slots that are not free: live and retired ones.
+    /// Slots that are not free: live, unfinished and retired ones.
     pub(super) used: Counter,
+    /// Slots of items whose values are still coming.
+    pub(super) unfinished: Counter,
     /// Slots whose items are unlinked and wait for grace.
     pub(super) retired: Counter,
 }
@@ -82,6 +84,8 @@ pub struct Tally {
     pub pages: u64,
     /// Slots of items that readers can find, and of their chunks.
     pub live: u64,
+    /// Slots of items whose values are still coming, and of their chunks.
+    pub unfinished: u64,
     /// Slots of items that are unlinked and wait for grace.
     pub retired: u64,
     /// Bytes of items that readers can find, headers and chunks included.
@@ -102,12 +106,13 @@ impl SlabStats {
     /// What the class has now.
     pub fn read(&self, class: Class) -> Tally {
         let (slots, counts) = (self.layout.slots(class), self.of(class));
-        let retired = counts.retired.get();
+        let (retired, unfinished) = (counts.retired.get(), counts.unfinished.get());
         Tally {
             slot_bytes: slots.slot_bytes as u64,
             slots_of_page: slots.count as u64,
             pages: counts.pages.get(),
-            live: counts.used.get().saturating_sub(retired),
+            live: counts.used.get().saturating_sub(retired + unfinished),
+            unfinished,
             retired,
             item_bytes: counts.item_bytes.get(),
         }
@@ -130,6 +135,7 @@ impl SlabStats {
             let all = tallies.fold(first, |all, one| Tally {
                 pages: all.pages + one.pages,
                 live: all.live + one.live,
+                unfinished: all.unfinished + one.unfinished,
                 retired: all.retired + one.retired,
                 item_bytes: all.item_bytes + one.item_bytes,
                 ..all
@@ -143,6 +149,6 @@ impl SlabStats {
 impl Tally {
     /// Slots that an item could have at once.
     pub fn free(&self) -> u64 {
-        (self.pages * self.slots_of_page).saturating_sub(self.live + self.retired)
+        (self.pages * self.slots_of_page).saturating_sub(self.live + self.unfinished + self.retired)
     }
 }

@@ -25,7 +25,8 @@ const BUDGET_STEPS: u64 = 256;
 
 impl Budget {
     /// Tells the policy how many bytes of slots and chunks this owner may keep, when that has changed. What of a page is in
-    /// neither is not in the budget, in steps, so that it is told seldom. A step is less than half a percent of what is kept.
+    /// neither is not in the budget, nor what is taken for values that are still coming, in steps, so that it is told seldom. A step is
+    /// less than half a percent of what is kept.
     #[inline]
     pub(super) fn announce(&mut self, memory: &Memory, outcomes: &mut Outcomes, now: Now) {
         if !memory.evicts() {
@@ -36,7 +37,8 @@ impl Budget {
         let step = (budget_bytes / BUDGET_STEPS).max(1);
         self.count_partial_pages(memory, now);
         let partial_bytes = self.partial_pages * memory.pool().layout().page_bytes;
-        let not_kept = (memory.slab().tail_bytes() + partial_bytes) as u64;
+        let unfinished_bytes = memory.slab().unfinished().bytes;
+        let not_kept = (memory.slab().tail_bytes() + partial_bytes + unfinished_bytes) as u64;
         let bytes = budget_bytes.saturating_sub(not_kept.next_multiple_of(step)).max(step);
         self.tell(bytes, outcomes);
     }

@@ -27,7 +27,7 @@ use crate::base::clock::Now;
 use crate::base::item_ref::ItemRef;
 use crate::base::sync::Arc;
 use crate::memory::slab_stats::Loss;
-use crate::memory::{Item, OwnedSlot, Parts, Size, Slab, Used};
+use crate::memory::{Head, Item, OwnedSlot, Parts, Size, Slab, Unfinished, Used};
 use crate::ring::Event;
 use crate::shard::OwnerCounters;
 use crate::shard::contents::cas::CasNumbers;
@@ -56,6 +56,8 @@ pub struct Written {
     size: Size,
     deadline_ms: u64,
     cas: u64,
+    /// Bytes that this owner has written.
+    written_bytes: usize,
 }
 
 impl Contents {
@@ -101,16 +103,25 @@ impl Contents {
     #[inline]
     pub fn write(&self, mut slot: OwnedSlot, parts: &Parts<'_>) -> Written {
         self.memory.slab().write(&mut slot, parts);
-        Written { slot, size: parts.size(), deadline_ms: parts.deadline_ms, cas: parts.cas }
+        let size = parts.size();
+        let written_bytes = size.bytes();
+        Written { slot, size, deadline_ms: parts.deadline_ms, cas: parts.cas, written_bytes }
+    }
+
+    /// Makes an item of what was reserved for it, with the value that is there now.
+    pub fn finish(&mut self, unfinished: Unfinished, head: Head) -> Written {
+        let (size, Head { deadline_ms, cas, .. }) = (unfinished.size(), head);
+        let slot = self.memory.finish(unfinished, head);
+        Written { slot, size, deadline_ms, cas, written_bytes: 0 }
     }
 
     /// Puts an item under its key, in place of the one that it may have; returns its place.
     pub fn publish(&mut self, hash: u64, key: &[u8], written: Written) -> ItemRef {
-        let Written { slot, size, deadline_ms, cas } = written;
+        let Written { slot, size, deadline_ms, cas, written_bytes } = written;
         let deadline = deadline(deadline_ms, slot.bytes());
         let at = self.memory.complete(slot, size);
         self.cas.published(cas);
-        self.written_bytes += size.bytes();
+        self.written_bytes += written_bytes;
         let (replaced, crowded_out) = match self.index.upsert(self.memory.slab(), hash, key, at) {
             Upsert::Inserted => (None, None),
             Upsert::Replaced(old) => (Some(old), None),
@@ -193,6 +204,8 @@ impl Contents {
         counters.item_bytes.set(self.memory.item_bytes() as u64);
         counters.pages.set(slab.pages_held() as u64);
         counters.retired_items.set(slab.retired().len() as u64);
+        counters.unfinished_items.set(slab.unfinished().items as u64);
+        counters.unfinished_bytes.set(slab.unfinished().bytes as u64);
     }
 
     /// Bytes of items written since the last call.

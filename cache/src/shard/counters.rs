@@ -43,6 +43,10 @@ crate::counters! {
         gauge pages,
         /// Retired items that wait for grace now.
         gauge retired_items,
+        /// Items now whose values are still coming.
+        gauge unfinished_items,
+        /// Bytes of the slots of items now whose values are still coming.
+        gauge unfinished_bytes,
         /// Items evicted by command of the policy.
         counter evicted_by_policy,
         /// Items that the policy wanted evicted and that stayed: they had been read without its knowledge.
@@ -77,5 +81,9 @@ crate::counters! {
         gauge table_slots,
         /// Stores that had to wait for grace.
         counter grace_waits,
+        /// Times that a value had to wait because values that were still coming held as much memory as they may.
+        counter unfinished_waits,
+        /// Values that were not stored because they did not come to their end.
+        counter unfinished_abandoned,
     }
 }

@@ -124,7 +124,7 @@ impl Owner {
     }
 
     /// Room to retire one more item.
-    fn room_to_retire(&mut self, pin: &mut Pin) -> Result<(), WriteError> {
+    pub(super) fn room_to_retire(&mut self, pin: &mut Pin) -> Result<(), WriteError> {
         let memory = &mut self.contents_mut().memory;
         if !memory.can_retire() {
             memory.reclaim_now(pin);

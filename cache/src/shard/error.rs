@@ -7,6 +7,9 @@ pub enum Blocked {
     OnGrace,
     /// Dead items of earlier flushes and invalidations are still being removed: try again in some seconds.
     OnScrub,
+    /// Values that are still coming hold as much memory as they may ([`UNFINISHED_SHARE`](crate::limits::UNFINISHED_SHARE)): try
+    /// again in the next tick.
+    OnUnfinished,
 }
 
 /// Why a write did not happen; nothing has changed then.
@@ -36,6 +39,9 @@ impl std::fmt::Display for WriteError {
             }
             WriteError::Blocked(Blocked::OnScrub) => {
                 "items of earlier flushes are being removed: try again later"
+            }
+            WriteError::Blocked(Blocked::OnUnfinished) => {
+                "values that are still coming hold as much memory as they may: try again in the next tick"
             }
             WriteError::TooLarge => "the value is larger than the cache takes",
             WriteError::OutOfMemory => "no memory, and nothing of this owner can be evicted",

@@ -9,13 +9,14 @@
 //! Reads run on any thread and change nothing but the access word of an item; everything else runs on the owner.
 //!
 //! ```text
-//! Owner      the verbs (store count delete touch flush), and the tick
+//! Owner      the verbs (store, reserve and publish, count delete touch flush), and the tick
 //! ├ contents   what the shard holds. The only place that changes which items there are:
 //! │ ├ index      key → item, and whether it may still be served
 //! │ ├ memory     slots, grace, what is retired
 //! │ └ outcomes   events to the policy, counters
 //! ├ pressure   room for an item, where none is free                     contents
 //! ├ mover      empties pages                                            contents, pressure
+//! ├ share      how much values may have that are still coming           memory
 //! ├ growth     a larger or smaller index; the budget that is left       contents
 //! ├ scrub      removes what flushes and invalidations have left         contents
 //! └ command    what the policy wants removed                            contents
@@ -43,11 +44,14 @@ mod pressure;
 pub mod route;
 mod scrub;
 mod second_chances;
+mod share;
 pub mod store;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 mod touch;
+pub mod unfinished;
 mod view;
+mod walk;
 
 pub use count::{Count, Counted};
 pub use counters::OwnerCounters;
@@ -58,4 +62,6 @@ pub use owner::{Found, Owner};
 pub use route::{Shard, Shards};
 pub use second_chances::SecondChances;
 pub use store::{Mode, Outcome, Store, Stored};
+pub use unfinished::{Reserve, Terms, Unpublished};
 pub use view::{Look, View};
+pub use walk::Walk;

@@ -9,7 +9,8 @@
 //! page 7, class 112, closed   █··█·█··   ─ copy, redirect, retire ─▶   ██████·█  page 3, class 112
 //!                             grace over: the page is empty, and goes to the pool
 //! ```
-//! Pages of a run that a growing table wants (`PagePool::wanted`) are emptied the same way. The policy leaves some slots
+//! Pages of a run that a growing table wants (`PagePool::wanted`) are emptied the same way. A page into which a value is still coming
+//! stays as it is; of the wanted run it is held, so that nothing more is allocated in it, and emptied when the value is there. The policy leaves some slots
 //! free, so there is room to copy to. When it lags, and pressure wants a page of a class with colder items, that
 //! class's coldest page is emptied by evicting what is in it.
 //!
@@ -101,7 +102,7 @@ impl Mover {
             // dozens of pages for one. They are copied, and as many items go as make room for that.
             Some(page) => (page, memory.slab().class_of(page) != Some(Class::CHUNK)),
             None => {
-                let wanted = memory.pool().wanted().find(|&page| memory.is_open(page));
+                let wanted = wanted_page(memory);
                 (wanted.or_else(|| self.sparse_page(memory, now))?, false)
             }
         };
@@ -128,12 +129,26 @@ impl Mover {
         let share = |page: usize| {
             let class = slab.class_of(page).filter(|class| has_room[class.index()])?;
             // Not the page that is being filled: it would be filled again at once.
-            let is_candidate = !slab.is_closed(page) && !slab.is_filling(page);
+            let is_candidate =
+                !slab.is_closed(page) && !slab.is_filling(page) && slab.unfinished_in(page) == 0;
             let percent = slab.used_in(page) * 100 / slab.slots_of(class).count;
             (is_candidate && percent <= SPARSE_PERCENT).then_some((percent, page))
         };
         (0..slab.pool().layout().pages).filter_map(share).min().map(|(_, page)| page)
     }
+}
+
+/// A page of the wanted run that can be emptied now. Those that cannot yet are held.
+fn wanted_page(memory: &mut Memory) -> Option<usize> {
+    let mut wanted = memory.pool().wanted();
+    if memory.slab().unfinished().pages > 0 {
+        for page in wanted.clone() {
+            if memory.is_open(page) && memory.slab().unfinished_in(page) > 0 {
+                memory.hold_page(page);
+            }
+        }
+    }
+    wanted.find(|&page| memory.can_empty(page))
 }
 
 /// Copies the next items of a page to other pages, as many as a tick may.

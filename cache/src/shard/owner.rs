@@ -17,6 +17,7 @@ use crate::shard::namespace::Namespace;
 use crate::shard::pressure::Pressure;
 use crate::shard::route::{Shard, Shards};
 use crate::shard::scrub::Scrub;
+use crate::shard::share::Share;
 
 /// A part of an owner's tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,7 @@ pub struct Owner {
     growth: Growth,
     scrub: Scrub,
     commands: Commands,
+    share: Share,
     value_bytes_max: usize,
     /// When a delayed flush_all is due, in ms since the server epoch.
     flush_at_ms: Option<u64>,
@@ -112,6 +114,7 @@ impl Owner {
             growth: Growth::default(),
             scrub: Scrub::new(evicts),
             commands: Commands::new(commands),
+            share: Share::default(),
             value_bytes_max,
             flush_at_ms: None,
         }
@@ -261,6 +264,16 @@ impl Owner {
         now: Now,
     ) -> Result<(), WriteError> {
         self.growth.place(&mut self.contents, pin, (hash, key), now)
+    }
+
+    /// Whether a value may come of a key of this hash, for which so many bytes of slots are needed.
+    pub(super) fn lets_in_unfinished(&mut self, wanted: (u64, usize), now: Now) -> bool {
+        self.share.lets_in(&self.contents.memory, wanted, now)
+    }
+
+    /// Whether it may, now that its slots are taken.
+    pub(super) fn keeps_unfinished(&mut self, hash: u64, now: Now) -> bool {
+        self.share.keeps(&self.contents.memory, hash, now)
     }
 
     /// Room for an item, which takes the place of another one or not. Call it before looking at any item: what it evicts may be that item.

@@ -36,8 +36,8 @@ pub(super) struct Pressure {
 /// Which page should be emptied.
 #[derive(Clone, Copy, Debug)]
 enum Wanted {
-    /// The coldest of this class.
-    OfClass(Class),
+    /// The coldest of this class, for the other one.
+    OfClass(Class, Class),
     /// The one that holds the least, of any class but this one: no class has pages to spare.
     Least(Class),
 }
@@ -69,10 +69,7 @@ impl Pressure {
         let memory = &contents.memory;
         let shape = size.shape(memory.slab().chunk_sizes());
         let bytes = shape.bytes_in_slot(size.fixed_bytes());
-        let layout = memory.pool().layout();
-        // Half of the pages at most: other items have to be somewhere while it is stored.
-        let is_too_large = size.bytes() > memory.pages_of_owner() * layout.page_bytes / 2;
-        if bytes > layout.item_bytes_max() || is_too_large {
+        if is_too_large(memory, size) {
             return Err(WriteError::TooLarge);
         }
         let mut slot = self.allocate_slot(contents, pin, Class::of(bytes), is_overwrite, now)?;
@@ -177,8 +174,7 @@ impl Pressure {
         contents.memory.reclaim_now(pin);
         match contents.memory.allocate_without_evicting(class) {
             Some(slot) => Ok(slot),
-            // Nothing of this owner's can be evicted: other owners have all pages.
-            None if contents.memory.slab().used_slots() == 0 => Err(WriteError::OutOfMemory),
+            None if nothing_comes(contents.memory.slab(), class) => Err(WriteError::OutOfMemory),
             None => Err(Blocked::OnGrace.into()),
         }
     }
@@ -198,7 +194,7 @@ impl Pressure {
         let is_colder = coldest
             .is_none_or(|own| self.coldest(index, memory, richest, now).is_some_and(|other| other < own));
         if is_colder && may_want {
-            self.wanted = Some(Wanted::OfClass(richest));
+            self.wanted = Some(Wanted::OfClass(richest, class));
         }
         is_colder
     }
@@ -286,7 +282,11 @@ impl Pressure {
     #[inline]
     pub(super) fn take_wanted_page(&mut self, memory: &Memory) -> Option<usize> {
         match self.wanted.take()? {
-            Wanted::OfClass(class) => self.coldest_page(memory, class),
+            Wanted::OfClass(richest, class) => match self.coldest_page(memory, richest) {
+                // All its pages may have values that are still coming.
+                None if memory.slab().unfinished().pages > 0 => least_page(memory, class),
+                page => page,
+            },
             Wanted::Least(class) => least_page(memory, class),
         }
     }
@@ -297,7 +297,7 @@ impl Pressure {
         let slab = memory.slab();
         let pages = slab.pool().layout().pages;
         let hand = self.hands[class.index()].0 as usize;
-        let is_open = |&page: &usize| slab.class_of(page) == Some(class) && !slab.is_closed(page);
+        let is_open = |&page: &usize| slab.class_of(page) == Some(class) && memory.can_empty(page);
         let last_use = |page: usize| {
             let mut from = 0;
             let items = std::iter::from_fn(|| {
@@ -313,6 +313,21 @@ impl Pressure {
         let candidates = (hand..pages).chain(0..hand).filter(is_open).take(PAGES_SAMPLE).filter(is_cheap);
         candidates.min_by_key(|&page| last_use(page))
     }
+}
+
+/// Whether an item is larger than memory could hold: half of the pages at most, because other items have to be somewhere while
+/// it is stored.
+pub(super) fn is_too_large(memory: &Memory, size: Size) -> bool {
+    let (layout, shape) = (memory.pool().layout(), size.shape(memory.slab().chunk_sizes()));
+    shape.bytes_in_slot(size.fixed_bytes()) > layout.item_bytes_max()
+        || size.bytes() > memory.pages_of_owner() * layout.page_bytes / 2
+}
+
+/// Whether no slot of a class will be free, whoever waits for it: other owners have all pages, or all that this one has are held
+/// by values that are still coming, and no item of the class goes.
+fn nothing_comes(slab: &Slab, class: Class) -> bool {
+    let is_coming = slab.retired_slots_of(class) > 0 || slab.retired().is_full() || slab.closed_pages() > 0;
+    !is_coming && slab.unfinished().pages == slab.pages_held()
 }
 
 /// Pages of a class that are too few to give one away for being cold: with little memory and many sizes each class has one or two.
@@ -331,7 +346,7 @@ fn least_page(memory: &Memory, class: Class) -> Option<usize> {
         });
         let (count, chunks) = items.take(PAGE_SAMPLE).fold((0, 0), |(n, sum), chunks| (n + 1, sum + chunks));
         let chunk_bytes = chunks * slab.chunk_sizes().slot_bytes() / count.max(1);
-        (!slab.is_closed(page)).then(|| slab.used_in(page) * (slab.slots_of(other).slot_bytes + chunk_bytes))
+        memory.can_empty(page).then(|| slab.used_in(page) * (slab.slots_of(other).slot_bytes + chunk_bytes))
     };
     (0..slab.pool().layout().pages).filter_map(|page| Some((bytes(page)?, page))).min().map(|(_, page)| page)
 }

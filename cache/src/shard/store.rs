@@ -94,7 +94,7 @@ impl<'a> Store<'a> {
     }
 
     /// What the store comes to, and whether the new item is stale.
-    fn judge(&self, old: Option<&Item<'_>>) -> (Outcome, bool) {
+    pub(super) fn judge(&self, old: Option<&Item<'_>>) -> (Outcome, bool) {
         let Some(old) = old else {
             return match (self.mode, self.compare_cas) {
                 (Mode::Set | Mode::Replace, Some(_)) => (Outcome::NotFound, false),
@@ -115,12 +115,13 @@ impl<'a> Store<'a> {
         }
     }
 
-    /// Value, flags and deadline of the new item.
-    fn contents<'v>(&self, old: Option<&Item<'v>>, is_stale: bool) -> ([Value<'v>; 2], u32, u64)
-    where
-        'a: 'v,
-    {
-        let value = Value::from(self.value);
+    /// Value, flags and deadline of the new item, if `value` is what is to be stored.
+    pub(super) fn contents<'v>(
+        &self,
+        value: Value<'v>,
+        old: Option<&Item<'v>>,
+        is_stale: bool,
+    ) -> ([Value<'v>; 2], u32, u64) {
         match old {
             Some(old) if self.mode.joins() => {
                 let values =
@@ -140,13 +141,14 @@ impl Owner {
     /// # Errors
     /// [`WriteError`]; nothing has changed then.
     pub fn store(&mut self, pin: &mut Pin, store: &Store<'_>, now: Now) -> Result<Stored<'_>, WriteError> {
-        let hash = self.contents().index.hash(store.key);
-        let (mut outcome, mut at) = self.try_store(pin, hash, store, now)?;
+        let (hash, value) = (self.contents().index.hash(store.key), Value::from(store.value));
+        let (mut outcome, mut at) = self.try_store(pin, hash, store, value, now)?;
         if outcome == Outcome::NotStored
             && store.mode.joins()
             && let Some(due_ms) = store.or_create_due_ms
         {
-            (outcome, at) = self.try_store(pin, hash, &Store { mode: Mode::Add, due_ms, ..*store }, now)?;
+            let store = Store { mode: Mode::Add, due_ms, ..*store };
+            (outcome, at) = self.try_store(pin, hash, &store, value, now)?;
         }
         // Behind all that may have to wait: a store that is repeated counts once.
         let is_cas = store.compare_cas.is_some() && matches!(store.mode, Mode::Set | Mode::Replace);
@@ -154,15 +156,17 @@ impl Owner {
         Ok(Stored { outcome, item: at.map(|at| self.contents().memory.item(at)) })
     }
 
-    fn try_store(
+    /// Stores `value`, which may be another one than the store's own.
+    pub(super) fn try_store(
         &mut self,
         pin: &mut Pin,
         hash: u64,
         store: &Store<'_>,
+        value: Value<'_>,
         now: Now,
     ) -> Result<(Outcome, Option<ItemRef>), WriteError> {
         self.place_in_index(pin, hash, store.key, now)?;
-        let (size, is_overwrite) = self.size_to_store(hash, store, now)?;
+        let (size, is_overwrite) = self.size_to_store(hash, store, value.len(), now)?;
         let slot = self.allocate(pin, size, is_overwrite, now)?;
         let old = self.contents().find(hash, store.key, now).map(|(_, item)| item);
         let (outcome, is_stale) = store.judge(old.as_ref());
@@ -170,7 +174,7 @@ impl Owner {
             self.contents_mut().memory.abandon(slot);
             return Ok((outcome, None));
         }
-        let (value, flags, deadline_ms) = store.contents(old.as_ref(), is_stale);
+        let (value, flags, deadline_ms) = store.contents(value, old.as_ref(), is_stale);
         let parts = Parts {
             key: store.key,
             value,
@@ -189,15 +193,26 @@ impl Owner {
         let written = self.contents().write(slot, &parts);
         let at = self.contents_mut().publish(hash, store.key, written);
         if is_stale {
-            let item = self.contents().memory.item(at);
-            item.set_state(item.state().with_stale(true).with_win_sent(win_sent));
+            self.mark_stale(at, win_sent);
         }
         Ok((Outcome::Stored, Some(at)))
     }
 
+    /// An item was stored with an older number than the one before it, whose right to refresh was given away or not.
+    pub(super) fn mark_stale(&self, at: ItemRef, win_sent: bool) {
+        let item = self.contents().memory.item(at);
+        item.set_state(item.state().with_stale(true).with_win_sent(win_sent));
+    }
+
     /// The size of the item that a store will make, as things are now, and whether it takes the place of another one.
-    fn size_to_store(&self, hash: u64, store: &Store<'_>, now: Now) -> Result<(Size, bool), WriteError> {
-        let (key_bytes, value_bytes) = (store.key.len(), store.value.len());
+    fn size_to_store(
+        &self,
+        hash: u64,
+        store: &Store<'_>,
+        value_bytes: usize,
+        now: Now,
+    ) -> Result<(Size, bool), WriteError> {
+        let key_bytes = store.key.len();
         match self.contents().find(hash, store.key, now) {
             Some((_, old)) if store.mode.joins() => {
                 let joined_bytes = old.value_bytes() + value_bytes;
@@ -210,7 +225,7 @@ impl Owner {
         }
     }
 
-    fn note_store(&self, is_cas: bool, outcome: Outcome) {
+    pub(super) fn note_store(&self, is_cas: bool, outcome: Outcome) {
         self.counters().cmd_set.add(1);
         if !is_cas {
             return;

@@ -18,6 +18,8 @@ use std::collections::HashMap;
 mod index;
 mod pages;
 mod refusing;
+mod unfinished;
+mod walk;
 
 /// Load for which indexes are sized here. A number of its own: when a table grows decides which pages are free when, and so
 /// how far the mover is when a phase of a test ends.
@@ -26,6 +28,7 @@ const INDEX_LOAD_PERCENT: u64 = 78;
 struct SingleOwner {
     owner: Owner,
     pin: Pin,
+    cache: Cache,
     pool: Arc<PagePool>,
     events: Consumer<Event>,
     commands: Producer<PolicyCommand>,
@@ -41,6 +44,15 @@ impl SingleOwner {
 
     /// The same, which evicts or refuses what is new.
     fn of(memory_bytes: usize, mean_item_bytes: usize, evicts: bool) -> SingleOwner {
+        SingleOwner::with_values_of(memory_bytes, mean_item_bytes, evicts, 2 << 20)
+    }
+
+    fn with_values_of(
+        memory_bytes: usize,
+        mean_item_bytes: usize,
+        evicts: bool,
+        value_bytes_max: usize,
+    ) -> SingleOwner {
         let lines = Table::lines_for((memory_bytes / mean_item_bytes) as u64, INDEX_LOAD_PERCENT);
         let cache = Cache::builder()
             .memory_bytes(memory_bytes)
@@ -48,7 +60,8 @@ impl SingleOwner {
             .index_lines(lines)
             .seed(1)
             .evicts(evicts)
-            .value_bytes_max(2 << 20);
+            .readers(1)
+            .value_bytes_max(value_bytes_max);
         let Built { cache, mut owners, mut participants, .. } = cache.build();
         let parts = owners.pop().expect("the owner of the one shard");
         let pin = participants.pop().expect("its part in reading").pin();
@@ -60,6 +73,7 @@ impl SingleOwner {
         SingleOwner {
             owner,
             pin,
+            cache,
             pool,
             events: consumer,
             commands: commander,

@@ -66,6 +66,10 @@ impl<'g> View<'g> {
         Some(self.lend(at).item().key())
     }
 
+    pub(super) fn shards(self) -> &'g Shards {
+        self.shards
+    }
+
     #[inline]
     fn look(self, found: Found) -> Look<'g> {
         match found {
@@ -75,8 +79,9 @@ impl<'g> View<'g> {
         }
     }
 
+    /// Lends an item, of which a slot was read while this view was there.
     #[inline]
-    fn lend(self, at: ItemRef) -> Lent<'g> {
+    pub(super) fn lend(self, at: ItemRef) -> Lent<'g> {
         // SAFETY: every reference that gets here was read from a slot of one of the shards' tables, by the methods of this view;
         // a view is made for a thread that is pinned for 'g (`Shards::view`).
         unsafe { Lent::new(self.shards.items(), at) }

@@ -44,6 +44,9 @@
 //! streams keys into an array of twice or half the lines, behind a watermark that tells readers which array holds a home.
 //! Items are not touched; a doubling spends one tag bit, a halving gives it back.
 //!
+//! # Walking (`walk`)
+//! Over all keys, a few homes at a time, from any thread.
+//!
 //! Not here: hashing (`crate::base::hash`), items (`crate::memory`), expiry and commands (`crate::shard`).
 //!
 //! [`limits::MISS_ROUNDS_MAX`]: crate::limits::MISS_ROUNDS_MAX
@@ -61,12 +64,14 @@ pub mod stamp;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 mod view;
+pub mod walk;
 pub mod write;
 
 pub use batch::{Lookup, find_in};
 pub use grow::Growth;
 pub use read::Found;
 pub use slot::Slot;
+pub use walk::{HomeItems, Position, Step};
 pub use write::{Upsert, Writer};
 
 use crate::base::item_ref::ItemRef;
@@ -241,7 +246,12 @@ impl Table {
     /// Which array holds which key, now.
     #[inline]
     fn shape(&self) -> Shape {
-        let state = self.state();
+        self.shape_of(self.state())
+    }
+
+    /// Which array holds which key in a state of this table.
+    #[inline]
+    fn shape_of(&self, state: State) -> Shape {
         let array = |doublings: u32| {
             // Relaxed: stored before the state that names it.
             let base = self.bases[doublings as usize].load(Ordering::Relaxed) as usize;

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use std::collections::HashMap;
 
 mod several;
+mod walking;
 
 /// Keys without items: the key of item n is n itself.
 struct Numbers;

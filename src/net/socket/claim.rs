@@ -26,12 +26,12 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Claims a port.
+    /// Claims a port of `udp` or `tcp`.
     ///
     /// # Errors
     /// `AddrInUse`: another server is about to bind it.
-    pub(super) fn take(port: u16) -> io::Result<Claim> {
-        match lock(&format!("sherwood udp {port}")) {
+    pub(super) fn take(transport: &str, port: u16) -> io::Result<Claim> {
+        match lock(&format!("sherwood {transport} {port}")) {
             Ok(lock) => Ok(Claim { _lock: Some(lock) }),
             Err(Errno::EADDRINUSE) => Err(Errno::EADDRINUSE.into()),
             // A sandbox without unix sockets is no reason not to serve.
@@ -63,11 +63,12 @@ mod tests {
     #[test]
     fn one_has_a_port_until_it_lets_go() {
         // No server binds port 0 itself, so nobody else has this name.
-        let first = Claim::take(0).unwrap();
-        assert_eq!(Claim::take(0).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let first = Claim::take("udp", 0).unwrap();
+        assert_eq!(Claim::take("udp", 0).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         assert!(is_taken("sherwood udp 0"));
+        Claim::take("tcp", 0).expect("a port of its own");
         drop(first);
         assert!(!is_taken("sherwood udp 0"));
-        Claim::take(0).unwrap();
+        Claim::take("udp", 0).unwrap();
     }
 }

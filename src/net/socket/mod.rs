@@ -1,4 +1,4 @@
-//! The UDP sockets of a server: one per worker, all on one address.
+//! The sockets of a server. Here those of UDP, one per worker, all on one address; [`listener`] has those of TCP, [`unix_listener`] that of UNIX.
 //!
 //! `SO_REUSEPORT` lets several sockets share a port; it would also let a second server of the same user join unnoticed,
 //! so the address is first bound without it, under a lock (`claim`). Options are asked for, then read back: the kernel caps buffer sizes. When all
@@ -6,14 +6,18 @@
 
 pub(crate) mod claim;
 pub mod headers;
+pub mod listener;
 pub mod steer;
+pub mod transports;
+pub mod unix_listener;
 
 use crate::limits::{BIND_ATTEMPTS, BIND_RETRY_MS};
 use claim::Claim;
+use listener::Listener;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SetSockOpt, SockFlag, SockType, SockaddrStorage, bind, getsockname, getsockopt,
-    setsockopt, socket, sockopt,
+    AddressFamily, SetSockOpt, SockFlag, SockType, SockaddrStorage, bind, getpeername, getsockname,
+    getsockopt, setsockopt, socket, sockopt,
 };
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -43,6 +47,15 @@ pub struct Socket {
     pub addr: SocketAddr,
     /// What the kernel granted.
     pub granted: Granted,
+}
+
+/// What a worker listens on.
+#[derive(Debug)]
+pub struct Sockets {
+    /// For datagrams.
+    pub datagrams: Option<Socket>,
+    /// For connections.
+    pub streams: Option<Listener>,
 }
 
 /// What is asked for.
@@ -83,22 +96,22 @@ pub fn bind_group(addr: SocketAddr, count: usize, config: SocketConfig) -> std::
 
 /// One attempt.
 fn bind_together(addr: SocketAddr, count: usize, config: SocketConfig) -> std::io::Result<Vec<Socket>> {
-    let claim = if addr.port() == 0 { None } else { Some(Claim::take(addr.port())?) };
+    let claim = if addr.port() == 0 { None } else { Some(Claim::take("udp", addr.port())?) };
     // Without SO_REUSEPORT: fails if anybody has the port, and finds a free one if it is 0.
-    let probe = open(addr)?;
+    let probe = open(addr, SockType::Datagram)?;
     bind(probe.as_raw_fd(), &SockaddrStorage::from(addr))?;
     let addr = local_addr(&probe)?;
     // A port that was just found is claimed while the probe still has it.
     let _claim = match claim {
         Some(claim) => claim,
-        None => Claim::take(addr.port())?,
+        None => Claim::take("udp", addr.port())?,
     };
     drop(probe);
     (0..count).map(|_| bind_one(addr, config)).collect()
 }
 
 fn bind_one(addr: SocketAddr, config: SocketConfig) -> std::io::Result<Socket> {
-    let fd = open(addr)?;
+    let fd = open(addr, SockType::Datagram)?;
     setsockopt(&fd, sockopt::ReusePort, &true)?;
     // Force needs CAP_NET_ADMIN and passes net.core.rmem_max by; without it the cap holds.
     if setsockopt(&fd, sockopt::RcvBufForce, &config.receive_buffer_bytes).is_err() {
@@ -144,14 +157,25 @@ fn is_there(result: nix::Result<()>) -> std::io::Result<bool> {
     }
 }
 
-fn open(addr: SocketAddr) -> std::io::Result<OwnedFd> {
+fn open(addr: SocketAddr, kind: SockType) -> std::io::Result<OwnedFd> {
     let family = if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    Ok(socket(family, SockType::Datagram, flags, None)?)
+    Ok(socket(family, kind, flags, None)?)
+}
+
+/// Who is at the other end of a connection.
+///
+/// # Errors
+/// Nobody is any more.
+pub fn peer_addr(fd: &OwnedFd) -> std::io::Result<SocketAddr> {
+    internet_addr(&getpeername(fd.as_raw_fd())?)
 }
 
 fn local_addr(fd: &OwnedFd) -> std::io::Result<SocketAddr> {
-    let name: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+    internet_addr(&getsockname(fd.as_raw_fd())?)
+}
+
+fn internet_addr(name: &SockaddrStorage) -> std::io::Result<SocketAddr> {
     let v4 = name.as_sockaddr_in().map(|addr| SocketAddr::V4((*addr).into()));
     let addr = v4.or_else(|| name.as_sockaddr_in6().map(|addr| SocketAddr::V6((*addr).into())));
     addr.ok_or_else(|| std::io::Error::other("the kernel gave a socket an address of another family"))

@@ -1,9 +1,9 @@
 //! The io_uring port: one ring per worker, made on the worker's own thread.
 //!
 //! ```text
-//! submit: returned buffers · messages to neighbours that sleep · sends (their completions are skipped unless they fail) · receive, if it stopped
+//! submit: returned buffers · messages to neighbours that sleep · sends (their completions are skipped unless they fail) · receives that stopped
 //!    │ io_uring_enter, once a poll
-//! complete: trains, each in a buffer of the ring · failed sends · the eventfd, or a neighbour's message
+//! complete: trains, each in a buffer of the ring · failed sends · the eventfd, or a neighbour's message · what streams bring ([`streams`])
 //! ```
 //! `SINGLE_ISSUER | DEFER_TASKRUN` (`io_uring_setup(2)`, Linux 6.1): completions are made in our own `enter`, not in an
 //! interrupt of our loop; `TASKRUN_FLAG` tells without a system call whether there are any. Sends carry `MSG_DONTWAIT`,
@@ -14,38 +14,94 @@
 mod buffers;
 mod receive;
 mod setup;
+mod streams;
+#[cfg(test)]
+mod tests;
 
-use crate::limits::RECEIVE_BUFFERS;
-use crate::net::socket::Socket;
+use crate::limits::{ACCEPT_PAUSE_MS, RECEIVE_BUFFERS};
+use crate::net::socket::Sockets;
 use crate::net::socket::headers::OutgoingMessages;
+use crate::net::stream::{ConnectionId, StreamPeer};
 use crate::net::trains::Trains;
 use crate::net::{Datagram, Inbox, Outbox, PollTimeout, Port, Refusal, Traffic, Waker};
-use buffers::Buffers;
+use buffers::{Buffers, Group};
 use cache::base::clock::Clock;
 use io_uring::types::{CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use receive::{Message, Receiver};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use streams::Streams;
 
-/// Registered files: the socket and the eventfd.
+/// Registered files: the socket of datagrams, the eventfd, and the listener.
 const SOCKET: Fixed = Fixed(0);
 const EVENTFD: Fixed = Fixed(1);
+const LISTENER: Fixed = Fixed(2);
 
-/// What a completion is about: the upper half of its user data. The lower half of a send is its message.
-const KIND_RECEIVE: u64 = 1 << 32;
-const KIND_SEND: u64 = 2 << 32;
-const KIND_EVENTFD: u64 = 3 << 32;
-/// A message to a neighbour that failed; the lower half says to which.
-const KIND_WAKE_SENT: u64 = 4 << 32;
-/// A message from a neighbour.
-const KIND_WAKE_RECEIVED: u64 = 5 << 32;
+/// What a completion is about: the upper eight bits of its user data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Kind {
+    /// Datagrams.
+    Receive = 1,
+    /// A send of datagrams that failed; the lower half is its message.
+    Send,
+    Eventfd,
+    /// A message to a neighbour that failed; the lower half says to which.
+    WakeSent,
+    /// A message from a neighbour.
+    WakeReceived,
+    Accept,
+    /// Below it the connection.
+    StreamReceive,
+    /// A send to a connection that was short or failed; the lower half is its index in the outbox.
+    StreamSend,
+    /// A send of what was left over; below it the connection.
+    StreamDrain,
+    /// What was to be cancelled is gone already.
+    Cancel,
+}
+
+impl Kind {
+    const ALL: [Kind; 10] = [
+        Kind::Receive,
+        Kind::Send,
+        Kind::Eventfd,
+        Kind::WakeSent,
+        Kind::WakeReceived,
+        Kind::Accept,
+        Kind::StreamReceive,
+        Kind::StreamSend,
+        Kind::StreamDrain,
+        Kind::Cancel,
+    ];
+
+    #[inline]
+    fn of(user: u64) -> Kind {
+        Kind::ALL[(user >> 56) as usize - 1]
+    }
+}
+
+const fn user_data(kind: Kind, low: u64) -> u64 {
+    (kind as u64) << 56 | low
+}
+
+/// The connection in the user data of a completion.
+fn of_connection(user: u64) -> ConnectionId {
+    ConnectionId { place: user as u32, turn: (user >> 32) as u32 & 0xff_ffff }
+}
 
 /// A port on io_uring.
 pub struct UringPort {
     ring: IoUring,
     buffers: Buffers,
+    stream_buffers: Buffers,
+    streams: Streams,
+    /// Connections with something left over that has to be sent.
+    streams_to_drain: Vec<ConnectionId>,
+    stream_buffers_empty: u64,
+    clock: Clock,
     receiver: Receiver,
     outgoing: OutgoingMessages,
     waker: Waker,
@@ -60,44 +116,55 @@ pub struct UringPort {
     taken: usize,
     /// The socket's last word on dropped datagrams.
     drops: u32,
+    /// Of datagrams; -1 for none.
     fd: RawFd,
     /// `None` only while the port is taken apart. Last: the ring refers to it.
-    socket: Option<Socket>,
+    sockets: Option<Sockets>,
 }
 
 impl UringPort {
     /// Bytes of memory that a port needs for its receive buffers.
-    pub const MEMORY_BYTES: usize = Buffers::MEMORY_BYTES;
+    pub const MEMORY_BYTES: usize = Group::STREAMS.end();
 
-    /// A port for `socket`. Call it on the thread that will use it.
+    /// A port for these sockets. Call it on the thread that will use it.
     ///
     /// # Errors
-    /// The socket back, and which call is not there, not allowed, or lacks what we need.
-    pub fn new(socket: Socket, memory: numa::Region, clock: Clock) -> Result<UringPort, (Socket, Refusal)> {
-        let (ring, waker, buffers) = match setup::build(&socket, memory) {
+    /// The sockets back, and which call is not there, not allowed, or lacks what we need.
+    pub fn new(
+        sockets: Sockets,
+        memory: numa::Region,
+        clock: Clock,
+    ) -> Result<UringPort, (Box<Sockets>, Refusal)> {
+        let setup::Parts { ring, waker, buffers, stream_buffers } = match setup::build(&sockets, memory) {
             Ok(parts) => parts,
-            Err(refusal) => return Err((socket, refusal)),
+            Err(refusal) => return Err((Box::new(sockets), refusal)),
         };
+        let granted = sockets.datagrams.as_ref().is_some_and(|socket| socket.granted.gso);
         Ok(UringPort {
             ring,
             buffers,
+            stream_buffers,
+            streams: Streams::new(),
+            streams_to_drain: Vec::new(),
+            stream_buffers_empty: 0,
             receiver: Receiver::new(),
             outgoing: OutgoingMessages::new(),
             waker,
             wake_armed: false,
             neighbours: Vec::new(),
-            trains: Trains::new(socket.granted.gso, clock),
+            trains: Trains::new(granted, clock.clone()),
+            clock,
             received: VecDeque::with_capacity(RECEIVE_BUFFERS + 1),
             taken: 0,
             drops: 0,
-            fd: socket.fd.as_raw_fd(),
-            socket: Some(socket),
+            fd: sockets.datagrams.as_ref().map_or(-1, |socket| socket.fd.as_raw_fd()),
+            sockets: Some(sockets),
         })
     }
 
-    /// The socket; the ring goes.
-    pub fn into_socket(mut self) -> Socket {
-        self.socket.take().expect("a port has its socket until it is taken apart")
+    /// The sockets; the ring goes.
+    pub fn into_sockets(mut self) -> Sockets {
+        self.sockets.take().expect("a port has its sockets until it is taken apart")
     }
 
     /// Whether this kernel and its policy let us use the port at all.
@@ -119,7 +186,7 @@ impl UringPort {
                     .flags((libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32)
                     .build()
                     .flags(squeue::Flags::SKIP_SUCCESS)
-                    .user_data(KIND_SEND | index as u64);
+                    .user_data(user_data(Kind::Send, index as u64));
                 self.push(send)?;
             }
             if !self.outgoing.is_full() {
@@ -127,7 +194,7 @@ impl UringPort {
             }
             // More runs than messages: these must be with the kernel before their headers are used again.
             self.ring.submit()?;
-            self.collect(traffic);
+            self.collect(outbox, traffic);
         }
     }
 
@@ -142,10 +209,10 @@ impl UringPort {
     }
 
     fn arm(&mut self) -> io::Result<()> {
-        if !self.receiver.armed {
-            let receive = opcode::RecvMsgMulti::new(SOCKET, self.receiver.header(), Buffers::GROUP)
+        if !self.receiver.armed && self.fd >= 0 {
+            let receive = opcode::RecvMsgMulti::new(SOCKET, self.receiver.header(), Group::DATAGRAMS.number)
                 .build()
-                .user_data(KIND_RECEIVE);
+                .user_data(user_data(Kind::Receive, 0));
             self.push(receive)?;
             self.receiver.armed = true;
         }
@@ -153,11 +220,27 @@ impl UringPort {
             let eventfd = opcode::PollAdd::new(EVENTFD, libc::POLLIN as u32)
                 .multi(true)
                 .build()
-                .user_data(KIND_EVENTFD);
+                .user_data(user_data(Kind::Eventfd, 0));
             self.push(eventfd)?;
             self.wake_armed = true;
         }
-        Ok(())
+        self.arm_accept()?;
+        self.arm_streams()
+    }
+
+    fn arm_accept(&mut self) -> io::Result<()> {
+        let has_listener = self.sockets.as_ref().is_some_and(|sockets| sockets.streams.is_some());
+        let accepts = &mut self.streams.accepts;
+        if !has_listener || accepts.armed {
+            return Ok(());
+        }
+        if accepts.not_before_ns > 0 && self.clock.now().ns < accepts.not_before_ns {
+            return Ok(());
+        }
+        accepts.armed = true;
+        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        let accept = opcode::AcceptMulti::new(LISTENER).flags(flags).build();
+        self.push(accept.user_data(user_data(Kind::Accept, 0)))
     }
 
     fn enter(&mut self, timeout: PollTimeout) -> io::Result<()> {
@@ -177,28 +260,59 @@ impl UringPort {
         }
     }
 
+    fn submit_all(&mut self, outbox: &mut Outbox, traffic: &mut Traffic) -> io::Result<()> {
+        if outbox.datagrams() > 0 {
+            self.submit_sends(outbox, traffic)?;
+        }
+        if !outbox.streams.is_empty() {
+            let sends = outbox.streams.sends();
+            traffic.stream_sends += sends.len() as u64;
+            traffic.bytes_written += sends.iter().map(|send| send.bytes as u64).sum::<u64>();
+            self.submit_stream_sends(&mut outbox.streams)?;
+        }
+        Ok(())
+    }
+
+    /// Takes completions until what is in the outbox has gone, and nothing is left that speaks of it.
+    fn collect_all(&mut self, outbox: &Outbox, traffic: &mut Traffic) -> io::Result<()> {
+        self.collect(outbox, traffic);
+        // There were too many completions; now that they are taken, the others can come.
+        while !self.ring.submission().is_empty() || self.ring.submission().cq_overflow() {
+            self.enter(PollTimeout::None)?;
+            self.collect(outbox, traffic);
+        }
+        Ok(())
+    }
+
     fn enter_without_waiting(&mut self) -> io::Result<()> {
         let (submissions, taskrun) = {
             let queue = self.ring.submission();
             (queue.len() as u32, queue.taskrun())
         };
-        if submissions == 0 && !taskrun {
+        if submissions == 0 && !taskrun && !self.ring.submission().cq_overflow() {
             return Ok(());
         }
         setup::get_events(&self.ring, submissions)
     }
 
     /// Takes all completions: sends that failed are settled while their messages are there, receives wait for the inbox.
-    fn collect(&mut self, traffic: &mut Traffic) {
+    fn collect(&mut self, outbox: &Outbox, traffic: &mut Traffic) {
         let mut failed_trains = 0;
         while let Some(entry) = self.next_completion() {
             let low = entry.user_data() as u32;
-            match entry.user_data() & !0xffff_ffff {
-                KIND_RECEIVE => self.received.push_back(entry),
-                KIND_SEND => failed_trains += self.send_failed(low as usize, entry.result(), traffic),
-                KIND_WAKE_SENT => self.call_failed(low, entry.result()),
-                KIND_WAKE_RECEIVED => {}
-                _ => {
+            match Kind::of(entry.user_data()) {
+                Kind::Receive => self.received.push_back(entry),
+                Kind::Send => failed_trains += self.send_failed(low as usize, entry.result(), traffic),
+                Kind::WakeSent => self.call_failed(low, entry.result()),
+                Kind::StreamReceive => self.stream_received(&entry),
+                Kind::StreamSend => self.stream_send_ended(low as usize, entry.result(), &outbox.streams),
+                Kind::StreamDrain => self.stream_drained(&entry),
+                Kind::Accept => {
+                    let now_ns = self.clock.now().ns;
+                    self.streams.accepted(&entry, now_ns, ACCEPT_PAUSE_MS * 1_000_000);
+                }
+                Kind::WakeReceived | Kind::Cancel => {}
+                Kind::Eventfd => {
                     self.wake_armed = cqueue::more(entry.flags());
                     self.waker.drain();
                 }
@@ -250,7 +364,7 @@ impl UringPort {
         let message = self.receiver.parse(self.buffers.bytes(buffer), entry.result());
         let left = message.map_or(0, |message| self.hand_over(&message, buffer, inbox, traffic));
         if left == 0 {
-            self.buffers.hold(buffer);
+            self.buffers.release(buffer);
         }
         left
     }
@@ -283,28 +397,26 @@ impl Port for UringPort {
         let mut traffic = Traffic::default();
         inbox.clear();
         self.buffers.give_back();
-        if !outbox.is_empty() {
-            self.submit_sends(outbox, &mut traffic)?;
-        }
+        self.stream_buffers.give_back();
+        self.submit_all(outbox, &mut traffic)?;
         self.arm()?;
-        let waiting = !self.ring.completion().is_empty() || !self.received.is_empty();
+        let waiting =
+            !self.ring.completion().is_empty() || !self.received.is_empty() || self.streams.has_events();
         self.enter(if waiting { PollTimeout::None } else { timeout })?;
-        self.collect(&mut traffic);
-        if !self.ring.submission().is_empty() {
-            // There were too many completions; now that they are taken, what is in the outbox can go.
-            self.enter(PollTimeout::None)?;
-            self.collect(&mut traffic);
-        }
+        self.collect_all(outbox, &mut traffic)?;
         self.complete(inbox, &mut traffic);
+        self.streams.take_events(&mut inbox.events);
+        traffic.stream_buffers_empty += std::mem::take(&mut self.stream_buffers_empty);
+        traffic.accept_failures += std::mem::take(&mut self.streams.accepts.failures);
         outbox.clear();
         Ok(traffic)
     }
 
     fn flush(&mut self, outbox: &mut Outbox) -> io::Result<Traffic> {
         let mut traffic = Traffic::default();
-        self.submit_sends(outbox, &mut traffic)?;
+        self.submit_all(outbox, &mut traffic)?;
         self.ring.submit()?;
-        self.collect(&mut traffic);
+        self.collect_all(outbox, &mut traffic)?;
         outbox.clear();
         Ok(traffic)
     }
@@ -324,15 +436,40 @@ impl Port for UringPort {
             self.neighbours.push(other.clone());
             self.neighbours.len() - 1
         });
-        let call = opcode::MsgRingData::new(Fd(ring), 0, KIND_WAKE_RECEIVED, None)
+        let call = opcode::MsgRingData::new(Fd(ring), 0, user_data(Kind::WakeReceived, 0), None)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(KIND_WAKE_SENT | neighbour as u64);
+            .user_data(user_data(Kind::WakeSent, neighbour as u64));
         self.push(call)
     }
 
     fn waker(&self) -> Waker {
         self.waker.clone()
+    }
+
+    #[inline]
+    fn received(&self, buffer: u16, bytes: u32) -> &[u8] {
+        &self.stream_buffers.bytes(buffer)[..bytes as usize]
+    }
+
+    fn release(&mut self, buffer: u16) {
+        self.stream_buffers.release(buffer);
+    }
+
+    fn adopt(&mut self, fd: OwnedFd) {
+        self.streams.open(fd, StreamPeer::Unix);
+    }
+
+    fn resume(&mut self, id: ConnectionId) {
+        self.resume_stream(id);
+    }
+
+    fn pause(&mut self, id: ConnectionId) -> io::Result<()> {
+        self.pause_stream(id)
+    }
+
+    fn close(&mut self, id: ConnectionId) -> io::Result<()> {
+        self.close_stream(id)
     }
 }
 
@@ -346,105 +483,8 @@ impl Drop for UringPort {
         // An error of any of these means that there was nothing to let go of.
         let _ = submitter.register_sync_cancel(None, CancelBuilder::any());
         let _ = setup::get_events(&self.ring, 0);
-        let _ = submitter.unregister_buf_ring(Buffers::GROUP);
+        let _ = submitter.unregister_buf_ring(Group::DATAGRAMS.number);
+        let _ = submitter.unregister_buf_ring(Group::STREAMS.number);
         let _ = submitter.unregister_files();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::net::socket::{SocketConfig, bind_group};
-    use numa::{Huge, Region, RegionRequest};
-    use std::os::fd::AsFd;
-    use std::time::{Duration, Instant};
-
-    /// Longer than any machine is busy: only a wake that was lost waits for it.
-    const WAIT_MAX: Duration = Duration::from_secs(30);
-
-    fn port() -> UringPort {
-        let config = SocketConfig {
-            receive_buffer_bytes: 1 << 16,
-            send_buffer_bytes: 1 << 16,
-            gro: false,
-            steering: false,
-        };
-        let socket = bind_group("127.0.0.1:0".parse().unwrap(), 1, config).unwrap().remove(0);
-        let request = RegionRequest {
-            name: "test",
-            bytes: UringPort::MEMORY_BYTES,
-            node: None,
-            huge: Huge::Off,
-            mlock: false,
-        };
-        UringPort::new(socket, Region::map(&request).unwrap(), Clock::system())
-            .map_err(|(_, refusal)| refusal)
-            .unwrap()
-    }
-
-    /// A poll that waits until it is woken; says how long that was.
-    fn sleep(port: &mut UringPort) -> Duration {
-        let began = Instant::now();
-        let (mut outbox, mut inbox) = (Outbox::default(), Inbox::default());
-        port.poll(&mut outbox, &mut inbox, PollTimeout::Until(WAIT_MAX)).unwrap();
-        began.elapsed()
-    }
-
-    /// A turn of a port that has nothing to wait for.
-    fn poll(port: &mut UringPort) {
-        port.poll(&mut Outbox::default(), &mut Inbox::default(), PollTimeout::None).unwrap();
-    }
-
-    #[test]
-    fn a_neighbour_wakes_by_a_message_and_without_the_eventfd() {
-        if let Err(error) = UringPort::probe() {
-            return println!("SKIPPED: no io_uring: {error}");
-        }
-        let mut sleeper = port();
-        let waker = sleeper.waker();
-        let neighbour = std::thread::spawn(move || {
-            let mut port = port();
-            port.wake(&waker).unwrap();
-            poll(&mut port);
-            port.neighbours.len()
-        });
-        assert!(sleep(&mut sleeper) < WAIT_MAX);
-        assert_eq!(neighbour.join().unwrap(), 1);
-        assert!(!sleeper.waker.is_ringing());
-    }
-
-    #[test]
-    fn where_a_message_cannot_go_the_eventfd_wakes() {
-        if let Err(error) = UringPort::probe() {
-            return println!("SKIPPED: no io_uring: {error}");
-        }
-        let mut sleeper = port();
-        let no_ring = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let waker = sleeper.waker().with_other_ring(no_ring.as_fd());
-        let neighbour = std::thread::spawn(move || {
-            let mut port = port();
-            port.wake(&waker).unwrap();
-            // The failure is known in the poll that sends, or in the one behind it.
-            poll(&mut port);
-            poll(&mut port);
-        });
-        assert!(sleep(&mut sleeper) < WAIT_MAX);
-        neighbour.join().unwrap();
-    }
-
-    #[test]
-    fn a_port_that_is_gone_may_still_be_called() {
-        if let Err(error) = UringPort::probe() {
-            return println!("SKIPPED: no io_uring: {error}");
-        }
-        let gone = std::thread::spawn(|| {
-            let mut port = port();
-            poll(&mut port);
-            port.waker()
-        });
-        let mut port = port();
-        port.wake(&gone.join().unwrap()).unwrap();
-        poll(&mut port);
-        poll(&mut port);
     }
 }

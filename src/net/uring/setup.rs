@@ -4,12 +4,13 @@
 //! call filter of a sandbox), or only the memory of another ring (`RLIMIT_MEMLOCK`). So each call is made once before the
 //! port is used.
 
-use super::buffers::Buffers;
-use crate::net::socket::Socket;
+use super::buffers::{Buffers, Group};
+use crate::net::socket::Sockets;
 use crate::net::{Refusal, Waker};
 use io_uring::IoUring;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
 
 const SUBMISSIONS: u32 = 1024;
 const COMPLETIONS: u32 = 4096;
@@ -35,20 +36,35 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// A ring with the socket and the eventfd registered, the eventfd, and its receive buffers.
-pub(super) fn build(socket: &Socket, memory: numa::Region) -> Result<(IoUring, Waker, Buffers), Refusal> {
+/// What a port is built of.
+pub(super) struct Parts {
+    pub(super) ring: IoUring,
+    pub(super) waker: Waker,
+    pub(super) buffers: Buffers,
+    pub(super) stream_buffers: Buffers,
+}
+
+/// A ring with the sockets and the eventfd registered, the eventfd, and its receive buffers.
+pub(super) fn build(sockets: &Sockets, memory: numa::Region) -> Result<Parts, Refusal> {
     let ring = build_ring(SUBMISSIONS, COMPLETIONS).map_err(refused("io_uring_setup"))?;
     // SAFETY: the ring is open while it is borrowed, which ends with this call.
     let waker = Waker::with_ring(unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) })
         .map_err(refused("another file descriptor"))?;
+    // -1 keeps a place free.
+    let datagrams = sockets.datagrams.as_ref().map_or(-1, |socket| socket.fd.as_raw_fd());
+    let listener = sockets.streams.as_ref().map_or(-1, |listener| listener.fd.as_raw_fd());
     ring.submitter()
-        .register_files(&[socket.fd.as_raw_fd(), waker.raw_fd()])
+        .register_files(&[datagrams, waker.raw_fd(), listener])
         .map_err(refused("io_uring_register (files)"))?;
     // Spares a look-up per enter; kernels before 5.18 do without.
     let _ = ring.submitter().register_ring_fd();
-    let buffers = Buffers::register(&ring, memory).map_err(refused("io_uring_register (buffers)"))?;
+    let memory = Arc::new(memory);
+    let register = |group| {
+        Buffers::register(&ring, Arc::clone(&memory), group).map_err(refused("io_uring_register (buffers)"))
+    };
+    let (buffers, stream_buffers) = (register(Group::DATAGRAMS)?, register(Group::STREAMS)?);
     get_events(&ring, 0).map_err(refused("io_uring_enter"))?;
-    Ok((ring, waker, buffers))
+    Ok(Parts { ring, waker, buffers, stream_buffers })
 }
 
 /// Whether this kernel and its policy let us use io_uring at all: each call, on a small ring.

@@ -3,7 +3,7 @@
 
 use crate::server::figures::Figures;
 use crate::stats::counters::{
-    Counter, Figure, HistLogCounters, Kind, MetricsCounters, OwnerCounters, WorkerCounters,
+    Counter, DoormanCounters, Figure, HistLogCounters, Kind, MetricsCounters, OwnerCounters, WorkerCounters,
 };
 use cache::memory::class::{CLASSES_MAX, Class};
 use cache::memory::slab_stats::Losses;
@@ -14,6 +14,7 @@ pub struct Baseline {
     workers: WorkerCounters,
     owners: OwnerCounters,
     scrapes: MetricsCounters,
+    doorman: DoormanCounters,
     histlog: HistLogCounters,
     classes: Vec<Losses>,
 }
@@ -24,6 +25,7 @@ impl Default for Baseline {
             workers: WorkerCounters::default(),
             owners: OwnerCounters::default(),
             scrapes: MetricsCounters::default(),
+            doorman: DoormanCounters::default(),
             histlog: HistLogCounters::default(),
             classes: (0..CLASSES_MAX).map(|_| Losses::default()).collect(),
         }
@@ -36,6 +38,7 @@ impl Baseline {
         keep(self.workers.figures(), sums(figures.workers.iter().map(|one| one.figures())));
         keep(self.owners.figures(), sums(figures.owners.iter().map(|one| one.figures())));
         keep(self.scrapes.figures(), sums([figures.scrapes.figures()]));
+        keep(self.doorman.figures(), sums([figures.doorman.figures()]));
         keep(self.histlog.figures(), sums([figures.histlog.figures()]));
         for class in (0..CLASSES_MAX).map(Class::from_index) {
             let lost = sums(figures.slab_stats.iter().map(|owner| owner.losses(class).figures()));
@@ -56,9 +59,10 @@ impl Figures {
         since(self.baseline.owners.figures(), sums(self.owners.iter().map(|one| one.figures())))
     }
 
-    /// Of the metrics endpoint and of the log of histograms.
+    /// Of the metrics endpoint, the UNIX socket and the log of histograms.
     pub(super) fn other_figures(&self) -> Vec<(&'static str, u64)> {
         let mut figures = since(self.baseline.scrapes.figures(), sums([self.scrapes.figures()]));
+        figures.extend(since(self.baseline.doorman.figures(), sums([self.doorman.figures()])));
         figures.extend(since(self.baseline.histlog.figures(), sums([self.histlog.figures()])));
         figures
     }

@@ -16,7 +16,7 @@ pub fn slabs(figures: &Figures, text: &mut String) {
         of_class("chunks_per_page", tally.slots_of_page);
         of_class("total_pages", tally.pages);
         of_class("total_chunks", tally.pages * tally.slots_of_page);
-        of_class("used_chunks", tally.live);
+        of_class("used_chunks", tally.live + tally.unfinished);
         of_class("retired_chunks", tally.retired);
         of_class("free_chunks", tally.free());
         of_class("mem_requested", tally.item_bytes);

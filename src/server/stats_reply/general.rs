@@ -40,12 +40,8 @@ fn seconds(time: TimeVal) -> String {
     format!("{}.{:06}", time.tv_sec(), time.tv_usec())
 }
 
-/// memcached counts UDP sockets as connections.
 fn sockets(figures: &Figures, text: &mut String) {
-    let count = figures.workers.len();
-    stat(text, "curr_connections", count);
-    stat(text, "total_connections", count);
-    stat(text, "connection_structures", count);
+    stat(text, "connection_structures", figures.of_workers(|worker| &worker.curr_connections));
     stat(text, "accepting_conns", 1);
 }
 

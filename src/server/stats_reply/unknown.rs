@@ -1,11 +1,10 @@
-//! memcached's figures that are nothing here: no connections beside the sockets, no LRU lists, no crawler, no log.
+//! memcached's figures that are nothing here: no LRU lists, no crawler, no log.
 
 use crate::server::figures::stat;
 
 /// Of `stats`, all 0.
 pub const GENERAL: &[&str] = &[
     "max_connections",
-    "rejected_connections",
     "response_obj_oom",
     "response_obj_count",
     "response_obj_bytes",

@@ -63,7 +63,7 @@ impl From<Error> for Stop {
 impl From<Blocked> for Stop {
     fn from(blocked: Blocked) -> Stop {
         match blocked {
-            Blocked::OnGrace => Stop::OnGrace,
+            Blocked::OnGrace | Blocked::OnUnfinished => Stop::OnGrace,
             Blocked::OnScrub => Stop::Failed(Error::Busy),
         }
     }
@@ -158,7 +158,10 @@ impl<'e, 'b> Execution<'e, 'b> {
             | Command::Verbosity { .. }
             | Command::MemoryLimit { .. }
             | Command::Stats { .. }
-            | Command::Quit => Err(Stop::Failed(Error::UnknownCommand)),
+            | Command::Quit
+            | Command::ClusterConfig
+            | Command::MetaDump
+            | Command::Shutdown { .. } => Err(Stop::Failed(Error::UnknownCommand)),
         }
     }
 

@@ -81,6 +81,9 @@ impl Session {
             let at = match step {
                 Step::Done => break,
                 Step::Enlarge { .. } => unreachable!("the outbox has all the room there is"),
+                Step::Cut { .. } | Step::Refused { .. } | Step::Close => {
+                    unreachable!("a datagram is no stream")
+                }
                 Step::Forward { position, .. } | Step::Wait { position } | Step::Yield { position } => {
                     position
                 }
@@ -122,7 +125,8 @@ impl Session {
         }
         let step = self.run_pending(&mut pending, now);
         match step {
-            Step::Done => {
+            // What travels of a stream is whole.
+            Step::Done | Step::Cut { .. } => {
                 self.order.end(&pending.footprint, pending.is_lone);
                 self.finish(pending, outbox);
             }
@@ -150,7 +154,15 @@ impl Session {
 
     /// Sends the reply of a pending request.
     pub(crate) fn finish(&mut self, pending: Box<PendingRequest>, outbox: &mut Outbox) {
-        UdpSink::new(outbox, &pending.peer, pending.request_id, pending.dialect).send(pending.reply());
+        match pending.connection {
+            None => {
+                UdpSink::new(outbox, &pending.peer, pending.request_id, pending.dialect).send(pending.reply())
+            }
+            Some(id) => {
+                outbox.streams.send(id, pending.reply());
+                self.answered_streams.push(id);
+            }
+        }
         self.pool.put_back(pending);
         self.has_finished = true;
     }
@@ -166,7 +178,9 @@ impl Session {
     fn suspend(&mut self, mut pending: Box<PendingRequest>, step: Step, now: Now) {
         self.executor.counters().suspended.add(1);
         let (position, waits_for) = match step {
-            Step::Done => unreachable!("nothing is left to suspend"),
+            Step::Done | Step::Cut { .. } | Step::Refused { .. } | Step::Close => {
+                unreachable!("nothing is left to suspend")
+            }
             Step::Forward { owner, position } => {
                 pending.position = position;
                 return self.forward(pending, owner, now);
@@ -259,7 +273,9 @@ impl Session {
         let (body, position) = (&pending.request, pending.position);
         let executed = match pending.dialect {
             _ if !pending.is_large() && reply.room() < ANSWER_LINE_BYTES_MAX => Executed::NeedsRoom,
-            Dialect::Text => self.executor.execute_parts(body, position, is_patient, now, &mut reply),
+            Dialect::Text | Dialect::Stream => {
+                self.executor.execute_parts(body, position, is_patient, now, &mut reply)
+            }
             Dialect::Batch { .. } => self.executor.execute_run(body, position, is_patient, now, &mut reply),
         };
         let bytes = reply.bytes();

@@ -1,4 +1,4 @@
-//! Pending requests: datagrams that are suspended or held, on their way to another owner or waiting for something.
+//! Pending requests: datagrams and parts of streams that are suspended or held, on their way to another owner or waiting for something.
 //!
 //! A bounded number of buffers, made at start. A pending request holds a copy of the request and the reply so far, which grows in
 //! place: whoever executes a command of it, its home worker or the owner of a key, writes the answer behind what is
@@ -11,13 +11,13 @@ use crate::limits::{
     PENDING_REQUESTS_MAX, REPLY_BODY_BYTES_MAX, SMALL_REQUEST_BYTES, SMALL_REQUEST_KEYS,
     SMALL_REQUEST_REPLY_BYTES, SMALL_REQUESTS,
 };
-use crate::net::PeerAddr;
+use crate::net::{ConnectionId, PeerAddr};
 use crate::session::order::footprint::Footprint;
 use crate::session::serial::Position;
 use protocol::Dialect;
 use std::collections::VecDeque;
 
-/// A suspended or held datagram.
+/// A suspended or held datagram, or a part of a stream.
 #[derive(Debug)]
 pub struct PendingRequest {
     size: Size,
@@ -25,6 +25,8 @@ pub struct PendingRequest {
     pub peer: PeerAddr,
     /// Its id.
     pub request_id: u16,
+    /// The connection that it is part of; `None` for a datagram.
+    pub connection: Option<ConnectionId>,
     /// What it is written in.
     pub dialect: Dialect,
     /// What it may do.
@@ -92,6 +94,7 @@ impl PendingRequest {
             size,
             peer: PeerAddr::from(std::net::SocketAddr::from(([0, 0, 0, 0], 0))),
             request_id: 0,
+            connection: None,
             dialect: Dialect::Text,
             rights: Right::Nothing,
             request: Vec::with_capacity(request),
@@ -114,7 +117,7 @@ impl PendingRequest {
     }
 
     /// Becomes a copy of a datagram, with the reply so far. It has room for both.
-    pub(super) fn begin(&mut self, admitted: &Admitted<'_>, reply: &[u8]) {
+    pub(in crate::session) fn begin(&mut self, admitted: &Admitted<'_>, reply: &[u8]) {
         let Admitted { peer, request_id, dialect, rights, body } = *admitted;
         (self.peer, self.request_id, self.dialect, self.rights) = (*peer, request_id, dialect, rights);
         self.fill(body, reply);
@@ -151,6 +154,7 @@ impl PendingRequest {
     /// Moves all that `from` holds into this empty, larger pending request.
     fn take_over(&mut self, from: &PendingRequest) {
         (self.peer, self.request_id, self.dialect) = (from.peer, from.request_id, from.dialect);
+        self.connection = from.connection;
         (self.rights, self.position) = (from.rights, from.position);
         (self.is_lone, self.needs_room, self.owner) = (from.is_lone, from.needs_room, from.owner);
         self.footprint.copy_from(&from.footprint);
@@ -161,6 +165,7 @@ impl PendingRequest {
         self.request.clear();
         (self.reply_bytes, self.waits_since_ns, self.position) = (0, 0, Position::default());
         (self.waits_for, self.is_lone, self.needs_room) = (WaitsFor::Turn, false, false);
+        self.connection = None;
     }
 }
 

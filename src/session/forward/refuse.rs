@@ -23,18 +23,18 @@ impl Session {
         let mark = Mark::behind(position.reply_bytes);
         let (is_answered, next) = match reply.dialect() {
             Dialect::Batch { .. } => (true, operations::behind(body, position)),
-            Dialect::Text => self.behind(body, position),
+            dialect => self.behind(body, position, dialect),
         };
         reply.give_up(mark, if is_answered { error } else { Error::Unsaid });
         Position { reply_bytes: reply.bytes(), ..next }
     }
 
     /// Whether the command at `position` wants a reply, and where the next one begins.
-    fn behind(&self, body: &[u8], position: Position) -> (bool, Position) {
+    fn behind(&self, body: &[u8], position: Position, dialect: Dialect) -> (bool, Position) {
         if let Some(left) = position.keys {
             return (true, Position { at: left.behind, ..Position::default() });
         }
-        let mut commands = Commands::resume(body, position.at, self.executor.value_bytes_max());
+        let mut commands = Commands::resume(body, position.at, self.executor.value_bytes_max()).of(dialect);
         let is_answered = !matches!(commands.next(), Some(Ok(command)) if command.wants_no_reply());
         (is_answered, Position { at: commands.at(), ..Position::default() })
     }
@@ -62,7 +62,7 @@ impl Session {
             reply.settle(mark);
         };
         match admitted.dialect {
-            Dialect::Text => {
+            Dialect::Text | Dialect::Stream => {
                 let commands = Commands::resume(admitted.body, at.at, self.executor.value_bytes_max());
                 let readable = commands.map_while(Result::ok);
                 readable.for_each(|command| refuse(!command.wants_no_reply()));

@@ -132,7 +132,10 @@ fn is_store(command: &Command<'_>) -> bool {
         | Command::Verbosity { .. }
         | Command::MemoryLimit { .. }
         | Command::Stats { .. }
-        | Command::Quit => false,
+        | Command::Quit
+        | Command::ClusterConfig
+        | Command::MetaDump
+        | Command::Shutdown { .. } => false,
         Command::Store(_)
         | Command::Delete { .. }
         | Command::Arithmetic { .. }
@@ -151,13 +154,13 @@ fn each_touch(
     mut note: impl FnMut(Touch<'_>),
 ) {
     match dialect {
-        Dialect::Text => {
+        Dialect::Text | Dialect::Stream => {
             let behind = first.map_or(0, |&First { store, behind }| {
                 seen.note(true);
                 touches(shards, &Command::Store(store), &mut note);
                 behind
             });
-            for command in Commands::resume(body, behind, value_bytes_max) {
+            for command in Commands::resume(body, behind, value_bytes_max).of(dialect) {
                 seen.note(command.as_ref().is_ok_and(is_store));
                 command.iter().for_each(|command| touches(shards, command, &mut note));
             }
@@ -206,7 +209,10 @@ pub(crate) fn touches(shards: &Shards, command: &Command<'_>, mut note: impl FnM
         | Command::Verbosity { .. }
         | Command::MemoryLimit { .. }
         | Command::Stats { .. }
-        | Command::Quit => {}
+        | Command::Quit
+        | Command::ClusterConfig
+        | Command::MetaDump
+        | Command::Shutdown { .. } => {}
     }
 }
 

@@ -7,10 +7,10 @@ use crate::session::serial::Executor;
 use crate::session::serial::position::{KeysLeft, Position};
 use crate::session::{Execution, Stop};
 use cache::base::clock::Now;
-use protocol::Reply;
 use protocol::meta::Kind;
 use protocol::reply::Mark;
 use protocol::request::{Command, Commands, Get};
+use protocol::{Dialect, Reply};
 
 /// What came of a part that was executed for another worker.
 pub(crate) enum Executed {
@@ -40,7 +40,7 @@ impl Executor {
         let mut reached = position;
         loop {
             let is_first = reached == position;
-            let Some((command, behind)) = self.command_at(body, reached) else {
+            let Some((command, behind)) = self.command_at(body, reached, reply.dialect()) else {
                 // Only what is no command of an owner's gets here: its home worker answers it.
                 return Executed::Done(reached);
             };
@@ -58,11 +58,16 @@ impl Executor {
     }
 
     /// The command at `position`, or what is left of it, and where the next one begins; `None` for what is none.
-    fn command_at<'a>(&self, body: &'a [u8], position: Position) -> Option<(Command<'a>, usize)> {
+    fn command_at<'a>(
+        &self,
+        body: &'a [u8],
+        position: Position,
+        dialect: Dialect,
+    ) -> Option<(Command<'a>, usize)> {
         if let Some(left) = position.keys {
             return Some((Command::Get(left.get(body)), left.behind));
         }
-        let mut commands = Commands::resume(body, position.at, self.value_bytes_max);
+        let mut commands = Commands::resume(body, position.at, self.value_bytes_max).of(dialect);
         let command = commands.next()?.ok()?;
         Some((command, commands.at()))
     }

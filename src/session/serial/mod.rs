@@ -21,7 +21,7 @@ pub(crate) use commands::Executed;
 pub use position::Position;
 pub(crate) use run::{First, Halt, Request, Step};
 
-use crate::guard::{Admission, Guard};
+use crate::guard::{Admission, Guard, Right};
 use crate::net::{Outbox, PeerAddr};
 use crate::session::execute::SettledRead;
 use crate::session::hits::Hits;
@@ -170,6 +170,11 @@ impl Executor {
     #[inline]
     pub fn profiler(&mut self) -> &mut TickProfiler {
         &mut self.profiler
+    }
+
+    /// What an address may do.
+    pub fn right_of(&self, peer: &PeerAddr) -> Right {
+        self.guard.right_of(peer)
     }
 
     /// What a datagram may do; `None` if it is refused.

@@ -3,9 +3,9 @@
 use crate::limits::KEY_BYTES_MAX;
 use crate::session::serial::Request;
 use crate::session::serial::run::Run;
-use protocol::Error;
 use protocol::meta::Kind;
 use protocol::request::Command;
+use protocol::{Dialect, Error};
 
 impl<'a> Run<'_, 'a, '_> {
     /// Answers what is wrong with a request, or what its sender may not do. The only place that does, so that no such error
@@ -23,7 +23,9 @@ impl<'a> Run<'_, 'a, '_> {
             return true;
         }
         self.executor.counters.protocol_errors.add(1);
-        let is_answered = self.executor.guard.allows_error(&self.request.admitted, self.request.now);
+        // Who is connected can be reached, and has asked for it.
+        let is_answered = self.request.admitted.dialect == Dialect::Stream
+            || self.executor.guard.allows_error(&self.request.admitted, self.request.now);
         if is_answered {
             self.reply.put_error(error);
         } else {
@@ -49,6 +51,9 @@ pub(super) fn permit(command: &Command<'_>, request: &Request<'_>) -> Result<(),
         {
             Err(if command.wants_no_reply() { Error::Unsaid } else { Error::NotAllowed })
         }
+        // Only a connection can have these.
+        Command::Shutdown { .. } => Err(Error::NoShutdown),
+        Command::ClusterConfig | Command::MetaDump => Err(Error::UnknownCommand),
         Command::Meta(meta) if meta.has(b'b') && meta.kind != Kind::Noop => {
             meta.key(&mut [0; KEY_BYTES_MAX + 2]).map(drop)
         }

@@ -2,6 +2,7 @@
 
 use protocol::request::{Expiry, Get};
 use protocol::token::Tokens;
+use std::ops::Range;
 
 /// Where in a request. All bytes are counted from the start of the body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +27,7 @@ pub struct KeysLeft {
     pub behind: usize,
     with_cas: bool,
     touch: Option<Expiry>,
+    is_open: bool,
 }
 
 impl KeysLeft {
@@ -34,13 +36,36 @@ impl KeysLeft {
         let rest = get.keys.rest();
         // The rest of a line lies in its body: both addresses are of the same bytes.
         let from = rest.as_ptr() as usize - body.as_ptr() as usize;
-        KeysLeft { from, to: from + rest.len(), behind, with_cas: get.with_cas, touch: get.touch }
+        let Get { with_cas, touch, is_open, .. } = *get;
+        KeysLeft { from, to: from + rest.len(), behind, with_cas, touch, is_open }
+    }
+
+    /// The keys in `range` of a body, of a line whose end is not there yet if it is open.
+    pub fn in_range(range: Range<usize>, behind: usize, with_cas: bool, is_open: bool) -> KeysLeft {
+        KeysLeft { from: range.start, to: range.end, behind, with_cas, touch: None, is_open }
+    }
+
+    /// The first of these keys alone, and the others; `None` if there is none.
+    pub fn split_first(&self, body: &[u8]) -> Option<(KeysLeft, KeysLeft)> {
+        let (_, rest) = self.get(body).split_first()?;
+        let rest = KeysLeft::of(&rest, body, self.behind);
+        Some((KeysLeft { to: rest.from, is_open: true, ..*self }, rest))
+    }
+
+    /// The same keys in a body without its first `bytes`, behind which nothing follows.
+    pub fn moved_up(&self, bytes: usize) -> KeysLeft {
+        KeysLeft { from: self.from - bytes, to: self.to - bytes, behind: self.to - bytes, ..*self }
+    }
+
+    /// Where they are.
+    pub fn range(&self) -> Range<usize> {
+        self.from..self.to
     }
 
     /// The read of these keys.
     pub fn get<'a>(&self, body: &'a [u8]) -> Get<'a> {
         let keys = Tokens::new(&body[self.from..self.to]);
-        Get { keys, with_cas: self.with_cas, touch: self.touch }
+        Get { keys, with_cas: self.with_cas, touch: self.touch, is_open: self.is_open }
     }
 }
 

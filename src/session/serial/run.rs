@@ -21,7 +21,7 @@ use crate::session::{After, Execution, Read, Stop};
 use cache::base::clock::Now;
 use protocol::meta::{Kind, Meta};
 use protocol::reply::Mark;
-use protocol::request::{Command, Commands, Get, Key, Store};
+use protocol::request::{Command, Commands, Get, Key, Missing, Parsed, Store};
 use protocol::{Dialect, Error, Reply};
 
 /// Why a run ended.
@@ -29,6 +29,12 @@ use protocol::{Dialect, Error, Reply};
 pub(crate) enum Step {
     /// All commands are done.
     Done,
+    /// Of a stream: all that are wholly there are done; the next begins at the position.
+    Cut { position: Position },
+    /// Of a stream: a store is refused, and so many bytes of it are still to come.
+    Refused { to_come: usize },
+    /// Of a stream: the client wants it to end here, or does not speak memcached's protocol.
+    Close,
     /// The part at the position belongs to this shard's owner.
     Forward { owner: usize, position: Position },
     /// The part at the position waits for memory of our own shard.
@@ -118,7 +124,7 @@ impl Executor {
     ) -> Step {
         let mut run = Run { executor: self, request, reply };
         match request.admitted.dialect {
-            Dialect::Text => run.run_commands(from, first),
+            Dialect::Text | Dialect::Stream => run.run_commands(from, first),
             Dialect::Batch { .. } => run.run_operations(from),
         }
     }
@@ -147,7 +153,8 @@ impl<'a> Run<'_, 'a, '_> {
     fn run_commands(&mut self, from: Position, mut first: Option<&First<'a>>) -> Step {
         let (body, mut part, mut keys) = (self.request.admitted.body, from.part, from.keys);
         let next = keys.map_or(from.at, |keys| keys.behind);
-        let mut commands = Commands::resume(body, next, self.executor.value_bytes_max);
+        let dialect = self.request.admitted.dialect;
+        let mut commands = Commands::resume(body, next, self.executor.value_bytes_max).of(dialect);
         let (mut at, mut mark) = (from.at, Mark::behind(from.reply_bytes));
         self.executor.profiler.mark();
         loop {
@@ -160,8 +167,11 @@ impl<'a> Run<'_, 'a, '_> {
                 None => {
                     at = commands.at();
                     let Some(command) = self.next_command(body, &mut commands, first.take()) else {
-                        return Step::Done;
+                        return self.end_of_commands(at);
                     };
+                    if dialect == Dialect::Stream && ends_stream(&command, &body[at..]) {
+                        return Step::Close;
+                    }
                     command
                 }
             };
@@ -225,6 +235,9 @@ impl<'a> Run<'_, 'a, '_> {
             | Command::Stats { .. }
             | Command::Verbosity { .. }
             | Command::MemoryLimit { .. } => self.administrate(command, part),
+            Command::ClusterConfig | Command::MetaDump | Command::Shutdown { .. } => {
+                unreachable!("not permitted")
+            }
         }
     }
 
@@ -248,7 +261,7 @@ impl<'a> Run<'_, 'a, '_> {
             get = rest;
         }
         self.expects_room().map_err(|why| halted(why, get))?;
-        self.reply.put(b"END\r\n");
+        self.reply.put(if get.is_open { b"" } else { b"END\r\n" });
         Ok(())
     }
 
@@ -325,8 +338,45 @@ impl<'a> Run<'_, 'a, '_> {
         commands: &mut Commands<'a>,
         first: Option<&First<'a>>,
     ) -> Option<Result<Command<'a>, Error>> {
-        let Some(&First { store, behind }) = first else { return commands.next() };
-        *commands = Commands::resume(body, behind, self.executor.value_bytes_max);
-        Some(Ok(Command::Store(store)))
+        if let Some(&First { store, behind }) = first {
+            *commands = Commands::resume(body, behind, self.executor.value_bytes_max);
+            return Some(Ok(Command::Store(store)));
+        }
+        match self.request.admitted.dialect {
+            Dialect::Stream => match commands.parse()? {
+                Parsed::Command(command) => Some(Ok(command)),
+                Parsed::Wrong(error) => Some(Err(error)),
+                Parsed::Incomplete { .. } => None,
+            },
+            _ => commands.next(),
+        }
+    }
+
+    /// Nothing more can be read from `at` on.
+    fn end_of_commands(&mut self, at: usize) -> Step {
+        let Admitted { dialect, body, .. } = self.request.admitted;
+        if dialect != Dialect::Stream {
+            return Step::Done;
+        }
+        let position = Position { at, reply_bytes: self.reply.bytes(), ..Position::default() };
+        let parsed = Commands::resume(body, at, self.executor.value_bytes_max).of_stream().parse();
+        if let Some(Parsed::Incomplete { at_least, otherwise, missing: Missing::RefusedValue }) = parsed {
+            if let Err(halt) = self.expects_room() {
+                return halt.at(position);
+            }
+            self.answer_fault(otherwise);
+            return Step::Refused { to_come: at_least.get() };
+        }
+        Step::Cut { position }
+    }
+}
+
+/// Whether a stream ends with a command, whose text this is: `quit`, or the first line of HTTP, at which memcached hangs up, too.
+#[inline]
+fn ends_stream(command: &Result<Command<'_>, Error>, text: &[u8]) -> bool {
+    match command {
+        Ok(Command::Quit) => true,
+        Err(_) => text.starts_with(b"GET ") || text.starts_with(b"POST "),
+        _ => false,
     }
 }

@@ -15,7 +15,8 @@
 //! the reference; [`super::grace`] keeps the memory from reuse until then.
 //!
 //! This folder holds all raw access to slab memory. Who may read an item says a type: [`Lent`] is of a pinned thread's; the slab
-//! lends the items of its own pages. Who may write a slot says another: [`OwnedSlot`].
+//! lends the items of its own pages. Who may write a slot says another: [`OwnedSlot`], and [`Unfinished`] where the value comes
+//! in pieces.
 
 #![allow(unsafe_code)]
 
@@ -23,6 +24,7 @@ mod access;
 mod lent;
 mod owned;
 mod state;
+mod unfinished;
 mod value;
 mod view;
 
@@ -30,6 +32,7 @@ pub use access::Access;
 pub use lent::Lent;
 pub use owned::OwnedSlot;
 pub use state::State;
+pub use unfinished::{Head, Unfinished};
 pub use value::{Chunks, Shape, Size, Value};
 pub use view::Item;
 
@@ -167,12 +170,7 @@ impl Items {
         );
         let state = State::new(parts.deadline_ms, parts.generation, parts.flags != 0);
         self.write_header(at, parts.cas, state, key.len(), size.value_bytes(), Access::new(parts.now_s).0);
-        let mut cursor = at.offset_bytes() + HEADER_BYTES;
-        let flags = parts.flags.to_ne_bytes();
-        for piece in [key, if parts.flags == 0 { &[] } else { &flags[..] }] {
-            self.write_bytes(cursor, piece);
-            cursor += piece.len();
-        }
+        let mut cursor = self.write_key(at, key, parts.flags);
         let pieces = parts.value.iter().flat_map(|value| value.pieces());
         if chunks.is_empty() {
             for piece in pieces {
@@ -184,13 +182,25 @@ impl Items {
         }
     }
 
-    /// Makes an empty item of a slot whose chunks are still being gathered, so that whoever meets it through one of
-    /// them sees nothing.
-    pub(in crate::memory) fn write_blank(&self, slot: &mut OwnedSlot) {
+    /// Makes an empty item of a slot whose chunks are still being gathered, or whose value is still coming, so that whoever meets
+    /// it, by itself or through a chunk, sees nothing. It is a blank: no published item is without a key.
+    pub(in crate::memory) fn write_blank(&self, slot: &mut OwnedSlot, has_flags: bool) {
         let (at, slot_bytes) = (slot.at(), slot.bytes());
         assert!(slot_bytes >= HEADER_BYTES && at.offset_bytes() + slot_bytes <= self.bytes);
         // Used a moment ago, whatever the time: nobody takes it for cold.
-        self.write_header(at, 0, State::new(0, 0, false), 0, 0, u32::MAX);
+        self.write_header(at, 0, State::new(0, 0, has_flags), 0, 0, u32::MAX);
+    }
+
+    /// Writes what stands between header and value; returns where it ends.
+    #[inline]
+    fn write_key(&self, at: ItemRef, key: &[u8], flags: u32) -> usize {
+        let mut cursor = at.offset_bytes() + HEADER_BYTES;
+        let flags_bytes = flags.to_ne_bytes();
+        for piece in [key, if flags == 0 { &[] } else { &flags_bytes[..] }] {
+            self.write_bytes(cursor, piece);
+            cursor += piece.len();
+        }
+        cursor
     }
 
     fn write_header(&self, at: ItemRef, cas: u64, state: State, key: usize, value: usize, access: u32) {

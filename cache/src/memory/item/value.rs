@@ -220,11 +220,7 @@ impl Items {
         chunks: &[ItemRef],
         pieces: impl Iterator<Item = &'v [u8]>,
     ) {
-        let refs = cursor.next_multiple_of(REF_BYTES);
-        for (i, &chunk) in chunks.iter().enumerate() {
-            self.own_chunk(chunk, at, i);
-            self.write_bytes(refs + i * REF_BYTES, &chunk.units().to_ne_bytes());
-        }
+        let refs = self.write_chunk_refs(at, cursor, chunks);
         let payload = self.chunks.payload_bytes();
         let start_of = |n: usize| match chunks.get(n) {
             Some(chunk) => chunk.offset_bytes() + CHUNK_HEADER_BYTES,
@@ -242,6 +238,16 @@ impl Items {
                 piece = later;
             }
         }
+    }
+
+    /// Writes where the chunks of the item at `at` are, and in them whose they are; returns where the references begin.
+    pub(super) fn write_chunk_refs(&self, at: ItemRef, cursor: usize, chunks: &[ItemRef]) -> usize {
+        let refs = cursor.next_multiple_of(REF_BYTES);
+        for (i, &chunk) in chunks.iter().enumerate() {
+            self.own_chunk(chunk, at, i);
+            self.write_bytes(refs + i * REF_BYTES, &chunk.units().to_ne_bytes());
+        }
+        refs
     }
 
     /// Notes in a chunk whose it is. Owner only.

@@ -10,7 +10,7 @@ use crate::memory::class::Class;
 use crate::memory::grace::{Grace, Pin, Stamp};
 use crate::memory::item::Shape;
 use crate::memory::slab_stats::Loss;
-use crate::memory::{Item, OwnedSlot, PagePool, Size, Slab};
+use crate::memory::{Head, Item, OwnedSlot, PagePool, Size, Slab, Unfinished};
 use crate::ring::{ChunkUnits, Deadline};
 
 /// The slots of one owner, and when they may be used again.
@@ -98,7 +98,12 @@ impl Memory {
 
     /// Whether a page is this owner's, and is being emptied.
     pub fn is_emptying(&self, page: usize) -> bool {
-        self.slab.class_of(page).is_some() && self.slab.is_closed(page)
+        self.slab.class_of(page).is_some() && self.slab.is_closed(page) && !self.slab.is_held(page)
+    }
+
+    /// Whether a page is this owner's, and may be emptied from now on: nobody writes in it.
+    pub fn can_empty(&self, page: usize) -> bool {
+        (self.is_open(page) || self.slab.is_held(page)) && self.slab.unfinished_in(page) == 0
     }
 
     /// How the policy is told when an item is due (in ms since the server epoch), with what its slot takes.
@@ -180,9 +185,29 @@ impl Memory {
         self.slab.abandon(slot);
     }
 
+    /// Begins an item in `slot` and its chunks whose value comes later.
+    pub fn reserve(&mut self, slot: OwnedSlot, key: &[u8], value_bytes: usize, flags: u32) -> Unfinished {
+        self.slab.reserve(slot, key, value_bytes, flags)
+    }
+
+    /// The value of an item is there; it is about to be published.
+    pub fn finish(&mut self, unfinished: Unfinished, head: Head) -> OwnedSlot {
+        self.slab.finish(unfinished, head)
+    }
+
+    /// Gives back the slots of an item that is not published, whose value was to come later.
+    pub fn abandon_unfinished(&mut self, unfinished: Unfinished) {
+        self.slab.abandon_unfinished(unfinished);
+    }
+
     /// Allocates nothing more in a page, so that it empties.
     pub fn close_page(&mut self, page: usize) {
         self.slab.close_page(page);
+    }
+
+    /// The same for a page that cannot be emptied before the values that are written in it are there.
+    pub fn hold_page(&mut self, page: usize) {
+        self.slab.hold_page(page);
     }
 
     /// Allocates in a page again that was to be emptied.

@@ -1,25 +1,34 @@
-//! The port on `recvmmsg(2)` and `sendmsg(2)`, for machines where io_uring is refused (most containers).
+//! The port on `recvmmsg(2)` and `sendmsg(2)`, and epoll for streams, for machines where io_uring is refused (most containers).
 //!
 //! The system call costs 0.2 µs of the 4–6 µs that a traversal of the stack costs, so with GRO and GSO this port is
 //! hardly slower than io_uring; what it lacks is waiting and receiving in one call.
 
 #![allow(unsafe_code)]
 
-use crate::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
-use crate::net::socket::Socket;
+mod streams;
+
+use crate::limits::{QUIET_POLLS_MAX, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
+use crate::net::socket::Sockets;
 use crate::net::socket::headers::{Ancillary, CONTROL_BYTES, OutgoingMessages};
+use crate::net::stream::{ConnectionId, StreamPeer};
 use crate::net::trains::Trains;
 use crate::net::{Datagram, Inbox, Outbox, PeerAddr, PollTimeout, Port, Refusal, Traffic, Waker};
 use arrayvec::ArrayVec;
 use cache::base::clock::Clock;
-use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::time::TimeSpec;
+use nix::sys::epoll::EpollTimeout;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use streams::Streams;
 
 /// A port on recvmmsg and sendmsg.
 pub struct MmsgPort {
-    socket: Socket,
+    sockets: Sockets,
+    /// Of datagrams; -1 for none.
+    fd: RawFd,
+    streams: Streams,
+    clock: Clock,
+    /// Polls since epoll was asked.
+    quiet_polls: u32,
     buffers: Box<[u8]>,
     names: Box<[[u8; PeerAddr::BYTES_MAX]]>,
     controls: Box<[[u8; CONTROL_BYTES]]>,
@@ -44,18 +53,24 @@ impl MmsgPort {
     /// Messages of one `recvmmsg`.
     const MESSAGES: usize = RECEIVE_BUFFERS;
 
-    /// A port for `socket`.
+    /// A port for these sockets.
     ///
     /// # Errors
-    /// The socket back, and which call is refused.
-    pub fn new(socket: Socket, clock: Clock) -> Result<MmsgPort, (Socket, Refusal)> {
-        let waker = match Self::try_calls(&socket).and_then(|()| Waker::new().map_err(no_descriptor)) {
-            Ok(waker) => waker,
-            Err(refusal) => return Err((socket, refusal)),
+    /// The sockets back, and which call is refused.
+    pub fn new(sockets: Sockets, clock: Clock) -> Result<MmsgPort, (Box<Sockets>, Refusal)> {
+        let fd = sockets.datagrams.as_ref().map_or(-1, |socket| socket.fd.as_raw_fd());
+        let (waker, streams) = match Self::try_calls(fd).and_then(|()| Self::watch(&sockets)) {
+            Ok(parts) => parts,
+            Err(refusal) => return Err((Box::new(sockets), refusal)),
         };
+        let granted = sockets.datagrams.as_ref().is_some_and(|socket| socket.granted.gso);
         Ok(MmsgPort {
-            trains: Trains::new(socket.granted.gso, clock),
-            socket,
+            trains: Trains::new(granted, clock.clone()),
+            sockets,
+            fd,
+            streams,
+            clock,
+            quiet_polls: 0,
             buffers: vec![0; RECEIVE_BUFFERS * RECEIVE_BUFFER_BYTES].into_boxed_slice(),
             names: vec![[0; PeerAddr::BYTES_MAX]; RECEIVE_BUFFERS].into_boxed_slice(),
             controls: vec![[0; CONTROL_BYTES]; RECEIVE_BUFFERS].into_boxed_slice(),
@@ -67,10 +82,23 @@ impl MmsgPort {
         })
     }
 
+    /// A waker, and an epoll that watches it and the sockets.
+    fn watch(sockets: &Sockets) -> Result<(Waker, Streams), Refusal> {
+        let waker = Waker::new().map_err(no_descriptor)?;
+        let streams = Streams::new(sockets.streams.as_ref()).map_err(no_descriptor)?;
+        streams.watch(waker.fd(), streams::WAKER).map_err(no_descriptor)?;
+        if let Some(socket) = &sockets.datagrams {
+            streams.watch(socket.fd.as_fd(), streams::DATAGRAMS).map_err(no_descriptor)?;
+        }
+        Ok((waker, streams))
+    }
+
     /// Makes each call once, in a way that does nothing: a sandbox that denies one is found out now, not when the first
     /// datagram comes.
-    fn try_calls(socket: &Socket) -> Result<(), Refusal> {
-        let fd = socket.fd.as_raw_fd();
+    fn try_calls(fd: RawFd) -> Result<(), Refusal> {
+        if fd < 0 {
+            return Ok(());
+        }
         let denied = |call: &'static str, error: io::Error| {
             Refusal::new(call, error, "allow it in the sandbox's filter of system calls")
         };
@@ -86,13 +114,12 @@ impl MmsgPort {
         if error.raw_os_error() != Some(libc::EFAULT) {
             return Err(denied("sendmsg", error));
         }
-        let polled = ppoll(&mut [], Some(TimeSpec::from(std::time::Duration::ZERO)), None);
-        polled.map(drop).map_err(|error| denied("ppoll", error.into()))
+        Ok(())
     }
 
-    /// The socket; the port goes.
-    pub fn into_socket(self) -> Socket {
-        self.socket
+    /// The sockets; the port goes.
+    pub fn into_sockets(self) -> Sockets {
+        self.sockets
     }
 
     fn send_all(&mut self, outbox: &mut Outbox, traffic: &mut Traffic) {
@@ -109,7 +136,7 @@ impl MmsgPort {
     }
 
     fn send_envelopes(&mut self, traffic: &mut Traffic) {
-        let fd = self.socket.fd.as_raw_fd();
+        let fd = self.fd;
         let (mut from, mut failed_trains) = (0, 0);
         while from < self.outgoing.count() {
             let (sent, error) = self.outgoing.send_from(fd, from);
@@ -122,17 +149,22 @@ impl MmsgPort {
         self.trains.note_sent(self.outgoing.take_trains(), failed_trains);
     }
 
-    fn wait(&self, timeout: PollTimeout) -> io::Result<()> {
-        let PollTimeout::Until(wait) = timeout else { return Ok(()) };
-        let mut fds = [
-            PollFd::new(self.socket.fd.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.waker.fd(), PollFlags::POLLIN),
-        ];
-        match ppoll(&mut fds, Some(TimeSpec::from(wait)), None) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        if fds[1].revents().is_some_and(|events| !events.is_empty()) {
+    /// Waits, and lets connections do what they can. Where there are none, epoll is asked now and then only.
+    fn wait(&mut self, timeout: PollTimeout, traffic: &mut Traffic) -> io::Result<()> {
+        self.quiet_polls += 1;
+        let timeout = match timeout {
+            _ if self.streams.has_events() => EpollTimeout::ZERO,
+            PollTimeout::Until(wait) => streams::timeout_of(wait),
+            PollTimeout::None => {
+                if !self.streams.has_connections() && self.quiet_polls < QUIET_POLLS_MAX {
+                    return Ok(());
+                }
+                EpollTimeout::ZERO
+            }
+        };
+        self.quiet_polls = 0;
+        let now_ns = self.clock.now().ns;
+        if self.streams.wait(timeout, self.sockets.streams.as_ref(), now_ns, traffic)? {
             self.waker.drain();
         }
         Ok(())
@@ -157,6 +189,9 @@ impl MmsgPort {
     fn receive(&mut self, traffic: &mut Traffic) -> io::Result<()> {
         self.next = (0, 0);
         self.messages.clear();
+        if self.fd < 0 {
+            return Ok(());
+        }
         // SAFETY: all-zero bytes are valid headers and pieces: null pointers and zero lengths.
         let (mut headers, mut pieces): ([libc::mmsghdr; Self::MESSAGES], [libc::iovec; Self::MESSAGES]) =
             unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
@@ -171,7 +206,7 @@ impl MmsgPort {
             header.msg_control = self.controls[i].as_mut_ptr().cast();
             header.msg_controllen = CONTROL_BYTES as _;
         }
-        let fd = self.socket.fd.as_raw_fd();
+        let fd = self.fd;
         // SAFETY: every header points to buffers of this port, which outlive the call and are not shared.
         let count = unsafe {
             libc::recvmmsg(
@@ -228,17 +263,20 @@ impl Port for MmsgPort {
     fn poll(&mut self, outbox: &mut Outbox, inbox: &mut Inbox, timeout: PollTimeout) -> io::Result<Traffic> {
         inbox.clear();
         let mut traffic = if outbox.is_empty() { Traffic::default() } else { self.flush(outbox)? };
-        if !self.hand_over(inbox) {
-            self.wait(timeout)?;
+        let has_datagrams = self.hand_over(inbox);
+        self.wait(if has_datagrams { PollTimeout::None } else { timeout }, &mut traffic)?;
+        if !has_datagrams {
             self.receive(&mut traffic)?;
             self.hand_over(inbox);
         }
+        self.streams.take_events(&mut inbox.events);
         Ok(traffic)
     }
 
     fn flush(&mut self, outbox: &mut Outbox) -> io::Result<Traffic> {
         let mut traffic = Traffic::default();
         self.send_all(outbox, &mut traffic);
+        self.streams.send_all(&mut outbox.streams, &mut traffic)?;
         outbox.clear();
         Ok(traffic)
     }
@@ -250,5 +288,31 @@ impl Port for MmsgPort {
 
     fn waker(&self) -> Waker {
         self.waker.clone()
+    }
+
+    fn received(&self, buffer: u16, bytes: u32) -> &[u8] {
+        self.streams.bytes(buffer, bytes)
+    }
+
+    fn release(&mut self, buffer: u16) {
+        self.streams.release(buffer);
+    }
+
+    fn adopt(&mut self, fd: OwnedFd) {
+        // An error of the epoll would be one of every call.
+        let _ = self.streams.open(fd, StreamPeer::Unix);
+    }
+
+    fn resume(&mut self, id: ConnectionId) {
+        let _ = self.streams.set_receiving(id, true);
+    }
+
+    fn pause(&mut self, id: ConnectionId) -> io::Result<()> {
+        self.streams.set_receiving(id, false)
+    }
+
+    fn close(&mut self, id: ConnectionId) -> io::Result<()> {
+        self.streams.close(id);
+        Ok(())
     }
 }

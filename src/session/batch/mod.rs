@@ -5,6 +5,10 @@
 //! client changes in a datagram before it (`order`). Datagrams of one tick may be answered in any order, as UDP may deliver
 //! them in any; commands within a datagram keep theirs.
 
+mod streams;
+
+pub(crate) use streams::{Outcomes, Tail};
+
 use crate::guard::{Admission, Admitted};
 use crate::limits::TICK_READS_MAX;
 use crate::net::{Datagram, Inbox, Outbox, PeerAddr};
@@ -25,6 +29,7 @@ use protocol::meta::Kind;
 use protocol::request::{Command, Commands, Get};
 use protocol::{Dialect, Reply};
 use std::ops::Range;
+use streams::StreamTurn;
 
 /// A datagram of the inbox that is not refused.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +62,8 @@ pub(crate) struct Batch<'a> {
     last: Option<Client<'a>>,
     /// The store that the last datagram begins with, if it has to be served alone and was read so far.
     pub(crate) first: Option<First<'a>>,
+    /// Connections that joined.
+    turns: ArrayVec<StreamTurn, TICK_READS_MAX>,
 }
 
 /// Whose datagram joins.
@@ -114,6 +121,7 @@ impl<'a> Batch<'a> {
             stores: ArrayVec::new(),
             last: None,
             first: None,
+            turns: ArrayVec::new(),
         }
     }
 
@@ -125,7 +133,7 @@ impl<'a> Batch<'a> {
         let client = Client::of(session, peer, self.last);
         self.last = Some(client);
         let joined = match dialect {
-            Dialect::Text => self.join_commands(session, client, body, first),
+            Dialect::Text | Dialect::Stream => self.join_commands(session, client, body, first),
             Dialect::Batch { .. } => self.join_operations(session, client, body),
         };
         if let (Joined::Batch, end) = (&joined, self.reads.len()) {
@@ -271,7 +279,7 @@ impl<'a> Batch<'a> {
         Joined::Batch
     }
 
-    /// Looks everything up and writes the replies. Datagrams with a key that only its owner can settle join `alone`.
+    /// Looks everything up and writes the replies; what became of connections joins `outcomes`. Datagrams with a key that only its owner can settle join `alone`.
     /// Returns the first datagram for whose reply there was no room.
     pub(crate) fn answer(
         &self,
@@ -279,6 +287,7 @@ impl<'a> Batch<'a> {
         inbox: &Inbox,
         outbox: &mut Outbox,
         alone: &mut Alone<'a>,
+        outcomes: &mut Outcomes,
         now: Now,
     ) -> Option<usize> {
         let own = session.executor.own_shard();
@@ -306,6 +315,7 @@ impl<'a> Batch<'a> {
             let bytes = reply.bytes();
             sink.commit(bytes);
         }
+        self.answer_streams(&mut reading, &found, outbox, &mut tally, outcomes);
         tally.count(session);
         unanswered
     }
@@ -338,9 +348,7 @@ impl<'a> Batch<'a> {
                     break;
                 }
             } else {
-                tally.hits += hit as u64;
-                tally.misses += !hit as u64;
-                tally.metas += matches!(self.reads[i].form, Form::Meta(_)) as u64;
+                tally.note(hit, &self.reads[i]);
             }
             if ends_command | given_up {
                 mark = reply.mark();
@@ -396,6 +404,19 @@ struct Tally {
 }
 
 impl Tally {
+    #[inline]
+    fn note(&mut self, hit: bool, read: &Read<'_>) {
+        self.hits += hit as u64;
+        self.misses += !hit as u64;
+        self.metas += matches!(read.form, Form::Meta(_)) as u64;
+    }
+
+    fn add(&mut self, other: &Tally) {
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.metas += other.metas;
+    }
+
     fn count(&self, session: &Session) {
         session.executor.counters().cmd_get.add(self.hits + self.misses);
         session.executor.counters().get_hits.add(self.hits);

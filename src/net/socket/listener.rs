@@ -1,0 +1,248 @@
+//! The TCP listeners of a server: one per worker, all on one address, as the UDP sockets are.
+//!
+//! The kernel spreads connections over the listeners of a `SO_REUSEPORT` group by a hash of their addresses. As with UDP, the address is
+//! first bound without that option, so that a second server cannot join unnoticed. `SO_REUSEADDR` lets a server start again
+//! while connections of the one before are in TIME_WAIT.
+//!
+//! `TCP_NODELAY` and `SO_KEEPALIVE` are set on the listener: Linux gives an accepted socket the options of its listener, which saves two calls a
+//! connection.
+
+use crate::limits::{BIND_ATTEMPTS, BIND_RETRY_MS, LISTEN_BACKLOG, SHARED_PORT_ATTEMPTS};
+use crate::net::socket::claim::Claim;
+use crate::net::socket::transports::Transports;
+use crate::net::socket::{Socket, SocketConfig, bind_group, local_addr, open};
+use nix::sys::socket::{Backlog, SockType, SockaddrStorage, bind, listen, setsockopt, sockopt};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+/// A TCP socket that takes connections. It does not block.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket.
+    pub fd: OwnedFd,
+    /// Its address, the port filled in.
+    pub addr: SocketAddr,
+}
+
+/// Binds `count` listeners to `addr`; port 0 picks a free one for all. An address that is in use is tried for
+/// [`BIND_ATTEMPTS`] times [`BIND_RETRY_MS`].
+///
+/// # Errors
+/// The address is in use, not ours, or not allowed; or no descriptors are left.
+pub fn listen_group(addr: SocketAddr, count: usize) -> io::Result<Vec<Listener>> {
+    for _ in 1..BIND_ATTEMPTS {
+        match listen_together(addr, count) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                std::thread::sleep(Duration::from_millis(BIND_RETRY_MS));
+            }
+            done => return done,
+        }
+    }
+    listen_together(addr, count)
+}
+
+/// The sockets and the listeners of a server: `count` of each transport that is asked for, all with one port. Port 0 picks one that is free
+/// for both.
+///
+/// # Errors
+/// As [`bind_group`] and [`listen_group`]; the address is also in use if [`SHARED_PORT_ATTEMPTS`] free ports of UDP were none of TCP.
+pub fn bind_both(
+    addr: SocketAddr,
+    count: usize,
+    config: SocketConfig,
+    transports: Transports,
+) -> io::Result<(Vec<Socket>, Vec<Listener>)> {
+    match transports {
+        Transports { udp: false, tcp: false } => Ok((Vec::new(), Vec::new())),
+        Transports { udp: true, tcp: false } => Ok((bind_group(addr, count, config)?, Vec::new())),
+        Transports { udp: false, tcp: true } => Ok((Vec::new(), listen_group(addr, count)?)),
+        Transports { udp: true, tcp: true } if addr.port() == 0 => share_free_port(addr, count, config),
+        Transports { udp: true, tcp: true } => {
+            let sockets = bind_group(addr, count, config)?;
+            Ok((sockets, listen_group(addr, count)?))
+        }
+    }
+}
+
+/// UDP takes a free port, TCP the same one; where somebody else has that, another one is tried.
+fn share_free_port(
+    addr: SocketAddr,
+    count: usize,
+    config: SocketConfig,
+) -> io::Result<(Vec<Socket>, Vec<Listener>)> {
+    let mut taken = Vec::new();
+    for _ in 0..SHARED_PORT_ATTEMPTS {
+        let sockets = bind_group(addr, count, config)?;
+        match listen_together(sockets[0].addr, count) {
+            Ok(listeners) => return Ok((sockets, listeners)),
+            // Kept until the end, so that the kernel does not offer this port again.
+            Err(error) if error.kind() == ErrorKind::AddrInUse => taken.push(sockets),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(ErrorKind::AddrInUse.into())
+}
+
+/// One attempt.
+fn listen_together(addr: SocketAddr, count: usize) -> io::Result<Vec<Listener>> {
+    let claim = if addr.port() == 0 { None } else { Some(Claim::take("tcp", addr.port())?) };
+    // Without SO_REUSEPORT: fails if anybody listens on the port, and finds a free one if it is 0.
+    let probe = open(addr, SockType::Stream)?;
+    setsockopt(&probe, sockopt::ReuseAddr, &true)?;
+    bind(probe.as_raw_fd(), &SockaddrStorage::from(addr))?;
+    let addr = local_addr(&probe)?;
+    // A port that was just found is claimed while the probe still has it.
+    let _claim = match claim {
+        Some(claim) => claim,
+        None => Claim::take("tcp", addr.port())?,
+    };
+    drop(probe);
+    (0..count).map(|_| listen_one(addr)).collect()
+}
+
+fn listen_one(addr: SocketAddr) -> io::Result<Listener> {
+    let fd = open(addr, SockType::Stream)?;
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    setsockopt(&fd, sockopt::ReusePort, &true)?;
+    setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
+    setsockopt(&fd, sockopt::KeepAlive, &true)?;
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(addr))?;
+    listen(&fd, backlog())?;
+    Ok(Listener { addr: local_addr(&fd)?, fd })
+}
+
+/// How many connections may wait to be accepted; the kernel caps it at net.core.somaxconn.
+pub(super) fn backlog() -> Backlog {
+    Backlog::new(LISTEN_BACKLOG).unwrap_or(Backlog::MAXCONN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::{GetSockOpt, getsockopt};
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    const CONFIG: SocketConfig =
+        SocketConfig { receive_buffer_bytes: 1 << 18, send_buffer_bytes: 1 << 18, gro: true, steering: true };
+
+    fn any(ip: &str) -> SocketAddr {
+        SocketAddr::new(ip.parse().unwrap(), 0)
+    }
+
+    /// Accepts one connection from whichever listener has it. A connection that is established waits in its queue.
+    fn accepted(group: &[Listener]) -> TcpStream {
+        let accept = |listener: &Listener| {
+            TcpListener::from(listener.fd.try_clone().unwrap()).accept().map(|(stream, _)| stream).ok()
+        };
+        group.iter().find_map(accept).expect("one of them has it")
+    }
+
+    fn is_set(fd: &TcpStream, option: impl GetSockOpt<Val = bool>) -> bool {
+        getsockopt(fd, option).unwrap()
+    }
+
+    #[test]
+    fn a_group_shares_one_port_and_nobody_else_does() {
+        let group = listen_group(any("127.0.0.1"), 3).unwrap();
+        assert!(group.iter().all(|listener| listener.addr == group[0].addr && listener.addr.port() != 0));
+        let second = listen_group(group[0].addr, 1).unwrap_err();
+        assert_eq!(second.kind(), ErrorKind::AddrInUse);
+        for Listener { fd, .. } in &group {
+            // proc(5): the flags of open(2), in octal, and O_CLOEXEC with them.
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap();
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+            let flags = i32::from_str_radix(flags.trim(), 8).unwrap();
+            assert_eq!(flags & libc::O_NONBLOCK, libc::O_NONBLOCK, "{info}");
+            assert_eq!(flags & libc::O_CLOEXEC, libc::O_CLOEXEC, "{info}");
+        }
+    }
+
+    #[test]
+    fn accepted_connections_have_the_options_of_their_listener() {
+        let group = listen_group(any("127.0.0.1"), 2).unwrap();
+        let _client = TcpStream::connect(group[0].addr).unwrap();
+        let server = accepted(&group);
+        assert!(is_set(&server, sockopt::TcpNoDelay), "TCP_NODELAY");
+        assert!(is_set(&server, sockopt::KeepAlive), "SO_KEEPALIVE");
+    }
+
+    #[test]
+    fn a_server_starts_again_while_connections_of_the_last_one_close() {
+        let group = listen_group(any("127.0.0.1"), 2).unwrap();
+        let addr = group[0].addr;
+        let mut client = TcpStream::connect(addr).unwrap();
+        // Who closes first keeps the port in TIME_WAIT.
+        drop((accepted(&group), group));
+        assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
+        drop(client);
+        assert_eq!(listen_group(addr, 2).unwrap()[0].addr, addr);
+    }
+
+    #[test]
+    fn all_addresses_of_ipv6_are_those_of_ipv4_too() {
+        let group = match listen_group(any("::"), 2) {
+            Err(error) => return println!("SKIPPED: no IPv6 here: {error}"),
+            Ok(group) => group,
+        };
+        for ip in ["127.0.0.1", "::1"] {
+            let mut client = TcpStream::connect((ip, group[0].addr.port())).unwrap();
+            client.write_all(b"x").unwrap();
+            let mut server = accepted(&group);
+            server.set_nonblocking(false).unwrap();
+            assert_eq!(server.read(&mut [0; 8]).unwrap(), 1);
+            assert!(server.local_addr().unwrap().ip().to_canonical().is_loopback());
+        }
+        let other = listen_together(SocketAddr::new("127.0.0.1".parse().unwrap(), group[0].addr.port()), 1);
+        assert_eq!(other.unwrap_err().kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn both_transports_get_one_port() {
+        let (sockets, listeners) = bind_both(any("127.0.0.1"), 2, CONFIG, Transports::ALL).unwrap();
+        let addr = sockets[0].addr;
+        assert!(sockets.len() == 2 && sockets.iter().all(|socket| socket.addr == addr));
+        assert!(listeners.len() == 2 && listeners.iter().all(|listener| listener.addr == addr));
+        let bound = |transports| {
+            let (sockets, listeners) = bind_both(any("127.0.0.1"), 1, CONFIG, transports).unwrap();
+            (sockets.len(), listeners.len())
+        };
+        assert_eq!(bound(Transports { udp: true, tcp: false }), (1, 0));
+        assert_eq!(bound(Transports { udp: false, tcp: true }), (0, 1));
+        assert_eq!(bound(Transports::NONE), (0, 0));
+    }
+
+    #[test]
+    fn a_port_that_one_transport_lacks_is_refused() {
+        let other = TcpListener::bind(any("127.0.0.1")).unwrap();
+        let addr = other.local_addr().unwrap();
+        if UdpSocket::bind(addr).is_err() {
+            return println!("SKIPPED: somebody has the port of UDP");
+        }
+        assert_eq!(listen_together(addr, 2).unwrap_err().kind(), ErrorKind::AddrInUse);
+        let refused = bind_both(addr, 2, CONFIG, Transports::ALL).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn of_two_that_start_at_one_moment_one_has_the_port() {
+        for _ in 0..16 {
+            let addr = {
+                let free = TcpListener::bind(any("127.7.7.9")).unwrap();
+                free.local_addr().unwrap()
+            };
+            let start = std::sync::Barrier::new(2);
+            let listen = || {
+                start.wait();
+                listen_together(addr, 2)
+            };
+            let groups = std::thread::scope(|scope| {
+                let (one, other) = (scope.spawn(listen), scope.spawn(listen));
+                [one.join().unwrap(), other.join().unwrap()]
+            });
+            assert!(groups.iter().filter(|group| group.is_ok()).count() <= 1, "{groups:?}");
+        }
+    }
+}

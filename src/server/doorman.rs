@@ -1,0 +1,124 @@
+//! The thread that accepts connections to the UNIX socket: such a socket has one listener, and its connections go to the workers in
+//! turn.
+
+use crate::limits::{ACCEPT_PAUSE_MS, HANDOVER_RETRY_MS};
+use crate::net::Waker;
+use crate::net::socket::unix_listener::UnixListener;
+use crate::net::stream::Handover;
+use crate::stats::counters::DoormanCounters;
+use cache::base::sync::{Arc, AtomicBool, Ordering};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Where a worker gets its connections, and what wakes it.
+pub(super) type Door = (Handover, Waker);
+
+/// The running thread.
+pub(super) struct Doorman {
+    thread: JoinHandle<()>,
+    waker: Waker,
+}
+
+/// What the thread has.
+struct Duty {
+    sockets: std::os::unix::net::UnixListener,
+    /// Whose file goes with it.
+    _listener: UnixListener,
+    doors: Vec<Door>,
+    next: usize,
+    waker: Waker,
+    stop: Arc<AtomicBool>,
+    counters: Arc<DoormanCounters>,
+}
+
+/// Accepts connections for the workers behind `doors`, until `stop`.
+///
+/// # Errors
+/// One line with the remedy: no descriptor or thread is left.
+pub(super) fn start(
+    listener: UnixListener,
+    doors: Vec<Door>,
+    stop: Arc<AtomicBool>,
+    counters: Arc<DoormanCounters>,
+) -> Result<Doorman, String> {
+    let waker = Waker::new().map_err(|e| format!("cannot watch the UNIX socket: {e}; see ulimit -n"))?;
+    let sockets =
+        listener.fd.try_clone().map_err(|e| format!("cannot watch the UNIX socket: {e}; see ulimit -n"))?;
+    let sockets = sockets.into();
+    let mut duty =
+        Duty { sockets, _listener: listener, doors, next: 0, waker: waker.clone(), stop, counters };
+    let thread = std::thread::Builder::new().name("unix-accept".into()).spawn(move || duty.serve());
+    Ok(Doorman { thread: thread.map_err(|e| crate::server::no_thread("unix-accept", &e))?, waker })
+}
+
+impl Doorman {
+    /// Waits for the thread, which was told to stop.
+    ///
+    /// # Errors
+    /// It panicked.
+    pub(super) fn join(self) -> Result<(), String> {
+        self.waker.wake();
+        self.thread.join().map_err(|_| "the thread of the UNIX socket panicked".into())
+    }
+}
+
+impl Duty {
+    fn serve(&mut self) {
+        // Acquire: pairs with the Release store of whoever stops the server.
+        while !self.stop.load(Ordering::Acquire) {
+            let mut fds = [
+                PollFd::new(self.sockets.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.waker.fd(), PollFlags::POLLIN),
+            ];
+            // An interrupted wait is tried again.
+            let _ = poll(&mut fds, PollTimeout::NONE);
+            while let Some(connection) = self.accept() {
+                self.hand_over(connection);
+            }
+        }
+    }
+
+    fn accept(&self) -> Option<OwnedFd> {
+        let accepted = self.sockets.accept().and_then(|(connection, _)| {
+            connection.set_nonblocking(true)?;
+            Ok(OwnedFd::from(connection))
+        });
+        match accepted {
+            Ok(connection) => Some(connection),
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or_default();
+                if matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) {
+                    self.counters.unix_accept_failures.add(1);
+                    self.pause(ACCEPT_PAUSE_MS);
+                }
+                // Otherwise none is left, or one that was there is gone.
+                None
+            }
+        }
+    }
+
+    /// Gives a connection to the next worker that has room; if none has, it waits, and those behind it in the kernel.
+    fn hand_over(&mut self, mut connection: OwnedFd) {
+        // Acquire: as above.
+        while !self.stop.load(Ordering::Acquire) {
+            for _ in 0..self.doors.len() {
+                let (handover, waker) = &self.doors[self.next];
+                self.next = (self.next + 1) % self.doors.len();
+                match handover.give(connection) {
+                    Ok(()) => return waker.wake(),
+                    Err(back) => connection = back,
+                }
+            }
+            self.pause(HANDOVER_RETRY_MS);
+        }
+    }
+
+    /// Waits for a while, or for the end.
+    fn pause(&self, ms: u64) {
+        let timeout = PollTimeout::try_from(Duration::from_millis(ms)).unwrap_or(PollTimeout::ZERO);
+        // An interrupted wait is a short one.
+        let _ = poll(&mut [PollFd::new(self.waker.fd(), PollFlags::POLLIN)], timeout);
+    }
+}

@@ -1,0 +1,156 @@
+//! Conversations: what a worker keeps of each connection, and how its commands are served.
+//!
+//! ```text
+//! input        what was received and is not done; whole commands are parsed where they lie
+//! turn         plain reads join the batch of the tick (`batch`), the others run one by one (`serve`)
+//! under way    a command that another owner executes, or that waits for memory, travels as a pending request with what of its kind
+//!              follows; the rest of the connection waits for it, so that replies keep the order of the commands
+//! ```
+//! A connection has at most one pending request. So nothing of it can be overtaken, and the order filter of datagrams has nothing
+//! to do here.
+
+pub(crate) mod input;
+pub(crate) mod open_get;
+pub(crate) mod serve;
+
+use crate::guard::{Admitted, Right};
+use crate::net::{ConnectionId, PeerAddr, Port};
+use crate::session::serial::Position;
+use input::{Input, Ready};
+use open_get::{Keys, OpenGet};
+use protocol::Dialect;
+
+/// One connection, as the session sees it.
+#[derive(Debug)]
+pub struct Conversation {
+    /// Which.
+    pub id: ConnectionId,
+    /// Who is at the other end; nobody's address for a process of this machine.
+    pub peer: PeerAddr,
+    /// What it may do.
+    pub rights: Right,
+    pub(crate) input: Input,
+    /// Where the next command begins in the window of the input, or what is left of a read that has begun.
+    pub(crate) position: Position,
+    /// A read whose line has no end yet, some of whose keys are done.
+    pub(crate) open_get: Option<OpenGet>,
+    /// Whether a pending request of it is under way.
+    pub(crate) is_under_way: bool,
+    /// Whether its peer has no room for what it was sent.
+    pub(crate) is_stuck: bool,
+    /// Whether it may receive.
+    pub(crate) receives: bool,
+    /// Whether the peer sends no more.
+    pub(crate) has_ended: bool,
+    /// Whether it is closed when all that was written is sent.
+    pub(crate) is_closing: bool,
+    /// Whether it waits for its turn.
+    pub(crate) is_queued: bool,
+    /// Whether a reply with memory of its own is under way.
+    pub(crate) has_long: bool,
+    /// Whether it counts as one of the connections that the server may have.
+    pub(crate) is_counted: bool,
+    /// Turns that it had in the tick that began at this time.
+    pub(crate) turns: u32,
+    pub(crate) tick_ns: u64,
+    /// When something was received of it last, in s since the server epoch.
+    pub(crate) active_s: u64,
+}
+
+impl Conversation {
+    /// A connection that was just opened.
+    pub(crate) fn new(id: ConnectionId, peer: PeerAddr, rights: Right, now_s: u64) -> Conversation {
+        Conversation {
+            id,
+            peer,
+            rights,
+            input: Input::default(),
+            position: Position::default(),
+            open_get: None,
+            is_under_way: false,
+            is_stuck: false,
+            receives: false,
+            has_ended: false,
+            is_closing: false,
+            is_queued: false,
+            has_long: false,
+            is_counted: false,
+            turns: 0,
+            tick_ns: 0,
+            active_s: now_s,
+        }
+    }
+
+    /// Whether its next command may be begun.
+    #[inline]
+    pub(crate) fn may_go_on(&self) -> bool {
+        !(self.is_under_way || self.is_stuck || self.is_closing)
+    }
+
+    /// Its commands, as they were admitted when the connection was.
+    #[inline]
+    pub(crate) fn admitted<'a>(&'a self, body: &'a [u8]) -> Admitted<'a> {
+        Admitted { peer: &self.peer, request_id: 0, dialect: Dialect::Stream, rights: self.rights, body }
+    }
+
+    /// What can be parsed next.
+    #[inline]
+    pub(crate) fn window<'a, P: Port>(&'a self, port: &'a P) -> &'a [u8] {
+        let window = self.input.window(port);
+        match self.open_get {
+            Some(open) => &window[..open.end],
+            None => window,
+        }
+    }
+
+    /// Makes the window begin with a whole command, or with keys of a read that is longer than its buffer.
+    #[inline]
+    pub(crate) fn prepare<P: Port>(&mut self, port: &mut P, value_bytes_max: usize) -> Ready {
+        if self.open_get.is_some() {
+            return self.read_keys(port, 0);
+        }
+        match self.input.prepare(port, value_bytes_max) {
+            Ready::LongLine => self.begin_open_get(port),
+            ready => ready,
+        }
+    }
+
+    #[cold]
+    fn begin_open_get<P: Port>(&mut self, port: &mut P) -> Ready {
+        let Some((open, start)) = OpenGet::of(self.input.window(port)) else { return Ready::LongLine };
+        self.open_get = Some(open);
+        self.read_keys(port, start)
+    }
+
+    /// Finds keys of an open read from `start` of the window on.
+    #[cold]
+    fn read_keys<P: Port>(&mut self, port: &mut P, start: usize) -> Ready {
+        loop {
+            let Some(open) = &mut self.open_get else { return Ready::NotYet };
+            let keys = match open.keys(self.input.window(port), start) {
+                Keys::TooLong => return Ready::LongLine,
+                Keys::NotYet if self.input.join_next(port) => continue,
+                Keys::NotYet => return Ready::NotYet,
+                Keys::Some(keys) => keys,
+                Keys::Last(keys) => {
+                    self.open_get = None;
+                    keys
+                }
+            };
+            self.position = Position { keys: Some(keys), ..Position::default() };
+            return Ready::Yes;
+        }
+    }
+
+    /// Everything before `position` of the window is done.
+    pub(crate) fn goes_on_at<P: Port>(&mut self, port: &mut P, position: Position) {
+        match position.keys {
+            // A read goes on in the same window.
+            Some(_) => self.position = Position { reply_bytes: 0, ..position },
+            None => {
+                self.input.advance(port, position.at);
+                self.position = Position { at: 0, part: position.part, ..Position::default() };
+            }
+        }
+    }
+}

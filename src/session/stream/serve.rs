@@ -1,0 +1,199 @@
+//! The commands of a connection, one by one: everything but plain reads, which the batch answers.
+
+use crate::guard::Admitted;
+use crate::limits::SMALL_REQUEST_BYTES;
+use crate::net::{ConnectionId, Outbox};
+use crate::session::Session;
+use crate::session::order::Origin;
+use crate::session::serial::{Position, Request, Step};
+use cache::base::clock::Now;
+use protocol::meta::Kind;
+use protocol::request::{Command, Commands, Parsed};
+use protocol::{Dialect, Error, Reply, binary};
+use std::ops::Range;
+
+/// How a turn of a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// All that is there is done; the rest, if any, is not a whole command.
+    Input(Position),
+    /// There is more for the next turn.
+    Turn(Position),
+    /// A pending request is under way; what follows it begins here.
+    UnderWay(Position),
+    /// No pending request is free: it is tried again in the next tick.
+    Waits(Position),
+    /// The next answer is longer than the room of an outbox.
+    Long(Position),
+    /// A store is refused, and so many bytes of it are still to come.
+    Refused(usize),
+    /// It ends here.
+    Close,
+}
+
+/// Why a connection is hung up on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GivenUp {
+    /// A line, or a key in it, is longer than any may be.
+    LongLine,
+    /// There is no memory to keep what is cut.
+    Memory,
+}
+
+/// What travels of a connection, and where what follows begins.
+struct Travels {
+    /// Of the body.
+    range: Range<usize>,
+    /// Where it stands in that.
+    position: Position,
+    rest: Position,
+}
+
+impl Session {
+    /// Serves commands of a connection from a position on. The outbox has room.
+    pub(crate) fn serve_stream(
+        &mut self,
+        id: ConnectionId,
+        admitted: Admitted<'_>,
+        from: Position,
+        outbox: &mut Outbox,
+        now: Now,
+    ) -> Progress {
+        let mut reply = Reply::new(outbox.streams.room(), 0, Dialect::Stream);
+        let progress = self.run_stream(id, admitted, from, &mut reply, now);
+        let bytes = reply.bytes();
+        outbox.streams.commit(id, bytes);
+        progress
+    }
+
+    /// The same with a reply that may be as long as any value; the outbox has nothing for the connection.
+    pub(crate) fn serve_long(
+        &mut self,
+        id: ConnectionId,
+        admitted: Admitted<'_>,
+        from: Position,
+        outbox: &mut Outbox,
+        now: Now,
+    ) -> Progress {
+        let mut buffer = vec![0; self.executor.value_bytes_max() + LONG_REPLY_ROOM_BYTES];
+        let mut reply = Reply::new(&mut buffer, 0, Dialect::Stream);
+        let progress = self.run_stream(id, admitted, from, &mut reply, now);
+        let bytes = reply.bytes();
+        buffer.truncate(bytes);
+        outbox.streams.send_long(id, buffer);
+        progress
+    }
+
+    /// Tells a request in the retired binary protocol that it is not spoken.
+    #[cold]
+    pub(crate) fn refuse_binary_stream(&self, id: ConnectionId, request: &[u8], outbox: &mut Outbox) {
+        self.executor.counters().refused_binary.add(1);
+        if let Some(answer) = binary::refusal(request) {
+            outbox.streams.send(id, &answer);
+        }
+    }
+
+    /// Tells a connection why it is hung up on.
+    #[cold]
+    pub(crate) fn give_up_stream(&self, id: ConnectionId, why: GivenUp, outbox: &mut Outbox) {
+        let (counter, error) = match why {
+            GivenUp::LongLine => (&self.executor.counters().protocol_errors, Error::LineTooLong),
+            GivenUp::Memory => (&self.executor.counters().streams_over_memory, Error::OutOfMemory),
+        };
+        counter.add(1);
+        outbox.streams.send(id, error.line());
+    }
+
+    fn run_stream(
+        &mut self,
+        id: ConnectionId,
+        admitted: Admitted<'_>,
+        from: Position,
+        reply: &mut Reply<'_>,
+        now: Now,
+    ) -> Progress {
+        let request = Request { admitted, now, may_grow: true, may_yield: true, follows: false };
+        self.executor.begin_turn();
+        let step = self.executor.run(request, from, None, reply);
+        match step {
+            Step::Done => unreachable!("a stream has no end of its own"),
+            Step::Cut { position } => Progress::Input(position),
+            Step::Refused { to_come } => Progress::Refused(to_come),
+            Step::Close => Progress::Close,
+            Step::Yield { position } => Progress::Turn(position),
+            Step::Enlarge { position } if reply.bytes() == 0 => Progress::Long(position),
+            Step::Enlarge { position } => Progress::Turn(position),
+            Step::Forward { position, .. } | Step::Wait { position } => {
+                match self.send_on(id, admitted, step, position, now) {
+                    Some(rest) => Progress::UnderWay(rest),
+                    None => Progress::Waits(position),
+                }
+            }
+        }
+    }
+
+    /// Suspends the command at `position`, with those behind it that have short answers as well; gives the position behind them.
+    /// `None`: no pending request is free.
+    fn send_on(
+        &mut self,
+        id: ConnectionId,
+        admitted: Admitted<'_>,
+        step: Step,
+        position: Position,
+        now: Now,
+    ) -> Option<Position> {
+        let Travels { range, position, rest } = self.what_travels(admitted.body, position);
+        let mut pending = self.pool.take(range.len(), 0, true)?;
+        pending.begin(&Admitted { body: &admitted.body[range], ..admitted }, b"");
+        pending.connection = Some(id);
+        pending.footprint.begin(Origin::of(admitted.peer, self.executor.shards()));
+        let step = match step {
+            Step::Forward { owner, .. } => Step::Forward { owner, position },
+            _ => Step::Wait { position },
+        };
+        self.begin(pending, step, now);
+        Some(rest)
+    }
+
+    fn what_travels(&self, body: &[u8], position: Position) -> Travels {
+        let inner = Position { part: position.part, ..Position::default() };
+        if let Some(keys) = position.keys
+            && let Some((first, rest)) = keys.split_first(body)
+        {
+            // Key by key: values may be long.
+            let range = first.range();
+            let keys = Some(first.moved_up(range.start));
+            let rest = Position { at: position.at, keys: Some(rest), ..Position::default() };
+            return Travels { range, position: Position { keys, ..inner }, rest };
+        }
+        let mut commands = Commands::resume(body, position.at, self.executor.value_bytes_max()).of_stream();
+        let mut end = position.at;
+        while let Some(Parsed::Command(command)) = commands.parse() {
+            let is_first = end == position.at;
+            let fits = commands.at() - position.at <= SMALL_REQUEST_BYTES;
+            if !(is_first || fits && has_short_answer(&command)) {
+                break;
+            }
+            end = commands.at();
+            if !has_short_answer(&command) {
+                break;
+            }
+        }
+        let rest = Position { at: end, ..Position::default() };
+        Travels { range: position.at..end, position: inner, rest }
+    }
+}
+
+/// Whether a command answers with a line and no value.
+fn has_short_answer(command: &Command<'_>) -> bool {
+    match command {
+        Command::Store(_) | Command::Delete { .. } | Command::Arithmetic { .. } | Command::Touch { .. } => {
+            true
+        }
+        Command::Meta(meta) => meta.kind != Kind::Get && meta.kind != Kind::Debug,
+        _ => false,
+    }
+}
+
+/// Room of a long reply beside its value: line, key and flags.
+const LONG_REPLY_ROOM_BYTES: usize = 4_096;

@@ -1,0 +1,323 @@
+//! A worker's connections: opened, fed, stopped while they have to wait, and closed.
+//!
+//! ```text
+//! events ─▶ input of a conversation ─▶ queue of those that may go on ─▶ turns (`streams`)
+//!           stuck: the peer does not read    paused, and what it has sent is kept aside; nothing else waits for it
+//!           under way: another worker has it paused if more than a few buffers come
+//! ```
+
+use crate::guard::Right;
+use crate::limits::{STREAM_BUFFERS_HELD_MAX, STREAM_KEPT_BYTES_MAX, TICK_IDLE_LOOKS_MAX};
+use crate::net::stream::{Handover, Quota, StreamEvent, Table};
+use crate::net::{ConnectionId, Outbox, PeerAddr, Port, StreamPeer};
+use crate::session::Session;
+use crate::session::stream::Conversation;
+use crate::stats::counters::WorkerCounters;
+use crate::worker::StreamSetup;
+use cache::base::clock::Now;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+/// What a worker knows of its connections.
+pub(super) struct Conversations {
+    table: Table<Conversation>,
+    /// Those that may go on in this tick.
+    pub(super) queue: VecDeque<ConnectionId>,
+    /// Those that go on in the next tick.
+    pub(super) later: Vec<ConnectionId>,
+    /// Those that are closed when what was written for them is sent.
+    closing: Vec<ConnectionId>,
+    /// Those that were chosen for a batch.
+    pub(super) round: Vec<ConnectionId>,
+    /// Bytes of input that are kept outside of receive buffers.
+    pub(super) kept_bytes: usize,
+    /// Replies with memory of their own that are under way.
+    pub(super) long_replies: usize,
+    setup: StreamSetup,
+    idle_looked_at: usize,
+}
+
+impl Conversations {
+    pub(super) fn new(setup: StreamSetup) -> Conversations {
+        Conversations {
+            table: Table::default(),
+            queue: VecDeque::new(),
+            later: Vec::new(),
+            closing: Vec::new(),
+            round: Vec::new(),
+            kept_bytes: 0,
+            long_replies: 0,
+            setup,
+            idle_looked_at: 0,
+        }
+    }
+
+    /// Whether there is something to do without waiting for anything.
+    pub(super) fn has_work(&self) -> bool {
+        !(self.queue.is_empty() && self.later.is_empty() && self.closing.is_empty())
+    }
+
+    pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Conversation> {
+        self.table.get_mut(id)
+    }
+
+    pub(super) fn get(&self, id: ConnectionId) -> Option<&Conversation> {
+        self.table.get(id)
+    }
+
+    /// Begins a tick: deals with what happened since the last one. Says whether anything did.
+    pub(super) fn begin_tick<P: Port>(
+        &mut self,
+        port: &mut P,
+        session: &mut Session,
+        events: &mut Vec<StreamEvent>,
+        outbox: &mut Outbox,
+        now: Now,
+    ) -> io::Result<bool> {
+        self.close_due(port, session.executor().counters())?;
+        while let Some(connection) = self.setup.handover.take() {
+            port.adopt(connection);
+        }
+        let happened = !events.is_empty();
+        for event in events.drain(..) {
+            self.note(event, port, session, outbox, now)?;
+        }
+        for id in std::mem::take(&mut self.later) {
+            self.may_go_on(id);
+        }
+        while let Some(id) = session.next_answered_stream() {
+            if let Some(conversation) = self.table.get_mut(id) {
+                conversation.is_under_way = false;
+            }
+            self.goes_on(port, id);
+        }
+        self.look_for_idle(port, session.executor().counters(), now)?;
+        Ok(happened || !self.queue.is_empty())
+    }
+
+    fn note<P: Port>(
+        &mut self,
+        event: StreamEvent,
+        port: &mut P,
+        session: &mut Session,
+        outbox: &mut Outbox,
+        now: Now,
+    ) -> io::Result<()> {
+        match event {
+            StreamEvent::Opened(id, peer) => self.open(id, peer, port, session, outbox, now),
+            StreamEvent::Received { id, buffer, bytes } => {
+                session.executor().counters().bytes_read.add(bytes as u64);
+                self.receive(id, (buffer, bytes), port, session.executor().counters(), now)
+            }
+            StreamEvent::Stuck(id) => {
+                let Some(conversation) = self.table.get_mut(id) else { return Ok(()) };
+                conversation.is_stuck = true;
+                session.executor().counters().streams_stuck.add(1);
+                self.stop_receiving(id, port, session.executor().counters())
+            }
+            StreamEvent::Drained(id) => {
+                let Some(conversation) = self.table.get_mut(id) else { return Ok(()) };
+                conversation.is_stuck = false;
+                self.long_replies -= std::mem::take(&mut conversation.has_long) as usize;
+                if conversation.is_closing {
+                    return self.close(id, port, session.executor().counters());
+                }
+                self.goes_on(port, id);
+                Ok(())
+            }
+            StreamEvent::Ended(id) => {
+                let Some(conversation) = self.table.get_mut(id) else { return Ok(()) };
+                conversation.has_ended = true;
+                self.goes_on(port, id);
+                Ok(())
+            }
+            StreamEvent::Broken(id) => self.close(id, port, session.executor().counters()),
+        }
+    }
+
+    fn open<P: Port>(
+        &mut self,
+        id: ConnectionId,
+        peer: StreamPeer,
+        port: &mut P,
+        session: &mut Session,
+        outbox: &mut Outbox,
+        now: Now,
+    ) -> io::Result<()> {
+        let (addr, rights) = match peer {
+            StreamPeer::Inet(addr) => (addr, session.executor().right_of(&addr)),
+            StreamPeer::Unix => (PeerAddr::NOBODY, Right::Admin),
+        };
+        let counters = session.executor().counters();
+        // A cookie proves an address, and that is what a connection has done; whoever is not allowed is not.
+        if rights < Right::Data {
+            counters.refused_peers.add(1);
+            return port.close(id);
+        }
+        let mut conversation = Conversation::new(id, addr, rights, now.s());
+        conversation.is_counted = self.setup.quota.take();
+        counters.total_connections.add(1);
+        if conversation.is_counted {
+            counters.curr_connections.add(1);
+            port.resume(id);
+            conversation.receives = true;
+            self.table.put(id, conversation);
+            return Ok(());
+        }
+        counters.rejected_connections.add(1);
+        self.table.put(id, conversation);
+        outbox.streams.send(id, b"ERROR Too many open connections\r\n");
+        self.close_when_sent(id);
+        Ok(())
+    }
+
+    fn receive<P: Port>(
+        &mut self,
+        id: ConnectionId,
+        (buffer, bytes): (u16, u32),
+        port: &mut P,
+        counters: &WorkerCounters,
+        now: Now,
+    ) -> io::Result<()> {
+        let Some(conversation) = self.table.get_mut(id).filter(|conversation| !conversation.is_closing)
+        else {
+            port.release(buffer);
+            return Ok(());
+        };
+        conversation.input.push(buffer, bytes);
+        conversation.active_s = now.s();
+        if conversation.may_go_on() {
+            self.may_go_on(id);
+            return Ok(());
+        }
+        if conversation.is_stuck || conversation.input.buffers() > STREAM_BUFFERS_HELD_MAX {
+            return self.stop_receiving(id, port, counters);
+        }
+        Ok(())
+    }
+
+    /// A connection that cannot go on receives no more; what a peer has sent that does not read is kept aside, so that its
+    /// receive buffers are free for others.
+    fn stop_receiving<P: Port>(
+        &mut self,
+        id: ConnectionId,
+        port: &mut P,
+        counters: &WorkerCounters,
+    ) -> io::Result<()> {
+        let Some(conversation) = self.table.get_mut(id) else { return Ok(()) };
+        if std::mem::replace(&mut conversation.receives, false) {
+            port.pause(id)?;
+        }
+        if !conversation.is_stuck || conversation.input.buffers() == 0 {
+            return Ok(());
+        }
+        let before = conversation.input.carried();
+        conversation.input.spill(port);
+        self.kept_bytes += conversation.input.carried() - before;
+        if self.kept_bytes > STREAM_KEPT_BYTES_MAX {
+            counters.streams_over_memory.add(1);
+            return self.close(id, port, counters);
+        }
+        Ok(())
+    }
+
+    /// A connection goes on, and receives again when all that it has sent is done.
+    pub(super) fn goes_on<P: Port>(&mut self, port: &mut P, id: ConnectionId) {
+        let Some(conversation) = self.table.get_mut(id) else { return };
+        if !conversation.may_go_on() {
+            return;
+        }
+        if !conversation.receives && !conversation.has_ended && conversation.input.buffers() == 0 {
+            conversation.receives = true;
+            port.resume(id);
+        }
+        self.may_go_on(id);
+    }
+
+    /// Puts a connection into the queue, if it may go on.
+    pub(super) fn may_go_on(&mut self, id: ConnectionId) {
+        if let Some(conversation) = self.table.get_mut(id)
+            && conversation.may_go_on()
+            && !std::mem::replace(&mut conversation.is_queued, true)
+        {
+            self.queue.push_back(id);
+        }
+    }
+
+    /// A connection ends when what was written for it is sent.
+    pub(super) fn close_when_sent(&mut self, id: ConnectionId) {
+        if let Some(conversation) = self.table.get_mut(id)
+            && !std::mem::replace(&mut conversation.is_closing, true)
+        {
+            self.closing.push(id);
+        }
+    }
+
+    /// Closes those whose replies were sent with the last poll. Of others the port says when.
+    fn close_due<P: Port>(&mut self, port: &mut P, counters: &WorkerCounters) -> io::Result<()> {
+        for id in std::mem::take(&mut self.closing) {
+            if self.table.get(id).is_some_and(|conversation| !conversation.is_stuck) {
+                self.close(id, port, counters)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn close<P: Port>(
+        &mut self,
+        id: ConnectionId,
+        port: &mut P,
+        counters: &WorkerCounters,
+    ) -> io::Result<()> {
+        let Some(mut conversation) = self.table.take(id) else { return Ok(()) };
+        self.kept_bytes -= conversation.input.carried();
+        self.long_replies -= conversation.has_long as usize;
+        conversation.input.clear(port);
+        if conversation.is_counted {
+            self.setup.quota.give_back();
+            counters.curr_connections.sub(1);
+        }
+        port.close(id)
+    }
+
+    /// Looks at some connections whether they have been idle for too long.
+    fn look_for_idle<P: Port>(
+        &mut self,
+        port: &mut P,
+        counters: &WorkerCounters,
+        now: Now,
+    ) -> io::Result<()> {
+        if self.setup.idle_timeout_s == 0 {
+            return Ok(());
+        }
+        let bound_s = now.s().saturating_sub(self.setup.idle_timeout_s);
+        for _ in 0..TICK_IDLE_LOOKS_MAX.min(self.table.places()) {
+            self.idle_looked_at = (self.idle_looked_at + 1) % self.table.places();
+            let Some((id, conversation)) = self.table.at(self.idle_looked_at) else { continue };
+            if conversation.active_s < bound_s && !conversation.is_under_way {
+                counters.idle_kicks.add(1);
+                self.close(id, port, counters)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl StreamSetup {
+    /// The same for another worker: connections that are handed over are its own.
+    pub fn for_another_worker(&self) -> StreamSetup {
+        StreamSetup { handover: Handover::default(), ..self.clone() }
+    }
+}
+
+/// The quota of a server without a limit of its own.
+impl Default for StreamSetup {
+    fn default() -> StreamSetup {
+        StreamSetup {
+            quota: Arc::new(Quota::new(usize::MAX >> 1)),
+            idle_timeout_s: 0,
+            handover: Default::default(),
+        }
+    }
+}

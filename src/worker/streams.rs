@@ -1,0 +1,272 @@
+//! Turns of connections: plain reads in the batch of the tick, other commands one by one behind it.
+
+use crate::limits::{
+    KEY_BYTES_MAX, STREAM_KEPT_BYTES_MAX, STREAM_LONG_REPLIES_MAX, STREAM_TURNS_MAX, TICK_READS_MAX,
+};
+use crate::net::{ConnectionId, Port};
+use crate::session::Session;
+use crate::session::batch::{Batch, Outcomes, Tail};
+use crate::session::serial::Position;
+use crate::session::stream::input::Ready;
+use crate::session::stream::serve::{GivenUp, Progress};
+use crate::worker::Worker;
+use crate::worker::conversations::Conversations;
+use cache::base::clock::Now;
+
+impl<P: Port> Worker<P> {
+    /// Chooses connections for a batch: those whose input begins with something that can be done.
+    pub(super) fn choose_streams(&mut self) {
+        self.streams.round.clear();
+        while self.streams.round.len() < TICK_READS_MAX
+            && let Some(id) = self.streams.queue.pop_front()
+        {
+            if self.prepare_stream(id) {
+                self.streams.round.push(id);
+            }
+        }
+    }
+
+    /// Whether a connection can do something now.
+    fn prepare_stream(&mut self, id: ConnectionId) -> bool {
+        let value_bytes_max = self.session.executor().value_bytes_max();
+        let Worker { port, streams, .. } = self;
+        let Some(conversation) = streams.get_mut(id) else { return false };
+        conversation.is_queued = false;
+        if !conversation.may_go_on() {
+            return false;
+        }
+        let before = conversation.input.carried();
+        let ready = match conversation.position.keys {
+            Some(_) => Ready::Yes,
+            None => conversation.prepare(port, value_bytes_max),
+        };
+        let kept_bytes = conversation.input.carried();
+        let is_binary = ready == Ready::Yes && conversation.window(port).first() >= Some(&0x80);
+        streams.kept_bytes = streams.kept_bytes + kept_bytes - before;
+        match ready {
+            Ready::Yes if is_binary => {
+                self.refuse_binary_stream(id);
+                false
+            }
+            Ready::Yes => true,
+            Ready::NotYet => {
+                self.wait_for_input(id);
+                false
+            }
+            Ready::LongLine => {
+                self.give_up_stream(id, GivenUp::LongLine);
+                false
+            }
+        }
+    }
+
+    /// A connection has nothing that can be done: it waits for more, or ends if no more comes.
+    fn wait_for_input(&mut self, id: ConnectionId) {
+        let Worker { port, streams, .. } = self;
+        let Some(conversation) = streams.get_mut(id) else { return };
+        if conversation.has_ended {
+            return streams.close_when_sent(id);
+        }
+        if !conversation.receives && conversation.may_go_on() {
+            conversation.receives = true;
+            port.resume(id);
+        }
+        if streams.kept_bytes > STREAM_KEPT_BYTES_MAX {
+            self.give_up_stream(id, GivenUp::Memory);
+        }
+    }
+
+    /// Whoever speaks the retired binary protocol is told so in it, and hung up on.
+    #[cold]
+    fn refuse_binary_stream(&mut self, id: ConnectionId) {
+        let Worker { port, streams, outbox, session, .. } = self;
+        if let Some(conversation) = streams.get(id) {
+            session.refuse_binary_stream(id, conversation.window(port), outbox);
+        }
+        streams.close_when_sent(id);
+    }
+
+    /// Tells a connection what is wrong with it, and ends it.
+    #[cold]
+    fn give_up_stream(&mut self, id: ConnectionId, why: GivenUp) {
+        self.session.give_up_stream(id, why, &mut self.outbox);
+        self.streams.close_when_sent(id);
+    }
+
+    /// Lets the chosen connections join a batch, as far as there is room; the others stay chosen.
+    pub(super) fn join_streams<'a>(
+        batch: &mut Batch<'a>,
+        port: &'a P,
+        streams: &'a Conversations,
+        session: &Session,
+    ) -> usize {
+        let mut joined = 0;
+        for &id in &streams.round {
+            if batch.is_full() {
+                break;
+            }
+            if let Some(conversation) = streams.get(id) {
+                batch.join_stream(session, conversation, conversation.window(port));
+            }
+            joined += 1;
+        }
+        joined
+    }
+
+    /// Goes on with the connections of a batch behind their reads; those that did not join are the first of the next.
+    pub(super) fn settle_streams(&mut self, outcomes: &Outcomes, joined: usize, now: Now) {
+        for index in (joined..self.streams.round.len()).rev() {
+            self.is_first(self.streams.round[index]);
+        }
+        // Backwards, so that of those that go on at once the first is the first again.
+        for &(id, position, tail) in outcomes.iter().rev() {
+            match tail {
+                Tail::More if self.has_another_turn(id, now) => {
+                    self.moves_to(id, position);
+                    self.is_first(id);
+                }
+                Tail::More => {
+                    self.moves_to(id, position);
+                    self.streams.later.push(id);
+                }
+                Tail::Unanswered => self.is_first(id),
+                Tail::Input | Tail::Serial => {}
+            }
+        }
+        for &(id, position, tail) in outcomes {
+            match tail {
+                Tail::More | Tail::Unanswered => {}
+                Tail::Input => self.progress(id, Progress::Input(position), now),
+                Tail::Serial => {
+                    self.moves_to(id, position);
+                    self.serve_alone(id, now);
+                }
+            }
+        }
+    }
+
+    /// A connection is the first of the next batch.
+    fn is_first(&mut self, id: ConnectionId) {
+        if let Some(conversation) = self.streams.get_mut(id) {
+            conversation.is_queued = true;
+            self.streams.queue.push_front(id);
+        }
+    }
+
+    fn moves_to(&mut self, id: ConnectionId, position: Position) {
+        let Worker { port, streams, .. } = self;
+        if let Some(conversation) = streams.get_mut(id) {
+            let before = conversation.input.carried();
+            conversation.goes_on_at(port, position);
+            let kept_bytes = conversation.input.carried();
+            streams.kept_bytes = streams.kept_bytes + kept_bytes - before;
+        }
+    }
+
+    /// All that is whole of a connection's window is done: what is cut is put together with what comes.
+    fn needs_input(&mut self, id: ConnectionId, now: Now) {
+        let Worker { port, streams, .. } = self;
+        let Some(conversation) = streams.get_mut(id) else { return };
+        let before = conversation.input.carried();
+        if !conversation.window(port).is_empty() {
+            conversation.input.cut(port);
+        }
+        let kept_bytes = conversation.input.carried();
+        let has_more = conversation.input.buffers() > 0 || kept_bytes > 0;
+        streams.kept_bytes = streams.kept_bytes + kept_bytes - before;
+        if has_more { self.goes_on_in_turn(id, now) } else { self.wait_for_input(id) }
+    }
+
+    /// Runs the commands of a connection, one after the other.
+    fn serve_alone(&mut self, id: ConnectionId, now: Now) {
+        if !self.outbox.has_room() {
+            return self.is_first(id);
+        }
+        let Worker { port, streams, session, outbox, .. } = self;
+        let Some(conversation) = streams.get(id) else { return };
+        let admitted = conversation.admitted(conversation.window(port));
+        let progress = session.serve_stream(id, admitted, conversation.position, outbox, now);
+        self.progress(id, progress, now);
+    }
+
+    fn progress(&mut self, id: ConnectionId, progress: Progress, now: Now) {
+        match progress {
+            Progress::Input(position) => {
+                self.moves_to(id, position);
+                self.needs_input(id, now);
+            }
+            Progress::Turn(position) => {
+                self.moves_to(id, position);
+                self.goes_on_in_turn(id, now);
+            }
+            Progress::UnderWay(rest) => {
+                self.moves_to(id, rest);
+                if let Some(conversation) = self.streams.get_mut(id) {
+                    conversation.is_under_way = true;
+                }
+            }
+            Progress::Waits(position) => {
+                self.session.executor().counters().deferred.add(1);
+                self.moves_to(id, position);
+                self.streams.later.push(id);
+            }
+            Progress::Long(position) => {
+                self.moves_to(id, position);
+                self.serve_long(id, now);
+            }
+            Progress::Refused(to_come) => {
+                let Worker { port, streams, .. } = self;
+                if let Some(conversation) = streams.get_mut(id) {
+                    let before = conversation.input.carried();
+                    conversation.position = Position::default();
+                    conversation.input.skip(port, to_come);
+                    let kept_bytes = conversation.input.carried();
+                    streams.kept_bytes = streams.kept_bytes + kept_bytes - before;
+                }
+                self.streams.may_go_on(id);
+            }
+            Progress::Close => self.streams.close_when_sent(id),
+        }
+    }
+
+    /// A connection has more to do: in this tick, if it has not had all its turns.
+    fn goes_on_in_turn(&mut self, id: ConnectionId, now: Now) {
+        if self.has_another_turn(id, now) {
+            self.streams.may_go_on(id);
+        } else {
+            self.streams.later.push(id);
+        }
+    }
+
+    /// Whether a connection has another turn in this tick; counts it.
+    fn has_another_turn(&mut self, id: ConnectionId, now: Now) -> bool {
+        let Some(conversation) = self.streams.get_mut(id) else { return false };
+        if conversation.tick_ns != now.ns {
+            (conversation.tick_ns, conversation.turns) = (now.ns, 0);
+        }
+        conversation.turns += 1;
+        let has_another = conversation.turns < STREAM_TURNS_MAX;
+        self.session.executor().counters().yielded.add(!has_another as u64);
+        has_another
+    }
+
+    /// Answers with memory for the longest value, if some is left; nothing else is sent to the connection in this tick.
+    #[cold]
+    fn serve_long(&mut self, id: ConnectionId, now: Now) {
+        let Worker { port, streams, session, outbox, .. } = self;
+        if streams.long_replies >= STREAM_LONG_REPLIES_MAX || outbox.streams.has_any_for(id) {
+            return streams.later.push(id);
+        }
+        let Some(conversation) = streams.get(id) else { return };
+        let admitted = conversation.admitted(conversation.window(port));
+        let progress = session.serve_long(id, admitted, conversation.position, outbox, now);
+        if let Some(conversation) = streams.get_mut(id) {
+            // Until the port says that all of it went.
+            (conversation.has_long, conversation.is_stuck) = (true, true);
+            streams.long_replies += 1;
+        }
+        self.progress(id, progress, now);
+    }
+}
+
+const _: () = assert!(KEY_BYTES_MAX < crate::limits::STREAM_LINE_BYTES_MAX);
