@@ -21,6 +21,8 @@ pub struct Faults {
     pub hold: (u64, Duration),
     /// The reply is no reply.
     pub garbage: u64,
+    /// The reply is followed by one that nobody asked for.
+    pub extra: u64,
     /// The command is answered with an error.
     pub error: u64,
     /// Every connection is told so and closed at once.
@@ -112,6 +114,7 @@ impl Connection {
             }
             let reply = match () {
                 () if is_due(self.faults.garbage) => b"WHAT?\r\n".to_vec(),
+                () if is_due(self.faults.extra) => [&reply[..], b"END\r\n"].concat(),
                 () if is_due(self.faults.error) => b"SERVER_ERROR busy\r\n".to_vec(),
                 () => reply,
             };
