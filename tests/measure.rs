@@ -1,5 +1,6 @@
 //! `scripts/measure`: its own unit tests (the verdict fails on a worse row and passes on noise), its list, and one small
 //! experiment with old and new being the same program. Nothing here judges a speed: one round is too few for a verdict.
+//! `scripts/clients`: its own unit tests, and that `serve` takes what memcached's options are translated to.
 
 use serde_json::Value;
 use std::fs;
@@ -37,6 +38,36 @@ fn its_own_tests_pass() {
         let folder = format!("{ROOT}/scripts");
         let arguments = ["-m", "unittest", "discover", "-s", "measuring/tests", "-t", "."];
         run(Command::new("python3").current_dir(folder).args(arguments));
+    }
+}
+
+#[test]
+fn tests_of_the_script_for_clients_pass() {
+    if has_python() {
+        let folder = format!("{ROOT}/scripts");
+        let arguments = ["-m", "unittest", "discover", "-s", "public_clients/tests", "-t", "."];
+        run(Command::new("python3").current_dir(folder).args(arguments));
+    }
+}
+
+/// The stand-in for memcached's binary starts `serve` with options that it takes.
+#[test]
+fn memcacheds_options_become_options_of_serve() {
+    if !has_python() {
+        return;
+    }
+    let translate = "import sys; from public_clients.memcached_options import translate; \
+                     print(*translate(sys.argv[1:]), sep='\\n')";
+    for (line, want) in [
+        ("-s s -a 770 -m 64 -A -u root -o relaxed_privileges", "unix_mode = \"770\""),
+        ("-p 7 -U 7 -l 127.0.0.1 -M -c 100 -I 2m -t 1 -vv", "transport = \"udp,tcp\""),
+        ("-l 0.0.0.0 -p 7 -U 0 -o idle_timeout=3,no_modern", "idle_timeout = 3"),
+    ] {
+        let mut python = Command::new("python3");
+        python.current_dir(format!("{ROOT}/scripts")).args(["-c", translate]).args(line.split(' '));
+        let serve = run(&mut python);
+        let printed = run(Command::new(SHERWOOD).args(serve.lines()).arg("--print-config"));
+        assert!(printed.contains(want), "{line}: {printed}");
     }
 }
 

@@ -10,7 +10,8 @@ import xml.etree.ElementTree as xml
 from public_clients.outcome import Outcome
 
 SUITE_S = 300
-PACKAGES = ["pymemcache==4.0.0", "meta-memcache==4.3.0", "python-memcached==1.62", "aiomcache==0.8.1", "pytest==9.*", "pytest-asyncio==1.*"]
+PACKAGES = ["pymemcache==4.0.0", "meta-memcache==4.3.0", "python-memcached==1.62", "aiomcache==0.8.1",
+            "emcache==1.3.3", "django-elastipymemcache==3.0.0", "pytest==9.*", "pytest-asyncio==1.*"]
 # Compiled against libmemcached, which may not be there.
 COMPILED = "pylibmc==1.6.3"
 # Of these the tests are in the source archive only.
@@ -36,7 +37,9 @@ class PythonSuites:
         self.work, self.root = work, root
         self.python = os.path.join(work, "venv", "bin", "python")
         subprocess.run([sys.executable, "-m", "venv", os.path.join(work, "venv")], check=True)
-        self._pip("install", *PACKAGES)
+        self.why_not = "" if self._pip("install", *PACKAGES, check=False) else "pip could not install them (is PyPI within reach?)"
+        if self.why_not:
+            return
         self.has_pylibmc = self._pip("install", COMPILED, check=False)
         for archive in ARCHIVES:
             self._pip("download", "--no-binary", ":all:", "--no-deps", "-d", os.path.join(work, "archives"), archive)
@@ -47,50 +50,64 @@ class PythonSuites:
         done = subprocess.run([self.python, "-m", "pip", "-q", command, *words], check=check, capture_output=not check)
         return done.returncode == 0
 
-    def run(self, port):
-        """Each suite at a port of loopback: its name and its outcome, one after the other."""
-        yield "pymemcache 4.0.0, integration tests", self._pymemcache(port)
-        yield "meta-memcache 4.3.0, `tests/clients/meta_memcache_test.py`", self._meta_memcache(port)
-        yield "python-memcached 1.62, its tests", self._python_memcached(port)
-        yield "aiomcache 0.8.1, its tests", self._aiomcache(port)
-        yield "pylibmc 1.6.3, its tests", self._pylibmc(port, is_text=False)
-        yield "pylibmc 1.6.3, its tests, all in text", self._pylibmc(port, is_text=True)
+    def all(self):
+        yield "pymemcache 4.0.0, its integration tests over TCP", self._pymemcache
+        yield "pymemcache 4.0.0, the same over UNIX", self._pymemcache_unix
+        yield "meta-memcache 4.3.0, `tests/clients/meta_memcache_test.py`", lambda target: self._own("meta_memcache_test.py", target)
+        yield "python-memcached 1.62, its tests over TCP", lambda target: self._python_memcached(target.address)
+        yield "python-memcached 1.62, the same over UNIX", lambda target: self._python_memcached(f"unix:{target.unix}")
+        yield "aiomcache 0.8.1, its tests", self._aiomcache
+        yield "emcache 1.3.3, `tests/clients/emcache_test.py` over TCP", lambda target: self._own("emcache_test.py", target)
+        yield "emcache 1.3.3, the same over UNIX", lambda target: self._own("emcache_test.py", target, MEMCACHED_UNIX=target.unix)
+        yield "emcache and django-elastipymemcache 3.0.0, `tests/clients/auto_discovery_test.py`", self._discovery
+        yield "pylibmc 1.6.3, its tests (binary)", lambda target: self._pylibmc(target, is_text=False)
+        yield "pylibmc 1.6.3, its tests, all in text", lambda target: self._pylibmc(target, is_text=True)
 
-    def _pymemcache(self, port):
+    def _pymemcache(self, target):
         with self._unpacked("pymemcache") as folder:
-            return self._pytest(folder, port, "--rootdir", ".", "-m", "integration", "pymemcache/test/test_integration.py",
-                                "--server", "127.0.0.1", "--port", str(port))
+            return self._pymemcache_in(folder, target)
 
-    def _meta_memcache(self, port):
-        test = os.path.join(self.root, "tests", "clients", "meta_memcache_test.py")
-        return self._pytest(self.root, port, "--rootdir", self.work, test)
+    def _pymemcache_unix(self, target):
+        with self._unpacked("pymemcache") as folder:
+            _replace(pathlib.Path(folder, "pymemcache", "test"), "(host, port)", repr(target.unix))
+            return self._pymemcache_in(folder, target)
 
-    def _python_memcached(self, port):
+    def _pymemcache_in(self, folder, target):
+        return self._pytest(folder, target, "--rootdir", ".", "-m", "integration", "pymemcache/test/test_integration.py",
+                            "--server", "127.0.0.1", "--port", str(target.port))
+
+    def _own(self, test, target, **environment):
+        return self._pytest(self.root, target, "--rootdir", self.work, os.path.join(self.root, "tests", "clients", test), **environment)
+
+    def _discovery(self, target):
+        return Outcome(why="memcached has no config get cluster") if target.is_memcached else self._own("auto_discovery_test.py", target)
+
+    def _python_memcached(self, server):
         with self._unpacked("python[-_]memcached") as folder:
             tests = pathlib.Path(folder, "tests")
             (tests / "__init__.py").touch()
             (tests / "utils.py").write_text(CAPTURED_STDERR)
-            _replace(tests, "11211", str(port))
-            return self._pytest(folder, port, "--rootdir", ".", "tests")
+            _replace(tests, "127.0.0.1:11211", server)
+            return self._pytest(folder, None, "--rootdir", ".", "tests")
 
-    def _aiomcache(self, port):
+    def _aiomcache(self, target):
         with self._unpacked("aiomcache") as folder:
             # Its tests start a server in a container unless they are told of one, and import the means for it in any case.
             pathlib.Path(folder, "docker.py").write_text("class Client: pass\n")
-            _replace(pathlib.Path(folder, "tests"), "11211", str(port))
-            return self._pytest(folder, port, "--rootdir", ".", "tests", "--memcached", "127.0.0.1")
+            _replace(pathlib.Path(folder, "tests"), "11211", str(target.port))
+            return self._pytest(folder, target, "--rootdir", ".", "tests", "--memcached", "127.0.0.1")
 
-    def _pylibmc(self, port, is_text):
+    def _pylibmc(self, target, is_text):
         if not self.has_pylibmc:
             return Outcome(why="it does not build (apt-get install libmemcached-dev)")
         with self._unpacked("pylibmc") as folder:
             tests = pathlib.Path(folder, "tests")
             # Two of its tests do not take the port from the environment.
-            _replace(tests, '"11211"', f'"{port}"')
-            _replace(tests, "elasticache()", f"elasticache('127.0.0.1:{port}')")
+            _replace(tests, '"11211"', f'"{target.port}"')
+            _replace(tests, "elasticache()", f"elasticache('{target.address}')")
             if is_text:
                 _replace(tests, "binary=True", "binary=False")
-            return self._pytest(folder, port, "--rootdir", ".", "tests")
+            return self._pytest(folder, target, "--rootdir", ".", "tests")
 
     def _unpacked(self, name):
         folder = tempfile.TemporaryDirectory(dir=self.work)
@@ -98,10 +115,12 @@ class PythonSuites:
         subprocess.run(["tar", "xf", archive, "--strip-components", "1", "-C", folder.name], check=True)
         return folder
 
-    def _pytest(self, folder, port, *words):
+    def _pytest(self, folder, target, *words, **more):
         report = os.path.join(self.work, "junit.xml")
         command = [self.python, "-m", "pytest", "-c", self.ini, "-p", "no:cacheprovider", "-q", "--junitxml", report, *words]
-        environment = os.environ | {"MEMCACHED_HOST": "127.0.0.1", "MEMCACHED_PORT": str(port), "PYTHONPATH": folder}
+        environment = os.environ | {"PYTHONPATH": folder} | more
+        if target:
+            environment |= {"MEMCACHED_HOST": "127.0.0.1", "MEMCACHED_PORT": str(target.port)}
         try:
             done = subprocess.run(command, cwd=folder, env=environment, timeout=SUITE_S, capture_output=True, text=True)
         except subprocess.TimeoutExpired:
