@@ -74,6 +74,10 @@ pub const STREAM_LONG_REPLIES_MAX: usize = 8;
 /// Bytes of commands that were cut, and of input that waits for peers that do not read, that a worker keeps; beyond it a connection
 /// that needs more is closed.
 pub const STREAM_KEPT_BYTES_MAX: usize = 64 << 20;
+/// Lines of an index of which a dump of all items writes the items at a time: about 400 items, or 60 KB.
+pub const DUMP_LINES: usize = 64;
+/// Dumps of all items that a worker has under way; one more is told to come again.
+pub const DUMPS_MAX: usize = 2;
 /// Connections whose idle time is looked at in one tick.
 pub const TICK_IDLE_LOOKS_MAX: usize = 64;
 /// Pause after all workers had as many connections waiting as they may, in ms.

@@ -11,7 +11,7 @@ use cache::base::item_ref::ItemRef;
 use cache::base::sync::{Arc, AtomicU64, Ordering};
 use cache::memory::grace::Grace;
 use cache::ring::{Full, SleepFlag, mesh, ring};
-use cache::table::{Found, Growth, Keys, Table, Upsert};
+use cache::table::{Found, Growth, HomeItems, Keys, Position, Step, Table, Upsert};
 
 #[cfg(loom)]
 use loom::thread;
@@ -173,6 +173,54 @@ fn shrinking_hides_no_key() {
         reader.join().unwrap();
         assert_eq!(find(&table, 1), Found::Miss);
         assert_eq!(find(&table, 2), Found::Hit(item(2)));
+    });
+}
+
+/// Walks over a whole table; says whether it has met the item of `key`, or cannot tell because keys moved too often.
+fn walk_meets(table: &Table, key: u64) -> bool {
+    let (mut position, mut items) = (Position::default(), HomeItems::new());
+    loop {
+        match table.walk_line(&mut position, &mut items) {
+            Step::Read if items.contains(&item(key)) => return true,
+            Step::Read => {}
+            Step::Unsettled => return true,
+            Step::End => return false,
+        }
+    }
+}
+
+/// A delete shifts a displaced key back while a walk reads the line that it comes to.
+#[test]
+fn a_backward_shift_hides_no_key_from_a_walk() {
+    model(|| {
+        let table = Table::on_heap(2, 0);
+        let mut writer = table.writer().unwrap();
+        (1..=9).for_each(|key| insert(&mut writer, key));
+        let walker = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || assert!(walk_meets(&table, 9), "key 9 is there all the time"))
+        };
+        assert!(writer.remove(&Numbers, hash(1), &1u64.to_le_bytes()).is_some());
+        walker.join().unwrap();
+    });
+}
+
+/// A table of one line doubles while a walk reads it: the key that stood behind the front is cleared there.
+#[test]
+fn growth_hides_no_key_from_a_walk() {
+    model(|| {
+        let table = Table::on_heap(1, 1);
+        let mut writer = table.writer().unwrap();
+        (1..=9).for_each(|key| insert(&mut writer, key));
+        writer.begin_growth(Table::first_word_after(1, 1));
+        // The first call sets the new array to zero, which no reader looks at.
+        assert_eq!(writer.grow(64, |_| ()), Growth::UnderWay);
+        let walker = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || assert!(walk_meets(&table, 9), "key 9 is there all the time"))
+        };
+        assert!(matches!(writer.grow(1, |_| ()), Growth::Done { .. }));
+        walker.join().unwrap();
     });
 }
 

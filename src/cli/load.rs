@@ -83,6 +83,7 @@ impl Run<'_> {
     fn report<'a>(&'a self, measured: &'a Measured) -> Report<'a> {
         Report {
             measured,
+            transport: self.plan.transport,
             offered_per_s: self.plan.rate_per_s,
             recorded: self.plan.recorded,
             fill: self.fill.as_ref(),
@@ -165,9 +166,9 @@ fn only_errors(targets: &[String], tally: &Tally) -> Option<String> {
 
 fn no_reply(plan: &Plan, targets: &[String], tally: &Tally) -> String {
     let what = match (plan.transport, tally.events.unreachable, tally.events.disconnects) {
-        (Kind::Udp, 0, _) => "is a server listening there on UDP? memcached needs -U PORT".into(),
+        (Kind::Udp, 0, _) => "is a server listening there on UDP? memcached needs -U PORT, or --transport tcp here".into(),
         (Kind::Udp, _, _) => {
-            "its machine says that nobody listens on that UDP port; memcached needs -U PORT".into()
+            "its machine says that nobody listens on that UDP port; memcached needs -U PORT, or --transport tcp here".into()
         }
         (_, _, 0) => "it takes connections and does not answer; is it a memcached?".into(),
         (_, _, times) => {

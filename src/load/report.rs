@@ -2,6 +2,7 @@
 
 use super::replay::Trace;
 use super::run::Measured;
+use super::transport::Kind;
 use super::workload::Verb;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
@@ -21,6 +22,8 @@ pub const SEND_LAG_US_LIMIT: f64 = 1000.0;
 pub struct Report<'a> {
     /// The measurement.
     pub measured: &'a Measured,
+    /// How requests travelled.
+    pub transport: Kind,
     /// Requests a second that were asked for, of an open loop.
     pub offered_per_s: Option<f64>,
     /// A trace was replayed at its own times: an open loop, too.
@@ -96,6 +99,7 @@ impl Report<'_> {
                 "enabled": self.verify, "checked": tally.events.checked, "wrong": tally.events.wrong,
                 "stale": tally.events.stale,
             },
+            "transport": self.transport.name(),
             "seconds": seconds,
             "rate_per_s": self.rate_per_s(),
             "offered_per_s": self.offered_per_s,

@@ -22,6 +22,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Its name on the command line and in JSON.
+    pub fn name(self) -> &'static str {
+        ["udp", "tcp", "unix"][self as usize]
+    }
+
     /// Whether bytes come in order and are not lost.
     pub fn is_stream(self) -> bool {
         self != Kind::Udp

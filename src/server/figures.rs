@@ -1,7 +1,9 @@
 //! All figures of a running server, under memcached's names where it has them, for `stats` and for the metrics.
 
+use crate::config::mode::FileMode;
 use crate::config::serve::KeyNames;
 use crate::net::Backend;
+use crate::net::socket::transports::Transports;
 use crate::server::exposition;
 use crate::server::health::Health;
 use crate::server::stats_reply::Baseline;
@@ -19,6 +21,7 @@ use cache::policy::hot_key_snapshot::HotKeySnapshot;
 use numa::RegionReport;
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Where the figures are.
 pub struct Figures {
@@ -67,7 +70,7 @@ pub struct Figures {
 }
 
 /// What the server was started with, of that which clients ask for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Whether a full cache evicts.
     pub evicts: bool,
@@ -77,6 +80,16 @@ pub struct Settings {
     pub mean_item_bytes: usize,
     /// Who is evicted.
     pub policy: PolicyKind,
+    /// What the address is served by.
+    pub transport: Transports,
+    /// The UNIX socket, and the permissions of its file.
+    pub unix: Option<(PathBuf, FileMode)>,
+    /// Connections that may be open at once.
+    pub max_connections: usize,
+    /// How long a connection may be idle, in s; 0 = for ever.
+    pub idle_timeout_s: u64,
+    /// Whether clients may end the server.
+    pub allow_shutdown: bool,
 }
 
 impl Figures {

@@ -5,6 +5,7 @@
 //! ```
 //! [`Server::start`] returns when the sockets are bound and the memory is there: whoever comes then is served.
 
+mod administration;
 mod cores;
 mod doorman;
 pub mod exposition;

@@ -7,6 +7,7 @@ use crate::net::socket::unix_listener::{UnixListener, listen_unix};
 use crate::net::socket::{Socket, Sockets};
 use crate::net::stream::{Handover, Quota};
 use crate::net::{Port, Waker};
+use crate::server::administration::Office;
 use crate::server::cores::Claims;
 use crate::server::doorman::{self, Doorman};
 use crate::server::figures::{Figures, Settings};
@@ -21,7 +22,7 @@ use crate::server::reckon::Reckoning;
 use crate::server::stats_reply::Baseline;
 use crate::server::wiring::{Wiring, WorkerParts, wire};
 use crate::session::profiler::TickProfiler;
-use crate::session::serial::StatsProvider;
+use crate::session::serial::Administration;
 use crate::stats::counters::WorkerCounters;
 use crate::worker::{BackgroundTask, StreamSetup, Worker, WorkerConfig};
 use cache::base::clock::Clock;
@@ -76,7 +77,7 @@ pub(super) struct Assignment {
 struct SharedSetup {
     clock: Clock,
     config: Config,
-    stats_provider: StatsProvider,
+    administration: Arc<dyn Administration>,
     stop: Arc<AtomicBool>,
 }
 
@@ -149,6 +150,11 @@ impl Server {
                 value_bytes_max: config.value_bytes_max,
                 mean_item_bytes: config.mean_item_bytes,
                 policy: config.policy,
+                transport: config.transport,
+                unix: config.unix.clone().map(|path| (path, config.unix_mode)),
+                max_connections: opened.connections_max,
+                idle_timeout_s: config.idle_timeout_s,
+                allow_shutdown: config.allow_shutdown,
             },
             baseline: Baseline::default(),
             io: opened.ports.backend(),
@@ -231,8 +237,8 @@ impl Server {
         let (count, figures) = (parts.len(), Arc::clone(&self.figures));
         let common = SharedSetup {
             clock: config.clock.clone(),
+            administration: Arc::new(Office::open(&config, figures)?),
             config,
-            stats_provider: Arc::new(move |words, view| figures.stats(words, view)),
             stop: Arc::clone(&self.stop),
         };
         let (ready, when_ready) = mpsc::channel();
@@ -368,7 +374,7 @@ impl Server {
 /// Builds a worker on its port, and runs it until the server stops.
 pub(super) fn run_worker<P: Port>(port: P, assignment: Assignment) -> std::io::Result<()> {
     let Assignment { seat, common, ready } = assignment;
-    let SharedSetup { clock, config, stats_provider, stop } = common;
+    let SharedSetup { clock, config, administration, stop } = common;
     let waker = port.waker();
     let WorkerParts { owner, participant, mesh, wakeups, hits } = seat.parts;
     let worker = Worker::new(WorkerConfig {
@@ -385,7 +391,7 @@ pub(super) fn run_worker<P: Port>(port: P, assignment: Assignment) -> std::io::R
         value_bytes_max: config.value_bytes_max,
         poll: config.poll,
         access: config.access,
-        stats_provider,
+        administration,
         streams: seat.streams,
     });
     // The starter is gone only if it gave up; then `stop` is set.

@@ -34,6 +34,8 @@ pub(super) struct Conversations {
     pub(super) kept_bytes: usize,
     /// Replies with memory of their own that are under way.
     pub(super) long_replies: usize,
+    /// Dumps of all items that are under way.
+    pub(super) dumps: usize,
     setup: StreamSetup,
     idle_looked_at: usize,
 }
@@ -48,6 +50,7 @@ impl Conversations {
             round: Vec::new(),
             kept_bytes: 0,
             long_replies: 0,
+            dumps: 0,
             setup,
             idle_looked_at: 0,
         }
@@ -235,6 +238,12 @@ impl Conversations {
         self.may_go_on(id);
     }
 
+    /// The dump to a connection is over.
+    pub(super) fn end_dump(&mut self, id: ConnectionId) {
+        let ended = self.table.get_mut(id).and_then(|conversation| conversation.dump.take());
+        self.dumps -= ended.is_some() as usize;
+    }
+
     /// Puts a connection into the queue, if it may go on.
     pub(super) fn may_go_on(&mut self, id: ConnectionId) {
         if let Some(conversation) = self.table.get_mut(id)
@@ -273,6 +282,7 @@ impl Conversations {
         let Some(mut conversation) = self.table.take(id) else { return Ok(()) };
         self.kept_bytes -= conversation.input.carried();
         self.long_replies -= conversation.has_long as usize;
+        self.dumps -= conversation.dump.is_some() as usize;
         conversation.input.clear(port);
         if conversation.is_counted {
             self.setup.quota.give_back();

@@ -176,7 +176,7 @@ impl<P: Port> Worker<P> {
     /// Answers the plain reads of as many datagrams as fit a batch, then the other ones that were looked at, alone. Says whether
     /// none of these is left.
     fn serve_batch(&mut self, now: Now) -> bool {
-        self.choose_streams();
+        self.choose_streams(now);
         let (outcomes, joined, goes_on) = self.answer_batch(now);
         self.settle_streams(&outcomes, joined, now);
         goes_on

@@ -22,7 +22,7 @@ use crate::net::{Inbox, Outbox, PollTimeout, Port, Traffic};
 use crate::session::forward::pending::PendingRequest;
 use crate::session::hits::Hits;
 use crate::session::profiler::TickProfiler;
-use crate::session::serial::{Executor, ExecutorParts, StatsProvider};
+use crate::session::serial::{Administration, Executor, ExecutorParts};
 use crate::session::{Session, Wakeups};
 use crate::stats::counters::WorkerCounters;
 use cache::Participant;
@@ -81,8 +81,8 @@ pub struct WorkerConfig<P> {
     pub access: Access,
     /// How it waits.
     pub poll: Poll,
-    /// What `stats` prints.
-    pub stats_provider: StatsProvider,
+    /// What administrators ask of the server.
+    pub administration: Arc<dyn Administration>,
     /// About connections.
     pub streams: StreamSetup,
 }
@@ -124,7 +124,7 @@ impl<P: Port> Worker<P> {
             counters: config.counters,
             profiler: config.profiler,
             value_bytes_max: config.value_bytes_max,
-            stats_provider: config.stats_provider,
+            administration: config.administration,
             guard: Guard::new(config.access, config.clock.now()),
         });
         Worker {

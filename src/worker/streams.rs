@@ -1,12 +1,14 @@
 //! Turns of connections: plain reads in the batch of the tick, other commands one by one behind it.
 
 use crate::limits::{
-    KEY_BYTES_MAX, STREAM_KEPT_BYTES_MAX, STREAM_LONG_REPLIES_MAX, STREAM_TURNS_MAX, TICK_READS_MAX,
+    DUMPS_MAX, KEY_BYTES_MAX, STREAM_KEPT_BYTES_MAX, STREAM_LONG_REPLIES_MAX, STREAM_TURNS_MAX,
+    TICK_READS_MAX,
 };
 use crate::net::{ConnectionId, Port};
 use crate::session::Session;
 use crate::session::batch::{Batch, Outcomes, Tail};
 use crate::session::serial::Position;
+use crate::session::stream::dump::Dump;
 use crate::session::stream::input::Ready;
 use crate::session::stream::serve::{GivenUp, Progress};
 use crate::worker::Worker;
@@ -15,24 +17,28 @@ use cache::base::clock::Now;
 
 impl<P: Port> Worker<P> {
     /// Chooses connections for a batch: those whose input begins with something that can be done.
-    pub(super) fn choose_streams(&mut self) {
+    pub(super) fn choose_streams(&mut self, now: Now) {
         self.streams.round.clear();
         while self.streams.round.len() < TICK_READS_MAX
             && let Some(id) = self.streams.queue.pop_front()
         {
-            if self.prepare_stream(id) {
+            if self.prepare_stream(id, now) {
                 self.streams.round.push(id);
             }
         }
     }
 
     /// Whether a connection can do something now.
-    fn prepare_stream(&mut self, id: ConnectionId) -> bool {
+    fn prepare_stream(&mut self, id: ConnectionId, now: Now) -> bool {
         let value_bytes_max = self.session.executor().value_bytes_max();
         let Worker { port, streams, .. } = self;
         let Some(conversation) = streams.get_mut(id) else { return false };
         conversation.is_queued = false;
         if !conversation.may_go_on() {
+            return false;
+        }
+        if conversation.dump.is_some() {
+            self.dump_on(id, now);
             return false;
         }
         let before = conversation.input.carried();
@@ -210,6 +216,10 @@ impl<P: Port> Worker<P> {
                 self.moves_to(id, position);
                 self.streams.later.push(id);
             }
+            Progress::Dump(position) => {
+                self.moves_to(id, position);
+                self.begin_dump(id, now);
+            }
             Progress::Long(position) => {
                 self.moves_to(id, position);
                 self.serve_long(id, now);
@@ -248,6 +258,32 @@ impl<P: Port> Worker<P> {
         let has_another = conversation.turns < STREAM_TURNS_MAX;
         self.session.executor().counters().yielded.add(!has_another as u64);
         has_another
+    }
+
+    /// Begins to list all items to a connection, unless others are being listed to.
+    #[cold]
+    fn begin_dump(&mut self, id: ConnectionId, now: Now) {
+        let Worker { streams, session, outbox, .. } = self;
+        if streams.dumps >= DUMPS_MAX {
+            session.refuse_dump(id, outbox);
+        } else if let Some(conversation) = streams.get_mut(id) {
+            conversation.dump = Some(Box::new(Dump::new()));
+            streams.dumps += 1;
+        }
+        self.goes_on_in_turn(id, now);
+    }
+
+    /// Lists the next items to a connection: one piece a tick.
+    #[cold]
+    fn dump_on(&mut self, id: ConnectionId, now: Now) {
+        let Worker { streams, session, outbox, .. } = self;
+        streams.later.push(id);
+        let Some(dump) = streams.get_mut(id).and_then(|conversation| conversation.dump.as_mut()) else {
+            return;
+        };
+        if outbox.has_room() && session.dump_on(dump, id, outbox, now) {
+            streams.end_dump(id);
+        }
     }
 
     /// Answers with memory for the longest value, if some is left; nothing else is sent to the connection in this tick.

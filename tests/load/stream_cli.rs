@@ -2,7 +2,7 @@
 //! refused.
 
 use crate::stream_server::{Faults, StreamServer};
-use crate::support::program::{PATIENCE, run};
+use crate::support::program::{PATIENCE, Program, run};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -118,6 +118,43 @@ fn memcached_is_filled_read_and_verified_over_tcp_and_unix() {
         }
         let (status, shown, said) = run(&["top", &memcached.target, "--once", "--interval", "100ms"]);
         assert!(status.success() && shown.contains(&memcached.target), "{said}");
+    }
+}
+
+#[test]
+fn our_server_is_filled_read_and_verified_over_tcp_and_unix() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = format!("{}/sherwood.sock", folder.path().display());
+    for (io, workers) in [("uring", "1"), ("mmsg", "2")] {
+        let options =
+            ["--memory", "64MiB", "--io", io, "--workers", workers, "--unix", &path, "--value-max", "8MiB"];
+        let server = Program::serve(&options);
+        let tcp = server.ready().to_string();
+        let unix = format!("unix:{path}");
+        for (target, transport) in [(&tcp, "--transport tcp"), (&unix, "")] {
+            for line in [
+                "--fill --batch 7 --value-size 30-6000",
+                "--fill --protocol meta --batch 20 --mix get:80,set:10,delete:5,touch:5 --connections 5 --threads 2",
+                "--fill --rate 2000 --connections 3 --window 2 --no-coalesce",
+                "--fill --value-size 4000000-8000000 --keys 3 --window 2 --mix get:50,set:50",
+            ] {
+                let (code, json, said) = load(target, &format!("{line} --verify {transport}"));
+                assert_eq!(
+                    (code, &json["fill"]["unfilled"]),
+                    (Some(0), &0.into()),
+                    "{target} {line}: {said}"
+                );
+                assert!(json["verify"]["checked"].as_u64().unwrap() > 0, "{target} {line}: {json}");
+                for name in ["wrong", "stale", "garbage", "unknown", "mismatched", "disconnects"] {
+                    assert_eq!(json["events"][name], 0, "{target} {line}: {json}");
+                }
+            }
+            let words = ["top", target, "--once", "--interval", "100ms"];
+            let transport: Vec<&str> = transport.split_whitespace().collect();
+            let (status, shown, said) = run(&[&words[..], &transport].concat());
+            assert!(status.success() && shown.contains(target.as_str()), "{said}");
+        }
+        assert!(server.terminate().0.success());
     }
 }
 

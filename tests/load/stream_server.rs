@@ -21,6 +21,8 @@ pub struct Faults {
     pub hold: (u64, Duration),
     /// The reply is no reply.
     pub garbage: u64,
+    /// The reply is followed by one that nobody asked for.
+    pub extra: u64,
     /// The command is answered with an error.
     pub error: u64,
     /// Every connection is told so and closed at once.
@@ -102,7 +104,7 @@ impl Connection {
             let words: Vec<&[u8]> = line.trim_ascii_end().split(|&byte| byte == b' ').collect();
             let reply = self.answer(&words, &mut input)?;
             let number = self.shared.commands.load(Ordering::Relaxed);
-            let is_due = |every: u64| every > 0 && number % every == 0;
+            let is_due = |every: u64| every > 0 && number.is_multiple_of(every);
             if is_due(self.faults.close.0) {
                 let part = if self.faults.close.1 { reply.len() / 2 } else { 0 };
                 return self.stream.write_all(&reply[..part]).ok();
@@ -112,6 +114,7 @@ impl Connection {
             }
             let reply = match () {
                 () if is_due(self.faults.garbage) => b"WHAT?\r\n".to_vec(),
+                () if is_due(self.faults.extra) => [&reply[..], b"END\r\n"].concat(),
                 () if is_due(self.faults.error) => b"SERVER_ERROR busy\r\n".to_vec(),
                 () => reply,
             };
@@ -192,7 +195,7 @@ impl Connection {
     fn push_value(&self, value: &[u8], number: u64, out: &mut Vec<u8>) {
         let at = out.len();
         out.extend_from_slice(value);
-        if self.faults.flip > 0 && number % self.faults.flip == 0 && !value.is_empty() {
+        if self.faults.flip > 0 && number.is_multiple_of(self.faults.flip) && !value.is_empty() {
             out[at + value.len() / 2] ^= 1;
         }
         out.extend_from_slice(b"\r\n");

@@ -107,6 +107,16 @@ fn garbage_ends_a_connection_and_an_error_does_not() {
 }
 
 #[test]
+fn a_reply_that_nobody_asked_for_ends_a_connection() {
+    let (measured, _server) = check(Faults { extra: 100, ..Faults::default() }, |plan| plan.window = 1);
+    let (tally, events) = (measured.tally, measured.tally.events);
+    // With one request in flight it stands behind all that were asked for, or comes while nothing is.
+    assert!(events.unknown + events.garbage + tally.lost() > 0, "{tally:?}");
+    assert!(events.unknown > 0 && events.disconnects >= events.unknown, "{events:?}");
+    assert_eq!((events.wrong, events.stale, events.given_up), (0, 0, 0));
+}
+
+#[test]
 fn a_late_reply_is_counted_and_its_request_stays_lost() {
     let hold = (500, Duration::from_millis(200));
     let (measured, server) = check(Faults { hold, ..Faults::default() }, |plan| {

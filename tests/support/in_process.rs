@@ -159,7 +159,7 @@ impl WorkerSetups {
                 value_bytes_max: config.value_bytes_max,
                 access: config.access.clone(),
                 poll: config.poll,
-                stats_provider: Arc::new(|_, _| None),
+                administration: Arc::new(()),
                 streams: StreamSetup::default(),
                 profiler: TickProfiler::new(
                     Arc::default(),

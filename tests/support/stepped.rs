@@ -74,7 +74,7 @@ impl Stepped {
                 value_bytes_max: 1 << 20,
                 access: access.clone(),
                 poll: Poll::Busy,
-                stats_provider: Arc::new(|_, _| None),
+                administration: Arc::new(()),
                 streams: StreamSetup::default(),
                 profiler: TickProfiler::new(Arc::default(), clock.clone(), 1, index as u64),
             }));

@@ -24,6 +24,8 @@ pub struct PagePool {
     wanted: AtomicU64,
     /// Pages of the wanted run that are in.
     gathered: AtomicU64,
+    /// Pages of it that owners cannot empty yet, because of unfinished items in them.
+    held: AtomicU64,
     /// One bit a page: it is an index's.
     index: Box<[AtomicU64]>,
     index_pages: AtomicU64,
@@ -41,6 +43,7 @@ impl PagePool {
             free,
             wanted: AtomicU64::new(0),
             gathered: AtomicU64::new(0),
+            held: AtomicU64::new(0),
             index: (0..layout.pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             index_pages: AtomicU64::new(0),
         };
@@ -92,6 +95,21 @@ impl PagePool {
     pub fn gathered_pages(&self) -> usize {
         // Relaxed: a figure.
         self.gathered.load(Ordering::Relaxed) as usize
+    }
+
+    /// Whether pages of the wanted run wait for values that are still coming, for as long as these do.
+    pub fn is_held_up(&self) -> bool {
+        // Relaxed: a hint, whether it is worth to wait for the run.
+        self.held.load(Ordering::Relaxed) > 0
+    }
+
+    /// A page of the wanted run is held from now on, or not any more.
+    pub(crate) fn note_held(&self, is_held: bool) {
+        // Relaxed: as in `is_held_up`; several owners may hold pages of one run, so read-modify-write.
+        match is_held {
+            true => self.held.fetch_add(1, Ordering::Relaxed),
+            false => self.held.fetch_sub(1, Ordering::Relaxed),
+        };
     }
 
     /// Bytes of all pages.

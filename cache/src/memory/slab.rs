@@ -185,60 +185,9 @@ impl Slab {
         self.return_slot(page, class, index, &slots);
     }
 
-    /// Allocates nothing more in a page of this owner, so that it empties.
-    pub fn close_page(&mut self, page: usize) {
-        self.hold_page(page);
-        self.closed_pages += std::mem::take(&mut self.pages[page].held) as usize;
-    }
-
-    /// The same for a page that cannot be emptied yet, because it has slots of unfinished items.
-    pub fn hold_page(&mut self, page: usize) {
-        let entry = self.pages[page];
-        let class = entry.class.expect("a page of this owner");
-        if entry.closed {
-            return;
-        }
-        let free = self.layout.slots(class).count as u32 - entry.used;
-        if free > 0 {
-            self.unlist(page, class);
-            self.class_free[class.index()] -= free;
-        }
-        (self.pages[page].closed, self.pages[page].held) = (true, true);
-    }
-
-    /// Takes slots in a closed page of this owner again.
-    pub fn open_page(&mut self, page: usize) {
-        let entry = &mut self.pages[page];
-        let class = entry.class.expect("a page of this owner");
-        if !std::mem::take(&mut entry.closed) {
-            return;
-        }
-        let free = self.layout.slots(class).count as u32 - entry.used;
-        self.closed_pages -= !std::mem::take(&mut entry.held) as usize;
-        if free > 0 {
-            self.list(page, class);
-            self.class_free[class.index()] += free;
-        }
-    }
-
     /// Whether the next item of its class goes into this page.
     pub fn is_filling(&self, page: usize) -> bool {
         self.pages[page].class.is_some_and(|class| self.partial[class.index()] == page as u32)
-    }
-
-    /// Pages that are being emptied, without those that are held.
-    pub fn closed_pages(&self) -> usize {
-        self.closed_pages
-    }
-
-    /// Whether nothing is allocated in a page any more.
-    pub fn is_closed(&self, page: usize) -> bool {
-        self.pages[page].closed
-    }
-
-    /// Whether a page is to be emptied when the unfinished items in it are finished.
-    pub fn is_held(&self, page: usize) -> bool {
-        self.pages[page].held
     }
 
     /// Slots of unfinished items in a page.
@@ -450,14 +399,14 @@ impl Slab {
         let was_full = entry.used as usize == slots.count;
         entry.used -= 1;
         entry.hint = entry.hint.min((index / 64) as u32);
-        let (is_empty, is_closed, is_held) = (entry.used == 0, entry.closed, entry.held);
+        let (is_empty, is_closed) = (entry.used == 0, entry.closed);
         if was_full && !is_closed {
             self.list(page, class);
         }
         self.class_free[class.index()] += !is_closed as u32;
         if is_empty {
             if is_closed {
-                self.closed_pages -= !is_held as usize;
+                self.closed_pages -= !self.let_go(page) as usize;
             } else {
                 self.unlist(page, class);
                 self.class_free[class.index()] -= slots.count as u32;
@@ -492,5 +441,6 @@ impl Slab {
     }
 }
 
+mod closing;
 #[cfg(test)]
 mod tests;

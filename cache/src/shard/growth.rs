@@ -8,7 +8,7 @@
 //! Growth is paid for by inserts: each does its share ([`Growth::place`]), so that all keys have moved before the old
 //! array is crowded, however seldom the owner ticks. While the memory of the larger array is still being gathered, an insert that
 //! would take another key's place waits, if memory is free: the key that it would crowd out may have been stored a
-//! moment ago.
+//! moment ago. It does not wait where a page of that memory itself waits for a value that is still coming.
 //!
 //! When sizes shift from small to large the index is left nearly empty, and its pages are worth more to items: it halves, as
 //! often as `table::HALVINGS_MAX` allows below its first size.
@@ -83,7 +83,9 @@ impl Growth {
                 // Where nothing is evicted, a page may have to wait for a delete, and not for the next tick.
                 let pages = contents.memory.pool().gathered_pages();
                 let has_moved = std::mem::replace(&mut self.gathered_pages, pages) != pages;
-                has_moved || contents.memory.evicts() || !matches!(self.phase, Phase::Gathering(_))
+                // Nor is there anything to do while a page waits for a value that is still coming.
+                let comes_soon = contents.memory.evicts() && !contents.memory.pool().is_held_up();
+                has_moved || comes_soon || !matches!(self.phase, Phase::Gathering(_))
             }
             &Phase::Moving(to) => self.move_keys(contents, to, TICK_GROW_LINES),
             Phase::Retiring(..) => {
@@ -125,7 +127,8 @@ impl Growth {
         self.grow_for_insert(contents, pin, now);
         let is_awaited = match self.phase {
             Phase::Settled => self.is_queued,
-            Phase::Gathering(_) | Phase::Moving(_) => true,
+            Phase::Gathering(_) => !contents.memory.pool().is_held_up(),
+            Phase::Moving(_) => true,
             Phase::Retiring(..) => contents.index.is_loaded(),
         };
         let (is_awaited, evicts) = (is_awaited && !contents.memory.is_at_reserve(), contents.memory.evicts());

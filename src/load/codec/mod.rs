@@ -278,5 +278,47 @@ mod tests {
             let want: Vec<_> = values.into_iter().map(|(k, v)| (k.into_bytes(), v)).collect();
             prop_assert_eq!((read, ends), (want, 1));
         }
+
+        /// However a stream is cut, what has come whole is read, the rest is cut, and nothing of it is garbage.
+        #[test]
+        fn a_stream_that_is_cut_anywhere_gives_the_same_answers(
+            values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..6), at in any::<prop::sample::Index>(),
+        ) {
+            let (mut text, mut meta) = (Vec::new(), Vec::new());
+            for (index, value) in values.iter().enumerate() {
+                text.extend_from_slice(format!("VALUE k{index} 0 {}\r\n", value.len()).as_bytes());
+                meta.extend_from_slice(format!("VA {} O{index}\r\n", value.len()).as_bytes());
+                for out in [&mut text, &mut meta] {
+                    out.extend_from_slice(value);
+                    out.extend_from_slice(b"\r\n");
+                }
+            }
+            text.extend_from_slice(b"END\r\nSTORED\r\nNOT_FOUND\r\nERROR\r\nSERVER_ERROR busy\r\n");
+            meta.extend_from_slice(b"EN\r\nHD\r\nNF\r\nCLIENT_ERROR bad\r\n");
+            check_cut(&text::Text, &text, at.index(text.len() + 1))?;
+            check_cut(&meta::Meta { name_keys: false }, &meta, at.index(meta.len() + 1))?;
+        }
+    }
+
+    fn check_cut<C: StreamCodec>(codec: &C, stream: &[u8], at: usize) -> Result<(), TestCaseError> {
+        let read = |mut bytes| {
+            let mut answers = Vec::new();
+            loop {
+                match codec.split(bytes) {
+                    Split::Whole(answer, rest) => {
+                        answers.push(format!("{answer:?}"));
+                        bytes = rest;
+                    }
+                    Split::Cut => return Ok((answers, bytes.len())),
+                    Split::Garbage => return Err(TestCaseError::fail(format!("{}", bytes.escape_ascii()))),
+                }
+            }
+        };
+        let (whole, left) = read(stream)?;
+        prop_assert_eq!(left, 0);
+        let (mut answers, left) = read(&stream[..at])?;
+        answers.extend(read(&stream[at - left..])?.0);
+        prop_assert_eq!(answers, whole);
+        Ok(())
     }
 }

@@ -41,6 +41,7 @@ fn seconds(time: TimeVal) -> String {
 }
 
 fn sockets(figures: &Figures, text: &mut String) {
+    stat(text, "max_connections", figures.settings.max_connections);
     stat(text, "connection_structures", figures.of_workers(|worker| &worker.curr_connections));
     stat(text, "accepting_conns", 1);
 }

@@ -1,23 +1,17 @@
 //! `stats settings`: how the server was started, under memcached's names. What memcached can set and this server has not is
 //! told as the setting that says so.
 
-use crate::limits::{SOCKET_BUFFER_BYTES, TICK_READS_MAX};
+use crate::limits::{LISTEN_BACKLOG, SOCKET_BUFFER_BYTES, TICK_READS_MAX};
 use crate::server::figures::{Figures, stat};
 use cache::memory::class::Class;
 
 /// Settings of memcached for parts that are not here, as memcached says that they are off.
 const ABSENT: &[(&str, &str)] = &[
-    ("maxconns", "0"),
-    ("tcpport", "0"),
     ("verbosity", "0"),
     ("oldest", "0"),
-    ("domain_socket", "NULL"),
-    ("umask", "700"),
-    ("shutdown_command", "no"),
     ("stat_key_prefix", ":"),
     ("detail_enabled", "no"),
     ("cas_enabled", "yes"),
-    ("tcp_backlog", "0"),
     ("binding_protocol", "ascii"),
     ("auth_enabled_sasl", "no"),
     ("auth_enabled_ascii", "no"),
@@ -33,7 +27,6 @@ const ABSENT: &[(&str, &str)] = &[
     ("lru_crawler_tocrawl", "0"),
     ("tail_repair_time", "0"),
     ("flush_enabled", "yes"),
-    ("dump_enabled", "no"),
     ("lru_maintainer_thread", "no"),
     ("lru_segmented", "no"),
     ("hot_lru_pct", "0"),
@@ -42,7 +35,6 @@ const ABSENT: &[(&str, &str)] = &[
     ("warm_max_factor", "0.00"),
     ("temp_lru", "no"),
     ("temporary_ttl", "0"),
-    ("idle_timeout", "0"),
     ("watcher_logbuf_size", "0"),
     ("worker_logbuf_size", "0"),
     ("read_buf_mem_limit", "0"),
@@ -68,7 +60,7 @@ const ABSENT: &[(&str, &str)] = &[
 pub fn stats(figures: &Figures, text: &mut String) {
     let (workers, settings) = (figures.workers.len(), &figures.settings);
     stat(text, "maxbytes", figures.memory_bytes);
-    stat(text, "udpport", figures.listen.port());
+    streams(figures, text);
     stat(text, "inter", figures.listen.ip());
     stat(text, "evictions", if settings.evicts { "on" } else { "off" });
     stat(text, "item_size_max", settings.value_bytes_max);
@@ -84,4 +76,26 @@ pub fn stats(figures: &Figures, text: &mut String) {
     stat(text, "mean_item", settings.mean_item_bytes);
     stat(text, "io", figures.io.name());
     stat(text, "socket_buffer", SOCKET_BUFFER_BYTES);
+}
+
+/// Where it listens, and for whom.
+fn streams(figures: &Figures, text: &mut String) {
+    let (settings, port) = (&figures.settings, figures.listen.port());
+    stat(text, "maxconns", settings.max_connections);
+    stat(text, "udpport", if settings.transport.udp { port } else { 0 });
+    stat(text, "tcpport", if settings.transport.tcp { port } else { 0 });
+    match &settings.unix {
+        Some((path, mode)) => {
+            stat(text, "domain_socket", path.display());
+            stat(text, "umask", mode);
+        }
+        None => {
+            stat(text, "domain_socket", "NULL");
+            stat(text, "umask", "700");
+        }
+    }
+    stat(text, "tcp_backlog", LISTEN_BACKLOG);
+    stat(text, "idle_timeout", settings.idle_timeout_s);
+    stat(text, "shutdown_command", if settings.allow_shutdown { "yes" } else { "no" });
+    stat(text, "dump_enabled", "yes");
 }

@@ -4,7 +4,6 @@ use crate::server::figures::stat;
 
 /// Of `stats`, all 0.
 pub const GENERAL: &[&str] = &[
-    "max_connections",
     "response_obj_oom",
     "response_obj_count",
     "response_obj_bytes",

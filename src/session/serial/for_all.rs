@@ -15,7 +15,8 @@ impl<'a> Run<'_, 'a, '_> {
                 self.reply.put(if *quiet || !done { b"" } else { b"OK\r\n" });
             }
             Command::Stats { words } => {
-                match (self.executor.stats_provider)(*words, self.executor.shards.view(&self.executor.pin)) {
+                let view = self.executor.shards.view(&self.executor.pin);
+                match self.executor.administration.stats(*words, view) {
                     Some(text) if self.request.may_grow && self.reply.room() < text.len() => {
                         return Err(Halt::Room.into());
                     }
@@ -31,6 +32,12 @@ impl<'a> Run<'_, 'a, '_> {
                     _ => b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust\r\n",
                 })
             }
+            Command::ClusterConfig => match self.executor.administration.cluster() {
+                Some(text) if self.reply.room() < text.len() => return Err(Halt::Room.into()),
+                Some(text) => self.reply.put(&text),
+                None => self.reply.put_error(Error::UnknownCommand),
+            },
+            Command::Shutdown { .. } => self.reply.put_error(Error::NoShutdown),
             Command::Verbosity { quiet } => self.reply.put(if *quiet { b"" } else { b"OK\r\n" }),
             _ => unreachable!("only these are for administrators"),
         }

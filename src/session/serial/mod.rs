@@ -36,9 +36,27 @@ use protocol::steer;
 use protocol::token::Tokens;
 use work::Work;
 
-/// Tells what `stats` prints, for the word behind it; `None` for an unknown word. It is asked within a tick, so it may
-/// look at items that it finds in the shards.
-pub type StatsProvider = Arc<dyn Fn(Tokens<'_>, View<'_>) -> Option<Vec<u8>> + Send + Sync>;
+/// What administrators ask of the server as a whole.
+pub trait Administration: Send + Sync {
+    /// What `stats` prints, for the words behind it; `None` for unknown words. It is asked within a tick, so it may look at items
+    /// that it finds in the shards.
+    fn stats(&self, _words: Tokens<'_>, _view: View<'_>) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// What `config get cluster` answers; `None` where no servers are named.
+    fn cluster(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Ends the server, if clients may; says whether it will end.
+    fn shut_down(&self) -> bool {
+        false
+    }
+}
+
+/// A server that tells nothing of itself.
+impl Administration for () {}
 
 /// Executes commands with what one worker has.
 pub struct Executor {
@@ -50,7 +68,7 @@ pub struct Executor {
     counters: Arc<WorkerCounters>,
     profiler: TickProfiler,
     value_bytes_max: usize,
-    stats_provider: StatsProvider,
+    administration: Arc<dyn Administration>,
     /// What strangers may do.
     guard: Guard,
     /// What is left of the work that may be done at a stretch.
@@ -71,8 +89,8 @@ pub struct ExecutorParts {
     pub profiler: TickProfiler,
     /// Largest value, in bytes.
     pub value_bytes_max: usize,
-    /// What `stats` prints.
-    pub stats_provider: StatsProvider,
+    /// What administrators ask of the server.
+    pub administration: Arc<dyn Administration>,
     /// What strangers may do.
     pub guard: Guard,
 }
@@ -80,7 +98,7 @@ pub struct ExecutorParts {
 impl Executor {
     /// An executor that has done nothing.
     pub fn new(parts: ExecutorParts) -> Executor {
-        let ExecutorParts { owner, pin, hits, counters, profiler, value_bytes_max, stats_provider, guard } =
+        let ExecutorParts { owner, pin, hits, counters, profiler, value_bytes_max, administration, guard } =
             parts;
         Executor {
             shards: Arc::clone(owner.shards()),
@@ -90,7 +108,7 @@ impl Executor {
             counters,
             profiler,
             value_bytes_max,
-            stats_provider,
+            administration,
             guard,
             work: Work::default(),
         }
@@ -193,6 +211,12 @@ impl Executor {
         now: Now,
     ) -> bool {
         self.guard.answer_at_the_door(peer, admission, datagram, outbox, now, &self.counters)
+    }
+
+    /// Ends the server, if clients may; says whether it will end.
+    #[cold]
+    fn shut_down(&self) -> bool {
+        self.administration.shut_down()
     }
 
     /// Counts what a store came to, if it is one of the errors that have a figure.

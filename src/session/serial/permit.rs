@@ -51,9 +51,11 @@ pub(super) fn permit(command: &Command<'_>, request: &Request<'_>) -> Result<(),
         {
             Err(if command.wants_no_reply() { Error::Unsaid } else { Error::NotAllowed })
         }
-        // Only a connection can have these.
+        // Where it is allowed it ends the connection.
         Command::Shutdown { .. } => Err(Error::NoShutdown),
-        Command::ClusterConfig | Command::MetaDump => Err(Error::UnknownCommand),
+        Command::MetaDump if request.admitted.dialect != Dialect::Stream => Err(Error::UnknownCommand),
+        Command::MetaDump if !request.admitted.is_admin() => Err(Error::NotAllowed),
+        Command::ClusterConfig if request.admitted.dialect != Dialect::Stream => Err(Error::UnknownCommand),
         Command::Meta(meta) if meta.has(b'b') && meta.kind != Kind::Noop => {
             meta.key(&mut [0; KEY_BYTES_MAX + 2]).map(drop)
         }

@@ -33,6 +33,8 @@ pub(crate) enum Step {
     Cut { position: Position },
     /// Of a stream: a store is refused, and so many bytes of it are still to come.
     Refused { to_come: usize },
+    /// Of a stream: the client wants all items listed before the command at the position.
+    Dump { position: Position },
     /// Of a stream: the client wants it to end here, or does not speak memcached's protocol.
     Close,
     /// The part at the position belongs to this shard's owner.
@@ -169,8 +171,10 @@ impl<'a> Run<'_, 'a, '_> {
                     let Some(command) = self.next_command(body, &mut commands, first.take()) else {
                         return self.end_of_commands(at);
                     };
-                    if dialect == Dialect::Stream && ends_stream(&command, &body[at..]) {
-                        return Step::Close;
+                    if dialect == Dialect::Stream
+                        && let Some(step) = self.step_of_stream(&command, &body[at..], commands.at())
+                    {
+                        return step;
                     }
                     command
                 }
@@ -234,10 +238,10 @@ impl<'a> Run<'_, 'a, '_> {
             Command::FlushAll { .. }
             | Command::Stats { .. }
             | Command::Verbosity { .. }
+            | Command::ClusterConfig
+            | Command::Shutdown { .. }
             | Command::MemoryLimit { .. } => self.administrate(command, part),
-            Command::ClusterConfig | Command::MetaDump | Command::Shutdown { .. } => {
-                unreachable!("not permitted")
-            }
+            Command::MetaDump => unreachable!("not run here"),
         }
     }
 
@@ -371,12 +375,26 @@ impl<'a> Run<'_, 'a, '_> {
     }
 }
 
-/// Whether a stream ends with a command, whose text this is: `quit`, or the first line of HTTP, at which memcached hangs up, too.
-#[inline]
-fn ends_stream(command: &Result<Command<'_>, Error>, text: &[u8]) -> bool {
-    match command {
-        Ok(Command::Quit) => true,
-        Err(_) => text.starts_with(b"GET ") || text.starts_with(b"POST "),
-        _ => false,
+impl Run<'_, '_, '_> {
+    /// What a command of a stream, whose text this is and behind which the next one begins, comes to if it is not run here: `quit`;
+    /// `shutdown` where that is allowed; a dump; or the first line of HTTP, at which memcached hangs up, too.
+    #[inline]
+    fn step_of_stream(
+        &self,
+        command: &Result<Command<'_>, Error>,
+        text: &[u8],
+        behind: usize,
+    ) -> Option<Step> {
+        let is_admin = self.request.admitted.is_admin();
+        match command {
+            Ok(Command::Quit) => Some(Step::Close),
+            Ok(Command::Shutdown { .. }) if is_admin && self.executor.shut_down() => Some(Step::Close),
+            Ok(Command::MetaDump) if is_admin => {
+                let reply_bytes = self.reply.bytes();
+                Some(Step::Dump { position: Position { at: behind, reply_bytes, ..Position::default() } })
+            }
+            Err(_) if text.starts_with(b"GET ") || text.starts_with(b"POST ") => Some(Step::Close),
+            _ => None,
+        }
     }
 }

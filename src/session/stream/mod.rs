@@ -9,6 +9,7 @@
 //! A connection has at most one pending request. So nothing of it can be overtaken, and the order filter of datagrams has nothing
 //! to do here.
 
+pub(crate) mod dump;
 pub(crate) mod input;
 pub(crate) mod open_get;
 pub(crate) mod serve;
@@ -16,6 +17,7 @@ pub(crate) mod serve;
 use crate::guard::{Admitted, Right};
 use crate::net::{ConnectionId, PeerAddr, Port};
 use crate::session::serial::Position;
+use dump::Dump;
 use input::{Input, Ready};
 use open_get::{Keys, OpenGet};
 use protocol::Dialect;
@@ -34,6 +36,8 @@ pub struct Conversation {
     pub(crate) position: Position,
     /// A read whose line has no end yet, some of whose keys are done.
     pub(crate) open_get: Option<OpenGet>,
+    /// A dump of all items that it is sent, before its next command.
+    pub(crate) dump: Option<Box<Dump>>,
     /// Whether a pending request of it is under way.
     pub(crate) is_under_way: bool,
     /// Whether its peer has no room for what it was sent.
@@ -67,6 +71,7 @@ impl Conversation {
             input: Input::default(),
             position: Position::default(),
             open_get: None,
+            dump: None,
             is_under_way: false,
             is_stuck: false,
             receives: false,

@@ -25,6 +25,8 @@ pub(crate) enum Progress {
     Waits(Position),
     /// The next answer is longer than the room of an outbox.
     Long(Position),
+    /// All items are listed before the command at the position.
+    Dump(Position),
     /// A store is refused, and so many bytes of it are still to come.
     Refused(usize),
     /// It ends here.
@@ -119,6 +121,7 @@ impl Session {
             Step::Done => unreachable!("a stream has no end of its own"),
             Step::Cut { position } => Progress::Input(position),
             Step::Refused { to_come } => Progress::Refused(to_come),
+            Step::Dump { position } => Progress::Dump(position),
             Step::Close => Progress::Close,
             Step::Yield { position } => Progress::Turn(position),
             Step::Enlarge { position } if reply.bytes() == 0 => Progress::Long(position),

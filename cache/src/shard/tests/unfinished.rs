@@ -50,6 +50,23 @@ impl SingleOwner {
         [self.counters.unfinished_items.get(), self.counters.unfinished_bytes.get(), by_class]
     }
 
+    /// Pages in which values are still coming are open, or held for a larger index, and never emptied; and the slots of these values
+    /// are in no walk.
+    fn check_pages(&self) {
+        let slab = self.owner.contents().memory.slab();
+        let with: Vec<_> =
+            (0..self.pool.layout().pages).filter(|&page| slab.unfinished_in(page) > 0).collect();
+        assert_eq!(slab.unfinished().pages, with.len());
+        for page in with {
+            assert!(!slab.is_closed(page) || slab.is_held(page), "page {page} is emptied under a value");
+            let (mut from, mut met) = (0, 0);
+            while let Some((number, _)) = slab.next_used_slot(page, from) {
+                (from, met) = (number + 1, met + 1);
+            }
+            assert_eq!(met + slab.unfinished_in(page), slab.used_in(page));
+        }
+    }
+
     /// Whether all memory is back when every item is gone.
     fn is_empty(&mut self) -> bool {
         while self.tick() {}

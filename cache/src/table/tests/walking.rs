@@ -83,38 +83,58 @@ prop_assert_eq!(walk(&table, &mut position, 1, &mut seen), Step::End);
     }
 }
 
-/// A writer stores and removes keys and resizes the table at full speed; walks beside it miss none of those that stay.
-#[test]
-fn a_walk_beside_a_writer_misses_nothing() {
-    let table = Table::on_heap(32, 3);
-    let mut writer = table.writer().unwrap();
-    let stays = 100;
-    (1..=stays).for_each(|key| assert_eq!(put(&mut writer, key, 0, 0), None));
-    let (stop, walks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let walker = {
-        let (table, stop, walks) = (Arc::clone(&table), Arc::clone(&stop), Arc::clone(&walks));
-        std::thread::spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                let (mut position, mut seen) = (Position::default(), BTreeMap::new());
-                while walk(&table, &mut position, 5, &mut seen) != Step::End {}
-                let missed: Vec<_> = (1..=stays).filter(|key| !seen.contains_key(key)).collect();
-                assert!(missed.is_empty(), "{missed:?} were there and not seen");
-                walks.fetch_add(1, Ordering::Relaxed);
-            }
-        })
-    };
-    let mut round = 0u64;
-    while (walks.load(Ordering::Relaxed) < 2_000 || round < 50_000) && !walker.is_finished() {
-        round += 1;
-        let key = stays + 1 + round * 7919 % 80;
-        put(&mut writer, key, round % 4096, 0);
-        let gone = stays + 1 + round * 104_729 % 80;
-        writer.remove(&Numbers, hash(gone, 0), &gone.to_le_bytes());
-        // Each doubling is done once: what the walks meet after the last is a table that changes only its keys.
-        if round.is_multiple_of(1_000) {
-            grow(&mut writer, 3, |_| panic!("no key is lost at such a load"));
-        }
+/// Walks again and again, and misses none of the keys that stay; once at least after `stop` was set.
+fn walk_until(stop: &AtomicBool, table: &Table, stays: u64, walks: &AtomicUsize) {
+    let mut is_last = false;
+    while !is_last {
+        is_last = stop.load(Ordering::Relaxed);
+        let (mut position, mut seen) = (Position::default(), BTreeMap::new());
+        while walk(table, &mut position, 5, &mut seen) != Step::End {}
+        let missed: Vec<_> = (1..=stays).filter(|key| !seen.contains_key(key)).collect();
+        assert!(missed.is_empty(), "{missed:?} were there and not seen");
+        walks.fetch_add(1, Ordering::Relaxed);
     }
-    stop.store(true, Ordering::Relaxed);
-    walker.join().unwrap();
+}
+
+/// Deletes shift keys back all the time, in a table that is as full as one may be: walks beside them miss none of those that stay.
+#[test]
+fn a_walk_beside_deletes_misses_nothing() {
+    let table = Table::on_heap(16, 0);
+    let mut writer = table.writer().unwrap();
+    let (stays, passing) = (60, 44);
+    (1..=stays).for_each(|key| assert_eq!(put(&mut writer, key, 0, 0), None));
+    let (stop, walks) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let walker = scope.spawn(|| walk_until(&stop, &table, stays, &walks));
+        let mut round = 0u64;
+        while (walks.load(Ordering::Relaxed) < 20_000 || round < 200_000) && !walker.is_finished() {
+            round += 1;
+            let (new, gone) = (round * 7919 % passing, round * 104_729 % passing);
+            put(&mut writer, stays + 1 + new, round % 4096, 0);
+            let gone = stays + 1 + gone;
+            writer.remove(&Numbers, hash(gone, 0), &gone.to_le_bytes());
+        }
+        stop.store(true, Ordering::Relaxed);
+        walker.join().unwrap();
+    });
+}
+
+/// A full table doubles a line at a time, and keys that stood behind the front are cleared there: walks beside it miss none.
+#[test]
+fn a_walk_beside_growth_misses_nothing() {
+    for _ in 0..100 {
+        let table = Table::on_heap(64, 3);
+        let mut writer = table.writer().unwrap();
+        let stays = table.capacity() * 8 / 10;
+        (1..=stays).for_each(|key| assert_eq!(put(&mut writer, key, 0, 0), None));
+        let (stop, walks) = (AtomicBool::new(false), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            let walker = scope.spawn(|| walk_until(&stop, &table, stays, &walks));
+            while table.state().doublings() < 3 {
+                grow(&mut writer, 1, |_| panic!("no key is lost at such a load"));
+            }
+            stop.store(true, Ordering::Relaxed);
+            walker.join().unwrap();
+        });
+    }
 }

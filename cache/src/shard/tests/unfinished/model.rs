@@ -79,6 +79,7 @@ proptest! {
             let [items, bytes_held, by_class] = single.unfinished_figures();
             prop_assert_eq!((items, bytes_held), (coming.len() as u64, by_class));
             prop_assert!(bytes_held >= held as u64);
+            single.check_pages();
             if i % 50 == 0 {
                 for (key, value) in &model {
                     prop_assert!(single.value_of(*key).is_none_or(|found| found == *value), "key {}", key);
