@@ -27,7 +27,23 @@ NEEDS = [
     (r"^(daemonize|misbehave|issue_61\.t|issue_67\.t|conn-limits\.t)",
      "options of memcached's process (-d, drop_privileges, -R, -p -1, limits of its buffers)"),
     (r"^watcher", "the command watch"),
+    (r"^udp\.t", "UDP on another port than TCP"),
 ]
+# Why single checks of other files fail.
+KNOWN = {
+    "00-startup.t": "-C and -B binary cannot be had; backlog and binding_protocol are what they are",
+    "chunked-items.t": "a value of more than the window's share of the memory may be evicted at once",
+    "expirations.t": "debugtime, a command of memcached's debug build",
+    "flush-all.t": "-F cannot be had",
+    "issue_163.t": "items:31:reclaimed: slab classes are others",
+    "issue_22.t": "items:31:evicted: slab classes are others",
+    "issue_29.t": "1:used_chunks: slab classes are others",
+    "item_size_max.t": "-I 32m: values end at 16 MiB",
+    "metaget.t": "a blank line is answered ERROR, as memcached 1.6.18 does",
+    "stats-detail.t": "nothing is counted by prefix",
+    "stats.t": "the number of figures; no key is shown by cachedump; an expired item is counted when the wheel frees it",
+    "strtol-testing.t": "slabs automove",
+}
 
 
 def files(folder):
@@ -112,4 +128,4 @@ def counted(output, status, is_late=False):
 def _last_words(output):
     lines = [line for line in output.splitlines() if line.strip() and not re.match(r"(not )?ok\b|1\.\.", line)]
     told = [line for line in lines if line.startswith("stand-in ")]
-    return " ".join((told[:1] or lines[-2:]))[:200]
+    return " ".join((told[-1:] or lines[-2:]))[:200]

@@ -8,7 +8,7 @@ use crate::server::exposition;
 use crate::server::health::Health;
 use crate::server::stats_reply::Baseline;
 use crate::stats::counters::{
-    DoormanCounters, HistLogCounters, MetricsCounters, OwnerCounters, WorkerCounters,
+    DoormanCounters, HistLogCounters, MetricsCounters, OwnerCounters, PeersCounters, WorkerCounters,
 };
 use crate::stats::times::WorkerTimes;
 use cache::base::clock::Clock;
@@ -37,6 +37,8 @@ pub struct Figures {
     pub doorman: Arc<DoormanCounters>,
     /// Of the log of histograms.
     pub histlog: Arc<HistLogCounters>,
+    /// Of the file of --peers.
+    pub peers: Arc<PeersCounters>,
     /// Of every owner's policy.
     pub policies: Vec<Arc<Counters>>,
     /// What the policy says of keys.

@@ -135,6 +135,7 @@ impl Server {
             scrapes: Arc::default(),
             doorman: Arc::default(),
             histlog: Arc::default(),
+            peers: Arc::default(),
             policies,
             hot_key_snapshot: hot_keys,
             hot_key_names: config.hot_keys,

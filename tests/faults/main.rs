@@ -17,6 +17,7 @@ mod namespaces;
 mod network;
 mod no_eviction;
 mod order;
+mod peers;
 mod reads;
 mod sandbox;
 mod starting;
