@@ -95,15 +95,18 @@ impl Session {
         }
     }
 
-    /// Tells a connection why it is hung up on.
+    /// Counts why a connection is hung up on, and tells it if the fault is not its own. Where a line has no end memcached hangs up without
+    /// a word, too: what it was sent speaks another protocol, or is not to be trusted.
     #[cold]
     pub(crate) fn give_up_stream(&self, id: ConnectionId, why: GivenUp, outbox: &mut Outbox) {
-        let (counter, error) = match why {
-            GivenUp::LongLine => (&self.executor.counters().protocol_errors, Error::LineTooLong),
-            GivenUp::Memory => (&self.executor.counters().streams_over_memory, Error::OutOfMemory),
-        };
-        counter.add(1);
-        outbox.streams.send(id, error.line());
+        let counters = self.executor.counters();
+        match why {
+            GivenUp::LongLine => counters.protocol_errors.add(1),
+            GivenUp::Memory => {
+                counters.streams_over_memory.add(1);
+                outbox.streams.send(id, Error::OutOfMemory.line());
+            }
+        }
     }
 
     fn run_stream(
