@@ -13,7 +13,7 @@ import sys
 
 from public_clients.outcome import Outcome
 
-FILE_S = 120
+FILE_S = 240
 STAND_IN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "memcached_stand_in.py")
 # What no text or meta file needs; each with what it needs.
 NEEDS = [
@@ -32,14 +32,17 @@ NEEDS = [
 # Why single checks of other files fail.
 KNOWN = {
     "00-startup.t": "-C and -B binary cannot be had; backlog and binding_protocol are what they are",
-    "chunked-items.t": "a value of more than the window's share of the memory may be evicted at once",
+    "chunked-items.t": "a new value larger than the policy's window (1 % of the memory) may be evicted at once; with --policy lru all pass",
     "expirations.t": "debugtime, a command of memcached's debug build",
     "flush-all.t": "-F cannot be had",
+    "getset.t": "a set that announces more than --value-max leaves the old value",
     "issue_163.t": "items:31:reclaimed: slab classes are others",
     "issue_22.t": "items:31:evicted: slab classes are others",
     "issue_29.t": "1:used_chunks: slab classes are others",
     "item_size_max.t": "-I 32m: values end at 16 MiB",
     "metaget.t": "a blank line is answered ERROR, as memcached 1.6.18 does",
+    "shutdown.t": "ERROR: shutdown not enabled, as memcached 1.6.18 says it",
+    "stats-conns.t": "states and listeners of connections are not told",
     "stats-detail.t": "nothing is counted by prefix",
     "stats.t": "the number of figures; no key is shown by cachedump; an expired item is counted when the wheel frees it",
     "strtol-testing.t": "slabs automove",
