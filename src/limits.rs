@@ -65,6 +65,10 @@ pub const STREAM_BUFFERS: usize = 256;
 pub const STREAM_BUFFER_BYTES: usize = 16 << 10;
 /// Bytes of a command's line over a stream at most, without its end; only the keys of a read may go on (memcached's own limit).
 pub const STREAM_LINE_BYTES_MAX: usize = 2_048;
+/// Bytes of a value from which on it is not put together from a stream, but goes into its item as it comes.
+pub const LONG_VALUE_BYTES: usize = 16 << 10;
+/// How long nothing may come of a value that has begun, in s; then its connection is closed, because it holds memory that others want.
+pub const VALUE_IDLE_S: u64 = 60;
 /// Buffers that a connection may hold while it waits for another worker, before it receives no more.
 pub const STREAM_BUFFERS_HELD_MAX: usize = 4;
 /// Turns that a connection gets in one tick: one turn is a batch of reads and [`TURN_WORK_UNITS`] of other work.

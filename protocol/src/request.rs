@@ -308,6 +308,11 @@ impl<'a> Commands<'a> {
         Commands { is_stream: true, ..self }
     }
 
+    /// The lines of the same commands: stores have no value, and none is looked for.
+    pub fn without_values(self) -> Commands<'a> {
+        Commands { reads_lines: true, ..self.of_stream() }
+    }
+
     /// The same commands, as they are in this dialect.
     #[inline]
     pub fn of(self, dialect: Dialect) -> Commands<'a> {

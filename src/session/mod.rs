@@ -27,7 +27,9 @@ pub use wakeups::Wakeups;
 
 use crate::limits::{LARGE_REQUEST_KEYS, PENDING_REQUESTS_MAX};
 use crate::net::{ConnectionId, Port};
+use cache::memory::Unfinished;
 use cache::ring::MeshEnd;
+use forward::errand::Homecoming;
 use forward::pending::{PendingRequest, RequestPool};
 use forward::stalled::Stalled;
 use order::Order;
@@ -50,6 +52,10 @@ pub struct Session {
     has_finished: bool,
     /// Connections whose pending request was answered since the worker asked.
     answered_streams: Vec<ConnectionId>,
+    /// What errands for long values have brought since the worker asked.
+    homecomings: Vec<(ConnectionId, Homecoming)>,
+    /// Values of other owners that will not come.
+    to_abandon: Vec<(usize, Unfinished)>,
 }
 
 impl Session {
@@ -67,6 +73,8 @@ impl Session {
             traced: Footprint::with_capacity(LARGE_REQUEST_KEYS),
             has_finished: false,
             answered_streams: Vec::new(),
+            homecomings: Vec::new(),
+            to_abandon: Vec::new(),
         }
     }
 
@@ -93,6 +101,11 @@ impl Session {
     /// The next connection whose pending request was answered.
     pub(crate) fn next_answered_stream(&mut self) -> Option<ConnectionId> {
         self.answered_streams.pop()
+    }
+
+    /// What the next errand for a long value has brought.
+    pub(crate) fn next_homecoming(&mut self) -> Option<(ConnectionId, Homecoming)> {
+        self.homecomings.pop()
     }
 
     /// A batch is answered: nothing stands behind it any more.

@@ -110,6 +110,8 @@ counters! {
         counter streams_stuck,
         /// Connections that were closed because commands that were cut, and input of peers that do not read, took too much memory.
         counter streams_over_memory,
+        /// Long values that connections began to send: they go into their items as they come.
+        counter long_values,
         /// Times that no receive buffer was free for a connection.
         counter stream_buffers_empty,
     }

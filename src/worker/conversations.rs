@@ -7,12 +7,12 @@
 //! ```
 
 use crate::guard::Right;
-use crate::limits::{STREAM_BUFFERS_HELD_MAX, STREAM_KEPT_BYTES_MAX, TICK_IDLE_LOOKS_MAX};
+use crate::limits::{STREAM_BUFFERS_HELD_MAX, STREAM_KEPT_BYTES_MAX, TICK_IDLE_LOOKS_MAX, VALUE_IDLE_S};
 use crate::net::stream::{Handover, Quota, StreamEvent, Table};
 use crate::net::{ConnectionId, Outbox, PeerAddr, Port, StreamPeer};
 use crate::session::Session;
+use crate::session::forward::errand::Homecoming;
 use crate::session::stream::Conversation;
-use crate::stats::counters::WorkerCounters;
 use crate::worker::StreamSetup;
 use cache::base::clock::Now;
 use std::collections::VecDeque;
@@ -24,6 +24,8 @@ pub(super) struct Conversations {
     table: Table<Conversation>,
     /// Those that may go on in this tick.
     pub(super) queue: VecDeque<ConnectionId>,
+    /// Those that have just begun to wait for memory.
+    pub(super) keeps_aside: Vec<ConnectionId>,
     /// Those that go on in the next tick.
     pub(super) later: Vec<ConnectionId>,
     /// Those that are closed when what was written for them is sent.
@@ -45,6 +47,7 @@ impl Conversations {
         Conversations {
             table: Table::default(),
             queue: VecDeque::new(),
+            keeps_aside: Vec::new(),
             later: Vec::new(),
             closing: Vec::new(),
             round: Vec::new(),
@@ -78,7 +81,7 @@ impl Conversations {
         outbox: &mut Outbox,
         now: Now,
     ) -> io::Result<bool> {
-        self.close_due(port, session.executor().counters())?;
+        self.close_due(port, session)?;
         while let Some(connection) = self.setup.handover.take() {
             port.adopt(connection);
         }
@@ -86,17 +89,47 @@ impl Conversations {
         for event in events.drain(..) {
             self.note(event, port, session, outbox, now)?;
         }
+        for id in std::mem::take(&mut self.keeps_aside) {
+            self.stop_receiving(id, port, session)?;
+        }
         for id in std::mem::take(&mut self.later) {
             self.may_go_on(id);
         }
+        while let Some((id, homecoming)) = session.next_homecoming() {
+            self.come_home(id, homecoming, port, session);
+        }
+        session.send_abandoned(now);
         while let Some(id) = session.next_answered_stream() {
             if let Some(conversation) = self.table.get_mut(id) {
                 conversation.is_under_way = false;
             }
             self.goes_on(port, id);
         }
-        self.look_for_idle(port, session.executor().counters(), now)?;
+        self.look_for_idle(port, session, now)?;
         Ok(happened || !self.queue.is_empty())
+    }
+
+    /// An errand for the long value of a connection is back.
+    fn come_home<P: Port>(
+        &mut self,
+        id: ConnectionId,
+        homecoming: Homecoming,
+        port: &mut P,
+        session: &mut Session,
+    ) {
+        let conversation = self.table.get_mut(id);
+        match (conversation, homecoming) {
+            (Some(conversation), homecoming) => {
+                conversation.is_under_way = false;
+                if let Some(incoming) = &mut conversation.value {
+                    incoming.came_home(homecoming);
+                }
+            }
+            // The connection is gone, and memory for its value has come.
+            (None, Homecoming::Reserved(unfinished)) => session.abandon(unfinished),
+            (None, _) => {}
+        }
+        self.goes_on(port, id);
     }
 
     fn note<P: Port>(
@@ -111,20 +144,20 @@ impl Conversations {
             StreamEvent::Opened(id, peer) => self.open(id, peer, port, session, outbox, now),
             StreamEvent::Received { id, buffer, bytes } => {
                 session.executor().counters().bytes_read.add(bytes as u64);
-                self.receive(id, (buffer, bytes), port, session.executor().counters(), now)
+                self.receive(id, (buffer, bytes), port, session, now)
             }
             StreamEvent::Stuck(id) => {
                 let Some(conversation) = self.table.get_mut(id) else { return Ok(()) };
                 conversation.is_stuck = true;
                 session.executor().counters().streams_stuck.add(1);
-                self.stop_receiving(id, port, session.executor().counters())
+                self.stop_receiving(id, port, session)
             }
             StreamEvent::Drained(id) => {
                 let Some(conversation) = self.table.get_mut(id) else { return Ok(()) };
                 conversation.is_stuck = false;
                 self.long_replies -= std::mem::take(&mut conversation.has_long) as usize;
                 if conversation.is_closing {
-                    return self.close(id, port, session.executor().counters());
+                    return self.close(id, port, session);
                 }
                 self.goes_on(port, id);
                 Ok(())
@@ -135,7 +168,7 @@ impl Conversations {
                 self.goes_on(port, id);
                 Ok(())
             }
-            StreamEvent::Broken(id) => self.close(id, port, session.executor().counters()),
+            StreamEvent::Broken(id) => self.close(id, port, session),
         }
     }
 
@@ -180,7 +213,7 @@ impl Conversations {
         id: ConnectionId,
         (buffer, bytes): (u16, u32),
         port: &mut P,
-        counters: &WorkerCounters,
+        session: &mut Session,
         now: Now,
     ) -> io::Result<()> {
         let Some(conversation) = self.table.get_mut(id).filter(|conversation| !conversation.is_closing)
@@ -190,37 +223,41 @@ impl Conversations {
         };
         conversation.input.push(buffer, bytes);
         conversation.active_s = now.s();
+        if conversation.is_crowded {
+            return self.stop_receiving(id, port, session);
+        }
         if conversation.may_go_on() {
             self.may_go_on(id);
             return Ok(());
         }
         if conversation.is_stuck || conversation.input.buffers() > STREAM_BUFFERS_HELD_MAX {
-            return self.stop_receiving(id, port, counters);
+            return self.stop_receiving(id, port, session);
         }
         Ok(())
     }
 
-    /// A connection that cannot go on receives no more; what a peer has sent that does not read is kept aside, so that its
-    /// receive buffers are free for others.
+    /// A connection that cannot go on receives no more; what a peer has sent that does not read, or that waits for memory, is kept
+    /// aside, so that its receive buffers are free for others.
     fn stop_receiving<P: Port>(
         &mut self,
         id: ConnectionId,
         port: &mut P,
-        counters: &WorkerCounters,
+        session: &mut Session,
     ) -> io::Result<()> {
         let Some(conversation) = self.table.get_mut(id) else { return Ok(()) };
         if std::mem::replace(&mut conversation.receives, false) {
             port.pause(id)?;
         }
-        if !conversation.is_stuck || conversation.input.buffers() == 0 {
+        let waits_for_long = conversation.is_stuck || conversation.is_crowded;
+        if !waits_for_long || conversation.input.buffers() == 0 {
             return Ok(());
         }
         let before = conversation.input.carried();
         conversation.input.spill(port);
         self.kept_bytes += conversation.input.carried() - before;
         if self.kept_bytes > STREAM_KEPT_BYTES_MAX {
-            counters.streams_over_memory.add(1);
-            return self.close(id, port, counters);
+            session.executor().counters().streams_over_memory.add(1);
+            return self.close(id, port, session);
         }
         Ok(())
     }
@@ -264,10 +301,10 @@ impl Conversations {
     }
 
     /// Closes those whose replies were sent with the last poll. Of others the port says when.
-    fn close_due<P: Port>(&mut self, port: &mut P, counters: &WorkerCounters) -> io::Result<()> {
+    fn close_due<P: Port>(&mut self, port: &mut P, session: &mut Session) -> io::Result<()> {
         for id in std::mem::take(&mut self.closing) {
             if self.table.get(id).is_some_and(|conversation| !conversation.is_stuck) {
-                self.close(id, port, counters)?;
+                self.close(id, port, session)?;
             }
         }
         Ok(())
@@ -277,40 +314,43 @@ impl Conversations {
         &mut self,
         id: ConnectionId,
         port: &mut P,
-        counters: &WorkerCounters,
+        session: &mut Session,
     ) -> io::Result<()> {
         let Some(mut conversation) = self.table.take(id) else { return Ok(()) };
         self.kept_bytes -= conversation.input.carried();
         self.long_replies -= conversation.has_long as usize;
         self.dumps -= conversation.dump.is_some() as usize;
+        if let Some(unfinished) = conversation.value.take().and_then(|incoming| incoming.into_memory()) {
+            session.abandon(unfinished);
+        }
         conversation.input.clear(port);
         if conversation.is_counted {
             self.setup.quota.give_back();
-            counters.curr_connections.sub(1);
+            session.executor().counters().curr_connections.sub(1);
         }
         port.close(id)
     }
 
     /// Looks at some connections whether they have been idle for too long.
-    fn look_for_idle<P: Port>(
-        &mut self,
-        port: &mut P,
-        counters: &WorkerCounters,
-        now: Now,
-    ) -> io::Result<()> {
-        if self.setup.idle_timeout_s == 0 {
-            return Ok(());
-        }
-        let bound_s = now.s().saturating_sub(self.setup.idle_timeout_s);
+    fn look_for_idle<P: Port>(&mut self, port: &mut P, session: &mut Session, now: Now) -> io::Result<()> {
         for _ in 0..TICK_IDLE_LOOKS_MAX.min(self.table.places()) {
             self.idle_looked_at = (self.idle_looked_at + 1) % self.table.places();
             let Some((id, conversation)) = self.table.at(self.idle_looked_at) else { continue };
-            if conversation.active_s < bound_s && !conversation.is_under_way {
-                counters.idle_kicks.add(1);
-                self.close(id, port, counters)?;
+            if self.setup.is_idle(conversation, now) {
+                session.executor().counters().idle_kicks.add(1);
+                self.close(id, port, session)?;
             }
         }
         Ok(())
+    }
+}
+
+impl StreamSetup {
+    /// Whether a connection has been idle for too long. One that owes the rest of a long value holds memory meanwhile.
+    fn is_idle(&self, conversation: &Conversation, now: Now) -> bool {
+        let idle_s = now.s().saturating_sub(conversation.active_s);
+        let is_idle = self.idle_timeout_s > 0 && idle_s > self.idle_timeout_s;
+        !conversation.is_under_way && (is_idle || conversation.value.is_some() && idle_s > VALUE_IDLE_S)
     }
 }
 

@@ -12,6 +12,7 @@ mod conversations;
 mod datagrams;
 mod inbound;
 mod streams;
+mod values;
 
 pub use crate::guard::Access;
 

@@ -41,6 +41,10 @@ impl<P: Port> Worker<P> {
             self.dump_on(id, now);
             return false;
         }
+        if conversation.value.is_some() {
+            self.serve_value(id, now);
+            return false;
+        }
         let before = conversation.input.carried();
         let ready = match conversation.position.keys {
             Some(_) => Ready::Yes,
@@ -59,6 +63,10 @@ impl<P: Port> Worker<P> {
                 self.wait_for_input(id);
                 false
             }
+            Ready::Value(bytes) => {
+                self.begin_value(id, bytes, now);
+                false
+            }
             Ready::LongLine => {
                 self.give_up_stream(id, GivenUp::LongLine);
                 false
@@ -67,7 +75,7 @@ impl<P: Port> Worker<P> {
     }
 
     /// A connection has nothing that can be done: it waits for more, or ends if no more comes.
-    fn wait_for_input(&mut self, id: ConnectionId) {
+    pub(super) fn wait_for_input(&mut self, id: ConnectionId) {
         let Worker { port, streams, .. } = self;
         let Some(conversation) = streams.get_mut(id) else { return };
         if conversation.has_ended {
@@ -240,7 +248,7 @@ impl<P: Port> Worker<P> {
     }
 
     /// A connection has more to do: in this tick, if it has not had all its turns.
-    fn goes_on_in_turn(&mut self, id: ConnectionId, now: Now) {
+    pub(super) fn goes_on_in_turn(&mut self, id: ConnectionId, now: Now) {
         if self.has_another_turn(id, now) {
             self.streams.may_go_on(id);
         } else {

@@ -29,6 +29,11 @@ pub struct ConnectionId {
     pub turn: u32,
 }
 
+impl ConnectionId {
+    /// No connection.
+    pub const NOBODY: ConnectionId = ConnectionId { place: u32::MAX, turn: u32::MAX };
+}
+
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamPeer {

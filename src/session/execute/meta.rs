@@ -8,9 +8,10 @@ use crate::session::execute::answer::{
 use crate::session::execute::expiry::due_ms;
 use crate::session::execute::{Execution, SettledRead, Stop};
 use cache::base::clock::Now;
-use cache::memory::Value;
 use cache::memory::class::Class;
-use cache::shard::{Count, Counted, Delete, Deleted, Found, Mode, Outcome, Remains, Store};
+use cache::memory::{Unfinished, Value};
+use cache::shard::Terms as StoreTerms;
+use cache::shard::{Count, Counted, Delete, Deleted, Found, Mode, Outcome, Remains, Store, Stored};
 use protocol::meta::{Kind, Meta, Terms};
 use protocol::request::Expiry;
 use protocol::{Error, Reply};
@@ -82,7 +83,7 @@ impl Execution<'_, '_> {
     }
 
     fn meta_set(&mut self, command: &Decoded<'_, '_>) -> Result<(), Stop> {
-        let Decoded { key, form, meta } = command;
+        let Decoded { key, meta, .. } = command;
         let terms = &meta.terms;
         let store = Store {
             flags: terms.client_flags,
@@ -94,26 +95,33 @@ impl Execution<'_, '_> {
             ..Store::new(mode_of_flag(terms.mode)?, key, meta.value)
         };
         let stored = self.owner.store(self.pin, &store, self.now)?;
-        let code: &[u8] = match stored.outcome {
-            Outcome::Stored if form.quiet => return Ok(()),
-            Outcome::Stored => b"HD",
-            Outcome::NotStored => b"NS",
-            Outcome::Exists => b"EX",
-            Outcome::NotFound => b"NF",
+        put_stored(self.reply, command, &stored, meta.value.len());
+        Ok(())
+    }
+
+    /// Publishes a value that has come under the terms of an `ms`.
+    pub(super) fn publish_meta(
+        &mut self,
+        meta: &Meta<'_>,
+        value: Unfinished,
+    ) -> Result<(), (Stop, Unfinished)> {
+        let (mut buffer, value_bytes) = ([0; KEY_BYTES_MAX + 2], value.size().value_bytes());
+        let (key, mode) = match (meta.key(&mut buffer), mode_of_flag(meta.terms.mode)) {
+            (Ok(key), Ok(mode)) => (key.bytes(), mode),
+            (Err(error), _) | (_, Err(error)) => return Err((error.into(), value)),
         };
-        let (cas, value_bytes) = match stored.item {
-            Some(item) => (item.cas(), item.value_bytes()),
-            None => (0, meta.value.len()),
+        let decoded = Decoded { meta, key, form: MetaForm::of(meta) };
+        let terms = StoreTerms {
+            mode,
+            due_ms: due_ms(meta.terms.ttl.unwrap_or(Expiry::Never), self.now),
+            compare_cas: meta.terms.compare_cas,
+            new_cas: meta.terms.new_cas,
+            takes_older: meta.has(b'I'),
+            or_create_due_ms: meta.terms.vivify.map(|expiry| due_ms(expiry, self.now)),
         };
-        self.reply.put(code);
-        for word in form.words {
-            match word[0] {
-                b'c' => put_flag(self.reply, b" c", cas),
-                b's' => put_flag(self.reply, b" s", value_bytes as u64),
-                _ => put_request_flag(self.reply, form.base64, key, word),
-            }
-        }
-        self.reply.put(b"\r\n");
+        let published = self.owner.publish(self.pin, value, &terms, self.now);
+        let stored = published.map_err(|back| (back.error.into(), back.unfinished))?;
+        put_stored(self.reply, &decoded, &stored, value_bytes);
         Ok(())
     }
 
@@ -197,6 +205,35 @@ impl Execution<'_, '_> {
         reply.put(b"\r\n");
         Ok(())
     }
+}
+
+/// The answer to an `ms` of so many bytes.
+fn put_stored(
+    reply: &mut Reply<'_>,
+    Decoded { key, form, .. }: &Decoded<'_, '_>,
+    stored: &Stored<'_>,
+    value_bytes: usize,
+) {
+    let code: &[u8] = match stored.outcome {
+        Outcome::Stored if form.quiet => return,
+        Outcome::Stored => b"HD",
+        Outcome::NotStored => b"NS",
+        Outcome::Exists => b"EX",
+        Outcome::NotFound => b"NF",
+    };
+    let (cas, value_bytes) = match stored.item {
+        Some(item) => (item.cas(), item.value_bytes()),
+        None => (0, value_bytes),
+    };
+    reply.put(code);
+    for word in form.words {
+        match word[0] {
+            b'c' => put_flag(reply, b" c", cas),
+            b's' => put_flag(reply, b" s", value_bytes as u64),
+            _ => put_request_flag(reply, form.base64, key, word),
+        }
+    }
+    reply.put(b"\r\n");
 }
 
 /// The item that an `mg` shows.

@@ -13,7 +13,8 @@ use crate::session::execute::expiry::due_ms;
 use cache::Pin;
 use cache::base::clock::Now;
 use cache::base::item_ref::ItemRef;
-use cache::shard::{Blocked, Count, Delete, Deleted, Found, Mode, Outcome, Owner, Store, WriteError};
+use cache::memory::Unfinished;
+use cache::shard::{Blocked, Count, Delete, Deleted, Found, Mode, Outcome, Owner, Store, Terms, WriteError};
 use protocol::request::{self, Command, Expiry, Get, Key};
 use protocol::{Error, Reply};
 
@@ -86,6 +87,16 @@ impl SettledRead {
             Some(found) => SettledRead::Hit { item: found.at, hash: found.hash, leaves_trace },
             None => SettledRead::Miss,
         }
+    }
+}
+
+/// What a classic store answers.
+fn line_of(outcome: Outcome) -> &'static [u8] {
+    match outcome {
+        Outcome::Stored => b"STORED\r\n",
+        Outcome::NotStored => b"NOT_STORED\r\n",
+        Outcome::Exists => b"EXISTS\r\n",
+        Outcome::NotFound => b"NOT_FOUND\r\n",
     }
 }
 
@@ -192,13 +203,30 @@ impl<'e, 'b> Execution<'e, 'b> {
             compare_cas: store.cas,
             ..Store::new(mode_of(store.mode), store.key.bytes(), store.value)
         };
-        let line: &[u8] = match self.owner.store(self.pin, &terms, self.now)?.outcome {
-            Outcome::Stored => b"STORED\r\n",
-            Outcome::NotStored => b"NOT_STORED\r\n",
-            Outcome::Exists => b"EXISTS\r\n",
-            Outcome::NotFound => b"NOT_FOUND\r\n",
-        };
-        self.put_line(store.quiet, line)
+        let outcome = self.owner.store(self.pin, &terms, self.now)?.outcome;
+        self.put_line(store.quiet, line_of(outcome))
+    }
+
+    /// Publishes a value that has come under the terms of its command, and writes the answer.
+    ///
+    /// # Errors
+    /// [`Stop`], and the value; nothing has changed then.
+    pub fn publish(&mut self, command: &Command<'_>, value: Unfinished) -> Result<(), (Stop, Unfinished)> {
+        match command {
+            Command::Store(store) => {
+                let terms = Terms {
+                    due_ms: due_ms(store.expiry, self.now),
+                    compare_cas: store.cas,
+                    ..Terms::new(mode_of(store.mode))
+                };
+                let published = self.owner.publish(self.pin, value, &terms, self.now);
+                let outcome = published.map_err(|back| (back.error.into(), back.unfinished))?.outcome;
+                self.reply.put(if store.quiet { b"" } else { line_of(outcome) });
+                Ok(())
+            }
+            Command::Meta(meta) => self.publish_meta(meta, value),
+            _ => Err((Stop::Failed(Error::UnknownCommand), value)),
+        }
     }
 
     fn delete(&mut self, key: Key<'_>, quiet: bool) -> Result<(), Stop> {

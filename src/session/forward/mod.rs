@@ -8,6 +8,7 @@
 //! ```
 //! Waiting for memory ends after [`GRACE_WAIT_MS`]: then the client is told.
 
+pub mod errand;
 pub mod hold;
 pub mod pending;
 mod refuse;
@@ -17,6 +18,7 @@ use crate::guard::Admitted;
 use crate::limits::{ANSWER_LINE_BYTES_MAX, GRACE_WAIT_MS, TICK_INBOUND_MAX};
 use crate::net::Outbox;
 use crate::session::Session;
+use crate::session::forward::errand::Errand;
 use crate::session::forward::pending::{PendingRequest, WaitsFor};
 use crate::session::order::Origin;
 use crate::session::serial::{Executed, First, Position, Request, Step};
@@ -64,7 +66,7 @@ impl Session {
 
     /// Whether something waits here for what time or other workers bring.
     pub(crate) fn has_stalled(&self) -> bool {
-        self.stalled.len() > 0 || !self.pool.waiting.is_empty()
+        self.stalled.len() > 0 || !self.pool.waiting.is_empty() || self.has_abandoned()
     }
 
     /// Serves a datagram from its beginning. The outbox has room.
@@ -122,6 +124,9 @@ impl Session {
     pub(crate) fn resume(&mut self, mut pending: Box<PendingRequest>, outbox: &mut Outbox, now: Now) {
         if pending.needs_room {
             return self.enlarge(pending, now);
+        }
+        if pending.errand != Errand::Commands {
+            return self.come_home(pending, outbox);
         }
         let step = self.run_pending(&mut pending, now);
         match step {
@@ -267,6 +272,9 @@ impl Session {
     /// Executes a command for another worker, and sends the pending request back; of a batch frame, all operations from there on
     /// that are ours.
     fn execute_for(&mut self, from: usize, mut pending: Box<PendingRequest>, now: Now) {
+        if pending.errand != Errand::Commands {
+            return self.run_errand(from, pending, now);
+        }
         let is_patient = !waited_too_long(&pending, now);
         let (mut buffer, bytes) = pending.take_reply();
         let mut reply = Reply::new(&mut buffer, bytes, pending.dialect);

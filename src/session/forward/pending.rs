@@ -12,8 +12,10 @@ use crate::limits::{
     SMALL_REQUEST_REPLY_BYTES, SMALL_REQUESTS,
 };
 use crate::net::{ConnectionId, PeerAddr};
+use crate::session::forward::errand::Errand;
 use crate::session::order::footprint::Footprint;
 use crate::session::serial::Position;
+use cache::memory::Unfinished;
 use protocol::Dialect;
 use std::collections::VecDeque;
 
@@ -39,6 +41,10 @@ pub struct PendingRequest {
     pub waits_for: WaitsFor,
     /// Since when it waits for memory, in ns since the server epoch; 0 = it does not.
     pub waits_since_ns: u64,
+    /// What it is for.
+    pub errand: Errand,
+    /// The memory of a long value that it brings.
+    pub value: Option<Unfinished>,
     /// To which owner its command was sent last.
     pub owner: usize,
     /// When its command was sent to the owner, in ns since the server epoch.
@@ -76,6 +82,13 @@ pub enum WaitsFor {
     Room,
 }
 
+impl Size {
+    /// Bytes of a request that there is room for.
+    fn request_bytes(self) -> usize {
+        if self == Size::Small { SMALL_REQUEST_BYTES } else { DATAGRAM_BYTES_MAX }
+    }
+}
+
 impl PendingRequest {
     /// Bytes of the buffers of a small one.
     pub const SMALL_BYTES: usize = SMALL_REQUEST_BYTES + SMALL_REQUEST_REPLY_BYTES + 2 * SMALL_REQUEST_KEYS;
@@ -101,6 +114,8 @@ impl PendingRequest {
             position: Position::default(),
             waits_for: WaitsFor::Turn,
             waits_since_ns: 0,
+            errand: Errand::Commands,
+            value: None,
             owner: 0,
             sent_ns: 0,
             footprint: Footprint::with_capacity(keys),
@@ -163,6 +178,9 @@ impl PendingRequest {
 
     fn clear(&mut self) {
         self.request.clear();
+        // A command that was copied aside may be longer than any datagram.
+        self.request.shrink_to(self.size.request_bytes());
+        (self.errand, self.value) = (Errand::Commands, None);
         (self.reply_bytes, self.waits_since_ns, self.position) = (0, 0, Position::default());
         (self.waits_for, self.is_lone, self.needs_room) = (WaitsFor::Turn, false, false);
         self.connection = None;

@@ -15,6 +15,7 @@ mod permit;
 pub mod position;
 pub(crate) mod reads;
 mod run;
+pub(crate) mod values;
 mod work;
 
 pub(crate) use commands::Executed;

@@ -171,9 +171,7 @@ impl<'a> Run<'_, 'a, '_> {
                     let Some(command) = self.next_command(body, &mut commands, first.take()) else {
                         return self.end_of_commands(at);
                     };
-                    if dialect == Dialect::Stream
-                        && let Some(step) = self.step_of_stream(&command, &body[at..], commands.at())
-                    {
+                    if let Some(step) = self.step_of_stream(&command, &body[at..], commands.at()) {
                         return step;
                     }
                     command
@@ -385,6 +383,9 @@ impl Run<'_, '_, '_> {
         text: &[u8],
         behind: usize,
     ) -> Option<Step> {
+        if self.request.admitted.dialect != Dialect::Stream {
+            return None;
+        }
         let is_admin = self.request.admitted.is_admin();
         match command {
             Ok(Command::Quit) => Some(Step::Close),

@@ -7,7 +7,7 @@
 //! ```
 //! A command is copied only if it was cut. Of a refused value nothing is copied: its bytes are passed over as they come.
 
-use crate::limits::STREAM_LINE_BYTES_MAX;
+use crate::limits::{LONG_VALUE_BYTES, STREAM_LINE_BYTES_MAX};
 use crate::net::Port;
 use protocol::request::{Commands, Missing, Parsed};
 use std::collections::VecDeque;
@@ -40,6 +40,8 @@ pub(crate) enum Ready {
     Yes,
     /// Nothing, until more comes.
     NotYet,
+    /// The window begins with the line of a store whose value is long, and has so many bytes.
+    Value(usize),
     /// The window is a line without an end, longer than lines may be.
     LongLine,
 }
@@ -98,6 +100,11 @@ impl Input {
                 if have.len() > STREAM_LINE_BYTES_MAX { Ready::LongLine } else { Ready::NotYet }
             }
             Some(Parsed::Incomplete { missing: Missing::RefusedValue, .. }) => Ready::Yes,
+            Some(Parsed::Incomplete { missing: Missing::Value(_, bytes), .. })
+                if bytes > LONG_VALUE_BYTES =>
+            {
+                Ready::Value(bytes)
+            }
             Some(Parsed::Incomplete { at_least, missing: Missing::Value(..), .. }) => {
                 self.wanted = have.len() + at_least.get();
                 Ready::NotYet

@@ -13,6 +13,7 @@ pub(crate) mod dump;
 pub(crate) mod input;
 pub(crate) mod open_get;
 pub(crate) mod serve;
+pub(crate) mod value;
 
 use crate::guard::{Admitted, Right};
 use crate::net::{ConnectionId, PeerAddr, Port};
@@ -21,6 +22,7 @@ use dump::Dump;
 use input::{Input, Ready};
 use open_get::{Keys, OpenGet};
 use protocol::Dialect;
+use value::Incoming;
 
 /// One connection, as the session sees it.
 #[derive(Debug)]
@@ -36,6 +38,10 @@ pub struct Conversation {
     pub(crate) position: Position,
     /// A read whose line has no end yet, some of whose keys are done.
     pub(crate) open_get: Option<OpenGet>,
+    /// A long value that is coming.
+    pub(crate) value: Option<Box<Incoming>>,
+    /// Whether that waits for memory which values of others have.
+    pub(crate) is_crowded: bool,
     /// A dump of all items that it is sent, before its next command.
     pub(crate) dump: Option<Box<Dump>>,
     /// Whether a pending request of it is under way.
@@ -71,6 +77,8 @@ impl Conversation {
             input: Input::default(),
             position: Position::default(),
             open_get: None,
+            value: None,
+            is_crowded: false,
             dump: None,
             is_under_way: false,
             is_stuck: false,

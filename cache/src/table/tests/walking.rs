@@ -1,8 +1,8 @@
 //! Walks over all keys: what is there all the time is seen, at any size of the table, and beside a writer.
 
 use super::*;
+use crate::base::sync::{AtomicBool, AtomicU64};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// Walks by `lines` lines; counts how often each item was seen.
 fn walk(table: &Table, position: &mut Position, lines: usize, seen: &mut BTreeMap<u64, u32>) -> Step {
@@ -84,7 +84,7 @@ prop_assert_eq!(walk(&table, &mut position, 1, &mut seen), Step::End);
 }
 
 /// Walks again and again, and misses none of the keys that stay; once at least after `stop` was set.
-fn walk_until(stop: &AtomicBool, table: &Table, stays: u64, walks: &AtomicUsize) {
+fn walk_until(stop: &AtomicBool, table: &Table, stays: u64, walks: &AtomicU64) {
     let mut is_last = false;
     while !is_last {
         is_last = stop.load(Ordering::Relaxed);
@@ -103,7 +103,7 @@ fn a_walk_beside_deletes_misses_nothing() {
     let mut writer = table.writer().unwrap();
     let (stays, passing) = (60, 44);
     (1..=stays).for_each(|key| assert_eq!(put(&mut writer, key, 0, 0), None));
-    let (stop, walks) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (stop, walks) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         let walker = scope.spawn(|| walk_until(&stop, &table, stays, &walks));
         let mut round = 0u64;
@@ -127,7 +127,7 @@ fn a_walk_beside_growth_misses_nothing() {
         let mut writer = table.writer().unwrap();
         let stays = table.capacity() * 8 / 10;
         (1..=stays).for_each(|key| assert_eq!(put(&mut writer, key, 0, 0), None));
-        let (stop, walks) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let (stop, walks) = (AtomicBool::new(false), AtomicU64::new(0));
         std::thread::scope(|scope| {
             let walker = scope.spawn(|| walk_until(&stop, &table, stays, &walks));
             while table.state().doublings() < 3 {
