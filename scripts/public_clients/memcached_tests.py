@@ -44,7 +44,7 @@ KNOWN = {
     "shutdown.t": "ERROR: shutdown not enabled, as memcached 1.6.18 says it",
     "stats-conns.t": "states and listeners of connections are not told",
     "stats-detail.t": "nothing is counted by prefix",
-    "stats.t": "the number of figures; no key is shown by cachedump; an expired item is counted when the wheel frees it",
+    "stats.t": "the number of figures; no key is shown by cachedump; get_expired and get_flushed",
     "strtol-testing.t": "slabs automove",
 }
 
