@@ -7,6 +7,7 @@ mod exposition;
 mod figures;
 mod forwarded;
 mod full;
+mod hang_ups;
 mod hashing;
 mod instants;
 mod limits;
