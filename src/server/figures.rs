@@ -4,6 +4,7 @@ use crate::config::mode::FileMode;
 use crate::config::serve::KeyNames;
 use crate::net::Backend;
 use crate::net::socket::transports::Transports;
+use crate::net::stream::Roster;
 use crate::server::exposition;
 use crate::server::health::Health;
 use crate::server::stats_reply::Baseline;
@@ -31,6 +32,8 @@ pub struct Figures {
     pub times: Vec<Arc<WorkerTimes>>,
     /// Of every owner.
     pub owners: Vec<Arc<OwnerCounters>>,
+    /// The connections of every worker.
+    pub rosters: Vec<Arc<Roster>>,
     /// Of the metrics endpoint.
     pub scrapes: Arc<MetricsCounters>,
     /// Of the thread of the UNIX socket.

@@ -198,6 +198,7 @@ impl Conversations {
             counters.curr_connections.add(1);
             port.resume(id);
             conversation.receives = true;
+            self.setup.roster.open(id, peer, now.s());
             self.table.put(id, conversation);
             return Ok(());
         }
@@ -222,7 +223,10 @@ impl Conversations {
             return Ok(());
         };
         conversation.input.push(buffer, bytes);
-        conversation.active_s = now.s();
+        if conversation.active_s != now.s() {
+            conversation.active_s = now.s();
+            self.setup.roster.is_active(id, now.s());
+        }
         if conversation.is_crowded {
             return self.stop_receiving(id, port, session);
         }
@@ -326,6 +330,7 @@ impl Conversations {
         conversation.input.clear(port);
         if conversation.is_counted {
             self.setup.quota.give_back();
+            self.setup.roster.close(id);
             session.executor().counters().curr_connections.sub(1);
         }
         port.close(id)
@@ -357,7 +362,7 @@ impl StreamSetup {
 impl StreamSetup {
     /// The same for another worker: connections that are handed over are its own.
     pub fn for_another_worker(&self) -> StreamSetup {
-        StreamSetup { handover: Handover::default(), ..self.clone() }
+        StreamSetup { handover: Handover::default(), roster: Arc::default(), ..self.clone() }
     }
 }
 
@@ -368,6 +373,7 @@ impl Default for StreamSetup {
             quota: Arc::new(Quota::new(usize::MAX >> 1)),
             idle_timeout_s: 0,
             handover: Default::default(),
+            roster: Arc::default(),
         }
     }
 }

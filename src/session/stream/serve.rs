@@ -1,7 +1,7 @@
 //! The commands of a connection, one by one: everything but plain reads, which the batch answers.
 
 use crate::guard::Admitted;
-use crate::limits::SMALL_REQUEST_BYTES;
+use crate::limits::{LONG_REPLY_ROOM_BYTES, SMALL_REQUEST_BYTES};
 use crate::net::{ConnectionId, Outbox};
 use crate::session::Session;
 use crate::session::order::Origin;
@@ -79,7 +79,13 @@ impl Session {
     ) -> Progress {
         let mut buffer = vec![0; self.executor.value_bytes_max() + LONG_REPLY_ROOM_BYTES];
         let mut reply = Reply::new(&mut buffer, 0, Dialect::Stream);
-        let progress = self.run_stream(id, admitted, from, &mut reply, now);
+        let mut progress = self.run_stream(id, admitted, from, &mut reply, now);
+        if let Progress::Long(position) = progress {
+            // Longer than the longest value: some `stats` perhaps.
+            let position = Position { reply_bytes: 0, ..position };
+            progress =
+                Progress::Turn(self.refuse_part(admitted.body, position, Error::OutOfMemory, &mut reply));
+        }
         let bytes = reply.bytes();
         buffer.truncate(bytes);
         outbox.streams.send_long(id, buffer);
@@ -200,6 +206,3 @@ fn has_short_answer(command: &Command<'_>) -> bool {
         _ => false,
     }
 }
-
-/// Room of a long reply beside its value: line, key and flags.
-const LONG_REPLY_ROOM_BYTES: usize = 4_096;
