@@ -7,10 +7,13 @@
 //! ```
 
 use crate::guard::Right;
-use crate::limits::{STREAM_BUFFERS_HELD_MAX, STREAM_KEPT_BYTES_MAX, TICK_IDLE_LOOKS_MAX, VALUE_IDLE_S};
+use crate::limits::{
+    STREAM_BUFFERS_HELD_MAX, STREAM_KEPT_BYTES_MAX, TICK_IDLE_LOOKS_MAX, TICK_READS_MAX, VALUE_IDLE_S,
+};
 use crate::net::stream::{Handover, Quota, StreamEvent, Table};
 use crate::net::{ConnectionId, Outbox, PeerAddr, Port, StreamPeer};
 use crate::session::Session;
+use crate::session::batch::Outcome;
 use crate::session::forward::errand::Homecoming;
 use crate::session::stream::Conversation;
 use crate::worker::StreamSetup;
@@ -32,6 +35,8 @@ pub(super) struct Conversations {
     closing: Vec<ConnectionId>,
     /// Those that were chosen for a batch.
     pub(super) round: Vec<ConnectionId>,
+    /// Scratch: what became of them in it.
+    pub(super) outcomes: Vec<Outcome>,
     /// Bytes of input that are kept outside of receive buffers.
     pub(super) kept_bytes: usize,
     /// Replies with memory of their own that are under way.
@@ -39,7 +44,9 @@ pub(super) struct Conversations {
     /// Dumps of all items that are under way.
     pub(super) dumps: usize,
     setup: StreamSetup,
-    idle_looked_at: usize,
+    /// In this second so many places are left to be looked at.
+    idle_second: u64,
+    idle_left: usize,
 }
 
 impl Conversations {
@@ -50,12 +57,14 @@ impl Conversations {
             keeps_aside: Vec::new(),
             later: Vec::new(),
             closing: Vec::new(),
-            round: Vec::new(),
+            round: Vec::with_capacity(TICK_READS_MAX),
+            outcomes: Vec::with_capacity(TICK_READS_MAX),
             kept_bytes: 0,
             long_replies: 0,
             dumps: 0,
             setup,
-            idle_looked_at: 0,
+            idle_second: 0,
+            idle_left: 0,
         }
     }
 
@@ -82,7 +91,9 @@ impl Conversations {
         now: Now,
     ) -> io::Result<bool> {
         self.close_due(port, session)?;
-        while let Some(connection) = self.setup.handover.take() {
+        while !self.setup.handover.is_empty()
+            && let Some(connection) = self.setup.handover.take()
+        {
             port.adopt(connection);
         }
         let happened = !events.is_empty();
@@ -336,11 +347,14 @@ impl Conversations {
         port.close(id)
     }
 
-    /// Looks at some connections whether they have been idle for too long.
+    /// Looks at some connections whether they have been idle for too long: at each about once a second.
     fn look_for_idle<P: Port>(&mut self, port: &mut P, session: &mut Session, now: Now) -> io::Result<()> {
-        for _ in 0..TICK_IDLE_LOOKS_MAX.min(self.table.places()) {
-            self.idle_looked_at = (self.idle_looked_at + 1) % self.table.places();
-            let Some((id, conversation)) = self.table.at(self.idle_looked_at) else { continue };
+        if self.idle_second != now.s() {
+            (self.idle_second, self.idle_left) = (now.s(), self.table.places());
+        }
+        for _ in 0..TICK_IDLE_LOOKS_MAX.min(self.idle_left) {
+            self.idle_left -= 1;
+            let Some((id, conversation)) = self.table.at(self.idle_left) else { continue };
             if self.setup.is_idle(conversation, now) {
                 session.executor().counters().idle_kicks.add(1);
                 self.close(id, port, session)?;

@@ -6,7 +6,7 @@ use crate::limits::{
 };
 use crate::net::{ConnectionId, Port};
 use crate::session::Session;
-use crate::session::batch::{Batch, Outcomes, Tail};
+use crate::session::batch::{Batch, Outcome, Tail};
 use crate::session::serial::Position;
 use crate::session::stream::dump::Dump;
 use crate::session::stream::input::Ready;
@@ -128,7 +128,7 @@ impl<P: Port> Worker<P> {
     }
 
     /// Goes on with the connections of a batch behind their reads; those that did not join are the first of the next.
-    pub(super) fn settle_streams(&mut self, outcomes: &Outcomes, joined: usize, now: Now) {
+    pub(super) fn settle_streams(&mut self, outcomes: &[Outcome], joined: usize, now: Now) {
         for index in (joined..self.streams.round.len()).rev() {
             self.is_first(self.streams.round[index]);
         }

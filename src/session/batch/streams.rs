@@ -10,7 +10,6 @@ use crate::session::serial::position::KeysLeft;
 use crate::session::serial::reads::Reading;
 use crate::session::stream::Conversation;
 use crate::session::{After, Read, Session};
-use arrayvec::ArrayVec;
 use cache::shard::Look;
 use cache::table::Lookup;
 use protocol::meta::Kind;
@@ -43,8 +42,8 @@ pub(crate) enum Tail {
     Unanswered,
 }
 
-/// What became of connections' parts in a batch: each goes on at its position.
-pub(crate) type Outcomes = ArrayVec<(ConnectionId, Position, Tail), TICK_READS_MAX>;
+/// What became of a connection's part in a batch: it goes on at the position.
+pub(crate) type Outcome = (ConnectionId, Position, Tail);
 
 impl<'a> Batch<'a> {
     /// Whether no further connection may join.
@@ -184,7 +183,7 @@ impl<'a> Batch<'a> {
         found: &[Look<'g>; TICK_READS_MAX],
         outbox: &mut Outbox,
         tally: &mut Tally,
-        outcomes: &mut Outcomes,
+        outcomes: &mut Vec<Outcome>,
     ) {
         for turn in &self.turns {
             let (position, tail) = self.answer_stream(turn, reading, found, outbox, tally);
