@@ -79,7 +79,7 @@ pub const LONG_REPLY_ROOM_BYTES: usize = 4_096;
 pub const STREAM_LONG_REPLIES_MAX: usize = 8;
 /// Bytes of commands that were cut, and of input that waits for peers that do not read, that a worker keeps; beyond it a connection
 /// that needs more is closed.
-pub const STREAM_KEPT_BYTES_MAX: usize = 64 << 20;
+pub const STREAM_KEPT_BYTES_MAX: usize = 32 << 20;
 /// Lines of an index of which a dump of all items writes the items at a time: about 400 items, or 60 KB.
 pub const DUMP_LINES: usize = 64;
 /// Dumps of all items that a worker has under way; one more is told to come again.
