@@ -85,7 +85,8 @@ impl<P: Port> Worker<P> {
             conversation.receives = true;
             port.resume(id);
         }
-        if streams.kept_bytes > STREAM_KEPT_BYTES_MAX {
+        let is_kept = conversation.input.carried() > 0;
+        if is_kept && streams.kept_bytes > STREAM_KEPT_BYTES_MAX {
             self.give_up_stream(id, GivenUp::Memory);
         }
     }
