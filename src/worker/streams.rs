@@ -20,6 +20,7 @@ impl<P: Port> Worker<P> {
     pub(super) fn choose_streams(&mut self, now: Now) {
         self.streams.round.clear();
         while self.streams.round.len() < TICK_READS_MAX
+            && self.outbox.has_room()
             && let Some(id) = self.streams.queue.pop_front()
         {
             if self.prepare_stream(id, now) {
