@@ -162,6 +162,10 @@ impl Conversation {
             Some(_) => self.position = Position { reply_bytes: 0, ..position },
             None => {
                 self.input.advance(port, position.at);
+                if let Some(open) = &mut self.open_get {
+                    // What is behind is looked at for keys first.
+                    open.end = 0;
+                }
                 self.position = Position { at: 0, part: position.part, ..Position::default() };
             }
         }
