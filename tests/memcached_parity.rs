@@ -66,15 +66,33 @@ fn mutilated_commands_get_memcacheds_replies() {
 /// The same over TCP: many commands at once, cut anywhere, with wrong ones between them. `SHERWOOD_MEMCACHED` names another memcached.
 #[test]
 fn pipelined_commands_in_pieces_get_memcacheds_replies() {
-    compare_over_tcp(20_000, 9, |random| match random.below(8) {
-        0 => (wrong(random), None),
-        1 => {
-            let (text, cas_of) = command(random);
-            // A cas number that is not where one belongs is not the same in both.
-            (if cas_of.is_some() { text } else { mutilated(&text, random) }, cas_of)
+    compare_over_tcp(20_000, 9, |random| {
+        loop {
+            let (text, cas_of) = match random.below(8) {
+                0 => (wrong(random), None),
+                1 => {
+                    let (text, cas_of) = command(random);
+                    // A cas number that is not where one belongs is not the same in both.
+                    (if cas_of.is_some() { text } else { mutilated(&text, random) }, cas_of)
+                }
+                _ => command(random),
+            };
+            // Where memcached makes a new item because the number has more digits, the time goes to the old one. A number with text
+            // behind it may be longer there.
+            if !(text.starts_with("ma ") && text.contains(" T")) && !text.contains("\n12 \r") {
+                return (text, cas_of);
+            }
         }
-        _ => command(random),
     });
+}
+
+/// Versions of memcached differ in their words for what is wrong; we have those of 1.6.18.
+fn as_of_any_version(reply: String) -> String {
+    if std::env::var(support::memcached::ANOTHER).is_err() {
+        return reply;
+    }
+    let line = |line: &str| if line.contains("ERROR") { "ERROR".to_owned() } else { line.to_owned() };
+    reply.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Commands at once at most.
@@ -99,7 +117,7 @@ fn compare_over_tcp(commands: usize, seed: u64, draw: fn(&mut Random) -> (String
         let [our, their] = [&mut ours, &mut theirs].map(|client| {
             let cas = cas_of.as_ref().map_or(0, |key| cas_number(&client.ask(&ask_for_cas(key))));
             send_in_pieces(client, text.replace("{cas}", &cas.to_string()).as_bytes(), &mut random);
-            normal(&client.until_fence())
+            as_of_any_version(normal(&client.until_fence()))
         });
         if our != their {
             let differs = our.lines().zip(their.lines()).position(|(our, their)| our != their);
@@ -124,7 +142,8 @@ fn shown(commands: &[String]) -> String {
 }
 
 fn send_in_pieces(client: &mut StreamClient, mut bytes: &[u8], random: &mut Random) {
-    let longest = [3, 50, 2_000, 100_000][random.below(4) as usize];
+    // A long text in not too many pieces.
+    let longest = [3, 50, 2_000, 100_000][random.below(4) as usize].max(bytes.len() as u64 / 500);
     while !bytes.is_empty() {
         let (piece, behind) = bytes.split_at((random.below(longest) as usize + 1).min(bytes.len()));
         client.send(piece);
@@ -159,8 +178,9 @@ fn wrong(random: &mut Random) -> String {
         14 => format!("delete {key} {}\r\n", pick(random, &["0", "1", "noreply", "0 noreply"])),
         15 => format!("verbosity {}\r\n", pick(random, &["1", "1 noreply", ""])),
         16 => match random.below(8) {
-            0 => format!("set {key} 0 0 1100000\r\n{}\r\n", "y".repeat(1_100_000)),
-            1 => format!("ms {key} 1100000\r\n{}\r\n", "y".repeat(1_100_000)),
+            // Keys that no other command has: memcached removes their old values, and here these stay.
+            0 => format!("set large 0 0 1100000\r\n{}\r\n", "y".repeat(1_100_000)),
+            1 => format!("ms large 1100000\r\n{}\r\n", "y".repeat(1_100_000)),
             2 => format!("add {key} 0 0 1100000\r\n{}\r\n", "y".repeat(1_100_000)),
             3 => format!("append {key} 0 0 1100000 noreply\r\n{}\r\n", "y".repeat(1_100_000)),
             _ => format!("set {key} 0 0 20000\r\n{}\r\n", "z".repeat(20_000)),

@@ -29,6 +29,23 @@ impl StreamClient {
         StreamClient::try_tcp(addr).unwrap()
     }
 
+    /// The same from an address of this machine.
+    pub fn tcp_from(address: &str, addr: SocketAddr) -> StreamClient {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
+        let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        let from: SocketAddr = SocketAddr::new(address.parse().unwrap(), 0);
+        let raw = std::os::fd::AsRawFd::as_raw_fd(&fd);
+        let [from, to] = [from, addr].map(|addr| match addr {
+            SocketAddr::V4(addr) => SockaddrIn::from(addr),
+            SocketAddr::V6(_) => unreachable!("no test asks for it"),
+        });
+        bind(raw, &from).unwrap();
+        connect(raw, &to).unwrap();
+        let stream = TcpStream::from(fd);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        StreamClient::of(Socket::Tcp(stream))
+    }
+
     /// The same, where the connection may be refused.
     pub fn try_tcp(addr: SocketAddr) -> io::Result<StreamClient> {
         let stream = TcpStream::connect(addr)?;
