@@ -1,4 +1,5 @@
-//! Plays every file of `tests/conversations` to a server over a real socket: both ports, one worker and two.
+//! Plays every file of `tests/conversations` to a server over real sockets: datagrams, TCP in one piece, TCP cut behind every byte, and
+//! a UNIX socket; on both ports, with one worker and two.
 //!
 //! See `support/script.rs` for the language of the files. `tests/memcached_parity.rs` plays them to memcached, too.
 
@@ -9,8 +10,9 @@ use protocol::frame::Header;
 use sherwood::server::Server;
 use sherwood::stats::counters::{Counter, WorkerCounters};
 use support::peer::Peer;
-use support::script::{Exchange, Names, Step, files, parse};
-use support::{KINDS, server_with_clock};
+use support::script::{Exchange, Names, Step, all_files, files, parse};
+use support::stream::StreamClient;
+use support::{KINDS, config, server_with_clock, server_with_clock_of};
 
 #[test]
 fn every_conversation_goes_as_written() {
@@ -27,6 +29,87 @@ fn every_conversation_goes_as_written() {
         assert!(faults.is_empty(), "{io:?}, {workers} workers:\n{}", faults.join("\n"));
         server.stop().unwrap();
     }
+}
+
+/// How a conversation reaches a server over a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Tcp,
+    /// Every byte is sent by itself.
+    TcpCut,
+    Unix,
+}
+
+#[test]
+fn every_conversation_goes_as_written_over_connections() {
+    let folder = tempfile::tempdir().unwrap();
+    for (io, workers) in KINDS {
+        for way in [Way::Tcp, Way::TcpCut, Way::Unix] {
+            let path = folder.path().join("socket");
+            let mut config = config(io, workers);
+            config.unix = Some(path.clone());
+            let Some((server, clock)) = server_with_clock_of(config) else { continue };
+            let mut faults = Vec::new();
+            let connect = || match way {
+                Way::Tcp | Way::TcpCut => StreamClient::tcp(server.addr()),
+                Way::Unix => StreamClient::unix(&path),
+            };
+            for (name, text) in &all_files() {
+                assert_eq!(connect().ask(b"flush_all\r\n"), b"OK\r\n");
+                faults.extend(play_to_stream(&connect, way, &clock, name, text));
+            }
+            assert!(faults.is_empty(), "{io:?}, {workers} workers, {way:?}:\n{}", faults.join("\n"));
+            server.stop().unwrap();
+        }
+    }
+}
+
+fn play_to_stream(
+    connect: &dyn Fn() -> StreamClient,
+    way: Way,
+    clock: &Clock,
+    file: &str,
+    text: &str,
+) -> Vec<String> {
+    let (mut client, mut names, mut faults) = (connect(), Names::new(), Vec::new());
+    for step in parse(text) {
+        let exchange = match step {
+            Step::Advance(by) => {
+                clock.advance(by);
+                continue;
+            }
+            Step::Exchange(exchange) if exchange.is_for_streams() => exchange,
+            Step::Exchange(_) => continue,
+        };
+        // Shown if the test fails: a reply that does not come has no line of its own.
+        println!("{way:?}: {file}, line {}", exchange.line);
+        let request = exchange.request.bytes(&names);
+        let sent = if way == Way::TcpCut { client.send_cut(&request) } else { client.try_send(&request) };
+        let fence = (!exchange.closes).then(|| client.fence());
+        let (mut got, is_open) = match fence {
+            None => (client.rest(), false),
+            Some((command, answer)) => {
+                // If it is closed, the reply shows that.
+                let _ = sent.and_then(|()| client.try_send(&command));
+                let (got, is_open) = client.until_or_end(&answer);
+                (got[..got.len() - if is_open { answer.len() } else { 0 }].to_vec(), is_open)
+            }
+        };
+        if !is_open {
+            client = connect();
+        }
+        let is_right = match exchange.reply_of_stream() {
+            Some(reply) => reply.matches(&got, &mut names),
+            None => got.is_empty(),
+        };
+        if is_open == exchange.closes {
+            got.extend_from_slice(if is_open { b" and stays open" } else { b" and is closed" });
+        }
+        if !is_right || is_open == exchange.closes {
+            faults.push(exchange.fault(file, &request, &got));
+        }
+    }
+    faults
 }
 
 /// Waits until no command is on its way between workers: a quiet one says nothing when it is done, and the next datagram

@@ -335,22 +335,25 @@ impl<'a> Commands<'a> {
         Some(match NonZeroUsize::new(self.missing) {
             Some(at_least) => {
                 self.at = began;
-                Parsed::Incomplete { at_least, otherwise: error, missing: self.what_is_missing() }
+                let (missing, otherwise) = self.what_is_missing(error);
+                Parsed::Incomplete { at_least, otherwise, missing }
             }
             None => Parsed::Wrong(error),
         })
     }
 
-    /// What the command lacks that begins here and is not all there.
+    /// What the command lacks that begins here and is not all there, and the answer if no more comes. What is wrong with a line is
+    /// its answer, and not that its value is not all there yet.
     #[cold]
-    fn what_is_missing(&self) -> Missing<'a> {
+    fn what_is_missing(&self, otherwise: Error) -> (Missing<'a>, Error) {
         if memchr::memchr(b'\n', &self.body[self.at..]).is_none() {
-            return Missing::LineEnd;
+            return (Missing::LineEnd, otherwise);
         }
         let mut line = Commands { reads_lines: true, missing: 0, ..*self };
         match line.next() {
-            Some(Ok(command)) => Missing::Value(command, line.missing),
-            _ => Missing::RefusedValue,
+            Some(Ok(command)) => (Missing::Value(command, line.missing), otherwise),
+            Some(Err(error)) => (Missing::RefusedValue, error),
+            None => (Missing::RefusedValue, otherwise),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::session::stream::serve::{GivenUp, Progress};
 use crate::worker::Worker;
 use crate::worker::conversations::Conversations;
 use cache::base::clock::Now;
+use protocol::binary;
 
 impl<P: Port> Worker<P> {
     /// Chooses connections for a batch: those whose input begins with something that can be done.
@@ -52,11 +53,11 @@ impl<P: Port> Worker<P> {
             None => conversation.prepare(port, value_bytes_max),
         };
         let kept_bytes = conversation.input.carried();
-        let is_binary = ready == Ready::Yes && conversation.window(port).first() >= Some(&0x80);
+        let is_binary = ready == Ready::Yes && conversation.window(port).first() >= Some(&binary::REQUEST);
         streams.kept_bytes = streams.kept_bytes + kept_bytes - before;
         match ready {
             Ready::Yes if is_binary => {
-                self.refuse_binary_stream(id);
+                self.refuse_binary_stream(id, now);
                 false
             }
             Ready::Yes => true,
@@ -94,9 +95,12 @@ impl<P: Port> Worker<P> {
 
     /// Whoever speaks the retired binary protocol is told so in it, and hung up on.
     #[cold]
-    fn refuse_binary_stream(&mut self, id: ConnectionId) {
+    fn refuse_binary_stream(&mut self, id: ConnectionId, now: Now) {
         let Worker { port, streams, outbox, session, .. } = self;
         if let Some(conversation) = streams.get(id) {
+            if conversation.window(port).len() < binary::HEADER_BYTES && !conversation.has_ended {
+                return self.needs_input(id, now);
+            }
             session.refuse_binary_stream(id, conversation.window(port), outbox);
         }
         streams.close_when_sent(id);

@@ -1,9 +1,13 @@
 //! Debian's memcached as a child process, if it is installed.
 
 use crate::support::peer::Peer;
-use std::net::{SocketAddr, UdpSocket};
+use crate::support::stream::StreamClient;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// What names another memcached than that of the path, for comparisons over TCP.
+pub const ANOTHER: &str = "SHERWOOD_MEMCACHED";
 
 /// A running memcached with one thread, so that it answers in order.
 pub struct Memcached {
@@ -24,17 +28,47 @@ impl Memcached {
 
     fn try_start() -> Option<Memcached> {
         let addr = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let port = addr.port().to_string();
-        let child = Command::new("memcached")
-            .args(["-p", "0", "-U", &port, "-l", "127.0.0.1", "-u", "root", "-t", "1", "-m", "64"])
+        let mut memcached = Memcached::run("memcached", addr, ["0", &addr.port().to_string()]);
+        memcached.answers().then_some(memcached)
+    }
+
+    /// Starts one on a free TCP port: the one that [`ANOTHER`] names, or that of the path.
+    pub fn start_tcp() -> Option<Memcached> {
+        let program = std::env::var(ANOTHER).unwrap_or_else(|_| "memcached".into());
+        if Command::new(&program).arg("-V").stdout(Stdio::null()).status().is_err() {
+            println!("SKIPPED: {program} is not installed");
+            return None;
+        }
+        // Another process may take the free port before memcached does.
+        (0..5).find_map(|_| {
+            let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let mut memcached = Memcached::run(&program, addr, [&addr.port().to_string(), "0"]);
+            memcached.accepts().then_some(memcached)
+        })
+    }
+
+    fn run(program: &str, addr: SocketAddr, [tcp, udp]: [&str; 2]) -> Memcached {
+        let child = Command::new(program)
+            .args(["-p", tcp, "-U", udp, "-l", "127.0.0.1", "-u", "root", "-t", "1", "-m", "64"])
             // Its own threads must not touch items: what they hold is not counted in place.
             .args(["-o", "no_lru_maintainer,no_lru_crawler"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut memcached = Memcached { child, addr };
-        memcached.answers().then_some(memcached)
+        Memcached { child, addr }
+    }
+
+    fn accepts(&mut self) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline && self.child.try_wait().unwrap().is_none() {
+            // Refused until it listens.
+            if StreamClient::try_tcp(self.addr).is_ok_and(|mut client| !client.ask(b"version\r\n").is_empty())
+            {
+                return true;
+            }
+        }
+        false
     }
 
     fn answers(&mut self) -> bool {

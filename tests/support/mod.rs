@@ -4,6 +4,7 @@
 //! program   the program as a child process                        client   over a socket; silence is an answer, too
 //! config    a server in this process, on real sockets             peer     over a socket; checks every frame that it gets
 //! whole     a server in this thread, its policy with it           plan     a short run of the load generator
+//! stream    over a connection, TCP or UNIX
 //! duo       two workers in this thread, ticked one by one         batch, noise, script   requests and conversations
 //! memcached, netns   Debian's memcached; networks of a test's own
 //! ```
@@ -21,6 +22,7 @@ pub mod plan;
 pub mod program;
 pub mod script;
 pub mod stepped;
+pub mod stream;
 
 use cache::base::clock::Clock;
 use numa::{Huge, Pin, Workers};
@@ -47,14 +49,22 @@ pub fn config(io: Io, workers: usize) -> Config {
 
 /// A server whose clock the test moves; `None`, with a line that says so, where the machine has no CPU for a worker.
 pub fn server_with_clock(io: Io, workers: usize) -> Option<(Server, Clock)> {
-    let mut config = config(io, workers);
+    server_with_clock_of(config(io, workers))
+}
+
+/// The same with a configuration of the test's own.
+pub fn server_with_clock_of(mut config: Config) -> Option<(Server, Clock)> {
     let clock = Clock::manual(1_000_000_000);
     config.clock = clock.clone();
+    let (io, workers) = (config.io, config.workers.clone());
     match Server::start(config, &|_| ()) {
         Ok(server) => Some((server, clock)),
         Err(error) => {
-            println!("SKIPPED: {io:?} with {workers} workers: {error}");
-            assert!(io != Io::Mmsg || workers > 1, "one worker with mmsg runs anywhere: {error}");
+            println!("SKIPPED: {io:?} with {workers:?} workers: {error}");
+            assert!(
+                io != Io::Mmsg || workers != Workers::Count(1),
+                "one worker with mmsg runs anywhere: {error}"
+            );
             None
         }
     }

@@ -179,7 +179,12 @@ pub struct Serve {
 impl Serve {
     /// Starts a server and waits for its ready line.
     pub fn start(options: &[&str]) -> Serve {
-        let program = Program::start(&[&["serve", "--listen", "127.0.0.1:0"], options].concat());
+        Serve::with(&[&["serve", "--listen", "127.0.0.1:0"], options].concat())
+    }
+
+    /// The same with all arguments.
+    pub fn with(arguments: &[&str]) -> Serve {
+        let program = Program::start(arguments);
         let addr = program.ready();
         Serve { program, addr }
     }
@@ -188,6 +193,17 @@ impl Serve {
     pub fn terminate(self) -> (ExitStatus, Duration) {
         let (status, _, took) = self.program.terminate();
         (status, took)
+    }
+
+    /// Waits for its end; also says how long it took.
+    pub fn wait(self) -> (ExitStatus, Duration) {
+        let (status, _, took) = self.program.wait();
+        (status, took)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        self.program.pid()
     }
 
     /// A figure of `stats`.

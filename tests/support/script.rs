@@ -11,7 +11,11 @@
 //! -                     instead of a reply: silence
 //! <18 ERROR             what Debian's memcached 1.6.18 answers, where it differs (all lines of the reply)
 //! ~ why                 the next request is not sent to memcached, and why
+//! <stream ERROR         what a connection is answered, where that differs (all lines of the reply)
+//! ~stream why           the next request is not sent over a connection, and why
+//! %                     behind a reply: the connection is closed
 //! ```
+//! Files whose names begin with `stream` are for connections only. A request whose frame is said is for datagrams only.
 //! Escapes: `\xNN \r \n \t \0 \\`. `{x*5000}` is 5000 times x. In a reply `{any}` is some digits, `{=name}` digits that
 //! are remembered (and must be the same again), in a request the digits; `{1..9}` is a number in that range.
 
@@ -45,6 +49,12 @@ pub struct Exchange {
     pub reply_18: Option<Text>,
     /// Why it is not sent to memcached.
     pub not_memcached: Option<String>,
+    /// What a connection is answered if not the same.
+    reply_stream: Option<Text>,
+    /// Why it is not sent over a connection.
+    not_stream: Option<String>,
+    /// Whether the connection is closed behind the reply.
+    pub closes: bool,
 }
 
 /// Bytes with places to fill in.
@@ -62,8 +72,13 @@ enum Part {
 /// What names stand for.
 pub type Names = HashMap<String, Vec<u8>>;
 
-/// Name and text of every file of `tests/conversations`.
+/// Name and text of every file of `tests/conversations` that is played over datagrams.
 pub fn files() -> Vec<(String, String)> {
+    all_files().into_iter().filter(|(name, _)| !name.starts_with("stream")).collect()
+}
+
+/// The same with those for connections only.
+pub fn all_files() -> Vec<(String, String)> {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conversations"));
     let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
@@ -75,11 +90,11 @@ pub fn files() -> Vec<(String, String)> {
 pub fn parse(text: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut open: Option<Exchange> = None;
-    let (mut frame, mut reason) = ((0, 1, 0), None);
+    let (mut frame, mut reason, mut not_stream) = ((0, 1, 0), None, None);
     for (i, line) in text.lines().enumerate() {
         let (sign, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let replied = open.as_ref().is_some_and(|e| e.is_silent || e.reply.is_some() || e.reply_18.is_some());
-        let begins = !matches!(sign, "<" | "<18" | "-") && (sign != ">" || replied);
+        let replied = open.as_ref().is_some_and(Exchange::is_replied);
+        let begins = !matches!(sign, "<" | "<18" | "<stream" | "-" | "%") && (sign != ">" || replied);
         if begins && let Some(exchange) = open.take() {
             steps.push(Step::Exchange(Box::new(exchange)));
         }
@@ -87,18 +102,24 @@ pub fn parse(text: &str) -> Vec<Step> {
             "" | "#" => {}
             "+" => steps.push(Step::Advance(duration(rest))),
             "~" => reason = Some(rest.to_owned()),
-            "@" => frame = header(rest),
+            "~stream" => not_stream = Some(rest.to_owned()),
+            "@" => (frame, not_stream) = (header(rest), Some("a connection has no frames".into())),
             ">" => {
                 let exchange = open.get_or_insert_with(|| Exchange {
                     line: i + 1,
                     frame: std::mem::replace(&mut frame, (0, 1, 0)),
                     not_memcached: reason.take(),
+                    not_stream: not_stream.take(),
                     ..Exchange::default()
                 });
                 exchange.request.add(rest);
             }
             "<" => open.as_mut().expect("a request").reply.get_or_insert_default().add(rest),
             "<18" => open.as_mut().expect("a request").reply_18.get_or_insert_default().add(rest),
+            "<stream" => {
+                open.as_mut().expect("a request").reply_stream.get_or_insert_default().add(rest);
+            }
+            "%" => open.as_mut().expect("a request").closes = true,
             "-" => open.as_mut().expect("a request").is_silent = true,
             _ => panic!("line {}: {line}", i + 1),
         }
@@ -108,6 +129,20 @@ pub fn parse(text: &str) -> Vec<Step> {
 }
 
 impl Exchange {
+    fn is_replied(&self) -> bool {
+        self.is_silent || self.reply.is_some() || self.reply_18.is_some() || self.closes
+    }
+
+    /// What a connection is answered; `None` is silence.
+    pub fn reply_of_stream(&self) -> Option<&Text> {
+        self.reply_stream.as_ref().or(self.reply.as_ref())
+    }
+
+    /// Whether it is sent over a connection.
+    pub fn is_for_streams(&self) -> bool {
+        self.not_stream.is_none()
+    }
+
     /// What went wrong, in a line.
     pub fn fault(&self, file: &str, request: &[u8], got: &[u8]) -> String {
         let short = |bytes: &[u8]| bytes[..bytes.len().min(300)].escape_ascii().to_string();

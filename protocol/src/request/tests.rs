@@ -78,8 +78,11 @@ proptest! {
                     prop_assert_eq!(format!("{one:?}"), format!("{other:?}"));
                 }
                 (Some(Parsed::Wrong(one)), Some(Err(other))) => prop_assert_eq!(one, other),
-                (Some(Parsed::Incomplete { otherwise, .. }), Some(Err(other))) => {
-                    prop_assert_eq!((otherwise, datagram.at()), (other, body.len()));
+                (Some(Parsed::Incomplete { otherwise, missing, .. }), Some(Err(other))) => {
+                    // Over a stream the line is judged before its value is there.
+                    let is_refused = matches!(missing, Missing::RefusedValue);
+                    prop_assert!(is_refused || otherwise == other);
+                    prop_assert_eq!(datagram.at(), body.len());
                     break;
                 }
                 other => prop_assert!(false, "{other:?}"),
@@ -98,7 +101,7 @@ fn bytes_that_are_missing_are_counted_to_the_end_of_a_value() {
         (b"set k 0 0 5 noreply\r\nabc", 4, Error::Unsaid),
         (b"set k x 0 5\r\nabc", 4, Error::BadLine),
         (b"set k 0 0 500\r\nabc", 499, Error::TooLargeForCache),
-        (b"ms k 5 !\r\nabc", 4, Error::BadDataChunk),
+        (b"ms k 5 !\r\nabc", 4, Error::InvalidFlag),
     ] {
         match Commands::new(body, VALUE_BYTES_MAX).parse() {
             Some(Parsed::Incomplete { at_least, otherwise, .. }) => {

@@ -179,7 +179,11 @@ impl UringPort {
         let event = match (entry.result(), buffer) {
             (1.., Some(buffer)) => StreamEvent::Received { id, buffer, bytes: entry.result() as u32 },
             (0, _) => StreamEvent::Ended(id),
-            (error, _) if error == -libc::ENOBUFS => return self.buffers_ran_out(),
+            (error, _) if error == -libc::ENOBUFS => {
+                self.stream_buffers_empty += 1;
+                // It may have been closed before it ran out of them.
+                return self.try_to_free(id);
+            }
             (error, _) if error == -libc::ECANCELED => return self.try_to_free(id),
             _ => StreamEvent::Broken(id),
         };
@@ -192,10 +196,6 @@ impl UringPort {
             buffer.into_iter().for_each(|buffer| self.stream_buffers.release(buffer));
         }
         self.streams.events.push(event);
-    }
-
-    fn buffers_ran_out(&mut self) {
-        self.stream_buffers_empty += 1;
     }
 
     /// A send that went as far as the peer had room: what is left is sent by an entry that waits.

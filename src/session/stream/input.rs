@@ -9,6 +9,7 @@
 
 use crate::limits::{LONG_VALUE_BYTES, STREAM_LINE_BYTES_MAX};
 use crate::net::Port;
+use protocol::binary;
 use protocol::request::{Commands, Missing, Parsed};
 use std::collections::VecDeque;
 
@@ -94,6 +95,11 @@ impl Input {
     /// What the carry begins with.
     fn look(&mut self, value_bytes_max: usize) -> Ready {
         let have = &self.carry[self.done..];
+        if have.first() >= Some(&binary::REQUEST) {
+            // It is refused with what its head says.
+            self.wanted = binary::HEADER_BYTES;
+            return if have.len() >= self.wanted { Ready::Yes } else { Ready::NotYet };
+        }
         match Commands::new(have, value_bytes_max).of_stream().parse() {
             Some(Parsed::Incomplete { at_least, missing: Missing::LineEnd, .. }) => {
                 self.wanted = have.len() + at_least.get();

@@ -1,0 +1,61 @@
+//! How connections end: broken by their peers, and by the end of the server.
+
+use crate::support::stream::StreamClient;
+use crate::{IOS, start, value, wait_until};
+use std::time::Duration;
+
+#[test]
+fn a_reset_within_a_line_or_a_value_leaves_nothing_behind() {
+    for io in IOS {
+        let server = start(io, &["--workers", "2", "--memory", "128MiB"]);
+        let half = value(1, 500_000);
+        for number in 0..60 {
+            let mut client = StreamClient::tcp(server.addr);
+            match number % 3 {
+                0 => client.send(b"get a\r\ndelete b"),
+                1 => client.send(format!("set k{number} 0 0 1048576\r\n").as_bytes()),
+                _ => {
+                    client.send(format!("ms k{number} 1048576 T0\r\n").as_bytes());
+                    client.send(&half);
+                }
+            }
+            if number % 2 == 0 {
+                wait_until(&server, "total_connections", |total| total > number);
+            }
+            client.reset();
+        }
+        wait_until(&server, "curr_connections", |open| open == 0);
+        wait_until(&server, "unfinished_items", |items| items == 0);
+        assert_eq!(server.stat("unfinished_bytes"), 0);
+        assert_eq!(server.stat("curr_items"), 0);
+        assert!(server.stat("unfinished_abandoned") > 0 && server.stat("long_values") > 0);
+        // All of the memory is there for others.
+        let mut client = StreamClient::tcp(server.addr);
+        let whole = value(2, 1 << 20);
+        for number in 0..40 {
+            crate::set(&mut client, &format!("w{number}"), &whole);
+        }
+        server.terminate();
+    }
+}
+
+/// SIGTERM while a thousand connections are busy: each gets whole replies in order and then the end, and the server ends in time.
+#[test]
+fn a_server_that_is_told_to_end_ends_with_a_thousand_busy_connections() {
+    const CONNECTIONS: u64 = 1_000;
+    for io in IOS {
+        let server = start(io, &[]);
+        let mut clients: Vec<StreamClient> =
+            (0..CONNECTIONS).map(|_| StreamClient::tcp(server.addr)).collect();
+        wait_until(&server, "curr_connections", |open| open == CONNECTIONS);
+        let commands = b"mn\r\n".repeat(50);
+        clients.iter_mut().for_each(|client| client.send(&commands));
+        let (status, took) = server.terminate();
+        assert!(status.success(), "{status}");
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        for client in &mut clients {
+            let replies = client.rest();
+            assert!(replies.chunks(4).all(|reply| reply == b"MN\r\n"), "{}", replies.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Limits of connections: how many, how long idle, and without descriptors.
+
+use crate::support::program::{Program, SMALL, Serve, has, limit, limited};
+use crate::support::stream::StreamClient;
+use crate::{IOS, set, start, value, wait_until};
+
+#[test]
+fn connections_beyond_the_limit_are_told_so_and_counted() {
+    for io in IOS {
+        let server = start(io, &["--max-connections", "20"]);
+        let mut open: Vec<StreamClient> = (0..20).map(|_| StreamClient::tcp(server.addr)).collect();
+        wait_until(&server, "curr_connections", |open| open == 20);
+        for number in 1..=50 {
+            let mut refused = StreamClient::tcp(server.addr);
+            assert_eq!(refused.rest(), b"ERROR Too many open connections\r\n");
+            assert_eq!(wait_until(&server, "rejected_connections", |rejected| rejected >= number), number);
+        }
+        assert!(open.iter_mut().all(|client| client.asks("mn\r\n") == "MN\r\n"));
+        open.pop();
+        wait_until(&server, "curr_connections", |open| open == 19);
+        assert_eq!(StreamClient::tcp(server.addr).asks("mn\r\n"), "MN\r\n");
+        assert_eq!(server.stat("max_connections"), 20);
+        server.terminate();
+    }
+}
+
+#[test]
+fn idle_connections_are_closed_and_busy_ones_stay() {
+    for io in IOS {
+        let server = start(io, &["--idle-timeout", "1"]);
+        let mut idle: Vec<StreamClient> = (0..30).map(|_| StreamClient::tcp(server.addr)).collect();
+        let mut busy = StreamClient::tcp(server.addr);
+        while server.stat("idle_kicks") < 30 {
+            assert_eq!(busy.asks("mn\r\n"), "MN\r\n");
+        }
+        assert!(idle.iter_mut().all(|client| client.rest().is_empty()));
+        assert_eq!(busy.asks("mn\r\n"), "MN\r\n");
+        server.terminate();
+    }
+}
+
+/// Descriptors run out while the server runs: accepts fail and are counted, what is open is served, and when descriptors are free
+/// again those that wait are accepted.
+#[test]
+fn without_descriptors_accepts_wait_until_there_are() {
+    if !has("prlimit") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for io in IOS {
+        let path = folder.path().join(io);
+        let unix = path.to_str().unwrap();
+        let options = ["--io", io, "--unix", unix];
+        let program = Program::run(limited(&["--nofile=4096"], &[SMALL, &options].concat()));
+        let addr = program.ready();
+        let mut first = StreamClient::tcp(addr);
+        assert_eq!(first.asks("mn\r\n"), "MN\r\n");
+        limit(program.pid(), &["--nofile=8:4096"]);
+        let mut waiting: Vec<StreamClient> = (0..3).map(|_| StreamClient::tcp(addr)).collect();
+        waiting.extend((0..3).map(|_| StreamClient::unix(&path)));
+        waiting.iter_mut().for_each(|client| client.send(b"get a\r\n"));
+        let began = std::time::Instant::now();
+        while first.stat("accept_failures") == 0 || first.stat("unix_accept_failures") == 0 {
+            assert!(began.elapsed() < crate::PATIENCE);
+        }
+        limit(program.pid(), &["--nofile=4096:4096"]);
+        assert!(waiting.iter_mut().all(|client| client.until(b"END\r\n") == b"END\r\n"));
+        let (status, said, _) = program.terminate();
+        assert!(status.success(), "{said}");
+    }
+}
+
+/// What is kept of peers that do not read, or cut their commands, is bounded: beyond it they are closed.
+#[test]
+fn what_is_kept_of_connections_is_bounded() {
+    for io in IOS {
+        let server = start(io, &["--memory", "64MiB"]);
+        // 15 KiB of a value that is not long enough to go into its item as it comes.
+        let begun = [b"set k 0 0 16000\r\n".as_slice(), &[b'x'; 15_900]].concat();
+        let mut slow = Vec::new();
+        while server.stat("streams_over_memory") == 0 {
+            assert!(slow.len() < 8_000, "nothing is bounded");
+            for _ in 0..200 {
+                let mut client = StreamClient::tcp(server.addr);
+                // Refused, if it is beyond the bound.
+                let _ = client.try_send(&begun);
+                slow.push(client);
+            }
+        }
+        assert!(slow.len() >= 4_000, "{} connections", slow.len());
+        let mut other = StreamClient::tcp(server.addr);
+        set(&mut other, "k", &value(1, 500));
+        let over = server.stat("streams_over_memory");
+        drop(slow);
+        wait_until(&server, "curr_connections", |open| open == 1);
+        // What they had is free for others.
+        let again: Vec<StreamClient> = (0..200)
+            .map(|_| {
+                let mut client = StreamClient::tcp(server.addr);
+                client.send(&begun);
+                client
+            })
+            .collect();
+        wait_until(&server, "curr_connections", |open| open == 201);
+        assert_eq!(server.stat("streams_over_memory"), over);
+        drop(again);
+        terminate(server);
+    }
+}
+
+fn terminate(server: Serve) {
+    let (status, _) = server.terminate();
+    assert!(status.success());
+}

@@ -1,0 +1,111 @@
+//! Long values: over both shards, many at once, with every byte looked at.
+
+use crate::support::stream::StreamClient;
+use crate::{IOS, found, set, start, value, wait_until};
+
+const LONGEST: usize = (16 << 20) - 1;
+
+#[test]
+fn values_of_any_length_come_back_as_they_were_sent() {
+    for io in IOS {
+        let server = start(io, &["--workers", "2", "--memory", "512MiB", "--value-max", "16777215"]);
+        let mut client = StreamClient::tcp(server.addr);
+        // Around the bounds of pieces, receive buffers and the outbox, and the longest.
+        for (seed, bytes) in [16_384, 16_385, 65_536, 1_048_576, 1_119_999, 1_120_001, 5_000_000, LONGEST]
+            .into_iter()
+            .enumerate()
+        {
+            let whole = value(seed, bytes);
+            for key in ["a", "b", "c", "d"] {
+                set(&mut client, key, &whole);
+            }
+            for key in ["a", "b", "c", "d"] {
+                assert!(
+                    client.ask(format!("get {key}\r\n").as_bytes()) == found(key, &whole),
+                    "{key} {bytes}"
+                );
+            }
+            let both = client.ask(b"get a none b\r\n");
+            let want =
+                [found("a", &whole)[..].strip_suffix(b"END\r\n").unwrap(), &found("b", &whole)].concat();
+            assert!(both == want, "two of {bytes}");
+            let head = format!("ms e {bytes}\r\n");
+            client.send(head.as_bytes());
+            client.send(&whole);
+            assert_eq!(client.asks("\r\n"), "HD\r\n");
+            let got = client.ask(b"mg e v s\r\n");
+            let head = format!("VA {bytes} s{bytes}\r\n");
+            assert!(got == [head.as_bytes(), &whole, b"\r\n"].concat(), "mg of {bytes}");
+        }
+        assert_eq!(client.asks("set a 0 0 16777216\r\n").len(), 0, "it waits for the value");
+        server.terminate();
+    }
+}
+
+#[test]
+fn long_values_are_appended_and_compared() {
+    for io in IOS {
+        let server = start(io, &["--workers", "2", "--memory", "128MiB", "--value-max", "4MiB"]);
+        let mut client = StreamClient::tcp(server.addr);
+        let [one, two] = [value(1, 700_000), value(2, 900_000)];
+        for key in ["a", "b", "c"] {
+            set(&mut client, key, &one);
+            client.send(format!("append {key} 0 0 {}\r\n", two.len()).as_bytes());
+            client.send(&two);
+            assert_eq!(client.asks("\r\n"), "STORED\r\n");
+            assert!(
+                client.ask(format!("get {key}\r\n").as_bytes()) == found(key, &[&one[..], &two].concat())
+            );
+            let cas = client.asks(&format!("mg {key} c\r\n"));
+            let cas = cas.trim_end().strip_prefix("HD c").unwrap().to_owned();
+            for want in ["STORED\r\n", "EXISTS\r\n"] {
+                client.send(format!("cas {key} 0 0 {} {cas}\r\n", two.len()).as_bytes());
+                client.send(&two);
+                assert_eq!(client.asks("\r\n"), want);
+            }
+            assert!(client.ask(format!("get {key}\r\n").as_bytes()) == found(key, &two));
+        }
+        server.terminate();
+    }
+}
+
+/// More values at once than unfinished ones may have memory: they wait for each other, and all are stored.
+#[test]
+fn values_beyond_the_memory_of_unfinished_ones_wait_for_each_other() {
+    for io in IOS {
+        let server = start(io, &["--workers", "2", "--memory", "128MiB"]);
+        let whole = value(3, 1 << 20);
+        let mut clients: Vec<StreamClient> = (0..40).map(|_| StreamClient::tcp(server.addr)).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.send(format!("set k{number} 0 0 1048576\r\nabc").as_bytes());
+        }
+        wait_until(&server, "long_values", |values| values == 40);
+        wait_until(&server, "unfinished_waits", |waits| waits > 0);
+        let held = server.stat("unfinished_bytes");
+        assert!(held <= (128 << 20) / 16 + (4 << 20), "{held} bytes");
+        // Meanwhile others are served.
+        assert_eq!(StreamClient::tcp(server.addr).asks("set x 0 0 1\r\ny\r\n"), "STORED\r\n");
+        let threads = clients.into_iter().map(|mut client| {
+            let rest = [b"abc", &whole[3..], b"\r\n"].concat()[3..].to_vec();
+            std::thread::spawn(move || {
+                client.send(&rest);
+                assert_eq!(client.until(b"\r\n"), b"STORED\r\n");
+                client
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        let mut clients: Vec<StreamClient> =
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        wait_until(&server, "unfinished_items", |items| items == 0);
+        let want = [b"abc", &whole[3..]].concat();
+        let mut there = 0;
+        for number in 0..40 {
+            let key = format!("k{number}");
+            let got = clients[0].ask(format!("get {key}\r\n").as_bytes());
+            assert!(got == b"END\r\n" || got == found(&key, &want), "{key}");
+            there += (got != b"END\r\n") as usize;
+        }
+        assert!(there >= 30, "{there} of 40 are there");
+        server.terminate();
+    }
+}
