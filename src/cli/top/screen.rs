@@ -111,10 +111,13 @@ fn requests(view: &View) -> Line<'static> {
 
 fn network(view: &View) -> Line<'static> {
     let way = |datagrams, bytes| format!("{} {}/s", per_s(datagrams), bytes_short(bytes));
-    let figures = [
+    let mut figures = vec![
         ("in", way(view.datagrams_in_per_s, view.bytes_in_per_s)),
         ("out", way(view.datagrams_out_per_s, view.bytes_out_per_s)),
     ];
+    if view.connections > 0 {
+        figures.push(("connections", view.connections.to_string()));
+    }
     total("datagrams", figures)
 }
 
@@ -293,6 +296,12 @@ hottest keys   share of reads
      2   2.500 %  0000beef";
         let got = shown(&view(), 80, 24);
         assert_eq!(got.join("\n").trim_end(), want, "{}", got.join("\n"));
+    }
+
+    #[test]
+    fn connections_are_told_where_there_are_any() {
+        let lines = shown(&View { connections: 12, ..view() }, 80, 24);
+        assert_eq!(lines[2].trim_end(), "datagrams  in 60.0 k/s 12.0 MB/s   out 0 0 B/s   connections 12");
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct View {
     pub datagrams_in_per_s: f64,
     /// Datagrams out.
     pub datagrams_out_per_s: f64,
+    /// Connections now, also of whoever asks.
+    pub connections: u64,
     /// Bytes in and out by second.
     pub bytes_in_per_s: f64,
     /// Bytes out.
@@ -140,6 +142,11 @@ const TROUBLES: &[&str] = &[
     "grace_waits",
     "hit_records_dropped",
     "gso_fallbacks",
+    "rejected_connections",
+    "accept_failures",
+    "streams_stuck",
+    "streams_over_memory",
+    "stream_buffers_empty",
 ];
 
 impl View {
@@ -162,6 +169,7 @@ impl View {
             hit_ratio: (gets > 0.0).then(|| (hits / gets).min(1.0)),
             datagrams_in_per_s: rate("datagrams_received"),
             datagrams_out_per_s: rate("datagrams_sent"),
+            connections: now.general.number("curr_connections"),
             bytes_in_per_s: rate("bytes_read"),
             bytes_out_per_s: rate("bytes_written"),
             items: now.general.number("curr_items"),
