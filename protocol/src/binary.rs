@@ -8,7 +8,8 @@
 /// Bytes of a header, and of the whole answer.
 pub const HEADER_BYTES: usize = 24;
 
-const REQUEST: u8 = 0x80;
+/// The first byte of a request.
+pub const REQUEST: u8 = 0x80;
 const RESPONSE: u8 = 0x81;
 /// The status "Unknown command".
 const UNKNOWN_COMMAND: u16 = 0x0081;

@@ -10,7 +10,7 @@
 
 use crate::VERSION;
 use crate::guard::Admitted;
-use crate::limits::{ANSWER_LINE_BYTES_MAX, KEY_BYTES_MAX};
+use crate::limits::{ANSWER_LINE_BYTES_MAX, KEY_BYTES_MAX, STREAM_LINE_BYTES_MAX};
 use crate::session::execute::answer::{Form, MetaForm, classic};
 use crate::session::execute::namespace::invalidated_by;
 use crate::session::profiler::measure_of;
@@ -181,6 +181,10 @@ impl<'a> Run<'_, 'a, '_> {
             match permitted.and_then(|command| permit(command, &self.request).map(|()| command)) {
                 Err(error) => {
                     self.executor.work.spend(0);
+                    if self.is_long_line(&body[at..commands.at()]) {
+                        self.answer_fault(Error::LineTooLong);
+                        return Step::Close;
+                    }
                     if !self.answer_fault(error) {
                         return Step::Done;
                     }
@@ -354,6 +358,14 @@ impl<'a> Run<'_, 'a, '_> {
         }
     }
 
+    /// Whether a wrong command of a stream is longer than a line may be. It would end the connection if it were cut, and does so too
+    /// where it lies in one buffer.
+    #[cold]
+    fn is_long_line(&self, text: &[u8]) -> bool {
+        self.request.admitted.dialect == Dialect::Stream
+            && memchr::memchr(b'\n', text).unwrap_or(text.len()) > STREAM_LINE_BYTES_MAX
+    }
+
     /// Nothing more can be read from `at` on.
     fn end_of_commands(&mut self, at: usize) -> Step {
         let Admitted { dialect, body, .. } = self.request.admitted;
@@ -365,6 +377,10 @@ impl<'a> Run<'_, 'a, '_> {
         if let Some(Parsed::Incomplete { at_least, otherwise, missing: Missing::RefusedValue }) = parsed {
             if let Err(halt) = self.expects_room() {
                 return halt.at(position);
+            }
+            if self.is_long_line(&body[at..]) {
+                self.answer_fault(Error::LineTooLong);
+                return Step::Close;
             }
             self.answer_fault(otherwise);
             return Step::Refused { to_come: at_least.get() };

@@ -161,6 +161,10 @@ impl Conversation {
             // A read goes on in the same window.
             Some(_) => self.position = Position { reply_bytes: 0, ..position },
             None => {
+                if let Some(open) = &mut self.open_get {
+                    // None of what comes next is known to be a key.
+                    open.end = 0;
+                }
                 self.input.advance(port, position.at);
                 self.position = Position { at: 0, part: position.part, ..Position::default() };
             }
