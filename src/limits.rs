@@ -69,7 +69,7 @@ pub const STREAM_LINE_BYTES_MAX: usize = 2_048;
 pub const LONG_VALUE_BYTES: usize = 16 << 10;
 /// How long nothing may come of a value that has begun, in s; then its connection is closed, because it holds memory that others want.
 pub const VALUE_IDLE_S: u64 = 60;
-/// Buffers that a connection may hold while it waits for another worker, before it receives no more.
+/// Buffers that a connection may hold, before it receives no more until what is in them is done.
 pub const STREAM_BUFFERS_HELD_MAX: usize = 4;
 /// Turns that a connection gets in one tick: one turn is a batch of reads and [`TURN_WORK_UNITS`] of other work.
 pub const STREAM_TURNS_MAX: u32 = 8;

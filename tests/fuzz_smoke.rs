@@ -1,19 +1,28 @@
 //! The fuzz targets with drawn bytes: half noise, half words of the protocol in any order. 25,000 executions a target
-//! here; `scripts/fuzz` runs the same targets under libFuzzer for as long as it is told to, and
+//! here, 500 of whole servers; `scripts/fuzz` runs the same targets under libFuzzer for as long as it is told to, and
 //! `SHERWOOD_FUZZ_EXECUTIONS` makes this one longer.
 
+#[path = "../fuzz/src/streams.rs"]
+mod streams;
 mod support;
 #[path = "../fuzz/src/targets.rs"]
 mod targets;
 
 use cache::base::random::Random;
 use support::noise::{framed, noise, operations, words};
+use support::stepped;
 
 const EXECUTIONS: u64 = 25_000;
 
+const EXECUTIONS_OF_SERVERS: u64 = 250;
+
 fn drive(seed: u64, target: fn(&[u8]), draw: fn(&mut Random) -> Vec<u8>) {
+    drive_times(EXECUTIONS, seed, target, draw);
+}
+
+fn drive_times(executions: u64, seed: u64, target: fn(&[u8]), draw: fn(&mut Random) -> Vec<u8>) {
     let executions = std::env::var("SHERWOOD_FUZZ_EXECUTIONS")
-        .map_or(EXECUTIONS, |text| text.parse().expect("SHERWOOD_FUZZ_EXECUTIONS is a number"));
+        .map_or(executions, |text| text.parse().expect("SHERWOOD_FUZZ_EXECUTIONS is a number"));
     let mut random = Random::new(seed);
     for i in 0..executions {
         let data = draw(&mut random);
@@ -50,4 +59,10 @@ fn replies() {
 #[test]
 fn tables() {
     drive(6, targets::table, noise);
+}
+
+#[test]
+fn streams_of_commands() {
+    drive_times(EXECUTIONS_OF_SERVERS, 9, streams::streams, words);
+    drive_times(EXECUTIONS_OF_SERVERS, 10, streams::streams, noise);
 }

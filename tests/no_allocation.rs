@@ -1,29 +1,36 @@
 //! The heap is for the start: a worker's tick takes nothing from it, whatever the tick brings.
 //!
 //! The allocator of this program counts by thread. One test drives two workers in this thread, on ports that hand bytes
-//! over and take them (`MemoryPort`), through everything that a tick can meet: reads and stores of all sizes, text, meta and
+//! over and take them (`belt`), through everything that a tick can meet: reads and stores of all sizes, text, meta and
 //! batch frames, forwards, times to live, evictions, a mix of sizes that shifts, tables that grow, flushes. It counts
-//! from the first tick on: there is no warm-up. The other looks at the threads of real servers on real sockets.
+//! from the first tick on: there is no warm-up. Another does so over connections, from when their number and the shape of their
+//! pipelines are known: queues and lists of connections grow to the most that there were. The last looks at the threads of real
+//! servers on real sockets.
+//!
+//! What takes memory of connections: to open one; a command that was cut; the line of a value of more than 16 KiB; a reply of more
+//! than a megabyte; what a peer has no room for; a dump.
 //!
 //! Not counted: `stats` and its kin, which build a text for people, and the policy, which takes memory as items come
 //! (`docs/policy.md`); on a machine with a single CPU the policy runs on a worker's core, between its ticks.
 
 #![allow(unsafe_code)] // a global allocator is unsafe to implement; see `Counting`
 
+#[path = "no_allocation/belt.rs"]
+mod belt;
 mod support;
 
+use belt::{BeltPort, CONNECTIONS, MemoryPort};
 use cache::base::clock::Clock;
 use cache::base::random::Random;
 use cache::policy::{Limits, run_once};
 use protocol::batch::{Code, FrameWriter, Operation};
 use sherwood::config::serve::Io;
-use sherwood::net::{self, Datagram, Inbox, Outbox, PeerAddr, PollTimeout, Port, Waker};
+use sherwood::limits::STREAM_BUFFER_BYTES;
 use sherwood::server::Server;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
-use std::io::Write;
-use std::net::SocketAddr;
-use std::ops::Range;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -102,72 +109,6 @@ fn the_count_counts() {
     assert_eq!(counted(|| std::hint::black_box(Box::new(7u64))).0, 1);
     assert_eq!(counted(|| std::hint::black_box(vec![0u8; 100]).push(1)).0, 2, "it grows");
     assert_eq!(counted(|| std::hint::black_box(7)).0, 0);
-}
-
-/// Requests for the next tick and how the last ones were answered.
-#[derive(Default)]
-struct MemoryPort {
-    bytes: Vec<u8>,
-    datagrams: Vec<Range<usize>>,
-    /// Replies by the first byte of their body.
-    answers: Answers,
-}
-
-struct Answers([u64; 256]);
-
-impl Default for Answers {
-    fn default() -> Answers {
-        Answers([0; 256])
-    }
-}
-
-/// A port whose other end is a belt.
-struct BeltPort {
-    belt: Rc<RefCell<MemoryPort>>,
-    bytes: Vec<u8>,
-    waker: Waker,
-}
-
-impl Port for BeltPort {
-    fn poll(
-        &mut self,
-        outbox: &mut Outbox,
-        inbox: &mut Inbox,
-        _: PollTimeout,
-    ) -> std::io::Result<net::Traffic> {
-        let traffic = self.flush(outbox)?;
-        inbox.clear();
-        let belt = &mut *self.belt.borrow_mut();
-        std::mem::swap(&mut self.bytes, &mut belt.bytes);
-        for range in belt.datagrams.drain(..) {
-            inbox.push_train(client(), 0, range.start, range.len(), 0);
-        }
-        belt.bytes.clear();
-        Ok(traffic)
-    }
-
-    fn flush(&mut self, outbox: &mut Outbox) -> std::io::Result<net::Traffic> {
-        outbox.arrange();
-        for run in outbox.runs(64) {
-            for frame in run.frames() {
-                self.belt.borrow_mut().answers.0[outbox.bytes(frame)[8] as usize] += 1;
-            }
-        }
-        outbox.clear();
-        Ok(net::Traffic::default())
-    }
-
-    fn bytes(&self, datagram: &Datagram) -> &[u8] {
-        &self.bytes[datagram.start as usize..][..datagram.length as usize]
-    }
-
-    fn waker(&self) -> Waker {
-        self.waker.clone()
-    }
-}
-
-fn client() -> PeerAddr {
-    PeerAddr::from(SocketAddr::from(([127, 0, 0, 1], 9_999)))
 }
 
 /// What is asked in a tick, drawn from a seed.
@@ -270,13 +211,7 @@ fn a_tick_takes_nothing_from_the_heap() {
     let size = Size { workers: WORKERS, memory_bytes: 32 << 20, keys: 4_000, is_cramped: true };
     let Parts { seats, mut round, .. } = Parts::new(3, size, &clock, |_| true);
     let belts: Vec<Rc<RefCell<MemoryPort>>> = (0..WORKERS).map(|_| Rc::default()).collect();
-    let port = |belt: &Rc<RefCell<MemoryPort>>| {
-        // As much as a tick's requests can be.
-        let bytes = Vec::with_capacity(4 << 20);
-        belt.borrow_mut().bytes = Vec::with_capacity(4 << 20);
-        BeltPort { belt: Rc::clone(belt), bytes, waker: Waker::new().unwrap() }
-    };
-    let (mut workers, owners) = seats.seat(belts.iter().map(port).collect(), None);
+    let (mut workers, owners) = seats.seat(belts.iter().map(BeltPort::new).collect(), None);
     let mut traffic = Traffic { random: Random::new(11), value: vec![b'v'; 64 << 10] };
     let mut of_policy = 0;
     for (phase, value_bytes) in
@@ -324,6 +259,66 @@ fn a_tick_takes_nothing_from_the_heap() {
     }
 }
 
+/// Puts a pipeline of a connection onto a belt: whole commands.
+fn put_pipeline(random: &mut Random, belt: &mut MemoryPort, place: u32, value: &[u8]) {
+    let start = belt.bytes.len();
+    let out = &mut belt.bytes;
+    for _ in 0..1 + random.below(12) {
+        let key = random.below(2_000);
+        let bytes = if random.below(20) == 0 { random.below(6_000) } else { random.below(200) };
+        let done = match random.below(16) {
+            0..4 => write!(out, "get k{key}\r\n"),
+            4 => write!(out, "get a k1 k2 k3 k4 k5 k6 absent k7 k{key}\r\ngets k4\r\n"),
+            5 => write!(out, "mg k{key} v t f c\r\nmn\r\n"),
+            6 => write!(out, "touch k{key} 3\r\ndelete k{}\r\n", key / 2),
+            7 => write!(out, "set n{key} 0 0 2 noreply\r\n41\r\nincr n{key} 7\r\nma n{key}\r\n"),
+            8 => write!(out, "nonsense\r\ncas k{key} 0 0 1 7\r\nb\r\n"),
+            9 => write!(out, "gat 0 k{key}\r\nmg k{key} s v N30\r\nmd k{key} q\r\n"),
+            _ => write!(out, "set k{key} 0 0 {bytes}\r\n")
+                .and_then(|()| out.write_all(&value[..bytes as usize]))
+                .and_then(|()| out.write_all(b"\r\n")),
+        };
+        done.expect("bytes in memory");
+        if out.len() - start > STREAM_BUFFER_BYTES - 6_100 {
+            break;
+        }
+    }
+    belt.pieces.push((place, start..belt.bytes.len()));
+}
+
+#[test]
+fn a_tick_over_connections_takes_nothing_from_the_heap() {
+    const WORKERS: usize = 2;
+    const TICKS: u64 = 3_000;
+    const WARM_UP_TICKS: u64 = 500;
+    let clock = Clock::manual(1_000_000_000);
+    let size = Size { workers: WORKERS, memory_bytes: 32 << 20, keys: 4_000, is_cramped: false };
+    let Parts { seats, mut round, .. } = Parts::new(3, size, &clock, |_| true);
+    let belt = |_| Rc::new(RefCell::new(MemoryPort { connections: CONNECTIONS, ..MemoryPort::default() }));
+    let belts: Vec<_> = (0..WORKERS).map(belt).collect();
+    let (mut workers, _) = seats.seat(belts.iter().map(BeltPort::new).collect(), None);
+    let (mut random, value) = (Random::new(5), [b'v'; 8 << 10]);
+    for tick in 0..TICKS {
+        for (worker, belt) in workers.iter_mut().zip(&belts) {
+            for place in 0..CONNECTIONS {
+                // At first all send in each tick, later about half of them.
+                if tick < WARM_UP_TICKS / 2 || random.chance(50) {
+                    put_pipeline(&mut random, &mut belt.borrow_mut(), place, &value);
+                }
+            }
+            let (allocations, busy) = counted(|| worker.tick().map_err(|error| error.kind()));
+            assert!(busy.is_ok() && (allocations == 0 || tick < WARM_UP_TICKS), "tick {tick}: {allocations}");
+        }
+        run_once(&mut round, clock.now().ms(), &Limits::default());
+        clock.advance(Duration::from_millis(1));
+    }
+    for (worker, belt) in workers.iter().zip(&belts) {
+        let (counters, belt) = (worker.counters(), belt.borrow());
+        assert!(counters.get_hits.get() > 10_000 && counters.forwarded.get() > 10_000);
+        assert!(belt.sends > 10_000 && belt.bytes_sent > 10 << 20, "{} {}", belt.sends, belt.bytes_sent);
+    }
+}
+
 /// What the threads of this process whose names begin with `name` have taken from the heap so far.
 fn allocations_of(name: &str) -> u64 {
     let threads = THREAD_IDS.iter().zip(&ALLOCATIONS).take(THREADS.load(Ordering::Relaxed));
@@ -357,11 +352,22 @@ fn a_port_takes_nothing_from_the_heap() {
             assert!(reply.starts_with(b"VALUE") && reply.len() > 3_000);
             assert_eq!(peer.ask(format!("delete k{}\r\n", 100 + i).as_bytes()), b"NOT_FOUND\r\n");
         };
+        let mut stream = TcpStream::connect(server.addr()).unwrap();
+        let mut ask_over_stream = |i: usize| {
+            let key = i % 40;
+            let request = format!("get none\r\nset s{key} 0 0 3000\r\n{value}\r\nget s{key} none\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut reply = vec![0; format!("END\r\nSTORED\r\nVALUE s{key} 0 3000\r\n").len() + 3_000 + 7];
+            stream.read_exact(&mut reply).unwrap();
+            assert!(reply.starts_with(b"END\r\nSTORED\r\nVALUE") && reply.ends_with(b"v\r\nEND\r\n"));
+        };
         // The first round trip ends after the worker's start.
         ask(0);
+        (0..100).for_each(&mut ask_over_stream);
         let before = allocations_of("worker-");
         assert!(before > 0, "a worker is made on its thread");
         (1..1_000).for_each(&mut ask);
+        (100..1_000).for_each(&mut ask_over_stream);
         assert_eq!(allocations_of("worker-"), before, "{io:?}");
         server.stop().unwrap();
     }

@@ -1,5 +1,6 @@
 //! A whole server in one thread, from one seed: workers ticked in drawn order, a network that loses, repeats and reorders
-//! datagrams, a clock that moves when it is drawn, clients whose every answer is checked.
+//! datagrams, connections that come in pieces and break, a clock that moves when it is drawn, clients whose every answer is
+//! checked.
 //!
 //! ```text
 //! clients ──wire──▶ worker 0 ┐  mesh, sleep flags, policy (cooperative), one slab     each step one of:
@@ -9,28 +10,38 @@
 //! counts as two), nothing is served beyond its time to live, no value is torn, every answer is one that the protocol
 //! has for its request. Freed memory is poisoned in this build, so a value read too late would be seen.
 //!
-//! Replies here fit one datagram. A reply of several to a request that arrived twice may be put together from both
+//! Replies to datagrams here fit one. A reply of several to a request that arrived twice may be put together from both
 //! executions by any client; no server can help that.
 //!
 //! `scripts/simulation SEEDS` runs more seeds; a failure names its seed.
 
 mod history;
+#[path = "simulation/slow.rs"]
+mod slow;
+#[path = "simulation/streams.rs"]
+mod streams;
 mod support;
+#[path = "simulation/tally.rs"]
+mod tally;
 
 use cache::base::clock::Clock;
 use cache::base::random::Random;
 use cache::shard::Shards;
 use history::{Answer, Asked, Memory, Operation, check};
 use protocol::request::Commands;
+use sherwood::limits::LONG_VALUE_BYTES;
 use sherwood::net::PeerAddr;
-use sherwood::net::sim::{Faults, SimPort, Wire};
+use sherwood::net::sim::{Faults, SimPort, StreamFaults, Wire};
+use sherwood::net::stream::Quota;
 use sherwood::stats::counters::OwnerCounters;
-use sherwood::worker::Worker;
+use sherwood::worker::{StreamSetup, Worker};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use streams::{CONNECTIONS_MAX, FAULTS, STREAM_CLIENTS, StreamClient};
 use support::in_process::{InProcess, Size};
+use tally::Tally;
 
 /// What a run is made of.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +50,11 @@ struct Scene {
     memory_bytes: usize,
     keys: u64,
     value_bytes_max: u64,
+    /// Keys behind those that only connections have: their values are long.
+    long_keys: u64,
+    long_bytes_max: u64,
     faults: Faults,
+    of_streams: StreamFaults,
     /// With little memory or times to live, values go by themselves.
     memory: Memory,
     steps: u64,
@@ -50,7 +65,10 @@ const ROOMY: Scene = Scene {
     memory_bytes: 24 << 20,
     keys: 24,
     value_bytes_max: 300,
+    long_keys: 4,
+    long_bytes_max: 100_000,
     faults: Faults { drop_percent: 2, duplicate_percent: 2, reorder_percent: 20 },
+    of_streams: FAULTS,
     memory: Memory::Keeps,
     steps: 8_000,
 };
@@ -60,6 +78,8 @@ const TIGHT: Scene = Scene {
     memory_bytes: 2 << 20,
     keys: 2_000,
     value_bytes_max: 1_200,
+    long_keys: 20,
+    long_bytes_max: 40_000,
     memory: Memory::Forgets,
     steps: 60_000,
     ..ROOMY
@@ -87,6 +107,9 @@ fn every_key_is_a_register_whatever_the_network_does() {
     // A simulation in which nothing happens proves nothing.
     assert!(totals.answers > 1000 * seeds && totals.hits > 300 * seeds && totals.forwarded > 100 * seeds);
     assert!(totals.twice > 20 * seeds && totals.unanswered > 20 * seeds && totals.evicted > 100 * seeds);
+    assert!(totals.over_streams > 1000 * seeds && totals.long_values > 100 * seeds, "{totals:?}");
+    assert!(totals.resets > 5 * seeds && totals.ended > 5 * seeds && totals.stuck > 20 * seeds, "{totals:?}");
+    assert!(totals.turned_away > seeds && totals.abandoned > seeds, "{totals:?}");
     assert!(totals.doublings > seeds, "tables grow under way");
     assert!(totals.refused * 20 < totals.answers, "nearly all is served: {totals:?}");
 }
@@ -104,38 +127,6 @@ fn a_seed_is_a_run() {
 #[should_panic(expected = "nothing explains")]
 fn a_loss_is_noticed() {
     World::new(1, Scene { memory: Memory::Keeps, ..TIGHT }).run();
-}
-
-/// What happened in a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
-    answers: u64,
-    hits: u64,
-    misses: u64,
-    refused: u64,
-    unanswered: u64,
-    twice: u64,
-    forwarded: u64,
-    evicted: u64,
-    expired: u64,
-    doublings: u64,
-    digest: u64,
-}
-
-impl Tally {
-    fn add(&mut self, other: &Tally) {
-        self.answers += other.answers;
-        self.hits += other.hits;
-        self.misses += other.misses;
-        self.refused += other.refused;
-        self.unanswered += other.unanswered;
-        self.twice += other.twice;
-        self.forwarded += other.forwarded;
-        self.evicted += other.evicted;
-        self.expired += other.expired;
-        self.doublings += other.doublings;
-        self.digest = self.digest.wrapping_add(other.digest);
-    }
 }
 
 /// A request under way.
@@ -161,6 +152,7 @@ struct Life {
     ttl_s: u64,
     once: bool,
     stored_by_ms: Option<u64>,
+    is_long: bool,
 }
 
 /// Keys are of a few namespaces, which are invalidated now and then.
@@ -189,6 +181,7 @@ struct World {
     wires: Vec<Wire>,
     owners: Vec<Arc<OwnerCounters>>,
     clients: Vec<Client>,
+    streams: Vec<StreamClient>,
     history: HashMap<u64, Vec<Operation>>,
     lives: Vec<Life>,
     step: u64,
@@ -204,8 +197,11 @@ impl World {
         let clock = Clock::manual(1_000_000_000);
         let (workers, memory_bytes, keys) = (scene.workers, scene.memory_bytes, scene.keys);
         let size = Size { workers, memory_bytes, keys, is_cramped: true };
+        let quota = Arc::new(Quota::new(CONNECTIONS_MAX));
+        let setup = StreamSetup { quota, ..StreamSetup::default() };
+        let faults = (scene.faults, scene.of_streams);
         let InProcess { workers, wires, owners, .. } =
-            InProcess::new(seed, size, scene.faults, &clock, are_apart);
+            InProcess::with_streams(seed, size, faults, setup, &clock, are_apart);
         let client = |i| {
             let addr = PeerAddr::from(SocketAddr::from(([127, 0, 0, 1], 40_000 + i as u16)));
             Client { addr, last_id: 0, waiting: None }
@@ -215,8 +211,9 @@ impl World {
             wires,
             owners,
             clients: (0..CLIENTS).map(client).collect(),
+            streams: (0..STREAM_CLIENTS).map(|_| StreamClient::default()).collect(),
             history: HashMap::new(),
-            lives: vec![Life { ttl_s: 0, once: false, stored_by_ms: None }],
+            lives: vec![Life { ttl_s: 0, once: false, stored_by_ms: None, is_long: false }],
             step: 0,
             tally: Tally::default(),
             random: Random::new(seed),
@@ -228,7 +225,8 @@ impl World {
     fn run(mut self) -> Tally {
         while self.step < self.scene.steps {
             self.step += 1;
-            match self.random.below(10) {
+            match self.random.below(13) {
+                10.. => self.step_stream(),
                 0..3 => self.send(),
                 3..7 => {
                     let worker = self.random.below(self.workers.len() as u64) as usize;
@@ -239,7 +237,12 @@ impl World {
             }
         }
         // What is under way arrives.
-        for _ in 0..200 {
+        self.end_streams();
+        for round in 0.. {
+            if round > 200 && self.streams_are_over() {
+                break;
+            }
+            assert!(round < 10_000, "connections do not end");
             self.step += 1;
             for worker in &mut self.workers {
                 worker.tick().unwrap();
@@ -251,6 +254,7 @@ impl World {
             self.give_up(client);
         }
         self.judge();
+        self.nothing_is_left_of_streams();
         let of_owner = |owner: &Arc<OwnerCounters>| {
             owner.evicted_by_policy.get() + owner.evicted_by_pressure.get() + owner.evicted_by_crowding.get()
         };
@@ -258,6 +262,9 @@ impl World {
         self.tally.doublings = self.owners.iter().map(|owner| owner.table_doublings.get()).sum();
         self.tally.expired = self.owners.iter().map(|owner| owner.expired.get()).sum();
         self.tally.forwarded = self.workers.iter().map(|worker| worker.counters().forwarded.get()).sum();
+        self.tally.stuck = self.workers.iter().map(|worker| worker.counters().streams_stuck.get()).sum();
+        self.tally.abandoned = self.owners.iter().map(|owner| owner.unfinished_abandoned.get()).sum();
+        self.tally.crowded = self.owners.iter().map(|owner| owner.unfinished_waits.get()).sum();
         self.tally
     }
 
@@ -303,8 +310,8 @@ impl World {
         let key = self.random.below(self.scene.keys);
         if self.random.below(150) == 0 {
             let is_flush = self.random.chance(30);
-            let cleared =
-                (0..self.scene.keys).filter(|other| is_flush || other % NAMESPACES == key % NAMESPACES);
+            let cleared = (0..self.scene.keys + self.scene.long_keys)
+                .filter(|other| is_flush || other % NAMESPACES == key % NAMESPACES);
             let text =
                 if is_flush { "flush_all\r\n".into() } else { format!("delete n{}:\r\n", key % NAMESPACES) };
             return (cleared.map(|key| (key, Asked::Delete)).collect(), text.into_bytes(), true);
@@ -321,8 +328,7 @@ impl World {
                     Memory::Forgets if self.random.chance(20) => 1 + self.random.below(2),
                     _ => 0,
                 };
-                let unique = self.lives.len() as u64;
-                self.lives.push(Life { ttl_s, once: false, stored_by_ms: None });
+                let unique = self.new_value(ttl_s, false);
                 let value = self.value(unique);
                 let line = match self.random.chance(50) {
                     true => format!("set {name} 0 {ttl_s} {}\r\n{value}\r\n", value.len()),
@@ -343,13 +349,24 @@ impl World {
         }
     }
 
+    /// Makes up a value.
+    fn new_value(&mut self, ttl_s: u64, is_long: bool) -> u64 {
+        self.lives.push(Life { ttl_s, once: false, stored_by_ms: None, is_long });
+        self.lives.len() as u64 - 1
+    }
+
     /// A value that tells which it is, and whether it is whole.
     fn value(&self, unique: u64) -> String {
-        let padding = unique.wrapping_mul(0x9e37_79b9) % self.scene.value_bytes_max;
+        let mixed = unique.wrapping_mul(0x9e37_79b9);
+        let padding = match self.lives[unique as usize].is_long {
+            true => LONG_VALUE_BYTES as u64 + mixed % self.scene.long_bytes_max,
+            false => mixed % self.scene.value_bytes_max,
+        };
         format!("{unique}:{}", "x".repeat(padding as usize))
     }
 
     fn deliver(&mut self) {
+        self.deliver_streams();
         for wire in 0..self.wires.len() {
             while let Some((to, datagram)) = self.wires[wire].receive() {
                 let client = self.clients.iter().position(|c| c.addr == to).expect("a client of ours");
@@ -419,7 +436,7 @@ impl World {
         let (unique, _) = rest.split_once(':').expect("a value of ours");
         let unique: u64 = unique.parse().expect("a value of ours");
         assert_eq!(&rest[..length], self.value(unique), "a torn value");
-        let Life { ttl_s, once, stored_by_ms } = self.lives[unique as usize];
+        let Life { ttl_s, once, stored_by_ms, .. } = self.lives[unique as usize];
         if let (1.., true, Some(by_ms)) = (ttl_s, once, stored_by_ms) {
             let gone_ms = by_ms + ttl_s * 1000;
             assert!(

@@ -90,7 +90,7 @@ impl Conversations {
         outbox: &mut Outbox,
         now: Now,
     ) -> io::Result<bool> {
-        self.close_due(port, session)?;
+        let due = self.closing.len();
         while !self.setup.handover.is_empty()
             && let Some(connection) = self.setup.handover.take()
         {
@@ -100,12 +100,15 @@ impl Conversations {
         for event in events.drain(..) {
             self.note(event, port, session, outbox, now)?;
         }
-        for id in std::mem::take(&mut self.keeps_aside) {
-            self.stop_receiving(id, port, session)?;
+        self.close_due(due, port, session)?;
+        for index in 0..self.keeps_aside.len() {
+            self.stop_receiving(self.keeps_aside[index], port, session)?;
         }
-        for id in std::mem::take(&mut self.later) {
-            self.may_go_on(id);
+        self.keeps_aside.clear();
+        for index in 0..self.later.len() {
+            self.may_go_on(self.later[index]);
         }
+        self.later.clear();
         while let Some((id, homecoming)) = session.next_homecoming() {
             self.come_home(id, homecoming, port, session);
         }
@@ -241,13 +244,12 @@ impl Conversations {
         if conversation.is_crowded {
             return self.stop_receiving(id, port, session);
         }
-        if conversation.may_go_on() {
-            self.may_go_on(id);
-            return Ok(());
+        // One that sends more than it has turns for would have all buffers in the end.
+        let holds_many = conversation.input.buffers() > STREAM_BUFFERS_HELD_MAX;
+        if holds_many || conversation.is_stuck {
+            self.stop_receiving(id, port, session)?;
         }
-        if conversation.is_stuck || conversation.input.buffers() > STREAM_BUFFERS_HELD_MAX {
-            return self.stop_receiving(id, port, session);
-        }
+        self.may_go_on(id);
         Ok(())
     }
 
@@ -283,7 +285,8 @@ impl Conversations {
         if !conversation.may_go_on() {
             return;
         }
-        if !conversation.receives && !conversation.has_ended && conversation.input.buffers() == 0 {
+        let has_room = conversation.input.buffers() == 0 && !conversation.is_crowded;
+        if !conversation.receives && !conversation.has_ended && has_room {
             conversation.receives = true;
             port.resume(id);
         }
@@ -315,13 +318,16 @@ impl Conversations {
         }
     }
 
-    /// Closes those whose replies were sent with the last poll. Of others the port says when.
-    fn close_due<P: Port>(&mut self, port: &mut P, session: &mut Session) -> io::Result<()> {
-        for id in std::mem::take(&mut self.closing) {
+    /// Closes the first so many, whose replies were sent with the last poll. Those of which a rest is left have been told of by now;
+    /// of them the port says when it went.
+    fn close_due<P: Port>(&mut self, due: usize, port: &mut P, session: &mut Session) -> io::Result<()> {
+        for index in 0..due {
+            let id = self.closing[index];
             if self.table.get(id).is_some_and(|conversation| !conversation.is_stuck) {
                 self.close(id, port, session)?;
             }
         }
+        self.closing.drain(..due);
         Ok(())
     }
 

@@ -14,7 +14,6 @@ use crate::session::stream::serve::{GivenUp, Progress};
 use crate::worker::Worker;
 use crate::worker::conversations::Conversations;
 use cache::base::clock::Now;
-use protocol::binary;
 
 impl<P: Port> Worker<P> {
     /// Chooses connections for a batch: those whose input begins with something that can be done.
@@ -53,14 +52,13 @@ impl<P: Port> Worker<P> {
             None => conversation.prepare(port, value_bytes_max),
         };
         let kept_bytes = conversation.input.carried();
-        let is_binary = ready == Ready::Yes && conversation.window(port).first() >= Some(&binary::REQUEST);
         streams.kept_bytes = streams.kept_bytes + kept_bytes - before;
         match ready {
-            Ready::Yes if is_binary => {
-                self.refuse_binary_stream(id, now);
+            Ready::Yes => true,
+            Ready::Binary => {
+                self.refuse_binary_stream(id);
                 false
             }
-            Ready::Yes => true,
             Ready::NotYet => {
                 self.wait_for_input(id);
                 false
@@ -95,12 +93,9 @@ impl<P: Port> Worker<P> {
 
     /// Whoever speaks the retired binary protocol is told so in it, and hung up on.
     #[cold]
-    fn refuse_binary_stream(&mut self, id: ConnectionId, now: Now) {
+    fn refuse_binary_stream(&mut self, id: ConnectionId) {
         let Worker { port, streams, outbox, session, .. } = self;
         if let Some(conversation) = streams.get(id) {
-            if conversation.window(port).len() < binary::HEADER_BYTES && !conversation.has_ended {
-                return self.needs_input(id, now);
-            }
             session.refuse_binary_stream(id, conversation.window(port), outbox);
         }
         streams.close_when_sent(id);
@@ -183,12 +178,13 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    /// All that is whole of a connection's window is done: what is cut is put together with what comes.
-    fn needs_input(&mut self, id: ConnectionId, now: Now) {
+    /// All that is whole of a connection's window is done: what `is_cut` of it is put together with what comes. Else the window is the next
+    /// buffer.
+    fn needs_input(&mut self, id: ConnectionId, is_cut: bool, now: Now) {
         let Worker { port, streams, .. } = self;
         let Some(conversation) = streams.get_mut(id) else { return };
         let before = conversation.input.carried();
-        if !conversation.window(port).is_empty() {
+        if is_cut && !conversation.window(port).is_empty() {
             conversation.input.cut(port);
         }
         let kept_bytes = conversation.input.carried();
@@ -212,8 +208,10 @@ impl<P: Port> Worker<P> {
     fn progress(&mut self, id: ConnectionId, progress: Progress, now: Now) {
         match progress {
             Progress::Input(position) => {
+                let window = |streams: &Conversations| streams.get(id).map(|it| it.input.place_of_window());
+                let before = window(&self.streams);
                 self.moves_to(id, position);
-                self.needs_input(id, now);
+                self.needs_input(id, before == window(&self.streams), now);
             }
             Progress::Turn(position) => {
                 self.moves_to(id, position);

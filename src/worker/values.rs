@@ -29,7 +29,12 @@ impl<P: Port> Worker<P> {
         let next = self.drive_value(id, &mut incoming, now);
         let Worker { streams, session, .. } = self;
         let Some(conversation) = streams.get_mut(id) else { return };
-        conversation.is_crowded = next == Next::Later && matches!(incoming.stage, Stage::Line);
+        // One that asks another owner again and again holds no receive buffers meanwhile, either.
+        conversation.is_crowded = match next {
+            Next::Later => matches!(incoming.stage, Stage::Line),
+            Next::UnderWay => incoming.is_crowded,
+            _ => false,
+        };
         let is_crowded = conversation.is_crowded;
         match next {
             Next::Commands => return self.goes_on_in_turn(id, now),

@@ -13,7 +13,7 @@ use cache::{Built, Cache, Participant};
 use sherwood::config::serve::Io;
 use sherwood::limits;
 use sherwood::net::Port;
-use sherwood::net::sim::{Faults, SimPort, Wire};
+use sherwood::net::sim::{Faults, SimPort, StreamFaults, Wire};
 use sherwood::server::policy::cooperative;
 use sherwood::session::Wakeups;
 use sherwood::session::hits::Hits;
@@ -58,6 +58,24 @@ impl InProcess {
         InProcess { workers, wires, owners, policies: Vec::new() }
     }
 
+    /// The same with connections of choice.
+    pub fn with_streams(
+        seed: u64,
+        size: Size,
+        faults: (Faults, StreamFaults),
+        setup: StreamSetup,
+        clock: &Clock,
+        wanted: fn(&Shards) -> bool,
+    ) -> InProcess {
+        let wire = |i| Wire::with_streams(seed << 8 | i as u64, faults.0, faults.1);
+        let wires: Vec<_> = (0..size.workers).map(wire).collect();
+        let ports = wires.iter().map(|wire| SimPort::new(wire.clone()).unwrap()).collect();
+        let Parts { mut seats, round, .. } = Parts::new(seed, size, clock, wanted);
+        seats.streams = setup;
+        let (workers, owners) = seats.seat(ports, Some(cooperative(round)));
+        InProcess { workers, wires, owners, policies: Vec::new() }
+    }
+
     /// The same with a policy of choice.
     pub fn with_policy(
         seed: u64,
@@ -87,6 +105,7 @@ pub struct WorkerSetups {
     wakeups: Vec<Wakeups>,
     seed: u64,
     clock: Clock,
+    pub streams: StreamSetup,
 }
 
 impl Parts {
@@ -129,7 +148,8 @@ impl Parts {
         let owned = owners.into_iter().zip(participants).zip(hits);
         let owners =
             owned.map(|((owner, participant), hits)| (owner, participant, Hits::new(hits))).collect();
-        Parts { seats: WorkerSetups { owners, wakeups, seed, clock: clock.clone() }, round, policies }
+        let (clock, streams) = (clock.clone(), StreamSetup::default());
+        Parts { seats: WorkerSetups { owners, wakeups, seed, clock, streams }, round, policies }
     }
 }
 
@@ -160,7 +180,7 @@ impl WorkerSetups {
                 access: config.access.clone(),
                 poll: config.poll,
                 administration: Arc::new(()),
-                streams: StreamSetup::default(),
+                streams: self.streams.for_another_worker(),
                 profiler: TickProfiler::new(
                     Arc::default(),
                     self.clock.clone(),

@@ -9,8 +9,8 @@ use cache::ring::mesh;
 use cache::shard::{Owner, OwnerCounters};
 use protocol::steer::{owner, steer};
 use sherwood::limits::PENDING_REQUESTS_MAX;
-use sherwood::net::PeerAddr;
-use sherwood::net::sim::{Faults, SimPort, Wire};
+use sherwood::net::sim::{Faults, Link, SimPort, StreamFaults, StreamFigures, Wire};
+use sherwood::net::{PeerAddr, StreamPeer};
 use sherwood::session::Wakeups;
 use sherwood::session::hits::Hits;
 use sherwood::session::profiler::TickProfiler;
@@ -44,6 +44,11 @@ impl Stepped {
 
     /// So many workers with 8 MiB of memory between them.
     pub fn of(workers: usize, access: Access) -> Stepped {
+        Stepped::with_streams(workers, access, 1, StreamFaults::default())
+    }
+
+    /// The same with faults of connections, from a seed.
+    pub fn with_streams(workers: usize, access: Access, seed: u64, faults: StreamFaults) -> Stepped {
         const BYTES: usize = 8 << 20;
         let count = workers;
         let clock = Clock::manual(1_000_000_000);
@@ -60,7 +65,7 @@ impl Stepped {
         let ends = mesh(count, PENDING_REQUESTS_MAX).into_iter().zip(Wakeups::for_workers(count));
         let owned = built.owners.into_iter().zip(built.participants).zip(built.hits);
         for (index, (((owner, participant), hits), (mesh, wakeups))) in owned.zip(ends).enumerate() {
-            wires.push(Wire::new(1, Faults::default()));
+            wires.push(Wire::with_streams(seed, Faults::default(), faults));
             workers.push(Worker::new(WorkerConfig {
                 port: SimPort::new(wires[index].clone()).unwrap(),
                 owner: Owner::new(owner),
@@ -86,6 +91,35 @@ impl Stepped {
     /// Puts a datagram on its way to a worker.
     pub fn send(&self, worker: usize, datagram: &[u8]) {
         self.wires[worker].send(self.client, datagram);
+    }
+
+    /// Opens a connection to a worker.
+    pub fn connect(&self, worker: usize) -> Link {
+        self.wires[worker].connect(StreamPeer::Inet(self.client))
+    }
+
+    /// What is true of the connections of a worker now.
+    pub fn streams(&self, worker: usize) -> StreamFigures {
+        self.wires[worker].streams()
+    }
+
+    /// Lets all workers tick, and 1 µs pass each time, until nothing has happened for a while; gives what came of a connection.
+    pub fn converse(&mut self, link: &Link) -> Vec<u8> {
+        const QUIET_TICKS: u32 = 8;
+        const TICKS_MAX: u32 = 1_000_000;
+        let (mut reply, mut quiet) = (Vec::new(), 0);
+        for _ in 0..TICKS_MAX {
+            let is_busy = self.workers.iter_mut().fold(false, |busy, worker| worker.tick().unwrap() | busy);
+            self.advance(Duration::from_micros(1));
+            let came = link.read(usize::MAX);
+            let is_quiet = !is_busy && came.is_empty() && link.unreceived() == 0;
+            quiet = if is_quiet { quiet + 1 } else { 0 };
+            reply.extend(came);
+            if quiet > QUIET_TICKS {
+                return reply;
+            }
+        }
+        panic!("it never comes to rest");
     }
 
     /// A client on loopback with this port.

@@ -8,8 +8,8 @@ use crate::net::stream::{ConnectionId, StreamEvent, StreamOutbox, StreamPeer, Ta
 use crate::net::traffic::Traffic;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv, send, sendmsg};
-use std::io::{self, IoSlice};
+use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv, send};
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// What an event is about: not a connection.
@@ -27,6 +27,8 @@ pub(super) struct Streams {
     events: Vec<StreamEvent>,
     buffers: Box<[u8]>,
     free: Vec<u16>,
+    /// A reply that lies in several pieces of the outbox.
+    joined: Vec<u8>,
     /// Whether the listener is being watched, and from when on it is again, in ns since the clock's epoch.
     is_listening: bool,
     not_before_ns: u64,
@@ -52,6 +54,7 @@ impl Streams {
             events: Vec::new(),
             buffers: vec![0; STREAM_BUFFERS * STREAM_BUFFER_BYTES].into_boxed_slice(),
             free: (0..STREAM_BUFFERS as u16).rev().collect(),
+            joined: Vec::new(),
             is_listening: listener.is_some(),
             not_before_ns: 0,
         })
@@ -233,9 +236,11 @@ impl Streams {
             let fd = connection.fd.as_raw_fd();
             let sent = match entry.pieces {
                 1 => send(fd, outbox.pieces(&entry).next().expect("a send has a piece"), flags),
+                // A list of pieces would be memory for each send; a copy is not.
                 _ => {
-                    let pieces: Vec<IoSlice<'_>> = outbox.pieces(&entry).map(IoSlice::new).collect();
-                    sendmsg::<()>(fd, &pieces, &[], flags, None)
+                    self.joined.clear();
+                    outbox.pieces(&entry).for_each(|piece| self.joined.extend_from_slice(piece));
+                    send(fd, &self.joined, flags)
                 }
             };
             let sent = match sent {

@@ -10,7 +10,7 @@
 
 use crate::VERSION;
 use crate::guard::Admitted;
-use crate::limits::{ANSWER_LINE_BYTES_MAX, KEY_BYTES_MAX};
+use crate::limits::{ANSWER_LINE_BYTES_MAX, KEY_BYTES_MAX, STREAM_LINE_BYTES_MAX};
 use crate::session::execute::answer::{Form, MetaForm, classic};
 use crate::session::execute::namespace::invalidated_by;
 use crate::session::profiler::measure_of;
@@ -180,9 +180,8 @@ impl<'a> Run<'_, 'a, '_> {
             let permitted = command.as_ref().map_err(|&error| error);
             match permitted.and_then(|command| permit(command, &self.request).map(|()| command)) {
                 Err(error) => {
-                    self.executor.work.spend(0);
-                    if !self.answer_fault(error) {
-                        return Step::Done;
+                    if let Some(step) = self.step_of_fault(error, &body[at..commands.at()]) {
+                        return step;
                     }
                 }
                 Ok(command) => {
@@ -354,6 +353,31 @@ impl<'a> Run<'_, 'a, '_> {
         }
     }
 
+    /// Whether a wrong command of a stream is longer than a line may be. It would end the connection if it were cut, and does so too
+    /// where it lies in one buffer.
+    #[cold]
+    fn is_long_line(&self, text: &[u8]) -> bool {
+        self.request.admitted.dialect == Dialect::Stream
+            && memchr::memchr(b'\n', text).unwrap_or(text.len()) > STREAM_LINE_BYTES_MAX
+    }
+
+    /// Answers what is wrong with a command, whose text this is; a step if the request ends with it.
+    #[cold]
+    fn step_of_fault(&mut self, error: Error, text: &[u8]) -> Option<Step> {
+        self.executor.work.spend(0);
+        if self.is_long_line(text) {
+            return Some(self.hang_up());
+        }
+        if self.answer_fault(error) { None } else { Some(Step::Done) }
+    }
+
+    /// A stream with a line that is too long ends without a word, as in memcached.
+    #[cold]
+    fn hang_up(&self) -> Step {
+        self.executor.counters.protocol_errors.add(1);
+        Step::Close
+    }
+
     /// Nothing more can be read from `at` on.
     fn end_of_commands(&mut self, at: usize) -> Step {
         let Admitted { dialect, body, .. } = self.request.admitted;
@@ -365,6 +389,9 @@ impl<'a> Run<'_, 'a, '_> {
         if let Some(Parsed::Incomplete { at_least, otherwise, missing: Missing::RefusedValue }) = parsed {
             if let Err(halt) = self.expects_room() {
                 return halt.at(position);
+            }
+            if self.is_long_line(&body[at..]) {
+                return self.hang_up();
             }
             self.answer_fault(otherwise);
             return Step::Refused { to_come: at_least.get() };

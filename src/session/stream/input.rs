@@ -32,6 +32,8 @@ pub struct Input {
     buffers: VecDeque<Held>,
     /// Bytes of a refused value that are passed over.
     skipped: usize,
+    /// The first byte of a connection says which protocol its client speaks, as with memcached.
+    speaks_text: bool,
 }
 
 /// What can be done with it.
@@ -45,12 +47,19 @@ pub(crate) enum Ready {
     Value(usize),
     /// The window is a line without an end, longer than lines may be.
     LongLine,
+    /// The window begins with the header of a request in the retired binary protocol.
+    Binary,
 }
 
 impl Input {
     /// So many bytes are in a buffer, which is held until they are done.
     pub(crate) fn push(&mut self, buffer: u16, bytes: u32) {
         self.buffers.push_back(Held { buffer, at: 0, end: bytes });
+    }
+
+    /// What the window lies in: it is another if this is.
+    pub(crate) fn place_of_window(&self) -> (usize, bool) {
+        (self.buffers.len(), self.carry.is_empty())
     }
 
     /// Buffers that are held.
@@ -78,6 +87,14 @@ impl Input {
     /// Makes the window begin with a whole command, if there is one.
     pub(crate) fn prepare<P: Port>(&mut self, port: &mut P, value_bytes_max: usize) -> Ready {
         self.pass_over(port);
+        if !self.speaks_text
+            && let Some(&first) = self.window(port).first()
+        {
+            if first == binary::REQUEST {
+                return self.prepare_binary(port);
+            }
+            self.speaks_text = true;
+        }
         while !self.carry.is_empty() {
             if self.carry.len() - self.done >= self.wanted {
                 match self.look(value_bytes_max) {
@@ -92,14 +109,20 @@ impl Input {
         if self.buffers.is_empty() { Ready::NotYet } else { Ready::Yes }
     }
 
+    /// The answer to a binary request names what stands in its header: all of that has to be there.
+    #[cold]
+    fn prepare_binary<P: Port>(&mut self, port: &mut P) -> Ready {
+        while self.window(port).len() < binary::HEADER_BYTES {
+            if !self.join_next(port) {
+                return Ready::NotYet;
+            }
+        }
+        Ready::Binary
+    }
+
     /// What the carry begins with.
     fn look(&mut self, value_bytes_max: usize) -> Ready {
         let have = &self.carry[self.done..];
-        if have.first() >= Some(&binary::REQUEST) {
-            // It is refused with what its head says.
-            self.wanted = binary::HEADER_BYTES;
-            return if have.len() >= self.wanted { Ready::Yes } else { Ready::NotYet };
-        }
         match Commands::new(have, value_bytes_max).of_stream().parse() {
             Some(Parsed::Incomplete { at_least, missing: Missing::LineEnd, .. }) => {
                 self.wanted = have.len() + at_least.get();

@@ -171,6 +171,10 @@ impl Conversation {
             // A read goes on in the same window.
             Some(_) => self.position = Position { reply_bytes: 0, ..position },
             None => {
+                if let Some(open) = &mut self.open_get {
+                    // None of what comes next is known to be a key.
+                    open.end = 0;
+                }
                 self.input.advance(port, position.at);
                 if let Some(open) = &mut self.open_get {
                     // The keys that were read are done; the next ones are not looked for yet.

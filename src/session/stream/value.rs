@@ -26,6 +26,8 @@ pub(crate) struct Incoming {
     line: Box<[u8]>,
     value_bytes: usize,
     pub(crate) stage: Stage,
+    /// Whether another owner has said that there is no room for it among the values that are coming.
+    pub(crate) is_crowded: bool,
     /// Since when it waits for memory, in ns since the server epoch; 0 = it does not.
     waits_since_ns: u64,
 }
@@ -57,11 +59,12 @@ pub(crate) enum Asked {
 impl Incoming {
     /// The value of a store whose line this is.
     pub(crate) fn new(line: &[u8], value_bytes: usize) -> Incoming {
-        Incoming { line: line.into(), value_bytes, stage: Stage::Line, waits_since_ns: 0 }
+        Incoming { line: line.into(), value_bytes, stage: Stage::Line, is_crowded: false, waits_since_ns: 0 }
     }
 
     /// An errand for it has come home.
     pub(crate) fn came_home(&mut self, homecoming: Homecoming) {
+        self.is_crowded = matches!(homecoming, Homecoming::Waits { is_crowded: true });
         self.stage = match homecoming {
             Homecoming::Reserved(unfinished) => {
                 self.waits_since_ns = 0;

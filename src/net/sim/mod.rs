@@ -1,15 +1,22 @@
 //! A network in memory, for whole servers in one thread from one seed.
 //!
 //! Requests are put in by the test; a poll delivers them in an order, and with losses and repetitions, that the seed
-//! decides. Replies are kept, datagram by datagram, with the same faults.
+//! decides. Replies are kept, datagram by datagram, with the same faults. Connections have faults of their own ([`streams`]).
+
+pub mod streams;
+
+pub use streams::{Link, StreamFaults, StreamFigures};
 
 use crate::limits::TICK_DATAGRAMS_MAX;
-use crate::net::{Datagram, Inbox, Outbox, PeerAddr, PollTimeout, Port, Traffic, Waker};
+use crate::net::{
+    ConnectionId, Datagram, Inbox, Outbox, PeerAddr, PollTimeout, Port, StreamPeer, Traffic, Waker,
+};
 use cache::base::random::Random;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
+use streams::{Channels, Streams};
 
 /// What the network does to datagrams, in percent of them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,7 +31,10 @@ pub struct Faults {
 
 /// The wire between a test and a port.
 #[derive(Clone)]
-pub struct Wire(Rc<RefCell<WireState>>);
+pub struct Wire {
+    state: Rc<RefCell<WireState>>,
+    channels: Rc<RefCell<Channels>>,
+}
 
 struct WireState {
     random: Random,
@@ -55,29 +65,44 @@ impl WireState {
 impl Wire {
     /// A wire with faults from a seed.
     pub fn new(seed: u64, faults: Faults) -> Wire {
+        Wire::with_streams(seed, faults, StreamFaults::default())
+    }
+
+    /// The same with faults of connections.
+    pub fn with_streams(seed: u64, faults: Faults, of_streams: StreamFaults) -> Wire {
         let random = Random::new(seed);
-        Wire(Rc::new(RefCell::new(WireState {
-            random,
-            faults,
-            requests: VecDeque::new(),
-            replies: VecDeque::new(),
-        })))
+        let (requests, replies) = (VecDeque::new(), VecDeque::new());
+        Wire {
+            state: Rc::new(RefCell::new(WireState { random, faults, requests, replies })),
+            channels: Rc::new(RefCell::new(Channels::new(of_streams))),
+        }
+    }
+
+    /// Opens a connection to the server.
+    pub fn connect(&self, peer: StreamPeer) -> Link {
+        Link::new(&self.channels, peer)
+    }
+
+    /// What is true of the connections of the port now.
+    pub fn streams(&self) -> StreamFigures {
+        self.channels.borrow().figures()
     }
 
     /// Puts a datagram on its way to the server; says how many copies of it will arrive: 0, 1 or 2.
     pub fn send(&self, from: PeerAddr, datagram: &[u8]) -> usize {
-        self.0.borrow_mut().carry(false, from, datagram)
+        self.state.borrow_mut().carry(false, from, datagram)
     }
 
     /// Takes the next datagram that reached a client.
     pub fn receive(&self) -> Option<(PeerAddr, Vec<u8>)> {
-        self.0.borrow_mut().replies.pop_front()
+        self.state.borrow_mut().replies.pop_front()
     }
 }
 
 /// A port on a wire.
 pub struct SimPort {
     wire: Wire,
+    streams: Streams,
     buffers: Vec<Vec<u8>>,
     waker: Waker,
 }
@@ -88,7 +113,8 @@ impl SimPort {
     /// # Errors
     /// No file descriptors are left.
     pub fn new(wire: Wire) -> io::Result<SimPort> {
-        Ok(SimPort { wire, buffers: Vec::new(), waker: Waker::new()? })
+        let streams = Streams::new(Rc::clone(&wire.channels));
+        Ok(SimPort { wire, streams, buffers: Vec::new(), waker: Waker::new()? })
     }
 }
 
@@ -96,14 +122,15 @@ impl Port for SimPort {
     fn poll(&mut self, outbox: &mut Outbox, inbox: &mut Inbox, _timeout: PollTimeout) -> io::Result<Traffic> {
         inbox.clear();
         self.buffers.clear();
-        let traffic = self.flush(outbox)?;
-        let mut state = self.wire.0.borrow_mut();
+        let mut traffic = self.flush(outbox)?;
+        let mut state = self.wire.state.borrow_mut();
         while self.buffers.len() < TICK_DATAGRAMS_MAX
             && let Some((peer, bytes)) = state.requests.pop_front()
         {
             inbox.push_train(peer, self.buffers.len() as u16, 0, bytes.len(), 0);
             self.buffers.push(bytes);
         }
+        self.streams.poll(&mut state.random, &mut inbox.events, &mut traffic);
         Ok(traffic)
     }
 
@@ -113,9 +140,11 @@ impl Port for SimPort {
         for run in outbox.runs(1) {
             for frame in run.frames() {
                 traffic.datagrams_sent += 1;
-                self.wire.0.borrow_mut().carry(true, *run.peer, outbox.bytes(frame));
+                self.wire.state.borrow_mut().carry(true, *run.peer, outbox.bytes(frame));
             }
         }
+        let random = &mut self.wire.state.borrow_mut().random;
+        self.streams.send_all(&mut outbox.streams, random, &mut traffic);
         outbox.clear();
         Ok(traffic)
     }
@@ -126,5 +155,27 @@ impl Port for SimPort {
 
     fn waker(&self) -> Waker {
         self.waker.clone()
+    }
+
+    fn received(&self, buffer: u16, bytes: u32) -> &[u8] {
+        self.streams.bytes(buffer, bytes)
+    }
+
+    fn release(&mut self, buffer: u16) {
+        self.streams.release(buffer);
+    }
+
+    fn resume(&mut self, id: ConnectionId) {
+        self.streams.resume(id);
+    }
+
+    fn pause(&mut self, id: ConnectionId) -> io::Result<()> {
+        self.streams.pause(id);
+        Ok(())
+    }
+
+    fn close(&mut self, id: ConnectionId) -> io::Result<()> {
+        self.streams.close(id);
+        Ok(())
     }
 }
