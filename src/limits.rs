@@ -71,10 +71,16 @@ pub const LONG_VALUE_BYTES: usize = 16 << 10;
 pub const VALUE_IDLE_S: u64 = 60;
 /// Buffers that a connection may hold while it waits for another worker, before it receives no more.
 pub const STREAM_BUFFERS_HELD_MAX: usize = 4;
+/// Receive buffers that a connection may hold which has not had its turns yet; beyond it nothing more is received of it until all that
+/// it has sent is done. A quarter of all, so that one long pipeline leaves the others theirs.
+pub const STREAM_BUFFERS_AHEAD_MAX: usize = STREAM_BUFFERS / 4;
 /// Turns that a connection gets in one tick: one turn is a batch of reads and [`TURN_WORK_UNITS`] of other work.
 pub const STREAM_TURNS_MAX: u32 = 8;
 /// Replies with memory of their own that a worker has under way: each may be as long as the longest value.
 pub const STREAM_LONG_REPLIES_MAX: usize = 8;
+/// How long such a reply may wait for a peer that does not read all of it, in s, while others wait for its memory; then its
+/// connection is closed.
+pub const STREAM_LONG_REPLY_WAIT_S: u64 = 10;
 /// Bytes of commands that were cut, and of input that waits for peers that do not read, that a worker keeps; beyond it a connection
 /// that needs more is closed.
 pub const STREAM_KEPT_BYTES_MAX: usize = 64 << 20;

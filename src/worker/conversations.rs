@@ -7,7 +7,10 @@
 //! ```
 
 use crate::guard::Right;
-use crate::limits::{STREAM_BUFFERS_HELD_MAX, STREAM_KEPT_BYTES_MAX, TICK_IDLE_LOOKS_MAX, VALUE_IDLE_S};
+use crate::limits::{
+    STREAM_BUFFERS_AHEAD_MAX, STREAM_BUFFERS_HELD_MAX, STREAM_KEPT_BYTES_MAX, STREAM_LONG_REPLY_WAIT_S,
+    TICK_IDLE_LOOKS_MAX, VALUE_IDLE_S,
+};
 use crate::net::stream::{Handover, Quota, StreamEvent, Table};
 use crate::net::{ConnectionId, Outbox, PeerAddr, Port, StreamPeer};
 use crate::session::Session;
@@ -36,6 +39,8 @@ pub(super) struct Conversations {
     pub(super) kept_bytes: usize,
     /// Replies with memory of their own that are under way.
     pub(super) long_replies: usize,
+    /// When another one waited for their memory last, in s since the server epoch; `None` = never.
+    pub(super) long_waited_s: Option<u64>,
     /// Dumps of all items that are under way.
     pub(super) dumps: usize,
     setup: StreamSetup,
@@ -53,6 +58,7 @@ impl Conversations {
             round: Vec::new(),
             kept_bytes: 0,
             long_replies: 0,
+            long_waited_s: None,
             dumps: 0,
             setup,
             idle_looked_at: 0,
@@ -227,8 +233,9 @@ impl Conversations {
             return self.stop_receiving(id, port, session);
         }
         if conversation.may_go_on() {
+            let is_ahead = conversation.input.buffers() > STREAM_BUFFERS_AHEAD_MAX;
             self.may_go_on(id);
-            return Ok(());
+            return if is_ahead { self.stop_receiving(id, port, session) } else { Ok(()) };
         }
         if conversation.is_stuck || conversation.input.buffers() > STREAM_BUFFERS_HELD_MAX {
             return self.stop_receiving(id, port, session);
@@ -339,9 +346,21 @@ impl Conversations {
             if self.setup.is_idle(conversation, now) {
                 session.executor().counters().idle_kicks.add(1);
                 self.close(id, port, session)?;
+            } else if self.holds_up_others(conversation, now) {
+                session.executor().counters().streams_over_memory.add(1);
+                self.close(id, port, session)?;
             }
         }
         Ok(())
+    }
+}
+
+impl Conversations {
+    /// Whether a long reply has waited too long for its peer to read it, while others wait for its memory.
+    fn holds_up_others(&self, conversation: &Conversation, now: Now) -> bool {
+        let is_wanted = self.long_waited_s.is_some_and(|waited_s| waited_s + 1 >= now.s());
+        let waits_s = now.s().saturating_sub(conversation.long_since_s);
+        conversation.has_long && is_wanted && waits_s > STREAM_LONG_REPLY_WAIT_S
     }
 }
 

@@ -52,8 +52,7 @@ impl<P: Port> Worker<P> {
             None => conversation.prepare(port, value_bytes_max),
         };
         let kept_bytes = conversation.input.carried();
-        let is_binary =
-            ready == Ready::Yes && conversation.window(port).first() >= Some(&binary::REQUEST);
+        let is_binary = ready == Ready::Yes && conversation.window(port).first() >= Some(&binary::REQUEST);
         streams.kept_bytes = streams.kept_bytes + kept_bytes - before;
         match ready {
             Ready::Yes if is_binary => {
@@ -303,7 +302,16 @@ impl<P: Port> Worker<P> {
     #[cold]
     fn serve_long(&mut self, id: ConnectionId, now: Now) {
         let Worker { port, streams, session, outbox, .. } = self;
-        if streams.long_replies >= STREAM_LONG_REPLIES_MAX || outbox.streams.has_any_for(id) {
+        let is_crowded = streams.long_replies >= STREAM_LONG_REPLIES_MAX;
+        if let Some(conversation) = streams.get_mut(id) {
+            conversation.is_crowded = is_crowded;
+        }
+        if is_crowded {
+            // For as long as peers take to read: what it has sent is kept aside, so that its receive buffers are free for others.
+            streams.long_waited_s = Some(now.s());
+            streams.keeps_aside.push(id);
+        }
+        if is_crowded || outbox.streams.has_any_for(id) {
             return streams.later.push(id);
         }
         let Some(conversation) = streams.get(id) else { return };
@@ -312,6 +320,7 @@ impl<P: Port> Worker<P> {
         if let Some(conversation) = streams.get_mut(id) {
             // Until the port says that all of it went.
             (conversation.has_long, conversation.is_stuck) = (true, true);
+            conversation.long_since_s = now.s();
             streams.long_replies += 1;
         }
         self.progress(id, progress, now);

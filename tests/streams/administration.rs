@@ -28,8 +28,9 @@ fn a_dump_lists_all_items_that_stay() {
         });
         let mut rounds = 0;
         while !dump.is_finished() || rounds == 0 {
-            let churn: String =
-                (0..100).map(|i| format!("set goes:{i} 0 0 1 noreply\r\ny\r\ndelete goes:{i} noreply\r\n")).collect();
+            let churn: String = (0..100)
+                .map(|i| format!("set goes:{i} 0 0 1 noreply\r\ny\r\ndelete goes:{i} noreply\r\n"))
+                .collect();
             assert_eq!(client.asks(&churn), "");
             rounds += 1;
         }
@@ -48,8 +49,9 @@ fn a_dump_to_a_peer_that_does_not_read_leaves_others_alone() {
         let server = start(io, &["--memory", "64MiB"]);
         let mut client = StreamClient::tcp(server.addr);
         for first in (0..60_000).step_by(500) {
-            let sets: String =
-                (first..first + 500).map(|i| format!("set some-longer-key:{i} 0 0 1 noreply\r\nx\r\n")).collect();
+            let sets: String = (first..first + 500)
+                .map(|i| format!("set some-longer-key:{i} 0 0 1 noreply\r\nx\r\n"))
+                .collect();
             assert_eq!(client.asks(&sets), "");
         }
         let mut slow: Vec<StreamClient> = (0..3).map(|_| StreamClient::tcp(server.addr)).collect();

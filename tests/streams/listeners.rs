@@ -24,7 +24,8 @@ fn a_unix_socket_has_its_mode_and_everything_is_allowed() {
             }
             // In turn: five to each worker.
             let workers = clients[0].asks("stats workers\r\n");
-            let counts: Vec<&str> = workers.lines().filter(|line| line.contains("curr_connections")).collect();
+            let counts: Vec<&str> =
+                workers.lines().filter(|line| line.contains("curr_connections")).collect();
             assert!(counts.iter().all(|line| line.ends_with(" 5")), "{workers}");
             server.terminate();
             assert!(!path.exists(), "the file goes with the server");
@@ -49,7 +50,10 @@ fn ipv6_dual_stack_and_names_take_connections() {
                 let addr = std::net::ToSocketAddrs::to_socket_addrs(&addr).unwrap();
                 let addr = addr.filter(|addr| host != "localhost" || addr.is_ipv4() == server.addr.is_ipv4());
                 let mut client = StreamClient::tcp(addr.into_iter().next().unwrap());
-                assert_eq!(client.asks("set a 0 0 1\r\nx\r\nget a\r\n"), "STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\n");
+                assert_eq!(
+                    client.asks("set a 0 0 1\r\nx\r\nget a\r\n"),
+                    "STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\n"
+                );
                 assert!(client.asks("stats\r\n").contains("STAT pid"), "{listen} {host}");
             }
             server.terminate();
@@ -70,8 +74,14 @@ fn who_is_not_allowed_is_hung_up_on() {
             // The kernel takes the first address of the cable, 10.77.0.2.
             let mut client = StreamClient::tcp(addr);
             assert_eq!(client.asks("set a 0 0 1\r\nx\r\n"), "STORED\r\n");
-            for command in ["flush_all", "stats", "lru_crawler metadump all", "verbosity 1", "cache_memlimit 16"] {
-                assert_eq!(client.asks(&format!("{command}\r\n")), "CLIENT_ERROR command not allowed\r\n", "{command}");
+            for command in
+                ["flush_all", "stats", "lru_crawler metadump all", "verbosity 1", "cache_memlimit 16"]
+            {
+                assert_eq!(
+                    client.asks(&format!("{command}\r\n")),
+                    "CLIENT_ERROR command not allowed\r\n",
+                    "{command}"
+                );
             }
             let mut stranger = StreamClient::tcp_from("10.77.0.3", addr);
             let _ = stranger.try_send(b"get a\r\n");

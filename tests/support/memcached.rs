@@ -63,7 +63,8 @@ impl Memcached {
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline && self.child.try_wait().unwrap().is_none() {
             // Refused until it listens.
-            if StreamClient::try_tcp(self.addr).is_ok_and(|mut client| !client.ask(b"version\r\n").is_empty()) {
+            if StreamClient::try_tcp(self.addr).is_ok_and(|mut client| !client.ask(b"version\r\n").is_empty())
+            {
                 return true;
             }
         }

@@ -61,7 +61,10 @@ pub fn server_with_clock_of(mut config: Config) -> Option<(Server, Clock)> {
         Ok(server) => Some((server, clock)),
         Err(error) => {
             println!("SKIPPED: {io:?} with {workers:?} workers: {error}");
-            assert!(io != Io::Mmsg || workers != Workers::Count(1), "one worker with mmsg runs anywhere: {error}");
+            assert!(
+                io != Io::Mmsg || workers != Workers::Count(1),
+                "one worker with mmsg runs anywhere: {error}"
+            );
             None
         }
     }
