@@ -71,12 +71,18 @@ pub const LONG_VALUE_BYTES: usize = 16 << 10;
 pub const VALUE_IDLE_S: u64 = 60;
 /// Buffers that a connection may hold, before it receives no more until what is in them is done.
 pub const STREAM_BUFFERS_HELD_MAX: usize = 4;
+/// Receive buffers that a connection may hold which has not had its turns yet; beyond it nothing more is received of it until all that
+/// it has sent is done. A quarter of all, so that one long pipeline leaves the others theirs.
+pub const STREAM_BUFFERS_AHEAD_MAX: usize = STREAM_BUFFERS / 16;
 /// Turns that a connection gets in one tick: one turn is a batch of reads and [`TURN_WORK_UNITS`] of other work.
 pub const STREAM_TURNS_MAX: u32 = 8;
 /// Room of a reply with the longest value beside that, in bytes: line, key and flags.
 pub const LONG_REPLY_ROOM_BYTES: usize = 4_096;
 /// Replies with memory of their own that a worker has under way: each may be as long as the longest value.
 pub const STREAM_LONG_REPLIES_MAX: usize = 8;
+/// How long such a reply may wait for a peer that does not read all of it, in s, while others wait for its memory; then its
+/// connection is closed.
+pub const STREAM_LONG_REPLY_WAIT_S: u64 = 10;
 /// Bytes of commands that were cut, and of input that waits for peers that do not read, that a worker keeps; beyond it a connection
 /// that needs more is closed.
 pub const STREAM_KEPT_BYTES_MAX: usize = 32 << 20;

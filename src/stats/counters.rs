@@ -108,7 +108,8 @@ counters! {
         counter stream_sends,
         /// Times that the peer of a connection had no room for all that it was sent; the connection waits until it has.
         counter streams_stuck,
-        /// Connections that were closed because commands that were cut, and input of peers that do not read, took too much memory.
+        /// Connections that were closed because commands that were cut, input of peers that do not read, or long replies that others
+        /// wait for the memory of, took too much.
         counter streams_over_memory,
         /// Long values that connections began to send: they go into their items as they come.
         counter long_values,

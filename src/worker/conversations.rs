@@ -8,7 +8,8 @@
 
 use crate::guard::Right;
 use crate::limits::{
-    STREAM_BUFFERS_HELD_MAX, STREAM_KEPT_BYTES_MAX, TICK_IDLE_LOOKS_MAX, TICK_READS_MAX, VALUE_IDLE_S,
+    STREAM_BUFFERS_AHEAD_MAX, STREAM_BUFFERS_HELD_MAX, STREAM_KEPT_BYTES_MAX, STREAM_LONG_REPLY_WAIT_S,
+    TICK_IDLE_LOOKS_MAX, TICK_READS_MAX, VALUE_IDLE_S,
 };
 use crate::net::stream::{Handover, Quota, StreamEvent, Table};
 use crate::net::{ConnectionId, Outbox, PeerAddr, Port, StreamPeer};
@@ -41,6 +42,8 @@ pub(super) struct Conversations {
     pub(super) kept_bytes: usize,
     /// Replies with memory of their own that are under way.
     pub(super) long_replies: usize,
+    /// When another one waited for their memory last, in s since the server epoch; `None` = never.
+    pub(super) long_waited_s: Option<u64>,
     /// Dumps of all items that are under way.
     pub(super) dumps: usize,
     setup: StreamSetup,
@@ -61,6 +64,7 @@ impl Conversations {
             outcomes: Vec::with_capacity(TICK_READS_MAX),
             kept_bytes: 0,
             long_replies: 0,
+            long_waited_s: None,
             dumps: 0,
             setup,
             idle_second: 0,
@@ -244,12 +248,14 @@ impl Conversations {
         if conversation.is_crowded {
             return self.stop_receiving(id, port, session);
         }
-        // One that sends more than it has turns for would have all buffers in the end.
-        let holds_many = conversation.input.buffers() > STREAM_BUFFERS_HELD_MAX;
-        if holds_many || conversation.is_stuck {
-            self.stop_receiving(id, port, session)?;
+        if conversation.may_go_on() {
+            let is_ahead = conversation.input.buffers() > STREAM_BUFFERS_AHEAD_MAX;
+            self.may_go_on(id);
+            return if is_ahead { self.stop_receiving(id, port, session) } else { Ok(()) };
         }
-        self.may_go_on(id);
+        if conversation.is_stuck || conversation.input.buffers() > STREAM_BUFFERS_HELD_MAX {
+            return self.stop_receiving(id, port, session);
+        }
         Ok(())
     }
 
@@ -364,9 +370,21 @@ impl Conversations {
             if self.setup.is_idle(conversation, now) {
                 session.executor().counters().idle_kicks.add(1);
                 self.close(id, port, session)?;
+            } else if self.holds_up_others(conversation, now) {
+                session.executor().counters().streams_over_memory.add(1);
+                self.close(id, port, session)?;
             }
         }
         Ok(())
+    }
+}
+
+impl Conversations {
+    /// Whether a long reply has waited too long for its peer to read it, while others wait for its memory.
+    fn holds_up_others(&self, conversation: &Conversation, now: Now) -> bool {
+        let is_wanted = self.long_waited_s.is_some_and(|waited_s| waited_s + 1 >= now.s());
+        let waits_s = now.s().saturating_sub(conversation.long_since_s);
+        conversation.has_long && is_wanted && waits_s > STREAM_LONG_REPLY_WAIT_S
     }
 }
 

@@ -302,7 +302,16 @@ impl<P: Port> Worker<P> {
     #[cold]
     fn serve_long(&mut self, id: ConnectionId, now: Now) {
         let Worker { port, streams, session, outbox, .. } = self;
-        if streams.long_replies >= STREAM_LONG_REPLIES_MAX || outbox.streams.has_any_for(id) {
+        let is_crowded = streams.long_replies >= STREAM_LONG_REPLIES_MAX;
+        if let Some(conversation) = streams.get_mut(id) {
+            conversation.is_crowded = is_crowded;
+        }
+        if is_crowded {
+            // For as long as peers take to read: what it has sent is kept aside, so that its receive buffers are free for others.
+            streams.long_waited_s = Some(now.s());
+            streams.keeps_aside.push(id);
+        }
+        if is_crowded || outbox.streams.has_any_for(id) {
             return streams.later.push(id);
         }
         let Some(conversation) = streams.get(id) else { return };
@@ -311,6 +320,7 @@ impl<P: Port> Worker<P> {
         if let Some(conversation) = streams.get_mut(id) {
             // Until the port says that all of it went.
             (conversation.has_long, conversation.is_stuck) = (true, true);
+            conversation.long_since_s = now.s();
             streams.long_replies += 1;
         }
         self.progress(id, progress, now);

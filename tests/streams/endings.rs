@@ -11,6 +11,10 @@ fn a_reset_within_a_line_or_a_value_leaves_nothing_behind() {
         let half = value(1, 500_000);
         for number in 0..60 {
             let mut client = StreamClient::tcp(server.addr);
+            if number % 2 == 0 {
+                // Others may be gone before they are accepted.
+                assert_eq!(client.asks("mn\r\n"), "MN\r\n");
+            }
             match number % 3 {
                 0 => client.send(b"get a\r\ndelete b"),
                 1 => client.send(format!("set k{number} 0 0 1048576\r\n").as_bytes()),
@@ -18,9 +22,6 @@ fn a_reset_within_a_line_or_a_value_leaves_nothing_behind() {
                     client.send(format!("ms k{number} 1048576 T0\r\n").as_bytes());
                     client.send(&half);
                 }
-            }
-            if number % 2 == 0 {
-                wait_until(&server, "total_connections", |total| total > number);
             }
             client.reset();
         }

@@ -45,7 +45,8 @@ fn no_connection_leaves_anything_behind() {
                 end(StreamClient::tcp(server.addr), number);
             }
             println!("{io}: {name}");
-            wait_until(&server, "total_connections", |total| total as usize + 10 >= opened + CONNECTIONS);
+            // Those that were reset before they were accepted do not count.
+            wait_until(&server, "total_connections", |total| total as usize > opened);
             wait_until(&server, "curr_connections", |open| open == 1);
             wait_until(&server, "unfinished_items", |items| items == 0);
             let began = Instant::now();

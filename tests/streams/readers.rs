@@ -140,3 +140,65 @@ fn a_pipeline_without_end_does_not_starve_others() {
         server.terminate();
     }
 }
+
+/// As many peers as may have long replies under way read nothing of theirs. Others that want one wait, and hold nothing meanwhile that
+/// other commands need; after a while they get it, because those that do not read are closed.
+#[test]
+fn long_replies_that_nobody_reads_do_not_stop_others() {
+    for io in IOS {
+        let server = start(io, &["--memory", "128MiB", "--value-max", "8MiB"]);
+        let mut client = StreamClient::tcp(server.addr);
+        let longest = value(1, 8 << 20);
+        set(&mut client, "longest", &longest);
+        let mut unread: Vec<StreamClient> = (0..8).map(|_| StreamClient::tcp(server.addr)).collect();
+        unread.iter_mut().for_each(|client| client.send(&b"get longest\r\n".repeat(4)));
+        wait_until(&server, "streams_stuck", |stuck| stuck >= 8);
+        let mut waiting: Vec<StreamClient> = (0..100).map(|_| StreamClient::tcp(server.addr)).collect();
+        // More than the receive buffers of a worker hold.
+        let commands = [&b"get longest\r\n"[..], &b"get none\r\n".repeat(8_000)].concat();
+        for client in &mut waiting {
+            nix::sys::socket::setsockopt(&*client, nix::sys::socket::sockopt::SndBuf, &200_000).unwrap();
+            client.send(&commands);
+        }
+        for number in 0..200 {
+            assert_eq!(client.asks(&format!("set k 0 0 3\r\n{number:03}\r\n")), "STORED\r\n");
+        }
+        let mut first = waiting.swap_remove(0);
+        drop(waiting);
+        assert!(first.until(b"END\r\n") == found("longest", &longest));
+        assert_eq!(first.receive(8_000 * 5), b"END\r\n".repeat(8_000));
+        assert!(server.stat("streams_over_memory") > 0);
+        drop((first, unread));
+        wait_until(&server, "curr_connections", |open| open == 1);
+        server.terminate();
+    }
+}
+
+/// What stands behind a dump waits, and does not take the receive buffers of others.
+#[test]
+fn a_long_pipeline_behind_a_dump_leaves_others_their_buffers() {
+    for io in IOS {
+        let server = start(io, &["--memory", "64MiB"]);
+        let mut client = StreamClient::tcp(server.addr);
+        for first in (0..50_000).step_by(500) {
+            let sets: String =
+                (first..first + 500).map(|i| format!("set k{i} 0 0 1 noreply\r\nx\r\n")).collect();
+            assert_eq!(client.asks(&sets), "");
+        }
+        let addr = server.addr;
+        let ahead = std::thread::spawn(move || {
+            let mut client = StreamClient::tcp(addr);
+            let commands =
+                [&b"lru_crawler metadump all\r\n"[..], &b"delete none noreply\r\n".repeat(300_000)].concat();
+            client.send(&commands);
+            let dump = client.until(b"END\r\n");
+            assert_eq!(client.asks("mn\r\n"), "MN\r\n");
+            dump.iter().filter(|&&byte| byte == b'\n').count()
+        });
+        while !ahead.is_finished() {
+            assert_eq!(client.asks("get none\r\n"), "END\r\n");
+        }
+        assert_eq!(ahead.join().unwrap(), 50_001);
+        server.terminate();
+    }
+}

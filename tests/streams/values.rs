@@ -37,7 +37,10 @@ fn values_of_any_length_come_back_as_they_were_sent() {
             let head = format!("VA {bytes} s{bytes}\r\n");
             assert!(got == [head.as_bytes(), &whole, b"\r\n"].concat(), "mg of {bytes}");
         }
-        assert_eq!(client.asks("set a 0 0 16777216\r\n").len(), 0, "it waits for the value");
+        client.send(b"set a 0 0 16777216\r\n");
+        assert_eq!(client.line(), "SERVER_ERROR object too large for cache");
+        client.send(&value(0, LONGEST + 1));
+        assert_eq!(client.asks("\r\nmn\r\n"), "MN\r\n");
         server.terminate();
     }
 }

@@ -40,7 +40,7 @@ pub struct Conversation {
     pub(crate) open_get: Option<OpenGet>,
     /// A long value that is coming.
     pub(crate) value: Option<Box<Incoming>>,
-    /// Whether that waits for memory which values of others have.
+    /// Whether that, or a long reply, waits for memory which others have.
     pub(crate) is_crowded: bool,
     /// A dump of all items that it is sent, before its next command.
     pub(crate) dump: Option<Box<Dump>>,
@@ -58,6 +58,8 @@ pub struct Conversation {
     pub(crate) is_queued: bool,
     /// Whether a reply with memory of its own is under way.
     pub(crate) has_long: bool,
+    /// Since when, in s since the server epoch.
+    pub(crate) long_since_s: u64,
     /// Whether it counts as one of the connections that the server may have.
     pub(crate) is_counted: bool,
     /// Turns that it had in the tick that began at this time.
@@ -87,6 +89,7 @@ impl Conversation {
             is_closing: false,
             is_queued: false,
             has_long: false,
+            long_since_s: 0,
             is_counted: false,
             turns: 0,
             tick_ns: 0,
