@@ -76,6 +76,8 @@ pub const STREAM_BUFFERS_HELD_MAX: usize = 4;
 pub const STREAM_BUFFERS_AHEAD_MAX: usize = STREAM_BUFFERS / 4;
 /// Turns that a connection gets in one tick: one turn is a batch of reads and [`TURN_WORK_UNITS`] of other work.
 pub const STREAM_TURNS_MAX: u32 = 8;
+/// Room of a reply with the longest value beside that, in bytes: line, key and flags.
+pub const LONG_REPLY_ROOM_BYTES: usize = 4_096;
 /// Replies with memory of their own that a worker has under way: each may be as long as the longest value.
 pub const STREAM_LONG_REPLIES_MAX: usize = 8;
 /// How long such a reply may wait for a peer that does not read all of it, in s, while others wait for its memory; then its
@@ -83,13 +85,15 @@ pub const STREAM_LONG_REPLIES_MAX: usize = 8;
 pub const STREAM_LONG_REPLY_WAIT_S: u64 = 10;
 /// Bytes of commands that were cut, and of input that waits for peers that do not read, that a worker keeps; beyond it a connection
 /// that needs more is closed.
-pub const STREAM_KEPT_BYTES_MAX: usize = 64 << 20;
+pub const STREAM_KEPT_BYTES_MAX: usize = 32 << 20;
 /// Lines of an index of which a dump of all items writes the items at a time: about 400 items, or 60 KB.
 pub const DUMP_LINES: usize = 64;
 /// Dumps of all items that a worker has under way; one more is told to come again.
 pub const DUMPS_MAX: usize = 2;
 /// Connections whose idle time is looked at in one tick.
 pub const TICK_IDLE_LOOKS_MAX: usize = 64;
+/// Connections of a worker that `stats conns` lists at most.
+pub const ROSTER_PLACES: usize = 1_024;
 /// Pause after all workers had as many connections waiting as they may, in ms.
 pub const HANDOVER_RETRY_MS: u64 = 1;
 /// Connections that may wait for a worker which another thread has accepted for it.

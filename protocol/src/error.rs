@@ -7,10 +7,10 @@ pub enum Error {
     UnknownCommand,
     /// `shutdown`, which is not served.
     NoShutdown,
+    /// `shutdown` with a word that is not `graceful`.
+    BadShutdownMode,
     /// A token is missing, too long, or not what the command takes.
     BadLine,
-    /// The line of a command over a stream, or a key in it, is longer than any may be.
-    LineTooLong,
     /// `delete` with something behind the key that is not `0` or `noreply`.
     BadDelete,
     /// The value is cut off or does not end where the command says.
@@ -64,7 +64,7 @@ impl Error {
             Error::UnknownCommand => b"ERROR\r\n",
             Error::NoShutdown => b"ERROR: shutdown not enabled\r\n",
             Error::BadLine => b"CLIENT_ERROR bad command line format\r\n",
-            Error::LineTooLong => b"CLIENT_ERROR line too long\r\n",
+            Error::BadShutdownMode => b"CLIENT_ERROR invalid shutdown mode\r\n",
             Error::BadDelete => b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n",
             Error::BadDataChunk => b"CLIENT_ERROR bad data chunk\r\n",
             Error::BadExptime => b"CLIENT_ERROR invalid exptime argument\r\n",

@@ -57,12 +57,12 @@ fn words_are<const N: usize>(tokens: Tokens<'_>, words: [&[u8]; N]) -> bool {
     tokens.eq(words)
 }
 
-/// `shutdown [graceful]`; another word is no way to shut down.
+/// `shutdown [graceful]`
 fn shutdown(mut tokens: Tokens<'_>) -> Result<Command<'_>, Error> {
     match (tokens.next(), tokens.next()) {
         (None, _) => Ok(Command::Shutdown { graceful: false }),
         (Some(b"graceful"), None) => Ok(Command::Shutdown { graceful: true }),
-        _ => Err(Error::NoShutdown),
+        _ => Err(Error::BadShutdownMode),
     }
 }
 
@@ -284,8 +284,8 @@ mod tests {
             ("lru_crawler enable", Err(Error::UnknownCommand)),
             ("shutdown", Ok("Shutdown { graceful: false }")),
             ("shutdown graceful", Ok("Shutdown { graceful: true }")),
-            ("shutdown now", Err(Error::NoShutdown)),
-            ("shutdown graceful now", Err(Error::NoShutdown)),
+            ("shutdown now", Err(Error::BadShutdownMode)),
+            ("shutdown graceful now", Err(Error::BadShutdownMode)),
         ] {
             let got = all(format!("{line}\r\n").as_bytes());
             assert_eq!(got, [want.map(str::to_owned)], "{line}");

@@ -22,6 +22,10 @@ INTERNALS = re.compile(
     r"worker_logbuf_size|read_buf_mem_limit|track_sizes|resp_obj_mem_limit|maxconns_fast|inline_ascii_resp|no_hashexpand|temporary_ttl)$")
 MEMORY_MIB_MIN = 2
 WORKERS_MAX = 2
+# memcached's own defaults, where files rely on them.
+CONNECTIONS = "1024"
+MEMORY_MIB = 64
+VALUE_BYTES_MAX = (16 << 20) - 1
 
 
 class Cannot(Exception):
@@ -40,19 +44,29 @@ class Line:
     port: str = "11211"
     has_udp: bool = False
     unix: str = ""
+    connections: str = CONNECTIONS
+    threads: int = 1
+    memory_mib: int = MEMORY_MIB
+    item_bytes: int = 0
     serve: list = dataclasses.field(default_factory=list)
 
     def arguments(self):
         """The arguments of `sherwood`."""
-        workers = [] if "--workers" in self.serve else ["--workers", "1"]
-        memory = [] if "--memory" in self.serve else ["--memory", "64MiB"]
-        common = ["serve", *workers, *memory, "--pin", "none", "--huge", "off", "--poll", "block", *self.serve]
+        common = ["serve", "--workers", str(min(self.threads, WORKERS_MAX)), "--memory", f"{max(self.memory_mib, MEMORY_MIB_MIN)}MiB",
+                  "--max-connections", self.connections, "--pin", "none", "--huge", "off", "--poll", "block", *self.serve, *self._value_max()]
         if self.unix:
             return [*common, "--transport", "none", "--unix", self.unix]
         is_open = not self.ip.startswith("127.")
         allow = ["--allow", "127.0.0.0/8"] if is_open else []
         transport = "udp,tcp" if self.has_udp else "tcp"
         return [*common, "--transport", transport, "--listen", f"{self.ip}:{self.port}", *allow]
+
+    def _value_max(self):
+        if self.item_bytes > self.memory_mib << 19:
+            raise Wrong(f"-I {self.item_bytes}: more than half of the memory")
+        if self.item_bytes > VALUE_BYTES_MAX:
+            raise Cannot(f"-I {self.item_bytes}: values beyond {VALUE_BYTES_MAX} bytes")
+        return ["--value-max", str(self.item_bytes)] if self.item_bytes else []
 
 
 def split(words):
@@ -112,17 +126,13 @@ def _protocol(_, value):
 def _connections(line, value):
     if int(value) < 1:
         raise Wrong(f"-c {value}")
-    line.serve += ["--max-connections", value]
+    line.connections = value
 
 
 def _threads(line, value):
     if int(value) < 1:
         raise Wrong(f"-t {value}")
-    line.serve += ["--workers", str(min(int(value), WORKERS_MAX))]
-
-
-def _memory(line, value):
-    line.serve += ["--memory", f"{max(int(value), MEMORY_MIB_MIN)}MiB"]
+    line.threads = int(value)
 
 
 def _item_size(line, value):
@@ -131,8 +141,8 @@ def _item_size(line, value):
     # memcached's own bounds.
     if not 1 << 10 <= size <= 1 << 30:
         raise Wrong(f"-I {value}")
-    # It counts header and key with the value.
-    line.serve += ["--value-max", str(size - 50 if size < 1 << 24 else (1 << 24) - 1)]
+    # It counts header and key with the value; as the limit of values it is some 50 bytes too large.
+    line.item_bytes = size
 
 
 def _more(line, value):
@@ -151,5 +161,6 @@ TRANSLATED = {
     "a": lambda line, value: line.serve.extend(["--unix-mode", value]),
     "A": lambda line, _: line.serve.append("--allow-shutdown"),
     "M": lambda line, _: line.serve.append("--no-eviction"),
-    "m": _memory, "I": _item_size, "c": _connections, "t": _threads, "B": _protocol, "o": _more,
+    "m": lambda line, value: setattr(line, "memory_mib", int(value)),
+    "I": _item_size, "c": _connections, "t": _threads, "B": _protocol, "o": _more,
 }

@@ -13,7 +13,7 @@ import sys
 
 from public_clients.outcome import Outcome
 
-FILE_S = 120
+FILE_S = 240
 STAND_IN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "memcached_stand_in.py")
 # What no text or meta file needs; each with what it needs.
 NEEDS = [
@@ -24,9 +24,29 @@ NEEDS = [
     (r"^ascii-auth", "an authentication file (-Y)"),
     (r"^(slabs|slabhang|lru|lru-crawler|lru-maintainer|refhang|dyn-maxbytes|64bit|issue_42\.t|issue_183\.t)", "figures or commands of memcached's slabs and lists"),
     (r"^restart", "a file for memory (-e)"),
-    (r"^(daemonize|misbehave|issue_61\.t)", "options of memcached's process (-d, drop_privileges, -R)"),
+    (r"^(daemonize|misbehave|issue_61\.t|issue_67\.t|conn-limits\.t)",
+     "options of memcached's process (-d, drop_privileges, -R, -p -1, limits of its buffers)"),
     (r"^watcher", "the command watch"),
+    (r"^udp\.t", "UDP on another port than TCP"),
 ]
+# Why single checks of other files fail.
+KNOWN = {
+    "00-startup.t": "-C and -B binary cannot be had; backlog and binding_protocol are what they are",
+    "chunked-items.t": "a new value larger than the policy's window (1 % of the memory) may be evicted at once; with --policy lru all pass",
+    "expirations.t": "debugtime, a command of memcached's debug build",
+    "flush-all.t": "-F cannot be had",
+    "getset.t": "a set that announces more than --value-max leaves the old value",
+    "issue_163.t": "items:31:reclaimed: slab classes are others",
+    "issue_22.t": "items:31:evicted: slab classes are others",
+    "issue_29.t": "1:used_chunks: slab classes are others",
+    "item_size_max.t": "-I 32m: values end at 16 MiB",
+    "metaget.t": "a blank line is answered ERROR, as memcached 1.6.18 does",
+    "shutdown.t": "ERROR: shutdown not enabled, as memcached 1.6.18 says it",
+    "stats-conns.t": "states and listeners of connections are not told",
+    "stats-detail.t": "nothing is counted by prefix",
+    "stats.t": "the number of figures; no key is shown by cachedump; get_expired and get_flushed",
+    "strtol-testing.t": "slabs automove",
+}
 
 
 def files(folder):
@@ -96,7 +116,7 @@ def counted(output, status, is_late=False):
         elif line.startswith("ok") or "# TODO" in line:
             outcome.passed += 1
         else:
-            outcome.failed.append(line)
+            outcome.failed.append(line[:160])
     plan = re.search(r"^1\.\.(\d+)", output, re.MULTILINE)
     done = outcome.passed + len(outcome.failed) + outcome.skipped
     if is_late:
@@ -111,4 +131,4 @@ def counted(output, status, is_late=False):
 def _last_words(output):
     lines = [line for line in output.splitlines() if line.strip() and not re.match(r"(not )?ok\b|1\.\.", line)]
     told = [line for line in lines if line.startswith("stand-in ")]
-    return " ".join((told[:1] or lines[-2:]))[:200]
+    return " ".join((told[-1:] or lines[-2:]))[:200]

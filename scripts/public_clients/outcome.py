@@ -13,7 +13,7 @@ class Outcome:
 
     def __str__(self):
         if self.why:
-            return f"not run: {self.why}"
+            return f"SKIPPED: {self.why}"
         counts = [f"{self.passed} passed"]
         counts += [f"{len(self.failed)} failed"] if self.failed else []
         counts += [f"{self.skipped} skipped"] if self.skipped else []

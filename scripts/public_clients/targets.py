@@ -51,7 +51,7 @@ def sherwood(binary, work):
     peers = os.path.join(work, "peers")
     with open(peers, "w") as file:
         file.write(f"127.0.0.1 {target.port}\n")
-    common = [binary, "serve", "--workers", "1", "--memory", "64MiB", "--huge", "off", "--poll", "block", "--peers", peers]
+    common = [binary, "serve", "--workers", "1", "--memory", "32MiB", "--huge", "off", "--poll", "block", "--peers", peers]
     with contextlib.ExitStack() as stack:
         for at, port in enumerate(target.ports):
             unix = ["--unix", target.unix] if at == 0 else []

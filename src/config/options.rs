@@ -74,7 +74,7 @@ pub struct Options {
     #[arg(long, value_name = "auto|cores|none", default_value = "auto")]
     #[serde(with = "text::one")]
     pub pin: Pin,
-    /// Memory for items and index. Beside it the server takes 13 MiB a worker, 8 MiB, and for the policy 20 bytes an item (s3fifo:
+    /// Memory for items and index. Beside it the server takes 17 MiB a worker, 8 MiB, and for the policy 20 bytes an item (s3fifo:
     /// 30, none: 0)
     #[arg(id = "memory", long = "memory", value_name = "SIZE", default_value = "1GiB", value_parser = size::bytes)]
     #[serde(rename = "memory", with = "size")]

@@ -39,9 +39,11 @@ impl Administration for Office {
 
     fn cluster(&self) -> Option<Vec<u8>> {
         let mut peers = self.peers.as_ref()?.lock().ok()?;
+        let failures = peers.failures();
         if let Some(line) = peers.look(self.figures.clock.now().ms()) {
-            let _ = writeln!(std::io::stderr(), "sherwood: {line}");
+            let _ = writeln!(std::io::stderr(), "sherwood: {line} (peers_file_failures)");
         }
+        self.figures.peers.peers_file_failures.add(peers.failures() - failures);
         Some(peers.reply().to_vec())
     }
 

@@ -108,7 +108,12 @@ pub fn text(figures: &Figures) -> String {
     by_index(&mut out, "worker", figures.workers.iter().map(|worker| worker.figures()).collect());
     by_index(&mut out, "shard", figures.owners.iter().map(|owner| owner.figures()).collect());
     policies(figures, &mut out);
-    let others = [figures.scrapes.figures(), figures.doorman.figures(), figures.histlog.figures()];
+    let others = [
+        figures.scrapes.figures(),
+        figures.doorman.figures(),
+        figures.peers.figures(),
+        figures.histlog.figures(),
+    ];
     for figure in others.into_iter().flatten() {
         out.family(figure.name, figure.help, figure.kind.into()).sample(&[], figure.counter.get());
     }

@@ -4,11 +4,12 @@ use crate::config::mode::FileMode;
 use crate::config::serve::KeyNames;
 use crate::net::Backend;
 use crate::net::socket::transports::Transports;
+use crate::net::stream::Roster;
 use crate::server::exposition;
 use crate::server::health::Health;
 use crate::server::stats_reply::Baseline;
 use crate::stats::counters::{
-    DoormanCounters, HistLogCounters, MetricsCounters, OwnerCounters, WorkerCounters,
+    DoormanCounters, HistLogCounters, MetricsCounters, OwnerCounters, PeersCounters, WorkerCounters,
 };
 use crate::stats::times::WorkerTimes;
 use cache::base::clock::Clock;
@@ -31,12 +32,16 @@ pub struct Figures {
     pub times: Vec<Arc<WorkerTimes>>,
     /// Of every owner.
     pub owners: Vec<Arc<OwnerCounters>>,
+    /// The connections of every worker.
+    pub rosters: Vec<Arc<Roster>>,
     /// Of the metrics endpoint.
     pub scrapes: Arc<MetricsCounters>,
     /// Of the thread of the UNIX socket.
     pub doorman: Arc<DoormanCounters>,
     /// Of the log of histograms.
     pub histlog: Arc<HistLogCounters>,
+    /// Of the file of --peers.
+    pub peers: Arc<PeersCounters>,
     /// Of every owner's policy.
     pub policies: Vec<Arc<Counters>>,
     /// What the policy says of keys.

@@ -132,9 +132,11 @@ impl Server {
             workers: parts.iter().map(|_| Arc::default()).collect(),
             times: parts.iter().map(|_| Arc::default()).collect(),
             owners: parts.iter().map(|part| Arc::clone(part.owner.counters())).collect(),
+            rosters: parts.iter().map(|_| Arc::default()).collect(),
             scrapes: Arc::default(),
             doorman: Arc::default(),
             histlog: Arc::default(),
+            peers: Arc::default(),
             policies,
             hot_key_snapshot: hot_keys,
             hot_key_names: config.hot_keys,
@@ -198,8 +200,11 @@ impl Server {
             quota: Arc::new(Quota::new(opened.connections_max)),
             idle_timeout_s: config.idle_timeout_s,
             handover: Handover::default(),
+            roster: Arc::default(),
         };
-        let each: Vec<_> = parts.iter().map(|_| streams.for_another_worker()).collect();
+        let rosters = self.figures.rosters.iter().cloned();
+        let each: Vec<_> =
+            rosters.map(|roster| StreamSetup { roster, ..streams.for_another_worker() }).collect();
         let handovers: Vec<_> = each.iter().map(|setup| setup.handover.clone()).collect();
         let parts = parts.into_iter().zip(each).collect::<Vec<_>>();
         match self.plan.policy_affinity() {

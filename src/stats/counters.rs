@@ -141,6 +141,14 @@ counters! {
 }
 
 counters! {
+    /// What is counted of the file of --peers. Written by whoever looks at it, under its lock.
+    PeersCounters {
+        /// Looks at the file of --peers that found it unreadable or wrong: config get cluster goes on with the last good list.
+        counter peers_file_failures,
+    }
+}
+
+counters! {
     /// What the log of histograms counts. Written by its thread only.
     HistLogCounters {
         /// Intervals that could not be written to the log of --hist-log in their time; their events are in a later one.

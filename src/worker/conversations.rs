@@ -9,11 +9,12 @@
 use crate::guard::Right;
 use crate::limits::{
     STREAM_BUFFERS_AHEAD_MAX, STREAM_BUFFERS_HELD_MAX, STREAM_KEPT_BYTES_MAX, STREAM_LONG_REPLY_WAIT_S,
-    TICK_IDLE_LOOKS_MAX, VALUE_IDLE_S,
+    TICK_IDLE_LOOKS_MAX, TICK_READS_MAX, VALUE_IDLE_S,
 };
 use crate::net::stream::{Handover, Quota, StreamEvent, Table};
 use crate::net::{ConnectionId, Outbox, PeerAddr, Port, StreamPeer};
 use crate::session::Session;
+use crate::session::batch::Outcome;
 use crate::session::forward::errand::Homecoming;
 use crate::session::stream::Conversation;
 use crate::worker::StreamSetup;
@@ -35,6 +36,8 @@ pub(super) struct Conversations {
     closing: Vec<ConnectionId>,
     /// Those that were chosen for a batch.
     pub(super) round: Vec<ConnectionId>,
+    /// Scratch: what became of them in it.
+    pub(super) outcomes: Vec<Outcome>,
     /// Bytes of input that are kept outside of receive buffers.
     pub(super) kept_bytes: usize,
     /// Replies with memory of their own that are under way.
@@ -44,7 +47,9 @@ pub(super) struct Conversations {
     /// Dumps of all items that are under way.
     pub(super) dumps: usize,
     setup: StreamSetup,
-    idle_looked_at: usize,
+    /// In this second so many places are left to be looked at.
+    idle_second: u64,
+    idle_left: usize,
 }
 
 impl Conversations {
@@ -55,13 +60,15 @@ impl Conversations {
             keeps_aside: Vec::new(),
             later: Vec::new(),
             closing: Vec::new(),
-            round: Vec::new(),
+            round: Vec::with_capacity(TICK_READS_MAX),
+            outcomes: Vec::with_capacity(TICK_READS_MAX),
             kept_bytes: 0,
             long_replies: 0,
             long_waited_s: None,
             dumps: 0,
             setup,
-            idle_looked_at: 0,
+            idle_second: 0,
+            idle_left: 0,
         }
     }
 
@@ -88,7 +95,9 @@ impl Conversations {
         now: Now,
     ) -> io::Result<bool> {
         self.close_due(port, session)?;
-        while let Some(connection) = self.setup.handover.take() {
+        while !self.setup.handover.is_empty()
+            && let Some(connection) = self.setup.handover.take()
+        {
             port.adopt(connection);
         }
         let happened = !events.is_empty();
@@ -204,6 +213,7 @@ impl Conversations {
             counters.curr_connections.add(1);
             port.resume(id);
             conversation.receives = true;
+            self.setup.roster.open(id, peer, now.s());
             self.table.put(id, conversation);
             return Ok(());
         }
@@ -228,7 +238,10 @@ impl Conversations {
             return Ok(());
         };
         conversation.input.push(buffer, bytes);
-        conversation.active_s = now.s();
+        if conversation.active_s != now.s() {
+            conversation.active_s = now.s();
+            self.setup.roster.is_active(id, now.s());
+        }
         if conversation.is_crowded {
             return self.stop_receiving(id, port, session);
         }
@@ -333,16 +346,20 @@ impl Conversations {
         conversation.input.clear(port);
         if conversation.is_counted {
             self.setup.quota.give_back();
+            self.setup.roster.close(id);
             session.executor().counters().curr_connections.sub(1);
         }
         port.close(id)
     }
 
-    /// Looks at some connections whether they have been idle for too long.
+    /// Looks at some connections whether they have been idle for too long: at each about once a second.
     fn look_for_idle<P: Port>(&mut self, port: &mut P, session: &mut Session, now: Now) -> io::Result<()> {
-        for _ in 0..TICK_IDLE_LOOKS_MAX.min(self.table.places()) {
-            self.idle_looked_at = (self.idle_looked_at + 1) % self.table.places();
-            let Some((id, conversation)) = self.table.at(self.idle_looked_at) else { continue };
+        if self.idle_second != now.s() {
+            (self.idle_second, self.idle_left) = (now.s(), self.table.places());
+        }
+        for _ in 0..TICK_IDLE_LOOKS_MAX.min(self.idle_left) {
+            self.idle_left -= 1;
+            let Some((id, conversation)) = self.table.at(self.idle_left) else { continue };
             if self.setup.is_idle(conversation, now) {
                 session.executor().counters().idle_kicks.add(1);
                 self.close(id, port, session)?;
@@ -376,7 +393,7 @@ impl StreamSetup {
 impl StreamSetup {
     /// The same for another worker: connections that are handed over are its own.
     pub fn for_another_worker(&self) -> StreamSetup {
-        StreamSetup { handover: Handover::default(), ..self.clone() }
+        StreamSetup { handover: Handover::default(), roster: Arc::default(), ..self.clone() }
     }
 }
 
@@ -387,6 +404,7 @@ impl Default for StreamSetup {
             quota: Arc::new(Quota::new(usize::MAX >> 1)),
             idle_timeout_s: 0,
             handover: Default::default(),
+            roster: Arc::default(),
         }
     }
 }

@@ -8,7 +8,7 @@
 use crate::limits::{POOL_WAIT_MS, READ_POOL_WAIT_MS, TICK_DATAGRAMS_MAX, TICK_READS_MAX};
 use crate::net::{Inbox, Outbox, PeerAddr, Port};
 use crate::session::Session;
-use crate::session::batch::{ALONE_MAX, Alone, Batch, Joined, Judged, Outcomes, Waiting};
+use crate::session::batch::{ALONE_MAX, Alone, Batch, Joined, Judged, Outcome, Waiting};
 use crate::session::forward::Fresh;
 use crate::session::forward::hold::{Patience, Served};
 use crate::worker::Worker;
@@ -177,22 +177,24 @@ impl<P: Port> Worker<P> {
     /// none of these is left.
     fn serve_batch(&mut self, now: Now) -> bool {
         self.choose_streams(now);
-        let (outcomes, joined, goes_on) = self.answer_batch(now);
+        let mut outcomes = std::mem::take(&mut self.streams.outcomes);
+        let (joined, goes_on) = self.answer_batch(&mut outcomes, now);
         self.settle_streams(&outcomes, joined, now);
+        outcomes.clear();
+        self.streams.outcomes = outcomes;
         goes_on
     }
 
-    /// Says what became of connections, how many of the chosen ones joined, and whether none of the datagrams that were looked at is
-    /// left.
-    fn answer_batch(&mut self, now: Now) -> (Outcomes, usize, bool) {
+    /// Says how many of the chosen connections joined, and whether none of the datagrams that were looked at is left; what became of
+    /// connections joins `outcomes`.
+    fn answer_batch(&mut self, outcomes: &mut Vec<Outcome>, now: Now) -> (usize, bool) {
         let Worker { port, inbox, outbox, session, unserved, streams, .. } = self;
         session.executor_mut().profiler().mark();
         let (mut batch, mut alone) = (Batch::new(), Alone::new());
         gather(port, inbox, session, unserved, (&mut batch, &mut alone), now);
         let joined = Self::join_streams(&mut batch, port, streams, session);
         let looked_at = alone.len();
-        let mut outcomes = Outcomes::new();
-        let unanswered = batch.answer(session, inbox, outbox, &mut alone, &mut outcomes, now);
+        let unanswered = batch.answer(session, inbox, outbox, &mut alone, outcomes, now);
         session.end_batch();
         session.executor_mut().profiler().record_batch(batch.reads.len(), looked_at);
         if alone.len() > looked_at {
@@ -206,10 +208,10 @@ impl<P: Port> Worker<P> {
             let bytes = port.bytes(&inbox.datagrams()[waiting.judged.number as usize]);
             if !serve_alone(session, inbox, bytes, outbox, unserved, waiting, now) {
                 unserved.alone.extend(alone[done..].iter().map(|waiting| waiting.judged));
-                return (outcomes, joined, false);
+                return (joined, false);
             }
         }
-        (outcomes, joined, true)
+        (joined, true)
     }
 }
 

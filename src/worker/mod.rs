@@ -18,7 +18,7 @@ pub use crate::guard::Access;
 
 use crate::guard::Guard;
 use crate::limits::IDLE_WAIT_MS;
-use crate::net::stream::{Handover, Quota};
+use crate::net::stream::{Handover, Quota, Roster};
 use crate::net::{Inbox, Outbox, PollTimeout, Port, Traffic};
 use crate::session::forward::pending::PendingRequest;
 use crate::session::hits::Hits;
@@ -97,6 +97,8 @@ pub struct StreamSetup {
     pub idle_timeout_s: u64,
     /// Those that another thread accepts for this worker.
     pub handover: Handover,
+    /// Where they are listed.
+    pub roster: Arc<Roster>,
 }
 
 /// A worker.

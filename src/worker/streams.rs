@@ -6,21 +6,22 @@ use crate::limits::{
 };
 use crate::net::{ConnectionId, Port};
 use crate::session::Session;
-use crate::session::batch::{Batch, Outcomes, Tail};
+use crate::session::batch::{Batch, Outcome, Tail};
 use crate::session::serial::Position;
 use crate::session::stream::dump::Dump;
 use crate::session::stream::input::Ready;
 use crate::session::stream::serve::{GivenUp, Progress};
+use crate::session::stream::{BINARY_HEADER_BYTES, BINARY_REQUEST};
 use crate::worker::Worker;
 use crate::worker::conversations::Conversations;
 use cache::base::clock::Now;
-use protocol::binary;
 
 impl<P: Port> Worker<P> {
     /// Chooses connections for a batch: those whose input begins with something that can be done.
     pub(super) fn choose_streams(&mut self, now: Now) {
         self.streams.round.clear();
         while self.streams.round.len() < TICK_READS_MAX
+            && self.outbox.has_room()
             && let Some(id) = self.streams.queue.pop_front()
         {
             if self.prepare_stream(id, now) {
@@ -52,7 +53,7 @@ impl<P: Port> Worker<P> {
             None => conversation.prepare(port, value_bytes_max),
         };
         let kept_bytes = conversation.input.carried();
-        let is_binary = ready == Ready::Yes && conversation.window(port).first() >= Some(&binary::REQUEST);
+        let is_binary = ready == Ready::Yes && conversation.window(port).first() >= Some(&BINARY_REQUEST);
         streams.kept_bytes = streams.kept_bytes + kept_bytes - before;
         match ready {
             Ready::Yes if is_binary => {
@@ -86,7 +87,8 @@ impl<P: Port> Worker<P> {
             conversation.receives = true;
             port.resume(id);
         }
-        if streams.kept_bytes > STREAM_KEPT_BYTES_MAX {
+        let is_kept = conversation.input.carried() > 0;
+        if is_kept && streams.kept_bytes > STREAM_KEPT_BYTES_MAX {
             self.give_up_stream(id, GivenUp::Memory);
         }
     }
@@ -96,7 +98,7 @@ impl<P: Port> Worker<P> {
     fn refuse_binary_stream(&mut self, id: ConnectionId, now: Now) {
         let Worker { port, streams, outbox, session, .. } = self;
         if let Some(conversation) = streams.get(id) {
-            if conversation.window(port).len() < binary::HEADER_BYTES && !conversation.has_ended {
+            if conversation.window(port).len() < BINARY_HEADER_BYTES && !conversation.has_ended {
                 return self.needs_input(id, now);
             }
             session.refuse_binary_stream(id, conversation.window(port), outbox);
@@ -132,7 +134,7 @@ impl<P: Port> Worker<P> {
     }
 
     /// Goes on with the connections of a batch behind their reads; those that did not join are the first of the next.
-    pub(super) fn settle_streams(&mut self, outcomes: &Outcomes, joined: usize, now: Now) {
+    pub(super) fn settle_streams(&mut self, outcomes: &[Outcome], joined: usize, now: Now) {
         for index in (joined..self.streams.round.len()).rev() {
             self.is_first(self.streams.round[index]);
         }

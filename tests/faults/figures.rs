@@ -15,7 +15,9 @@ use sherwood::limits::{PENDING_REQUESTS_MAX, POOL_WAIT_MS, READ_POOL_WAIT_MS, SO
 use sherwood::net::PeerAddr;
 use sherwood::net::sim::Faults;
 use sherwood::server::Server;
-use sherwood::stats::counters::{Counter, HistLogCounters, MetricsCounters, OwnerCounters, WorkerCounters};
+use sherwood::stats::counters::{
+    Counter, HistLogCounters, MetricsCounters, OwnerCounters, PeersCounters, WorkerCounters,
+};
 use sherwood::worker::Access;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -27,6 +29,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("metrics_closed", "metrics::a_request_has_its_time_as_a_whole"),
     ("metrics_refused", "metrics::whoever_may_not_read_data_may_not_scrape"),
     ("metrics_accept_failures", "metrics::without_descriptors_it_pauses_and_goes_on_when_there_are_some"),
+    ("peers_file_failures", "peers::a_file_that_became_wrong_is_said_once_and_counted"),
     ("hist_log_failures", "endings::a_log_on_a_full_disk_is_said_at_once_and_the_cache_goes_on"),
     ("send_failures", "a path that refuses datagrams needs a network namespace: see network.rs"),
     ("gso_fallbacks", "a path that refuses trains needs a network namespace: see network.rs"),
@@ -341,7 +344,8 @@ fn every_counter_is_moved_by_something() {
     sockets(&mut moved);
     let (owners, workers) = (OwnerCounters::default(), WorkerCounters::default());
     let (scrapes, log) = (MetricsCounters::default(), HistLogCounters::default());
-    let all: BTreeSet<_> = [owners.list(), workers.list(), scrapes.list(), log.list()]
+    let peers = PeersCounters::default();
+    let all: BTreeSet<_> = [owners.list(), workers.list(), scrapes.list(), log.list(), peers.list()]
         .concat()
         .iter()
         .map(|(name, ..)| *name)

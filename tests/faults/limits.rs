@@ -73,6 +73,9 @@ fn serve(memory: &str) -> Vec<&str> {
         "off",
         "--poll",
         "block",
+        // What connections may have at most is more than these groups.
+        "--transport",
+        "udp",
         "--memory",
         memory,
     ]

@@ -162,8 +162,11 @@ fn without_the_plain_calls_a_server_does_not_start() {
     if !can_sandbox() {
         return;
     }
-    let calls =
-        [("recvmmsg", libc::SYS_recvmmsg), ("sendmsg", libc::SYS_sendmsg), ("ppoll", libc::SYS_ppoll)];
+    let calls = [
+        ("recvmmsg", libc::SYS_recvmmsg),
+        ("sendmsg", libc::SYS_sendmsg),
+        ("epoll_create1", libc::SYS_epoll_create1),
+    ];
     for (name, call) in calls {
         let text = Sandboxed::start(&[call], None, "mmsg", 1).check_refuses();
         assert!(text.contains(&format!("{name} is refused")), "{text}");

@@ -60,9 +60,11 @@ impl Program {
         Program::run(command)
     }
 
-    /// The small server with more options.
+    /// The small server with more options, or other values of its own.
     pub fn serve(options: &[&str]) -> Program {
-        Program::start(&[SMALL, options].concat())
+        let (subcommand, small) = SMALL.split_first().expect("it is a command line");
+        let kept = small.chunks(2).filter(|pair| !options.contains(&pair[0])).flatten().copied();
+        Program::start(&[&[*subcommand], kept.collect::<Vec<_>>().as_slice(), options].concat())
     }
 
     /// Any command.

@@ -85,7 +85,7 @@ impl MmsgPort {
     /// A waker, and an epoll that watches it and the sockets.
     fn watch(sockets: &Sockets) -> Result<(Waker, Streams), Refusal> {
         let waker = Waker::new().map_err(no_descriptor)?;
-        let streams = Streams::new(sockets.streams.as_ref()).map_err(no_descriptor)?;
+        let streams = Streams::new(sockets.streams.as_ref()).map_err(no_epoll)?;
         streams.watch(waker.fd(), streams::WAKER).map_err(no_descriptor)?;
         if let Some(socket) = &sockets.datagrams {
             streams.watch(socket.fd.as_fd(), streams::DATAGRAMS).map_err(no_descriptor)?;
@@ -252,6 +252,14 @@ impl MmsgPort {
             }
             _ => Message { peer: PeerAddr::NOBODY, bytes: 0, segment: 0 },
         }
+    }
+}
+
+/// No descriptor is left for an epoll, or a sandbox denies it.
+fn no_epoll(error: io::Error) -> Refusal {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => no_descriptor(error),
+        _ => Refusal::new("epoll_create1", error, "allow it in the sandbox's filter of system calls"),
     }
 }
 

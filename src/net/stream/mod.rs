@@ -11,11 +11,13 @@
 pub mod handover;
 pub mod outbox;
 pub mod quota;
+pub mod roster;
 pub mod table;
 
 pub use handover::Handover;
 pub use outbox::StreamOutbox;
 pub use quota::Quota;
+pub use roster::Roster;
 pub use table::Table;
 
 use crate::net::PeerAddr;

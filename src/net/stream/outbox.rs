@@ -118,10 +118,15 @@ impl StreamOutbox {
         self.long.push((id, reply));
     }
 
-    /// Copies a reply that was written elsewhere. It has at most [`REPLY_BODY_BYTES_MAX`] bytes, and there is room.
+    /// Copies a reply that was written elsewhere. A short one is taken also where there is no room for any ([`StreamOutbox::has_room`]).
     pub fn send(&mut self, id: ConnectionId, reply: &[u8]) {
-        self.room()[..reply.len()].copy_from_slice(reply);
-        self.commit(id, reply.len());
+        match self.memory[self.used..].get_mut(..reply.len()) {
+            Some(room) => {
+                room.copy_from_slice(reply);
+                self.commit(id, reply.len());
+            }
+            None => self.send_long(id, reply.to_vec()),
+        }
     }
 
     /// Whether something waits for a connection.
@@ -206,5 +211,9 @@ mod tests {
             replies += 1;
         }
         assert_eq!((replies, outbox.sends()[0].pieces), (STREAM_OUTBOX_BYTES / REPLY_BODY_BYTES_MAX, 1));
+        outbox.send(id(1), b"short");
+        assert_eq!(sent(&outbox)[1], (1, 1, b"short".to_vec()));
+        outbox.send(id(2), &[7; REPLY_BODY_BYTES_MAX]);
+        assert_eq!(outbox.take_long(), [(id(2), vec![7; REPLY_BODY_BYTES_MAX])]);
     }
 }

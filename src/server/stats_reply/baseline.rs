@@ -3,7 +3,8 @@
 
 use crate::server::figures::Figures;
 use crate::stats::counters::{
-    Counter, DoormanCounters, Figure, HistLogCounters, Kind, MetricsCounters, OwnerCounters, WorkerCounters,
+    Counter, DoormanCounters, Figure, HistLogCounters, Kind, MetricsCounters, OwnerCounters, PeersCounters,
+    WorkerCounters,
 };
 use cache::memory::class::{CLASSES_MAX, Class};
 use cache::memory::slab_stats::Losses;
@@ -15,6 +16,7 @@ pub struct Baseline {
     owners: OwnerCounters,
     scrapes: MetricsCounters,
     doorman: DoormanCounters,
+    peers: PeersCounters,
     histlog: HistLogCounters,
     classes: Vec<Losses>,
 }
@@ -26,6 +28,7 @@ impl Default for Baseline {
             owners: OwnerCounters::default(),
             scrapes: MetricsCounters::default(),
             doorman: DoormanCounters::default(),
+            peers: PeersCounters::default(),
             histlog: HistLogCounters::default(),
             classes: (0..CLASSES_MAX).map(|_| Losses::default()).collect(),
         }
@@ -39,6 +42,7 @@ impl Baseline {
         keep(self.owners.figures(), sums(figures.owners.iter().map(|one| one.figures())));
         keep(self.scrapes.figures(), sums([figures.scrapes.figures()]));
         keep(self.doorman.figures(), sums([figures.doorman.figures()]));
+        keep(self.peers.figures(), sums([figures.peers.figures()]));
         keep(self.histlog.figures(), sums([figures.histlog.figures()]));
         for class in (0..CLASSES_MAX).map(Class::from_index) {
             let lost = sums(figures.slab_stats.iter().map(|owner| owner.losses(class).figures()));
@@ -59,10 +63,11 @@ impl Figures {
         since(self.baseline.owners.figures(), sums(self.owners.iter().map(|one| one.figures())))
     }
 
-    /// Of the metrics endpoint, the UNIX socket and the log of histograms.
+    /// Of the metrics endpoint, the UNIX socket, the file of --peers and the log of histograms.
     pub(super) fn other_figures(&self) -> Vec<(&'static str, u64)> {
         let mut figures = since(self.baseline.scrapes.figures(), sums([self.scrapes.figures()]));
         figures.extend(since(self.baseline.doorman.figures(), sums([self.doorman.figures()])));
+        figures.extend(since(self.baseline.peers.figures(), sums([self.peers.figures()])));
         figures.extend(since(self.baseline.histlog.figures(), sums([self.histlog.figures()])));
         figures
     }

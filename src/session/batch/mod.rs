@@ -7,7 +7,7 @@
 
 mod streams;
 
-pub(crate) use streams::{Outcomes, Tail};
+pub(crate) use streams::{Outcome, Tail};
 
 use crate::guard::{Admission, Admitted};
 use crate::limits::TICK_READS_MAX;
@@ -287,7 +287,7 @@ impl<'a> Batch<'a> {
         inbox: &Inbox,
         outbox: &mut Outbox,
         alone: &mut Alone<'a>,
-        outcomes: &mut Outcomes,
+        outcomes: &mut Vec<Outcome>,
         now: Now,
     ) -> Option<usize> {
         let own = session.executor.own_shard();

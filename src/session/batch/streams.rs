@@ -10,11 +10,10 @@ use crate::session::serial::position::KeysLeft;
 use crate::session::serial::reads::Reading;
 use crate::session::stream::Conversation;
 use crate::session::{After, Read, Session};
-use arrayvec::ArrayVec;
 use cache::shard::Look;
 use cache::table::Lookup;
 use protocol::meta::Kind;
-use protocol::request::{Command, Commands, Get, Missing, Parsed};
+use protocol::request::{Command, Commands, Get, Missing, Parsed, Store};
 use protocol::{Dialect, Reply};
 
 /// A connection's part in a batch.
@@ -43,8 +42,8 @@ pub(crate) enum Tail {
     Unanswered,
 }
 
-/// What became of connections' parts in a batch: each goes on at its position.
-pub(crate) type Outcomes = ArrayVec<(ConnectionId, Position, Tail), TICK_READS_MAX>;
+/// What became of a connection's part in a batch: it goes on at the position.
+pub(crate) type Outcome = (ConnectionId, Position, Tail);
 
 impl<'a> Batch<'a> {
     /// Whether no further connection may join.
@@ -108,8 +107,42 @@ impl<'a> Batch<'a> {
                 {
                     self.join_noop();
                 }
-                Some(_) => return (here, Tail::Serial),
+                Some(parsed) => {
+                    self.expect_stream(session, parsed, commands);
+                    return (here, Tail::Serial);
+                }
             }
+        }
+    }
+
+    /// Brings into the cache what the commands will touch that are run alone, behind the batch.
+    #[inline]
+    fn expect_stream(&mut self, session: &Session, first: Parsed<'a>, mut commands: Commands<'a>) {
+        let mut next = Some(first);
+        while let Some(Parsed::Command(command)) = next
+            && !self.stores.is_full()
+        {
+            match command {
+                Command::Get(get) => get.keys().for_each(|key| self.warm(session, key.bytes())),
+                Command::Store(Store { key, .. })
+                | Command::Delete { key, .. }
+                | Command::Arithmetic { key, .. }
+                | Command::Touch { key, .. } => self.warm(session, key.bytes()),
+                Command::Meta(meta) if meta.kind != Kind::Noop && !meta.has(b'b') => {
+                    self.warm(session, meta.key_word);
+                }
+                _ => {}
+            }
+            next = commands.parse();
+        }
+    }
+
+    #[inline]
+    fn warm(&mut self, session: &Session, key: &'a [u8]) {
+        let own = session.executor.own_shard();
+        if !self.stores.is_full() && session.executor.owner_of(key) == own {
+            let hash = session.executor.shards().hash(key);
+            self.stores.push(Lookup { key, hash, table: own as u8 });
         }
     }
 
@@ -150,7 +183,7 @@ impl<'a> Batch<'a> {
         found: &[Look<'g>; TICK_READS_MAX],
         outbox: &mut Outbox,
         tally: &mut Tally,
-        outcomes: &mut Outcomes,
+        outcomes: &mut Vec<Outcome>,
     ) {
         for turn in &self.turns {
             let (position, tail) = self.answer_stream(turn, reading, found, outbox, tally);

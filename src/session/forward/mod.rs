@@ -15,7 +15,7 @@ mod refuse;
 pub mod stalled;
 
 use crate::guard::Admitted;
-use crate::limits::{ANSWER_LINE_BYTES_MAX, GRACE_WAIT_MS, TICK_INBOUND_MAX};
+use crate::limits::{ANSWER_LINE_BYTES_MAX, GRACE_WAIT_MS, REPLY_BODY_BYTES_MAX, TICK_INBOUND_MAX};
 use crate::net::Outbox;
 use crate::session::Session;
 use crate::session::forward::errand::Errand;
@@ -163,6 +163,10 @@ impl Session {
             None => {
                 UdpSink::new(outbox, &pending.peer, pending.request_id, pending.dialect).send(pending.reply())
             }
+            Some(id) if pending.reply().len() > REPLY_BODY_BYTES_MAX => {
+                outbox.streams.send_long(id, pending.reply().to_vec());
+                self.answered_streams.push(id);
+            }
             Some(id) => {
                 outbox.streams.send(id, pending.reply());
                 self.answered_streams.push(id);
@@ -295,6 +299,9 @@ impl Session {
                     self.executor.owner().note_grace_wait();
                 }
                 return self.stalled.push(from, pending);
+            }
+            Executed::NeedsRoom if pending.lengthen(self.executor.value_bytes_max()) => {
+                return self.execute_for(from, pending, now);
             }
             Executed::NeedsRoom if pending.is_large() => self.refuse(&mut pending, Error::TooLargeForUdp),
             Executed::NeedsRoom => self.stalled.goes_for_room(from, &mut pending),

@@ -7,9 +7,9 @@
 use crate::guard::{Admitted, Right};
 use crate::limits::{
     DATAGRAM_BYTES_MAX, LARGE_REQUEST_KEYS, LARGE_REQUESTS, LARGE_REQUESTS_FOR_READS,
-    LARGE_REQUESTS_RESERVED, LONE_SMALL_REQUESTS, LONG_REQUESTS, LONG_REQUESTS_RESERVED,
-    PENDING_REQUESTS_MAX, REPLY_BODY_BYTES_MAX, SMALL_REQUEST_BYTES, SMALL_REQUEST_KEYS,
-    SMALL_REQUEST_REPLY_BYTES, SMALL_REQUESTS,
+    LARGE_REQUESTS_RESERVED, LONE_SMALL_REQUESTS, LONG_REPLY_ROOM_BYTES, LONG_REQUESTS,
+    LONG_REQUESTS_RESERVED, PENDING_REQUESTS_MAX, REPLY_BODY_BYTES_MAX, SMALL_REQUEST_BYTES,
+    SMALL_REQUEST_KEYS, SMALL_REQUEST_REPLY_BYTES, SMALL_REQUESTS,
 };
 use crate::net::{ConnectionId, PeerAddr};
 use crate::session::forward::errand::Errand;
@@ -131,6 +131,19 @@ impl PendingRequest {
         self.size == Size::Large
     }
 
+    /// Gets room for an answer with the longest value, if it is a stream's and has not got it: a datagram cannot carry one.
+    #[cold]
+    pub(super) fn lengthen(&mut self, value_bytes_max: usize) -> bool {
+        let bytes = value_bytes_max + LONG_REPLY_ROOM_BYTES;
+        if !self.is_large() || self.connection.is_none() || self.reply.len() >= bytes {
+            return false;
+        }
+        let mut longer = vec![0; bytes].into_boxed_slice();
+        longer[..self.reply_bytes].copy_from_slice(self.reply());
+        self.reply = longer;
+        true
+    }
+
     /// Becomes a copy of a datagram, with the reply so far. It has room for both.
     pub(in crate::session) fn begin(&mut self, admitted: &Admitted<'_>, reply: &[u8]) {
         let Admitted { peer, request_id, dialect, rights, body } = *admitted;
@@ -184,6 +197,10 @@ impl PendingRequest {
         (self.reply_bytes, self.waits_since_ns, self.position) = (0, 0, Position::default());
         (self.waits_for, self.is_lone, self.needs_room) = (WaitsFor::Turn, false, false);
         self.connection = None;
+        if self.reply.len() > REPLY_BODY_BYTES_MAX {
+            // Address space until it is used.
+            self.reply = vec![0; REPLY_BODY_BYTES_MAX].into_boxed_slice();
+        }
     }
 }
 

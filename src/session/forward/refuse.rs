@@ -13,7 +13,7 @@ impl Session {
     /// Answers the command or operation at `position` with an error, in place of what it has written; returns where the next
     /// one begins.
     #[cold]
-    pub(super) fn refuse_part(
+    pub(in crate::session) fn refuse_part(
         &self,
         body: &[u8],
         position: Position,

@@ -22,10 +22,13 @@ impl<'a> Run<'_, 'a, '_> {
             self.reply.put_error(error);
             return true;
         }
+        // Over UDP nobody may, in any mode.
+        let is_stream = self.request.admitted.dialect == Dialect::Stream;
+        let error = if error == Error::BadShutdownMode && !is_stream { Error::NoShutdown } else { error };
         self.executor.counters.protocol_errors.add(1);
         // Who is connected can be reached, and has asked for it.
-        let is_answered = self.request.admitted.dialect == Dialect::Stream
-            || self.executor.guard.allows_error(&self.request.admitted, self.request.now);
+        let is_answered =
+            is_stream || self.executor.guard.allows_error(&self.request.admitted, self.request.now);
         if is_answered {
             self.reply.put_error(error);
         } else {

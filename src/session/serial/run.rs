@@ -394,8 +394,15 @@ impl Run<'_, '_, '_> {
                 let reply_bytes = self.reply.bytes();
                 Some(Step::Dump { position: Position { at: behind, reply_bytes, ..Position::default() } })
             }
-            Err(_) if text.starts_with(b"GET ") || text.starts_with(b"POST ") => Some(Step::Close),
+            Err(_) if is_http(text) => Some(Step::Close),
             _ => None,
         }
     }
+}
+
+/// Whether a line that is no command is the first of an HTTP request: its last word says so.
+#[cold]
+fn is_http(text: &[u8]) -> bool {
+    let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default().trim_ascii_end();
+    line.rsplit(|&byte| byte == b' ').next().is_some_and(|word| word.starts_with(b"HTTP/"))
 }

@@ -22,6 +22,7 @@ use dump::Dump;
 use input::{Input, Ready};
 use open_get::{Keys, OpenGet};
 use protocol::Dialect;
+pub(crate) use protocol::binary::{HEADER_BYTES as BINARY_HEADER_BYTES, REQUEST as BINARY_REQUEST};
 use value::Incoming;
 
 /// One connection, as the session sees it.
@@ -123,7 +124,7 @@ impl Conversation {
     #[inline]
     pub(crate) fn prepare<P: Port>(&mut self, port: &mut P, value_bytes_max: usize) -> Ready {
         if self.open_get.is_some() {
-            return self.read_keys(port, 0);
+            return self.read_keys(port);
         }
         match self.input.prepare(port, value_bytes_max) {
             Ready::LongLine => self.begin_open_get(port),
@@ -135,18 +136,28 @@ impl Conversation {
     fn begin_open_get<P: Port>(&mut self, port: &mut P) -> Ready {
         let Some((open, start)) = OpenGet::of(self.input.window(port)) else { return Ready::LongLine };
         self.open_get = Some(open);
-        self.read_keys(port, start)
+        // Without its verb, which is no key where the first key has not come yet.
+        self.input.advance(port, start);
+        self.read_keys(port)
     }
 
-    /// Finds keys of an open read from `start` of the window on.
+    /// Finds keys of an open read, of which the window holds the rest.
     #[cold]
-    fn read_keys<P: Port>(&mut self, port: &mut P, start: usize) -> Ready {
+    fn read_keys<P: Port>(&mut self, port: &mut P) -> Ready {
         loop {
             let Some(open) = &mut self.open_get else { return Ready::NotYet };
-            let keys = match open.keys(self.input.window(port), start) {
+            let window = self.input.window(port);
+            let keys = match open.keys(window, 0) {
                 Keys::TooLong => return Ready::LongLine,
-                Keys::NotYet if self.input.join_next(port) => continue,
-                Keys::NotYet => return Ready::NotYet,
+                Keys::NotYet => {
+                    // Spaces are dropped as they come: a line may have any number of them.
+                    let blank_bytes = window.iter().take_while(|&&byte| byte == b' ').count();
+                    self.input.advance(port, blank_bytes);
+                    if self.input.join_next(port) {
+                        continue;
+                    }
+                    return Ready::NotYet;
+                }
                 Keys::Some(keys) => keys,
                 Keys::Last(keys) => {
                     self.open_get = None;
@@ -166,7 +177,7 @@ impl Conversation {
             None => {
                 self.input.advance(port, position.at);
                 if let Some(open) = &mut self.open_get {
-                    // What is behind is looked at for keys first.
+                    // The keys that were read are done; the next ones are not looked for yet.
                     open.end = 0;
                 }
                 self.position = Position { at: 0, part: position.part, ..Position::default() };

@@ -1,7 +1,7 @@
 //! The commands of a connection, one by one: everything but plain reads, which the batch answers.
 
 use crate::guard::Admitted;
-use crate::limits::SMALL_REQUEST_BYTES;
+use crate::limits::{LONG_REPLY_ROOM_BYTES, SMALL_REQUEST_BYTES};
 use crate::net::{ConnectionId, Outbox};
 use crate::session::Session;
 use crate::session::order::Origin;
@@ -79,7 +79,13 @@ impl Session {
     ) -> Progress {
         let mut buffer = vec![0; self.executor.value_bytes_max() + LONG_REPLY_ROOM_BYTES];
         let mut reply = Reply::new(&mut buffer, 0, Dialect::Stream);
-        let progress = self.run_stream(id, admitted, from, &mut reply, now);
+        let mut progress = self.run_stream(id, admitted, from, &mut reply, now);
+        if let Progress::Long(position) = progress {
+            // Longer than the longest value: some `stats` perhaps.
+            let position = Position { reply_bytes: 0, ..position };
+            progress =
+                Progress::Turn(self.refuse_part(admitted.body, position, Error::OutOfMemory, &mut reply));
+        }
         let bytes = reply.bytes();
         buffer.truncate(bytes);
         outbox.streams.send_long(id, buffer);
@@ -95,15 +101,18 @@ impl Session {
         }
     }
 
-    /// Tells a connection why it is hung up on.
+    /// Counts why a connection is hung up on, and tells it if the fault is not its own. Where a line has no end memcached hangs up without
+    /// a word, too: what it was sent speaks another protocol, or is not to be trusted.
     #[cold]
     pub(crate) fn give_up_stream(&self, id: ConnectionId, why: GivenUp, outbox: &mut Outbox) {
-        let (counter, error) = match why {
-            GivenUp::LongLine => (&self.executor.counters().protocol_errors, Error::LineTooLong),
-            GivenUp::Memory => (&self.executor.counters().streams_over_memory, Error::OutOfMemory),
-        };
-        counter.add(1);
-        outbox.streams.send(id, error.line());
+        let counters = self.executor.counters();
+        match why {
+            GivenUp::LongLine => counters.protocol_errors.add(1),
+            GivenUp::Memory => {
+                counters.streams_over_memory.add(1);
+                outbox.streams.send(id, Error::OutOfMemory.line());
+            }
+        }
     }
 
     fn run_stream(
@@ -197,6 +206,3 @@ fn has_short_answer(command: &Command<'_>) -> bool {
         _ => false,
     }
 }
-
-/// Room of a long reply beside its value: line, key and flags.
-const LONG_REPLY_ROOM_BYTES: usize = 4_096;
