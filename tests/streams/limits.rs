@@ -3,6 +3,7 @@
 use crate::support::program::{PATIENCE, Program, SMALL, Serve, has, limit, limited, sherwood};
 use crate::support::stream::StreamClient;
 use crate::{IOS, set, start, value, wait_until};
+use sherwood::limits::STREAM_KEPT_BYTES_MAX;
 use std::process::Command;
 use std::time::Instant;
 
@@ -138,7 +139,7 @@ fn what_is_kept_of_connections_is_bounded() {
                 slow.push(client);
             }
         }
-        assert!(slow.len() >= 4_000, "{} connections", slow.len());
+        assert!(slow.len() * 16_000 >= STREAM_KEPT_BYTES_MAX, "{} connections", slow.len());
         let mut other = StreamClient::tcp(server.addr);
         set(&mut other, "k", &value(1, 500));
         let over = server.stat("streams_over_memory");

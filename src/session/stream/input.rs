@@ -210,10 +210,12 @@ impl Input {
         }
     }
 
-    /// Puts the next buffer behind what was cut; says whether there was one.
+    /// Puts the next buffer behind what was cut; says whether there is something to look at again.
     pub(crate) fn join_next<P: Port>(&mut self, port: &mut P) -> bool {
         if self.carry.is_empty() {
+            // What this brings may not have been looked at.
             self.cut(port);
+            return !self.carry.is_empty();
         }
         let Some(Held { buffer, at, end }) = self.buffers.pop_front() else { return false };
         self.carry.extend_from_slice(&port.received(buffer, end)[at as usize..]);
