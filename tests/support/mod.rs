@@ -56,7 +56,7 @@ pub fn server_with_clock(io: Io, workers: usize) -> Option<(Server, Clock)> {
 pub fn server_with_clock_of(mut config: Config) -> Option<(Server, Clock)> {
     let clock = Clock::manual(1_000_000_000);
     config.clock = clock.clone();
-    let (io, workers) = (config.io, config.workers.clone());
+    let (io, workers) = (config.io, config.workers);
     match Server::start(config, &|_| ()) {
         Ok(server) => Some((server, clock)),
         Err(error) => {
