@@ -29,7 +29,8 @@ impl<P: Port> Worker<P> {
         let next = self.drive_value(id, &mut incoming, now);
         let Worker { streams, session, .. } = self;
         let Some(conversation) = streams.get_mut(id) else { return };
-        conversation.is_crowded = next == Next::Later && matches!(incoming.stage, Stage::Line);
+        let asks_again = conversation.is_crowded && next == Next::UnderWay;
+        conversation.is_crowded = asks_again || next == Next::Later && matches!(incoming.stage, Stage::Line);
         let is_crowded = conversation.is_crowded;
         match next {
             Next::Commands => return self.goes_on_in_turn(id, now),
