@@ -139,6 +139,11 @@ impl Conversations {
         match (conversation, homecoming) {
             (Some(conversation), homecoming) => {
                 conversation.is_under_way = false;
+                // Until the other owner has memory for its value it is asked again and again, and holds no receive buffers meanwhile.
+                conversation.is_crowded = matches!(homecoming, Homecoming::Waits { is_crowded: true });
+                if conversation.is_crowded {
+                    self.keeps_aside.push(id);
+                }
                 if let Some(incoming) = &mut conversation.value {
                     incoming.came_home(homecoming);
                 }
