@@ -109,6 +109,14 @@ pub trait Port {
         Ok(())
     }
 
+    /// Finds out whether something of a quiet connection was missed: a port may have lost its end.
+    ///
+    /// # Errors
+    /// As [`Port::poll`].
+    fn probe(&mut self, _id: ConnectionId) -> std::io::Result<()> {
+        Ok(())
+    }
+
     /// A connection is closed, and what it has left over is thrown away. What is in the outbox for it must have been sent.
     ///
     /// # Errors

@@ -246,6 +246,7 @@ impl Conversations {
             return Ok(());
         };
         conversation.input.push(buffer, bytes);
+        conversation.is_probed = false;
         if conversation.active_s != now.s() {
             conversation.active_s = now.s();
             self.setup.roster.is_active(id, now.s());
@@ -364,7 +365,7 @@ impl Conversations {
         port.close(id)
     }
 
-    /// Looks at some connections whether they have been idle for too long: at each about once a second.
+    /// Looks at some connections whether they have been idle for too long, or have to be probed: at each about once a second.
     fn look_for_idle<P: Port>(&mut self, port: &mut P, session: &mut Session, now: Now) -> io::Result<()> {
         if self.idle_second != now.s() {
             (self.idle_second, self.idle_left) = (now.s(), self.table.places());
@@ -372,12 +373,17 @@ impl Conversations {
         for _ in 0..TICK_IDLE_LOOKS_MAX.min(self.idle_left) {
             self.idle_left -= 1;
             let Some((id, conversation)) = self.table.at(self.idle_left) else { continue };
+            let is_quiet =
+                !conversation.is_probed && conversation.receives && conversation.active_s < now.s();
             if self.setup.is_idle(conversation, now) {
                 session.executor().counters().idle_kicks.add(1);
                 self.close(id, port, session)?;
             } else if self.holds_up_others(conversation, now) {
                 session.executor().counters().streams_over_memory.add(1);
                 self.close(id, port, session)?;
+            } else if is_quiet {
+                self.table.get_mut(id).into_iter().for_each(|quiet| quiet.is_probed = true);
+                port.probe(id)?;
             }
         }
         Ok(())

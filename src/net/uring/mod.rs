@@ -468,6 +468,10 @@ impl Port for UringPort {
         self.pause_stream(id)
     }
 
+    fn probe(&mut self, id: ConnectionId) -> io::Result<()> {
+        self.probe_stream(id)
+    }
+
     fn close(&mut self, id: ConnectionId) -> io::Result<()> {
         self.close_stream(id)
     }

@@ -14,6 +14,8 @@ use crate::net::stream::outbox::Send;
 use crate::net::stream::{ConnectionId, StreamEvent, StreamOutbox, StreamPeer, Table};
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode, squeue};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -342,6 +344,22 @@ impl UringPort {
         if !connection.is_receiving || std::mem::replace(&mut connection.is_cancelling, true) {
             return Ok(());
         }
+        self.cancel(user_data(Kind::StreamReceive, 0) | name(id))
+    }
+
+    /// Looks at a connection from which nothing came for a while. Where data and a reset, or an end, follow each other closely, a kernel may
+    /// wake a multishot receive of TCP once for both, and never again after the data (Linux before "io_uring/poll: fix multishot recv
+    /// missing EOF on wakeup race"). A receive that is armed anew finds what was missed.
+    pub(super) fn probe_stream(&mut self, id: ConnectionId) -> io::Result<()> {
+        let Some(connection) = self.streams.connections.get_mut(id) else { return Ok(()) };
+        if !connection.is_receiving || connection.is_cancelling {
+            return Ok(());
+        }
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        if recv(connection.fd.as_raw_fd(), &mut [0], flags) == Err(Errno::EAGAIN) {
+            return Ok(());
+        }
+        connection.is_cancelling = true;
         self.cancel(user_data(Kind::StreamReceive, 0) | name(id))
     }
 

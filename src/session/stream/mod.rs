@@ -50,6 +50,8 @@ pub struct Conversation {
     pub(crate) is_stuck: bool,
     /// Whether it may receive.
     pub(crate) receives: bool,
+    /// Whether the port was asked if it missed something since the last was received.
+    pub(crate) is_probed: bool,
     /// Whether the peer sends no more.
     pub(crate) has_ended: bool,
     /// Whether it is closed when all that was written is sent.
@@ -85,6 +87,7 @@ impl Conversation {
             is_under_way: false,
             is_stuck: false,
             receives: false,
+            is_probed: true,
             has_ended: false,
             is_closing: false,
             is_queued: false,
