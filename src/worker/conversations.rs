@@ -85,6 +85,19 @@ impl Conversations {
         self.table.get(id)
     }
 
+    /// Changes a connection's input, and reckons what of it is kept outside of receive buffers; `None` if the connection is gone.
+    pub(super) fn change<R>(
+        &mut self,
+        id: ConnectionId,
+        change: impl FnOnce(&mut Conversation) -> R,
+    ) -> Option<R> {
+        let conversation = self.table.get_mut(id)?;
+        let before = conversation.input.carried();
+        let changed = change(conversation);
+        self.kept_bytes = self.kept_bytes + conversation.input.carried() - before;
+        Some(changed)
+    }
+
     /// Begins a tick: deals with what happened since the last one. Says whether anything did.
     pub(super) fn begin_tick<P: Port>(
         &mut self,
@@ -281,9 +294,7 @@ impl Conversations {
         if !waits_for_long || conversation.input.buffers() == 0 {
             return Ok(());
         }
-        let before = conversation.input.carried();
-        conversation.input.spill(port);
-        self.kept_bytes += conversation.input.carried() - before;
+        self.change(id, |conversation| conversation.input.spill(port));
         if self.kept_bytes > STREAM_KEPT_BYTES_MAX {
             session.executor().counters().streams_over_memory.add(1);
             return self.close(id, port, session);
@@ -388,9 +399,7 @@ impl Conversations {
         }
         Ok(())
     }
-}
 
-impl Conversations {
     /// Whether a long reply has waited too long for its peer to read it, while others wait for its memory.
     fn holds_up_others(&self, conversation: &Conversation, now: Now) -> bool {
         let is_wanted = self.long_waited_s.is_some_and(|waited_s| waited_s + 1 >= now.s());
@@ -406,9 +415,7 @@ impl StreamSetup {
         let is_idle = self.idle_timeout_s > 0 && idle_s > self.idle_timeout_s;
         !conversation.is_under_way && (is_idle || conversation.value.is_some() && idle_s > VALUE_IDLE_S)
     }
-}
 
-impl StreamSetup {
     /// The same for another worker: connections that are handed over are its own.
     pub fn for_another_worker(&self) -> StreamSetup {
         StreamSetup { handover: Handover::default(), roster: Arc::default(), ..self.clone() }

@@ -46,14 +46,11 @@ impl<P: Port> Worker<P> {
             self.serve_value(id, now);
             return false;
         }
-        let before = conversation.input.carried();
-        let ready = match conversation.position.keys {
+        let prepared = streams.change(id, |conversation| match conversation.position.keys {
             Some(_) => Ready::Yes,
             None => conversation.prepare(port, value_bytes_max),
-        };
-        let kept_bytes = conversation.input.carried();
-        streams.kept_bytes = streams.kept_bytes + kept_bytes - before;
-        match ready {
+        });
+        match prepared.unwrap_or(Ready::NotYet) {
             Ready::Yes => true,
             Ready::Binary => {
                 self.refuse_binary_stream(id);
@@ -170,26 +167,20 @@ impl<P: Port> Worker<P> {
 
     fn moves_to(&mut self, id: ConnectionId, position: Position) {
         let Worker { port, streams, .. } = self;
-        if let Some(conversation) = streams.get_mut(id) {
-            let before = conversation.input.carried();
-            conversation.goes_on_at(port, position);
-            let kept_bytes = conversation.input.carried();
-            streams.kept_bytes = streams.kept_bytes + kept_bytes - before;
-        }
+        streams.change(id, |conversation| conversation.goes_on_at(port, position));
     }
 
     /// All that is whole of a connection's window is done: what `is_cut` of it is put together with what comes. Else the window is the next
     /// buffer.
     fn needs_input(&mut self, id: ConnectionId, is_cut: bool, now: Now) {
         let Worker { port, streams, .. } = self;
-        let Some(conversation) = streams.get_mut(id) else { return };
-        let before = conversation.input.carried();
-        if is_cut && !conversation.window(port).is_empty() {
-            conversation.input.cut(port);
-        }
-        let kept_bytes = conversation.input.carried();
-        let has_more = conversation.input.buffers() > 0 || kept_bytes > 0;
-        streams.kept_bytes = streams.kept_bytes + kept_bytes - before;
+        let has_more = streams.change(id, |conversation| {
+            if is_cut && !conversation.window(port).is_empty() {
+                conversation.input.cut(port);
+            }
+            conversation.input.buffers() > 0 || conversation.input.carried() > 0
+        });
+        let Some(has_more) = has_more else { return };
         if has_more { self.goes_on_in_turn(id, now) } else { self.wait_for_input(id) }
     }
 
@@ -238,13 +229,10 @@ impl<P: Port> Worker<P> {
             }
             Progress::Refused(to_come) => {
                 let Worker { port, streams, .. } = self;
-                if let Some(conversation) = streams.get_mut(id) {
-                    let before = conversation.input.carried();
+                streams.change(id, |conversation| {
                     conversation.position = Position::default();
                     conversation.input.skip(port, to_come);
-                    let kept_bytes = conversation.input.carried();
-                    streams.kept_bytes = streams.kept_bytes + kept_bytes - before;
-                }
+                });
                 self.streams.may_go_on(id);
             }
             Progress::Close => self.streams.close_when_sent(id),

@@ -100,12 +100,7 @@ impl<P: Port> Worker<P> {
     /// So many bytes of a connection's window are done.
     fn moves_by(&mut self, id: ConnectionId, bytes: usize) {
         let Worker { port, streams, .. } = self;
-        if let Some(conversation) = streams.get_mut(id) {
-            let before = conversation.input.carried();
-            conversation.input.advance(port, bytes);
-            let kept_bytes = conversation.input.carried();
-            streams.kept_bytes = streams.kept_bytes + kept_bytes - before;
-        }
+        streams.change(id, |conversation| conversation.input.advance(port, bytes));
     }
 }
 

@@ -30,11 +30,6 @@ impl Quota {
         // Relaxed: as above.
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
-
-    /// How many may be open.
-    pub fn max(&self) -> usize {
-        self.max as usize
-    }
 }
 
 #[cfg(test)]

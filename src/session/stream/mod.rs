@@ -182,10 +182,6 @@ impl Conversation {
                     open.end = 0;
                 }
                 self.input.advance(port, position.at);
-                if let Some(open) = &mut self.open_get {
-                    // The keys that were read are done; the next ones are not looked for yet.
-                    open.end = 0;
-                }
                 self.position = Position { at: 0, part: position.part, ..Position::default() };
             }
         }

@@ -188,16 +188,14 @@ impl Session {
         outbox: &mut Outbox,
         now: Now,
     ) -> Asked {
-        let owner = self.owner_of_value(incoming);
+        let (owner, is_patient) = (self.owner_of_value(incoming), incoming.waits(now));
         if owner != self.executor.own_shard() {
-            let errand =
-                Errand::Reserve { value_bytes: incoming.value_bytes, is_patient: incoming.waits(now) };
+            let errand = Errand::Reserve { value_bytes: incoming.value_bytes, is_patient };
             return match self.send_errand(id, peer, (owner, errand), &incoming.line, None, now) {
                 Ok(()) => Asked::Done(Stage::UnderWay),
                 Err(_) => Asked::Later(Stage::Line),
             };
         }
-        let is_patient = incoming.waits(now);
         match self.executor.reserve(&incoming.line, incoming.value_bytes, is_patient, now) {
             Ok(unfinished) => {
                 incoming.waits_since_ns = 0;
