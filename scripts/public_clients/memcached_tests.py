@@ -32,7 +32,6 @@ NEEDS = [
 # Why single checks of other files fail.
 KNOWN = {
     "00-startup.t": "-C and -B binary cannot be had; backlog and binding_protocol are what they are",
-    "chunked-items.t": "a new value larger than the policy's window (1 % of the memory) may be evicted at once; with --policy lru all pass",
     "expirations.t": "debugtime, a command of memcached's debug build",
     "flush-all.t": "-F cannot be had",
     "getset.t": "a set that announces more than --value-max leaves the old value",

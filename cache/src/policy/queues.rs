@@ -30,6 +30,15 @@ pub struct Queues {
     budget_units: u64,
     window_permille: u64,
     protected_permille: u64,
+    has_guests: bool,
+    /// The newest of the items that the window cannot hold: it stays beside the window until the next such item comes.
+    guest: Option<Guest>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Guest {
+    node: u32,
+    units: u64,
 }
 
 /// Who has to go, and why.
@@ -72,7 +81,15 @@ impl Queues {
             budget_units,
             window_permille,
             protected_permille,
+            has_guests: false,
+            guest: None,
         }
+    }
+
+    /// Whoever has just stored an item that is larger than the window wants to read it, too: the newest of them is no candidate. A shadow,
+    /// whose window is a few items, has none: nearly all items would be large to it.
+    pub fn with_guests(self) -> Queues {
+        Queues { has_guests: true, ..self }
     }
 
     /// Changes what may stay; takes effect as items come and go.
@@ -117,11 +134,13 @@ impl Queues {
     }
 
     /// A free node becomes the newest of the window.
-    /// One that the window cannot hold is its next candidate, so that it drives nobody else out of it.
+    /// One that the window cannot hold is its next candidate but for a guest, so that it drives nobody else out of it.
     pub fn insert<S: Space>(&mut self, space: &mut S, n: u32) {
-        match space.units(n) as u64 > self.window_max() {
-            true => self.window.push_back(space, n),
-            false => self.window.push_front(space, n),
+        if space.units(n) as u64 <= self.window_share() {
+            self.window.push_front(space, n);
+        } else {
+            self.window.push_back(space, n);
+            self.guest = self.has_guests.then(|| Guest { node: n, units: space.units(n) as u64 });
         }
         self.settle(space);
     }
@@ -149,25 +168,30 @@ impl Queues {
 
     /// Frees a node.
     pub fn remove<S: Space>(&mut self, space: &mut S, n: u32) {
+        self.guest = self.guest.filter(|guest| guest.node != n);
         self.list_of(space, n).remove(space, n);
     }
 
     /// `to`, a free node, becomes the newest where `from` was; `from` becomes free.
     pub fn transfer<S: Space>(&mut self, space: &mut S, from: u32, to: u32) {
+        let was_guest = self.guest.is_some_and(|guest| guest.node == from);
         let list = self.list_of(space, from);
         list.remove(space, from);
         list.push_front(space, to);
+        if was_guest {
+            self.guest = Some(Guest { node: to, units: space.units(to) as u64 });
+        }
     }
 
     /// Chooses who goes and frees its node.
     pub fn evict<S: Space>(&mut self, space: &mut S, judge: &Judge) -> Option<Loser> {
         self.settle(space);
         let victim = self.victim(space, judge);
-        let candidate = self.window.tail().filter(|_| self.window.units() > self.window_max());
+        let candidate = self.candidate(space);
         match (candidate, victim) {
             (Some(candidate), Some(_)) if self.has_room(space, candidate) => {
                 // Main is short of its share: the window is too large by far and pays itself.
-                self.window.remove(space, candidate);
+                self.remove(space, candidate);
                 Some(Loser::Newcomer(candidate))
             }
             (Some(candidate), Some(victim)) => {
@@ -184,7 +208,11 @@ impl Queues {
                 self.remove(space, victim);
                 Some(Loser::Surplus(victim))
             }
-            (_, None) => self.window.pop_back(space).map(Loser::Newcomer),
+            (_, None) => {
+                let last = self.window.tail()?;
+                self.remove(space, last);
+                Some(Loser::Newcomer(last))
+            }
         }
     }
 
@@ -204,8 +232,22 @@ impl Queues {
         Some(victim.0)
     }
 
-    fn window_max(&self) -> u64 {
+    /// The tail of a window that is over its share, but for a guest.
+    fn candidate<S: Space>(&self, space: &S) -> Option<u32> {
+        if self.window.units() <= self.window_max() {
+            return None;
+        }
+        self.window.iter(space).find(|&n| self.guest.is_none_or(|guest| guest.node != n))
+    }
+
+    fn window_share(&self) -> u64 {
         self.budget_units * self.window_permille / 1000
+    }
+
+    /// What may be in the window: its share, and a guest.
+    fn window_max(&self) -> u64 {
+        let guest_units = self.guest.map_or(0, |guest| guest.units);
+        (self.window_share() + guest_units).min(self.budget_units)
     }
 
     fn main_units(&self) -> u64 {
@@ -224,11 +266,10 @@ impl Queues {
     /// While main has room, what the window has too much of goes there without a contest.
     fn settle<S: Space>(&mut self, space: &mut S) {
         for _ in 0..SETTLE_MAX {
-            let Some(n) = self.window.tail() else { return };
-            if self.window.units() <= self.window_max() || !self.has_room(space, n) {
-                return;
+            match self.candidate(space) {
+                Some(n) if self.has_room(space, n) => self.promote(space, n),
+                _ => return,
             }
-            self.promote(space, n);
         }
     }
 

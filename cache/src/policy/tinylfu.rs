@@ -48,7 +48,7 @@ impl TinyLfu {
         let adapt = Adapt::new(budget_units, items);
         let arm = adapt.arm();
         TinyLfu {
-            queues: Queues::new(budget_units, arm.window_permille, arm.protected_permille),
+            queues: Queues::new(budget_units, arm.window_permille, arm.protected_permille).with_guests(),
             sketch: Sketch::new(items, config.seed),
             adapt,
             goal,

@@ -75,6 +75,33 @@ fn an_item_expires_at_its_deadline() {
 }
 
 #[test]
+fn a_new_item_larger_than_the_window_stays_until_the_next_such_item_comes() {
+    for kind in KINDS {
+        let config = PolicyConfig { mean_item_bytes: 16, ..config(16 * 1000) };
+        let mut policy = build(kind, Goal::Objects, &config);
+        for i in 0..1000u64 {
+            policy.event(&store(item(PAGE_UNITS + i), 1, i as u32, 0), 1);
+            // Asked for so often that each wins any contest with what is new.
+            policy.hits(&[Hit { item: item(PAGE_UNITS + i), hash: i as u32, weight: 8 }]);
+        }
+        assert_eq!(drain(&mut *policy, 1), [], "{kind:?}");
+        let large = |i: u64| item(PAGE_UNITS * (2 + i));
+        for i in 0..8 {
+            policy.event(&store(large(i), 100, 10_000 + i as u32, 0), 2);
+            let gone: Vec<ItemRef> = drain(&mut *policy, 2).iter().map(|command| command.item).collect();
+            assert!(!gone.contains(&large(i)), "{kind:?}: item {i} was stored just now");
+            gone.iter().for_each(|&item| policy.event(&Event::Delete { item }, 2));
+            policy.check();
+            let stats = policy.stats();
+            assert!(stats.live_bytes <= 16 * 1000, "{kind:?}");
+            if kind == PolicyKind::Wtinylfu && i > 0 {
+                assert_eq!(gone, [large(i - 1)], "who was not read leaves for who is new");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_touched_item_lives_on() {
     let mut policy = build(PolicyKind::Wtinylfu, Goal::Objects, &config(1 << 20));
     policy.event(&store(item(2000), 4, 9, 5_000), 10);
