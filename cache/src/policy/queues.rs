@@ -20,6 +20,8 @@ use crate::ring::Verdict;
 const SETTLE_MAX: usize = 4;
 /// Items at the end of main among which the least worth is the victim, where sizes or deadlines differ.
 const VICTIMS_MAX: usize = 8;
+/// A guest takes at most this part of the budget: a small main that gives way to one loses more than a read of it is worth.
+const GUEST_SHARE: u64 = 32;
 
 /// The three lists.
 #[derive(Clone, Debug)]
@@ -136,11 +138,13 @@ impl Queues {
     /// A free node becomes the newest of the window.
     /// One that the window cannot hold is its next candidate but for a guest, so that it drives nobody else out of it.
     pub fn insert<S: Space>(&mut self, space: &mut S, n: u32) {
-        if space.units(n) as u64 <= self.window_share() {
+        let units = space.units(n) as u64;
+        if units <= self.window_share() {
             self.window.push_front(space, n);
         } else {
             self.window.push_back(space, n);
-            self.guest = self.has_guests.then(|| Guest { node: n, units: space.units(n) as u64 });
+            let is_guest = self.has_guests && units <= self.budget_units / GUEST_SHARE;
+            self.guest = is_guest.then_some(Guest { node: n, units });
         }
         self.settle(space);
     }

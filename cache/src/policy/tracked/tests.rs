@@ -87,7 +87,7 @@ fn a_new_item_larger_than_the_window_stays_until_the_next_such_item_comes() {
         assert_eq!(drain(&mut *policy, 1), [], "{kind:?}");
         let large = |i: u64| item(PAGE_UNITS * (2 + i));
         for i in 0..8 {
-            policy.event(&store(large(i), 100, 10_000 + i as u32, 0), 2);
+            policy.event(&store(large(i), 30, 10_000 + i as u32, 0), 2);
             let gone: Vec<ItemRef> = drain(&mut *policy, 2).iter().map(|command| command.item).collect();
             assert!(!gone.contains(&large(i)), "{kind:?}: item {i} was stored just now");
             gone.iter().for_each(|&item| policy.event(&Event::Delete { item }, 2));
