@@ -1,15 +1,18 @@
 //! What a request costs a worker without a kernel: ticks over datagrams that lie ready, replies that go nowhere.
 //!
-//! One worker, 100,000 keys that fit, values of 100 bytes, trains of 256 datagrams a tick from one peer; the policy runs on the same core. Processor
+//! One worker, keys that fit, values of 100 bytes, trains of 256 datagrams a tick from one peer; the policy runs on the same core. Processor
 //! time of the thread by request, median and least of the rounds. To compare two versions, run both in turn.
 //!
-//! `cargo bench --bench tick [-- --smoke]`
+//! `cargo bench --bench tick [-- --smoke] [--keys 100000] [--policy wtinylfu|s3fifo|lru|none] [--only ROW]`
+//!
+//! Memory is the heap's: `GLIBC_TUNABLES=glibc.malloc.hugetlb=1` gives it huge pages, as a server has.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use cache::base::clock::Clock;
 use cache::base::random::Random;
+use cache::policy::PolicyKind;
 use sherwood::net::{Datagram, Inbox, Outbox, PeerAddr, PollTimeout, Port, Traffic, Waker};
 use sherwood::server::policy::cooperative;
 use sherwood::worker::Worker;
@@ -19,8 +22,9 @@ use std::rc::Rc;
 use std::time::Duration;
 use support::in_process::{Parts, Size};
 
-const KEYS: u64 = 100_000;
 const DATAGRAMS: usize = 256;
+/// Ticks that are drawn: so many that what they touch is in no cache when they come again.
+const TICKS: usize = 512;
 
 /// The datagrams of the ticks to come, over and over.
 #[derive(Default)]
@@ -78,16 +82,20 @@ impl Port for ScriptPort {
     }
 }
 
+/// Memory for each key: its item, what waits for grace, and its place in the index.
+const BYTES_OF_KEY: usize = 512;
+
 struct Bench {
     worker: Worker<ScriptPort>,
     script: Rc<RefCell<Script>>,
 }
 
 impl Bench {
-    fn new() -> Bench {
+    fn new(keys: u64, policy: PolicyKind) -> Bench {
         let clock = Clock::system();
-        let size = Size { workers: 1, memory_bytes: 128 << 20, keys: 2 * KEYS, is_cramped: false };
-        let Parts { seats, round, .. } = Parts::new(1, size, &clock, |_| true);
+        let memory_bytes = (keys as usize * BYTES_OF_KEY).max(128 << 20);
+        let size = Size { workers: 1, memory_bytes, keys: 2 * keys, is_cramped: false };
+        let Parts { seats, round, .. } = Parts::with_policy(1, size, &clock, |_| true, Some(policy));
         let script = Rc::new(RefCell::new(Script::default()));
         let port = ScriptPort {
             script: Rc::clone(&script),
@@ -129,30 +137,43 @@ fn set(key: u64) -> String {
     format!("set {key:016x} 0 0 100\r\n{}\r\n", "x".repeat(100))
 }
 
-type Draw = fn(&mut Random) -> String;
+/// Draws a datagram over so many keys.
+type Draw = fn(&mut Random, u64) -> String;
+
+/// The value of an option.
+fn option(name: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != name).nth(1)
+}
 
 fn main() {
     let smoke = std::env::args().any(|argument| argument == "--smoke");
     let (rounds, least) = if smoke { (1, 5) } else { (9, 200) };
+    let keys = option("--keys").map_or(100_000, |keys| keys.parse().expect("a number of keys"));
+    let policy = option("--policy").map_or(PolicyKind::Wtinylfu, |name| {
+        name.parse().expect("a policy")
+    });
     let rows: [(&str, Draw); 6] = [
-        ("get", |random| get(random.below(KEYS))),
-        ("get of 20 keys", |random| {
-            let keys: Vec<String> = (0..20).map(|_| format!("{:016x}", random.below(KEYS))).collect();
+        ("get", |random, keys| get(random.below(keys))),
+        ("get of 20 keys", |random, keys| {
+            let keys: Vec<String> = (0..20).map(|_| format!("{:016x}", random.below(keys))).collect();
             format!("get {}\r\n", keys.join(" "))
         }),
-        ("95 gets, 5 sets", |random| {
-            let key = random.below(KEYS);
+        ("95 gets, 5 sets", |random, keys| {
+            let key = random.below(keys);
             if random.below(100) < 5 { set(key) } else { get(key) }
         }),
-        ("50 gets, 50 sets", |random| {
-            let key = random.below(KEYS);
+        ("50 gets, 50 sets", |random, keys| {
+            let key = random.below(keys);
             if random.below(2) == 0 { set(key) } else { get(key) }
         }),
-        ("set", |random| set(random.below(KEYS))),
-        ("10 sets", |random| (0..10).map(|_| set(random.below(KEYS))).collect()),
+        ("set", |random, keys| set(random.below(keys))),
+        ("10 sets", |random, keys| (0..10).map(|_| set(random.below(keys))).collect()),
     ];
-    let mut bench = Bench::new();
-    let fill = (0..KEYS).collect::<Vec<_>>();
+    let only = option("--only");
+    let rows: Vec<_> =
+        rows.into_iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name)).collect();
+    let mut bench = Bench::new(keys, policy);
+    let fill = (0..keys).collect::<Vec<_>>();
     let fill: Vec<Vec<Vec<u8>>> =
         fill.chunks(DATAGRAMS).map(|keys| keys.iter().map(|&key| text(&set(key))).collect()).collect();
     bench.run(fill, Duration::ZERO);
@@ -160,8 +181,8 @@ fn main() {
     let mut figures = vec![Vec::new(); rows.len()];
     for _ in 0..rounds {
         for ((_, draw), figures) in rows.iter().zip(&mut figures) {
-            let tick = |random: &mut Random| (0..DATAGRAMS).map(|_| text(&draw(random))).collect();
-            let ticks = (0..if smoke { 4 } else { 64 }).map(|_| tick(&mut random)).collect();
+            let tick = |random: &mut Random| (0..DATAGRAMS).map(|_| text(&draw(random, keys))).collect();
+            let ticks = (0..if smoke { 4 } else { TICKS }).map(|_| tick(&mut random)).collect();
             figures.push(bench.run(ticks, Duration::from_millis(least)));
         }
     }

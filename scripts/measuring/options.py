@@ -62,6 +62,10 @@ def keys(default, of="keys that are read, all of which fit"):
     return Option("keys", count_text, default, "N", of)
 
 
+def policy(default):
+    return Option("policy", str, default, "NAME", "wtinylfu, s3fifo, lru or none")
+
+
 def serve_flags():
     return Option("serve", flags, [], "FLAGS", 'more flags of `sherwood serve`, as in --serve="--mean-item 160"')
 

@@ -5,7 +5,7 @@ rounds of its own. To compare two versions give --old a source tree (cargo build
 """
 import re
 
-from measuring import bench, options, programs
+from measuring import bench, options, programs, quantities
 from measuring.quantities import decimals
 from measuring.results import Column
 from measuring.trouble import Trouble
@@ -13,17 +13,21 @@ from measuring.trouble import Trouble
 ABOUT = "what a request costs a worker without a kernel: to compare two versions"
 TAKES = "15 seconds"
 PROGRAM = programs.bench("tick")
-OPTIONS = [options.rounds(1), options.only(), options.switch("smoke", "a few ticks only: whether it runs, not how fast")]
+OPTIONS = [
+    options.rounds(1), options.keys("100k"), options.policy("wtinylfu"), options.only(),
+    options.switch("smoke", "a few ticks only: whether it runs, not how fast"),
+]
 COLUMNS = [
     Column("median_ns", "ns by datagram, median", decimals(0), better="lower"), Column("least_ns", "least", decimals(0)),
 ]
 
 
 def run(session):
-    smoke = ["--smoke"] if session.parameters.smoke else []
+    given = session.parameters
+    flags = ["--keys", str(quantities.count(given.keys)), "--policy", given.policy] + ["--smoke"] * given.smoke
     for number in session.rounds():
         for binary in session.in_turn(number):
-            for case, median, least in figures(bench.output(session.binaries[binary], *smoke)):
+            for case, median, least in figures(bench.output(session.binaries[binary], *flags)):
                 if session.wants(case):
                     session.record(case, "", {"median_ns": float(median), "least_ns": float(least)}, binary)
 
