@@ -94,6 +94,8 @@ pub const PRESSURE_EVICT: usize = 16;
 pub const PRESSURE_EVICT_BYTES: usize = 64 << 10;
 /// Slots that an owner frees in one tick.
 pub const TICK_RECLAIM_MAX: usize = 4096;
+/// Of those, slots that are kept for the stores of the tick.
+pub const RECYCLED_SLOTS_MAX: usize = 1024;
 /// Slots that an owner looks at in one tick to tell the policy again what it did not hear.
 pub const TICK_RESYNC_MAX: usize = 512;
 /// Slots that an owner looks at in one tick to remove items of old generations.

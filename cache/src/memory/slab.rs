@@ -19,6 +19,7 @@ use crate::memory::pool::PagePool;
 use crate::memory::retired::Retired;
 use crate::memory::slab_stats::SlabStats;
 use crate::memory::unfinished::UnfinishedSlots;
+use recycled::Recycled;
 use std::sync::Arc;
 
 const NO_PAGE: u32 = u32::MAX;
@@ -38,6 +39,7 @@ pub struct Slab {
     /// Chunks that were taken for the item that is being built.
     pub(super) chunks: Vec<ItemRef>,
     pub(super) unfinished: UnfinishedSlots,
+    recycled: Recycled,
     used_bytes: usize,
     used_slots: usize,
     pages_held: usize,
@@ -98,6 +100,7 @@ impl Slab {
             retired: Retired::new(Self::chunks_max(&items) + 1),
             chunks: Vec::with_capacity(Self::chunks_max(&items)),
             unfinished: UnfinishedSlots::default(),
+            recycled: Recycled::new(),
             items,
             used_bytes: 0,
             used_slots: 0,
@@ -116,7 +119,7 @@ impl Slab {
 
     /// As [`Slab::allocate`], of a class.
     pub fn allocate_class(&mut self, class: Class) -> Option<OwnedSlot> {
-        if self.partial[class.index()] == NO_PAGE {
+        if self.class_free[class.index()] == 0 {
             self.take_page(class)?;
         }
         self.allocate_in_class(class)
@@ -134,20 +137,29 @@ impl Slab {
 
     /// A slot of exactly this class, in a page that this owner has.
     pub fn allocate_in_class(&mut self, class: Class) -> Option<OwnedSlot> {
+        let at = match self.take_recycled(class) {
+            Some(at) => at,
+            None => self.take_clear(class)?,
+        };
+        let slot_bytes = self.layout.slots(class).slot_bytes;
+        self.used_bytes += slot_bytes;
+        self.used_slots += 1;
+        self.stats.of(class).used.add(1);
+        // SAFETY: the slot's bit was clear and is set now, or the slot was taken out of `recycled`. It came there, or its bit was cleared,
+        // when it had never been published, or its grace was over; that happens again only by `release` and `recycle`.
+        Some(unsafe { OwnedSlot::new(at, slot_bytes) })
+    }
+
+    /// A slot whose bit is clear, in a page of the class; the bit is set now.
+    fn take_clear(&mut self, class: Class) -> Option<ItemRef> {
         let page = match self.partial[class.index()] {
             NO_PAGE => return None,
             page => page as usize,
         };
         let slots = self.layout.slots(class);
         let index = self.take_slot(page, &slots);
-        self.used_bytes += slots.slot_bytes;
-        self.used_slots += 1;
-        self.stats.of(class).used.add(1);
         self.class_free[class.index()] -= 1;
-        let at = slots.item(&self.layout, page, index);
-        // SAFETY: the slot's bit was clear and is set now. It was cleared when the slot had never been published, or its grace
-        // was over; it is cleared again only by `release`.
-        Some(unsafe { OwnedSlot::new(at, slots.slot_bytes) })
+        Some(slots.item(&self.layout, page, index))
     }
 
     /// The item in a used slot of this owner's.
@@ -169,19 +181,28 @@ impl Slab {
 
     /// Frees a slot at once: it was never published, or its grace is over.
     pub(super) fn release(&mut self, at: ItemRef) {
-        let (page, class) = (self.layout.page_of(at), self.class_at(at));
-        let slots = self.layout.slots(class);
+        let class = self.class_at(at);
         #[cfg(debug_assertions)]
-        self.items.poison(at, slots.slot_bytes);
+        self.items.poison(at, self.layout.slots(class).slot_bytes);
+        self.note_free(class);
+        self.clear(at, class);
+    }
+
+    fn note_free(&mut self, class: Class) {
+        self.used_bytes -= self.layout.slots(class).slot_bytes;
+        self.used_slots -= 1;
+        self.stats.of(class).used.sub(1);
+    }
+
+    /// Gives a slot that is free back to its page.
+    fn clear(&mut self, at: ItemRef, class: Class) {
+        let (page, slots) = (self.layout.page_of(at), self.layout.slots(class));
         let index = slots.index(&self.layout, at);
         let word = &self.items.words(slots.bitmap(&self.layout, page))[index / 64];
         // Relaxed: only the owner of a page touches its bitmap.
         let before = word.load(Ordering::Relaxed);
         assert!(before & 1 << (index % 64) != 0, "a slot is released once");
         word.store(before & !(1 << (index % 64)), Ordering::Relaxed);
-        self.used_bytes -= slots.slot_bytes;
-        self.used_slots -= 1;
-        self.stats.of(class).used.sub(1);
         self.return_slot(page, class, index, &slots);
     }
 
@@ -207,8 +228,9 @@ impl Slab {
         self.retired.push(at);
     }
 
-    /// Once a tick: stamps what was retired, frees what nobody can read any more; at most `max` slots.
+    /// Stamps what was retired, frees what nobody can read any more, at most `max` slots, and gives them back to their pages.
     pub fn reclaim(&mut self, grace: &Grace, max: usize) -> usize {
+        self.return_recycled();
         self.retired.close(grace);
         let mut count = 0;
         while count < max
@@ -442,5 +464,6 @@ impl Slab {
 }
 
 mod closing;
+mod recycled;
 #[cfg(test)]
 mod tests;

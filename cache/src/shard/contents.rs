@@ -35,7 +35,7 @@ use crate::shard::contents::memory::deadline;
 use crate::shard::events::Events;
 use crate::shard::owner::upper;
 use crate::shard::route::Shards;
-use crate::table::{Growth, Upsert};
+use crate::table::{Growth, Place, Upsert};
 
 /// What a shard holds. Its owner's alone.
 pub struct Contents {
@@ -89,6 +89,25 @@ impl Contents {
         self.index.is_live(&item, now).then_some((at, item))
     }
 
+    /// Where a key is in the index, or would be; good until the index changes ([`Contents::renew`]).
+    #[inline]
+    pub fn place(&self, hash: u64, key: &[u8]) -> Place {
+        self.index.place(self.memory.slab(), hash, key)
+    }
+
+    /// The place of a key now, which was at `place` before.
+    #[inline]
+    pub fn renew(&self, place: Place, hash: u64, key: &[u8]) -> Place {
+        if self.index.is_current(&place) { place } else { self.place(hash, key) }
+    }
+
+    /// The item at a place that is current, if it may still be served.
+    #[inline]
+    pub fn live(&self, place: &Place, now: Now) -> Option<Item<'_>> {
+        let item = self.memory.item(place.item()?);
+        self.index.is_live(&item, now).then_some(item)
+    }
+
     /// Whether storing this key would take the place of another key in the index.
     pub fn would_crowd_out(&self, hash: u64, key: &[u8]) -> bool {
         self.index.would_evict(self.memory.slab(), hash, key)
@@ -115,14 +134,19 @@ impl Contents {
         Written { slot, size, deadline_ms, cas, written_bytes: 0 }
     }
 
-    /// Puts an item under its key, in place of the one that it may have; returns its place.
+    /// Puts an item under its key, in place of the one that it may have; returns where it is.
     pub fn publish(&mut self, hash: u64, key: &[u8], written: Written) -> ItemRef {
+        self.publish_at(self.place(hash, key), hash, key, written)
+    }
+
+    /// The same, of a key whose place in the index is known, and current.
+    pub fn publish_at(&mut self, place: Place, hash: u64, key: &[u8], written: Written) -> ItemRef {
         let Written { slot, size, deadline_ms, cas, written_bytes } = written;
         let deadline = deadline(deadline_ms, slot.bytes());
         let at = self.memory.complete(slot, size);
         self.cas.published(cas);
         self.written_bytes += written_bytes;
-        let (replaced, crowded_out) = match self.index.upsert(self.memory.slab(), hash, key, at) {
+        let (replaced, crowded_out) = match self.index.put(place, key, at) {
             Upsert::Inserted => (None, None),
             Upsert::Replaced(old) => (Some(old), None),
             Upsert::Evicted(victim) => (None, Some(victim)),

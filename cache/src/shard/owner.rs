@@ -145,7 +145,7 @@ impl Owner {
     /// memory is short. `done` is called at the end of each stage.
     pub fn tick(&mut self, pin: &mut Pin, now: Now, mut done: impl FnMut(Stage)) -> bool {
         let Owner { contents, pressure, mover, growth, scrub, commands, flush_at_ms, .. } = self;
-        contents.memory.reclaim();
+        contents.memory.recycle();
         done(Stage::Reclaim);
         let is_due = flush_at_ms.is_some_and(|at_ms| at_ms <= now.ms());
         if is_due && scrub.flush(&mut contents.index).is_ok() {
@@ -160,7 +160,7 @@ impl Owner {
             | mover.step(contents, pressure, pin, now)
             // Stores are refused until what was flushed is gone.
             | (scrub.is_walking() && !contents.memory.evicts())
-            | !contents.memory.slab().retired().is_empty();
+            | contents.memory.is_settling();
         done(Stage::MovePages);
         contents.catch_up_events();
         contents.publish_figures();

@@ -9,6 +9,7 @@ use crate::memory::grace::Pin;
 use crate::memory::{Item, Parts, Size, Value};
 use crate::shard::error::WriteError;
 use crate::shard::owner::{Found, Owner};
+use crate::table::Place;
 
 /// When a store stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,9 +167,12 @@ impl Owner {
         now: Now,
     ) -> Result<(Outcome, Option<ItemRef>), WriteError> {
         self.place_in_index(pin, hash, store.key, now)?;
-        let (size, is_overwrite) = self.size_to_store(hash, store, value.len(), now)?;
+        let place = self.contents().place(hash, store.key);
+        let (size, is_overwrite) = self.size_to_store(&place, store, value.len(), now)?;
         let slot = self.allocate(pin, size, is_overwrite, now)?;
-        let old = self.contents().find(hash, store.key, now).map(|(_, item)| item);
+        // Room may have cost this very item.
+        let place = self.contents().renew(place, hash, store.key);
+        let old = self.contents().live(&place, now);
         let (outcome, is_stale) = store.judge(old.as_ref());
         if outcome != Outcome::Stored {
             self.contents_mut().memory.abandon(slot);
@@ -191,7 +195,7 @@ impl Owner {
         }
         let win_sent = is_stale && old.is_some_and(|old| old.state().win_sent());
         let written = self.contents().write(slot, &parts);
-        let at = self.contents_mut().publish(hash, store.key, written);
+        let at = self.contents_mut().publish_at(place, hash, store.key, written);
         if is_stale {
             self.mark_stale(at, win_sent);
         }
@@ -207,14 +211,14 @@ impl Owner {
     /// The size of the item that a store will make, as things are now, and whether it takes the place of another one.
     fn size_to_store(
         &self,
-        hash: u64,
+        place: &Place,
         store: &Store<'_>,
         value_bytes: usize,
         now: Now,
     ) -> Result<(Size, bool), WriteError> {
         let key_bytes = store.key.len();
-        match self.contents().find(hash, store.key, now) {
-            Some((_, old)) if store.mode.joins() => {
+        match self.contents().live(place, now) {
+            Some(old) if store.mode.joins() => {
                 let joined_bytes = old.value_bytes() + value_bytes;
                 if joined_bytes > self.value_bytes_max() {
                     return Err(WriteError::TooLarge);

@@ -105,6 +105,7 @@ impl Writer {
     }
 
     fn begin(&mut self, first_word: usize, count: usize, next_doublings: u32) {
+        self.changes += 1;
         assert!(first_word.is_multiple_of(LINE_SLOTS), "an array begins a line");
         let lines = self.table.lines << next_doublings;
         let next = Geometry::new(lines, first_word / LINE_SLOTS, next_doublings);
@@ -121,6 +122,7 @@ impl Writer {
     /// # Panics
     /// When no growth has begun.
     pub fn grow(&mut self, lines: u64, lost: impl FnMut(ItemRef)) -> Growth {
+        self.changes += 1;
         let growing = self.growing.as_mut().expect("a growth that has begun");
         if growing.zeroed < growing.words.len() {
             let first = growing.words.start + growing.zeroed;

@@ -72,7 +72,7 @@ pub use grow::Growth;
 pub use read::Found;
 pub use slot::Slot;
 pub use walk::{HomeItems, Position, Step};
-pub use write::{Upsert, Writer};
+pub use write::{Place, Upsert, Writer};
 
 use crate::base::item_ref::ItemRef;
 use crate::base::sync::{Arc, AtomicBool, AtomicU64, Ordering};

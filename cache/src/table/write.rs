@@ -21,6 +21,28 @@ pub struct Writer {
     pub(super) table: Arc<Table>,
     pub(super) items: u64,
     pub(super) growing: Option<Growing>,
+    /// Counts what was done to slots: a [`Place`] is good until the next of that.
+    pub(super) changes: u64,
+}
+
+/// Where a key is, or would be, in the table as it is when it is looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    located: Located,
+    probe: Probe,
+    array: Geometry,
+    changes: u64,
+}
+
+impl Place {
+    /// The item of the key, if it has one.
+    #[inline]
+    pub fn item(&self) -> Option<ItemRef> {
+        match self.located {
+            Located::At(_, item) => Some(item),
+            Located::Absent(_) => None,
+        }
+    }
 }
 
 /// What an upsert did.
@@ -35,6 +57,7 @@ pub enum Upsert {
 }
 
 /// Where a key is, or where it would be inserted.
+#[derive(Clone, Copy, Debug)]
 enum Located {
     At(SlotIndex, ItemRef),
     /// The first line with a free slot or a later home; `None` beyond the probe bound.
@@ -43,7 +66,7 @@ enum Located {
 
 impl Writer {
     pub(super) fn new(table: Arc<Table>) -> Writer {
-        Writer { table, items: 0, growing: None }
+        Writer { table, items: 0, growing: None, changes: 0 }
     }
 
     /// The table that this writes.
@@ -59,17 +82,37 @@ impl Writer {
     /// Looks a key up with the owner's certainty: no rounds, never unsettled.
     #[inline]
     pub fn get<K: Keys>(&self, keys: &K, hash: u64, key: &[u8]) -> Option<ItemRef> {
-        let (probe, _) = self.table.shape().locate(hash);
-        match self.locate(keys, probe, key) {
-            Located::At(_, item) => Some(item),
-            Located::Absent(_) => None,
-        }
+        self.place(keys, hash, key).item()
+    }
+
+    /// Where a key is, or would be.
+    #[inline]
+    pub fn place<K: Keys>(&self, keys: &K, hash: u64, key: &[u8]) -> Place {
+        let (probe, array) = self.table.shape().locate(hash);
+        Place { located: self.locate(keys, probe, key), probe, array, changes: self.changes }
+    }
+
+    /// Whether the table has not changed since a place in it was looked for.
+    #[inline]
+    pub fn is_current(&self, place: &Place) -> bool {
+        place.changes == self.changes
     }
 
     /// Makes `item` the item of `key`. Its bytes are written already; readers may see it before this returns.
     pub fn upsert<K: Keys>(&mut self, keys: &K, hash: u64, key: &[u8], item: ItemRef) -> Upsert {
-        let (probe, array) = self.table.shape().locate(hash);
-        match self.locate(keys, probe, key) {
+        self.put(self.place(keys, hash, key), item)
+    }
+
+    /// The same, of the key that a place was looked for.
+    ///
+    /// # Panics
+    /// When the table has changed meanwhile.
+    #[inline]
+    pub fn put(&mut self, place: Place, item: ItemRef) -> Upsert {
+        assert!(self.is_current(&place), "a place of the table as it is");
+        self.changes += 1;
+        let Place { located, probe, array, .. } = place;
+        match located {
             Located::At(place, old) => {
                 self.view(array).store(place, Slot::new(probe.fragment, item));
                 Upsert::Replaced(old)
@@ -114,6 +157,7 @@ impl Writer {
     /// Points the slot that holds exactly `from` to `to`, a copy of the same item; says whether there was one.
     pub fn redirect(&mut self, upper: u32, from: ItemRef, to: ItemRef) -> bool {
         let Some((place, array)) = self.place_of(upper, from) else { return false };
+        self.changes += 1;
         let view = self.view(array);
         view.store(place, Slot::new(view.load(place).fragment(), to));
         true
@@ -145,6 +189,7 @@ impl Writer {
     /// Frees a slot: displaced keys of the lines behind it move back, one a line.
     fn clear(&mut self, place: SlotIndex, array: Geometry) {
         self.items -= 1;
+        self.changes += 1;
         self.view(array).clear(place);
     }
 

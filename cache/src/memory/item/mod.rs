@@ -171,6 +171,12 @@ impl Items {
         let state = State::new(parts.deadline_ms, parts.generation, parts.flags != 0);
         self.write_header(at, parts.cas, state, key.len(), size.value_bytes(), Access::new(parts.now_s).0);
         let mut cursor = self.write_key(at, key, parts.flags);
+        if let (true, Some(whole)) = (chunks.is_empty(), parts.value[0].whole())
+            && parts.value[1].is_empty()
+        {
+            // Nearly every item.
+            return self.write_bytes(cursor, whole);
+        }
         let pieces = parts.value.iter().flat_map(|value| value.pieces());
         if chunks.is_empty() {
             for piece in pieces {

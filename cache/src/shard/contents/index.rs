@@ -9,7 +9,7 @@ use crate::limits::GROW_LOAD_PERCENT;
 use crate::memory::{Item, Slab};
 use crate::shard::namespace::Stored;
 use crate::shard::route::{Shard, Shards};
-use crate::table::{Growth, Upsert, Writer};
+use crate::table::{Growth, Place, Upsert, Writer};
 
 /// The table of a shard, with the right to write it.
 pub struct Index {
@@ -59,6 +59,18 @@ impl Index {
     #[inline]
     pub fn get(&self, slab: &Slab, hash: u64, key: &[u8]) -> Option<ItemRef> {
         self.writer.get(slab, hash, key)
+    }
+
+    /// Where a key is, or would be.
+    #[inline]
+    pub fn place(&self, slab: &Slab, hash: u64, key: &[u8]) -> Place {
+        self.writer.place(slab, hash, key)
+    }
+
+    /// Whether nothing has changed since a place was looked for.
+    #[inline]
+    pub fn is_current(&self, place: &Place) -> bool {
+        self.writer.is_current(place)
     }
 
     /// Whether an item may still be served.
@@ -136,15 +148,15 @@ impl Index {
         }
     }
 
-    /// Whether [`Index::upsert`] would take the place of another key.
+    /// Whether [`Index::put`] would take the place of another key.
     pub(super) fn would_evict(&self, slab: &Slab, hash: u64, key: &[u8]) -> bool {
         self.writer.would_evict(slab, hash, key)
     }
 
-    /// Puts an item under its key.
-    pub(super) fn upsert(&mut self, slab: &Slab, hash: u64, key: &[u8], item: ItemRef) -> Upsert {
+    /// Puts an item under its key, whose place is current.
+    pub(super) fn put(&mut self, place: Place, key: &[u8], item: ItemRef) -> Upsert {
         self.note_namespace(key);
-        self.writer.upsert(slab, hash, key, item)
+        self.writer.put(place, item)
     }
 
     /// Removes a key; returns its item.

@@ -215,15 +215,20 @@ impl Memory {
         self.slab.open_page(page);
     }
 
-    /// Frees what nobody can read any more, a bounded number of slots.
-    pub fn reclaim(&mut self) {
+    /// Once a tick: frees what nobody can read any more, a bounded number of slots. The stores of the tick get them first.
+    pub fn recycle(&mut self) {
+        self.slab.recycle(&self.grace, TICK_RECLAIM_MAX);
+    }
+
+    /// The same, for whoever needs more than free slots: pages, or other classes. To make it more, what `pin` has lent is let go.
+    pub fn reclaim_now(&mut self, pin: &mut Pin) {
+        pin.quiescent();
         self.slab.reclaim(&self.grace, TICK_RECLAIM_MAX);
     }
 
-    /// The same. To make that more, what `pin` has lent is let go.
-    pub fn reclaim_now(&mut self, pin: &mut Pin) {
-        pin.quiescent();
-        self.reclaim();
+    /// Whether memory that was unlinked is not back in its pages yet.
+    pub fn is_settling(&self) -> bool {
+        !self.slab.retired().is_empty() || self.slab.has_recycled()
     }
 }
 
