@@ -104,6 +104,15 @@ impl Nodes {
         }
     }
 
+    /// The same, and for what tells the weight of its item: who moves it from one list to another needs that, too.
+    #[inline]
+    pub fn prefetch_with_weight(&self, n: u32) {
+        if n != NONE {
+            prefetch::read(self.node(n));
+            prefetch::read(&self.blocks[(n / BLOCK_NODES) as usize]);
+        }
+    }
+
     /// Asks for the memory of a node's neighbours on its list.
     #[inline]
     pub fn prefetch_neighbours(&self, n: u32) {

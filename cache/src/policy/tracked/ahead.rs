@@ -1,7 +1,7 @@
 //! Records in batches: the memory that they will need is asked for ahead, so that its misses overlap.
 //!
 //! ```text
-//! chunk k + 2    where is its node?  prefetch node and counters
+//! chunk k + 2    where is its node?  prefetch node, weight and counters
 //! chunk k + 1    prefetch the node's neighbours on its list
 //! chunk k        apply
 //! ```
@@ -48,12 +48,12 @@ impl<O: EvictionOrder> TrackedPolicy<O> {
                 // The node that leaves its list: its neighbours will be needed, too.
                 let leaves = match *event {
                     Event::Store { item, replaced, hash, .. } => {
-                        self.nodes.prefetch(self.nodes.find(item).unwrap_or(NONE));
+                        self.nodes.prefetch_with_weight(self.nodes.find(item).unwrap_or(NONE));
                         self.order.prefetch(hash);
                         replaced
                     }
                     Event::Move { from, to, .. } => {
-                        self.nodes.prefetch(self.nodes.find(to).unwrap_or(NONE));
+                        self.nodes.prefetch_with_weight(self.nodes.find(to).unwrap_or(NONE));
                         Some(from)
                     }
                     Event::Delete { item } | Event::Touch { item, .. } | Event::SecondChance { item, .. } => {
@@ -62,7 +62,7 @@ impl<O: EvictionOrder> TrackedPolicy<O> {
                     Event::Reset { .. } | Event::Budget { .. } => None,
                 };
                 *n = leaves.and_then(|item| self.nodes.find(item)).unwrap_or(NONE);
-                self.nodes.prefetch(*n);
+                self.nodes.prefetch_with_weight(*n);
             }
             for (&n, _) in found[(step + STAGES - 1) % STAGES].iter().zip(chunk(events, step.wrapping_sub(1)))
             {
