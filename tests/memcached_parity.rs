@@ -180,9 +180,15 @@ fn wrong(random: &mut Random) -> String {
         14 => format!("delete {key} {}\r\n", pick(random, &["0", "1", "noreply", "0 noreply"])),
         15 => format!("verbosity {}\r\n", pick(random, &["1", "1 noreply", ""])),
         16 => match random.below(8) {
-            // Keys that no other command has: memcached removes their old values, and here these stay.
-            0 => format!("set large 0 0 1100000\r\n{}\r\n", "y".repeat(1_100_000)),
-            1 => format!("ms large 1100000\r\n{}\r\n", "y".repeat(1_100_000)),
+            0 => format!(
+                "set {key} 0 0 1100000{}\r\n{}\r\n",
+                pick(random, &["", " noreply"]),
+                "y".repeat(1_100_000)
+            ),
+            1 => {
+                let words = pick(random, &["", " q", " ME", " MA", " MR", " C1", " !", " k Oa"]);
+                format!("ms {key} 1100000{words}\r\n{}\r\n", "y".repeat(1_100_000))
+            }
             2 => format!("add {key} 0 0 1100000\r\n{}\r\n", "y".repeat(1_100_000)),
             3 => format!("append {key} 0 0 1100000 noreply\r\n{}\r\n", "y".repeat(1_100_000)),
             _ => format!("set {key} 0 0 20000\r\n{}\r\n", "z".repeat(20_000)),

@@ -214,6 +214,12 @@ impl<P: Port> Worker<P> {
                     conversation.is_under_way = true;
                 }
             }
+            Progress::UnderWayRefused(to_come) => {
+                self.pass_over(id, to_come);
+                if let Some(conversation) = self.streams.get_mut(id) {
+                    conversation.is_under_way = true;
+                }
+            }
             Progress::Waits(position) => {
                 self.session.executor().counters().deferred.add(1);
                 self.moves_to(id, position);
@@ -228,15 +234,20 @@ impl<P: Port> Worker<P> {
                 self.serve_long(id, now);
             }
             Progress::Refused(to_come) => {
-                let Worker { port, streams, .. } = self;
-                streams.change(id, |conversation| {
-                    conversation.position = Position::default();
-                    conversation.input.skip(port, to_come);
-                });
+                self.pass_over(id, to_come);
                 self.streams.may_go_on(id);
             }
             Progress::Close => self.streams.close_when_sent(id),
         }
+    }
+
+    /// What a connection's window holds is the head of a refused store, of which so many bytes are still to come.
+    fn pass_over(&mut self, id: ConnectionId, to_come: usize) {
+        let Worker { port, streams, .. } = self;
+        streams.change(id, |conversation| {
+            conversation.position = Position::default();
+            conversation.input.skip(port, to_come);
+        });
     }
 
     /// A connection has more to do: in this tick, if it has not had all its turns.

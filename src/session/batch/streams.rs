@@ -82,9 +82,10 @@ impl<'a> Batch<'a> {
             let here = Position { at: commands.at(), ..Position::default() };
             match commands.parse() {
                 None => return (here, Tail::Input),
-                Some(Parsed::Incomplete { missing: Missing::RefusedValue, .. }) => {
-                    return (here, Tail::Serial);
-                }
+                Some(Parsed::Incomplete {
+                    missing: Missing::RefusedValue | Missing::TooLargeValue(_),
+                    ..
+                }) => return (here, Tail::Serial),
                 Some(Parsed::Incomplete { .. }) => return (here, Tail::Input),
                 Some(Parsed::Command(Command::Get(get))) if get.touch.is_none() => {
                     match self.join_keys(session, &get) {

@@ -130,8 +130,8 @@ impl Session {
         }
         let step = self.run_pending(&mut pending, now);
         match step {
-            // What travels of a stream is whole.
-            Step::Done | Step::Cut { .. } => {
+            // What travels of a stream is whole, but for a value that the connection passes over.
+            Step::Done | Step::Cut { .. } | Step::Refused { .. } => {
                 self.order.end(&pending.footprint, pending.is_lone);
                 self.finish(pending, outbox);
             }
@@ -240,7 +240,7 @@ impl Session {
             return self.enlarge(pending, now);
         }
         if pending.waits_for == WaitsFor::Memory && waited_too_long(&pending, now) {
-            self.executor.note_failure(Error::OutOfMemory);
+            self.executor.refuse_for_memory(&pending.request, pending.position, pending.dialect, now);
             self.refuse(&mut pending, Error::OutOfMemory);
         }
         self.resume(pending, outbox, now);

@@ -22,6 +22,7 @@ use cache::base::clock::Now;
 use protocol::meta::{Kind, Meta};
 use protocol::reply::Mark;
 use protocol::request::{Command, Commands, Get, Key, Missing, Parsed, Store};
+use protocol::too_large::TooLarge;
 use protocol::{Dialect, Error, Reply};
 
 /// Why a run ended.
@@ -143,8 +144,8 @@ impl<'a> Run<'_, 'a, '_> {
     /// reply cannot grow.
     fn expects_room_for(&self, command: &Command<'_>) -> Result<(), Halt> {
         let is_told = match command {
-            Command::Store(_) | Command::Delete { .. } | Command::Arithmetic { .. } => true,
-            Command::Touch { .. } | Command::FlushAll { .. } => true,
+            Command::Store(_) | Command::TooLarge(_) | Command::Delete { .. } => true,
+            Command::Arithmetic { .. } | Command::Touch { .. } | Command::FlushAll { .. } => true,
             Command::Meta(meta) => meta.kind != Kind::Noop && !meta.is_plain_read(),
             _ => false,
         };
@@ -227,6 +228,7 @@ impl<'a> Run<'_, 'a, '_> {
                 Ok(self.write(command, key.bytes())?)
             }
             Command::Meta(meta) => Ok(self.count_meta(command, meta)?),
+            Command::TooLarge(store) => Ok(self.refuse_store(command, store)?),
             Command::Quit => Ok(()),
             Command::Version => {
                 [b"VERSION ", VERSION.as_bytes(), b"\r\n"].iter().for_each(|part| self.reply.put(part));
@@ -298,6 +300,16 @@ impl<'a> Run<'_, 'a, '_> {
         }
     }
 
+    /// A store with a longer value than is taken: the owner may have something to remove.
+    #[cold]
+    fn refuse_store(&mut self, command: &Command<'_>, store: &TooLarge<'_>) -> Result<(), Halt> {
+        let mut buffer = [0; KEY_BYTES_MAX + 2];
+        let key = store.key(&mut buffer).expect("a key that was permitted").bytes();
+        self.write(command, key)?;
+        self.executor.counters.cmd_meta.add(store.is_meta as u64);
+        Ok(())
+    }
+
     /// A command that only the owner of its key may execute.
     fn write(&mut self, command: &Command<'_>, key: &[u8]) -> Result<(), Halt> {
         match self.executor.owner_of(key) {
@@ -320,15 +332,14 @@ impl<'a> Run<'_, 'a, '_> {
         self.executor.work.spend(self.executor.owner.take_written_bytes());
         let Err(stop) = done else { return Ok(()) };
         self.reply.rewind(mark);
+        self.executor.note_stop(done);
         match stop {
-            Stop::OnGrace => Err(Halt::Memory),
-            Stop::OnRoom => Err(Halt::Room),
-            Stop::Failed(error) => {
-                self.executor.note_failure(error);
-                self.reply.put_error(error);
-                Ok(())
-            }
+            Stop::OnGrace => return Err(Halt::Memory),
+            Stop::OnRoom => return Err(Halt::Room),
+            Stop::Failed(error) => self.reply.put_error(error),
+            Stop::Silent(_) => {}
         }
+        Ok(())
     }
 
     /// The next command: the first of a datagram may have been read already.
@@ -378,6 +389,29 @@ impl<'a> Run<'_, 'a, '_> {
         Step::Close
     }
 
+    /// Runs a store that is too large, of a stream; so many bytes of it are still to come.
+    #[cold]
+    fn run_too_large(
+        &mut self,
+        command: &Command<'a>,
+        text: &[u8],
+        to_come: usize,
+        position: Position,
+    ) -> Step {
+        if self.is_long_line(text) {
+            return self.hang_up();
+        }
+        match permit(command, &self.request) {
+            Err(error) => _ = self.answer_fault(error),
+            Ok(()) => {
+                if let Err(Halted { why, .. }) = self.run_command(command, 0) {
+                    return why.at(position);
+                }
+            }
+        }
+        Step::Refused { to_come }
+    }
+
     /// Nothing more can be read from `at` on.
     fn end_of_commands(&mut self, at: usize) -> Step {
         let Admitted { dialect, body, .. } = self.request.admitted;
@@ -386,17 +420,25 @@ impl<'a> Run<'_, 'a, '_> {
         }
         let position = Position { at, reply_bytes: self.reply.bytes(), ..Position::default() };
         let parsed = Commands::resume(body, at, self.executor.value_bytes_max).of_stream().parse();
-        if let Some(Parsed::Incomplete { at_least, otherwise, missing: Missing::RefusedValue }) = parsed {
-            if let Err(halt) = self.expects_room() {
-                return halt.at(position);
+        let Some(Parsed::Incomplete { at_least, otherwise, missing }) = parsed else {
+            return Step::Cut { position };
+        };
+        match missing {
+            Missing::LineEnd | Missing::Value(..) => Step::Cut { position },
+            Missing::TooLargeValue(command) => {
+                self.run_too_large(&command, &body[at..], at_least.get(), position)
             }
-            if self.is_long_line(&body[at..]) {
-                return self.hang_up();
+            Missing::RefusedValue => {
+                if let Err(halt) = self.expects_room() {
+                    return halt.at(position);
+                }
+                if self.is_long_line(&body[at..]) {
+                    return self.hang_up();
+                }
+                self.answer_fault(otherwise);
+                Step::Refused { to_come: at_least.get() }
             }
-            self.answer_fault(otherwise);
-            return Step::Refused { to_come: at_least.get() };
         }
-        Step::Cut { position }
     }
 }
 

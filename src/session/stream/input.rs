@@ -128,7 +128,9 @@ impl Input {
                 self.wanted = have.len() + at_least.get();
                 if have.len() > STREAM_LINE_BYTES_MAX { Ready::LongLine } else { Ready::NotYet }
             }
-            Some(Parsed::Incomplete { missing: Missing::RefusedValue, .. }) => Ready::Yes,
+            Some(Parsed::Incomplete {
+                missing: Missing::RefusedValue | Missing::TooLargeValue(_), ..
+            }) => Ready::Yes,
             Some(Parsed::Incomplete { missing: Missing::Value(_, bytes), .. })
                 if bytes > LONG_VALUE_BYTES =>
             {
