@@ -35,7 +35,6 @@ KNOWN = {
     "chunked-items.t": "a new value larger than the policy's window (1 % of the memory) may be evicted at once; with --policy lru all pass",
     "expirations.t": "debugtime, a command of memcached's debug build",
     "flush-all.t": "-F cannot be had",
-    "getset.t": "a set that announces more than --value-max leaves the old value",
     "issue_163.t": "items:31:reclaimed: slab classes are others",
     "issue_22.t": "items:31:evicted: slab classes are others",
     "issue_29.t": "1:used_chunks: slab classes are others",
