@@ -233,6 +233,12 @@ impl<P: Port> Worker<P> {
                 self.moves_to(id, position);
                 self.serve_long(id, now);
             }
+            Progress::ReadKeys(position) => {
+                self.moves_to(id, position);
+                let Worker { port, streams, .. } = self;
+                streams.change(id, |conversation| conversation.open_read(port));
+                self.goes_on_in_turn(id, now);
+            }
             Progress::Refused(to_come) => {
                 self.pass_over(id, to_come);
                 self.streams.may_go_on(id);

@@ -83,7 +83,11 @@ impl Session {
             let at = match step {
                 Step::Done => break,
                 Step::Enlarge { .. } => unreachable!("the outbox has all the room there is"),
-                Step::Cut { .. } | Step::Refused { .. } | Step::Dump { .. } | Step::Close => {
+                Step::Cut { .. }
+                | Step::ReadKeys { .. }
+                | Step::Refused { .. }
+                | Step::Dump { .. }
+                | Step::Close => {
                     unreachable!("a datagram is no stream")
                 }
                 Step::Forward { position, .. } | Step::Wait { position } | Step::Yield { position } => {
@@ -187,7 +191,12 @@ impl Session {
     fn suspend(&mut self, mut pending: Box<PendingRequest>, step: Step, now: Now) {
         self.executor.counters().suspended.add(1);
         let (position, waits_for) = match step {
-            Step::Done | Step::Cut { .. } | Step::Refused { .. } | Step::Dump { .. } | Step::Close => {
+            Step::Done
+            | Step::Cut { .. }
+            | Step::ReadKeys { .. }
+            | Step::Refused { .. }
+            | Step::Dump { .. }
+            | Step::Close => {
                 unreachable!("nothing is left to suspend")
             }
             Step::Forward { owner, position } => {

@@ -15,6 +15,7 @@ mod permit;
 pub mod position;
 pub(crate) mod reads;
 mod run;
+mod streams;
 pub(crate) mod values;
 mod work;
 

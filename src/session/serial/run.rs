@@ -10,7 +10,7 @@
 
 use crate::VERSION;
 use crate::guard::Admitted;
-use crate::limits::{ANSWER_LINE_BYTES_MAX, KEY_BYTES_MAX, STREAM_LINE_BYTES_MAX};
+use crate::limits::{ANSWER_LINE_BYTES_MAX, KEY_BYTES_MAX};
 use crate::session::execute::answer::{Form, MetaForm, classic};
 use crate::session::execute::namespace::invalidated_by;
 use crate::session::profiler::measure_of;
@@ -21,7 +21,7 @@ use crate::session::{After, Execution, Read, Stop};
 use cache::base::clock::Now;
 use protocol::meta::{Kind, Meta};
 use protocol::reply::Mark;
-use protocol::request::{Command, Commands, Get, Key, Missing, Parsed, Store};
+use protocol::request::{Command, Commands, Get, Key, Parsed, Store};
 use protocol::too_large::TooLarge;
 use protocol::{Dialect, Error, Reply};
 
@@ -32,6 +32,8 @@ pub(crate) enum Step {
     Done,
     /// Of a stream: all that are wholly there are done; the next begins at the position.
     Cut { position: Position },
+    /// Of a stream: the read at the position has a longer line than others may have, and is wrong: its keys are read one by one.
+    ReadKeys { position: Position },
     /// Of a stream: a store is refused, and so many bytes of it are still to come.
     Refused { to_come: usize },
     /// Of a stream: the client wants all items listed before the command at the position.
@@ -172,7 +174,7 @@ impl<'a> Run<'_, 'a, '_> {
                     let Some(command) = self.next_command(body, &mut commands, first.take()) else {
                         return self.end_of_commands(at);
                     };
-                    if let Some(step) = self.step_of_stream(&command, &body[at..], commands.at()) {
+                    if let Some(step) = self.step_of_stream(&command, at, commands.at()) {
                         return step;
                     }
                     command
@@ -181,8 +183,9 @@ impl<'a> Run<'_, 'a, '_> {
             let permitted = command.as_ref().map_err(|&error| error);
             match permitted.and_then(|command| permit(command, &self.request).map(|()| command)) {
                 Err(error) => {
-                    if let Some(step) = self.step_of_fault(error, &body[at..commands.at()]) {
-                        return step;
+                    self.executor.work.spend(0);
+                    if !self.answer_fault(error) {
+                        return Step::Done;
                     }
                 }
                 Ok(command) => {
@@ -213,7 +216,7 @@ impl<'a> Run<'_, 'a, '_> {
     }
 
     /// Runs one command from `part` on; an error says why it stopped, and where.
-    fn run_command(&mut self, command: &Command<'a>, part: usize) -> Result<(), Halted<'a>> {
+    pub(super) fn run_command(&mut self, command: &Command<'a>, part: usize) -> Result<(), Halted<'a>> {
         if let Command::Get(get) = command {
             return self.run_get(*get);
         }
@@ -363,115 +366,4 @@ impl<'a> Run<'_, 'a, '_> {
             _ => commands.next(),
         }
     }
-
-    /// Whether a wrong command of a stream is longer than a line may be. It would end the connection if it were cut, and does so too
-    /// where it lies in one buffer.
-    #[cold]
-    fn is_long_line(&self, text: &[u8]) -> bool {
-        self.request.admitted.dialect == Dialect::Stream
-            && memchr::memchr(b'\n', text).unwrap_or(text.len()) > STREAM_LINE_BYTES_MAX
-    }
-
-    /// Answers what is wrong with a command, whose text this is; a step if the request ends with it.
-    #[cold]
-    fn step_of_fault(&mut self, error: Error, text: &[u8]) -> Option<Step> {
-        self.executor.work.spend(0);
-        if self.is_long_line(text) {
-            return Some(self.hang_up());
-        }
-        if self.answer_fault(error) { None } else { Some(Step::Done) }
-    }
-
-    /// A stream with a line that is too long ends without a word, as in memcached.
-    #[cold]
-    fn hang_up(&self) -> Step {
-        self.executor.counters.protocol_errors.add(1);
-        Step::Close
-    }
-
-    /// Runs a store that is too large, of a stream; so many bytes of it are still to come.
-    #[cold]
-    fn run_too_large(
-        &mut self,
-        command: &Command<'a>,
-        text: &[u8],
-        to_come: usize,
-        position: Position,
-    ) -> Step {
-        if self.is_long_line(text) {
-            return self.hang_up();
-        }
-        match permit(command, &self.request) {
-            Err(error) => _ = self.answer_fault(error),
-            Ok(()) => {
-                if let Err(Halted { why, .. }) = self.run_command(command, 0) {
-                    return why.at(position);
-                }
-            }
-        }
-        Step::Refused { to_come }
-    }
-
-    /// Nothing more can be read from `at` on.
-    fn end_of_commands(&mut self, at: usize) -> Step {
-        let Admitted { dialect, body, .. } = self.request.admitted;
-        if dialect != Dialect::Stream {
-            return Step::Done;
-        }
-        let position = Position { at, reply_bytes: self.reply.bytes(), ..Position::default() };
-        let parsed = Commands::resume(body, at, self.executor.value_bytes_max).of_stream().parse();
-        let Some(Parsed::Incomplete { at_least, otherwise, missing }) = parsed else {
-            return Step::Cut { position };
-        };
-        match missing {
-            Missing::LineEnd | Missing::Value(..) => Step::Cut { position },
-            Missing::TooLargeValue(command) => {
-                self.run_too_large(&command, &body[at..], at_least.get(), position)
-            }
-            Missing::RefusedValue => {
-                if let Err(halt) = self.expects_room() {
-                    return halt.at(position);
-                }
-                if self.is_long_line(&body[at..]) {
-                    return self.hang_up();
-                }
-                self.answer_fault(otherwise);
-                Step::Refused { to_come: at_least.get() }
-            }
-        }
-    }
-}
-
-impl Run<'_, '_, '_> {
-    /// What a command of a stream, whose text this is and behind which the next one begins, comes to if it is not run here: `quit`;
-    /// `shutdown` where that is allowed; a dump; or the first line of HTTP, at which memcached hangs up, too.
-    #[inline]
-    fn step_of_stream(
-        &self,
-        command: &Result<Command<'_>, Error>,
-        text: &[u8],
-        behind: usize,
-    ) -> Option<Step> {
-        if self.request.admitted.dialect != Dialect::Stream {
-            return None;
-        }
-        let is_admin = self.request.admitted.is_admin();
-        match command {
-            Ok(Command::Quit) => Some(Step::Close),
-            Ok(Command::Shutdown { .. }) if is_admin && self.executor.shut_down() => Some(Step::Close),
-            Ok(Command::MetaDump) if is_admin => {
-                let reply_bytes = self.reply.bytes();
-                Some(Step::Dump { position: Position { at: behind, reply_bytes, ..Position::default() } })
-            }
-            Err(_) if is_http(text) => Some(Step::Close),
-            _ => None,
-        }
-    }
-}
-
-/// Whether a line that is no command is the first of an HTTP request: its last word says so.
-#[cold]
-fn is_http(text: &[u8]) -> bool {
-    let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default().trim_ascii_end();
-    line.rsplit(|&byte| byte == b' ').next().is_some_and(|word| word.starts_with(b"HTTP/"))
 }

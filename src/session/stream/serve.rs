@@ -29,6 +29,8 @@ pub(crate) enum Progress {
     Long(Position),
     /// All items are listed before the command at the position.
     Dump(Position),
+    /// The read at the position has a longer line than others may have: its keys are read one by one.
+    ReadKeys(Position),
     /// A store is refused, and so many bytes of it are still to come.
     Refused(usize),
     /// It ends here.
@@ -133,6 +135,7 @@ impl Session {
         match step {
             Step::Done => unreachable!("a stream has no end of its own"),
             Step::Cut { position } => Progress::Input(position),
+            Step::ReadKeys { position } => Progress::ReadKeys(position),
             Step::Refused { to_come } => Progress::Refused(to_come),
             Step::Dump { position } => Progress::Dump(position),
             Step::Close => Progress::Close,
