@@ -82,8 +82,9 @@ fn a_set_that_is_refused_leaves_no_old_value() {
                     let value = "get a\r\n".repeat(bytes / 7) + &"x".repeat(bytes % 7);
                     let sent = format!("{line}\r\n{value}\r\nget {key}\r\nmn\r\n");
                     let cut = (bytes * 7 + key.len()) % sent.len();
-                    client.send(sent[..cut].as_bytes());
-                    client.send(sent[cut..].as_bytes());
+                    let (head, rest) = sent.as_bytes().split_at(cut);
+                    client.send(head);
+                    client.send(rest);
                     let got = String::from_utf8(client.until_fence()).unwrap();
                     assert_eq!(got.contains("VALUE"), !removes, "{line}: {got}");
                     assert_eq!(
