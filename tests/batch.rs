@@ -163,6 +163,10 @@ fn values_that_are_too_large_are_refused_one_by_one() {
     let large = "x".repeat(1001);
     let body = peer.ask_frame(&frame(&[set("a", "1"), set("b", &large), set("c", &large[1..])]));
     assert_eq!(statuses(&body), [Status::Done, Status::TooLarge, Status::Done]);
+    // A set that is refused leaves no old value; other stores leave it as it is.
+    let append = Operation { value: large.as_bytes(), ..op(Code::Append, "c") };
+    let body = peer.ask_frame(&frame(&[set("a", &large), get("a"), append, get("c")]));
+    assert_eq!(statuses(&body), [Status::TooLarge, Status::Missing, Status::TooLarge, Status::Value]);
     server.stop().unwrap();
 }
 

@@ -74,6 +74,7 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
         "get K",
         "gets K",
         "gat 0 K",
+        "gat 0 key1 K key3 key5",
         "touch K 0",
         "delete K",
         "incr K 1",
@@ -119,6 +120,69 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
     (prop_oneof![12 => keyed, 3 => fixed, 1 => many], end).prop_map(|(line, end)| (line + end).into_bytes())
 }
 
+/// Lines around the bound of 2,048 bytes, and reads with keys of wrong lengths among many.
+fn long_line() -> impl Strategy<Value = Vec<u8>> {
+    let lines = vec![
+        "B get key1 key2",
+        "get B key1 key2",
+        "get key1 B key2",
+        "get B",
+        "gat 0 B",
+        "gat B 0 key1",
+        "gat 0 B key1 key2",
+        "gats x B key1",
+        "gats 0 key1 B key2 B key3",
+        "mg key1 v B",
+        "mg key1 B v",
+        "mn B",
+        "incr key1 B 1",
+        "nonsense B",
+        "quit B",
+        "set key1 B 0 0 5\r\nhello",
+        "set key1 B 0 0 20000\r\nhello",
+        "set key1 B x 0 5\r\nhello",
+        "ms key1 B 5 !\r\nhello",
+        "set key1 0 0 1048600 B\r\nhello",
+    ];
+    let padded = (prop::sample::select(lines), prop_oneof![3 => 1_990..2_060usize, 1 => 2_060..40_000usize])
+        .prop_map(|(line, bytes)| line.replacen('B', &" ".repeat(bytes), 1).replace('B', ""));
+    let head = prop::sample::select(vec!["get", "gets", "gat 0", "gats -1", "gat x", "gat"]);
+    let many = (head, 0..600usize, 245..260usize, 0..600usize).prop_map(|(head, before, bytes, behind)| {
+        let keys = |count| (0..count).map(|i| format!(" key{}", i % 9)).collect::<String>();
+        format!("{head}{} {}{}", keys(before), "k".repeat(bytes), keys(behind))
+    });
+    prop_oneof![padded, many].prop_map(|line| (line + "\r\n").into_bytes())
+}
+
+/// Stores that are too large, do not end where their line says, or have a wrong line; what they have removed is looked at.
+fn wrong_store() -> impl Strategy<Value = Vec<u8>> {
+    let lines = vec![
+        "set K 0 0 N",
+        "set K 0 0 N noreply",
+        "add K 0 0 N",
+        "cas K 0 0 N 7",
+        "ms K N",
+        "ms K N q MA",
+        "ms a2V5MQ== N b",
+        "ms a2V5MQ= N b",
+        "ms K N !",
+        "ms K N b c s",
+        "set K x 0 N",
+        "set K 0 0 N 5 6",
+    ];
+    let sizes = prop_oneof![0..100usize, 15_990..16_500usize, Just(1_048_600)];
+    (prop::sample::select(lines), key(), sizes, 0..6usize, any::<bool>()).prop_map(
+        |(line, key, bytes, more, is_whole)| {
+            let line = line.replace('K', &key).replace('N', &bytes.to_string());
+            // Of a long one that is cut off the rest are the commands that follow.
+            let there = if is_whole { bytes + more } else { bytes.min(500) + more };
+            let head = format!("set {key} 0 0 3\r\nold\r\n{line}\r\n");
+            format!("{head}{}\r\nget {key} key1\r\n", "mn\r\n".repeat(there / 4 + 1)[..there].to_owned())
+                .into_bytes()
+        },
+    )
+}
+
 /// Commands after which a connection may be out of step, or over.
 fn wrong() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
@@ -133,6 +197,8 @@ fn wrong() -> impl Strategy<Value = Vec<u8>> {
         ),
         Just(b"set key1 0 0 1048600\r\nget key1\r\n".to_vec()),
         Just([b"get key1 ".to_vec(), vec![b'k'; 300], b" key2\r\n".to_vec()].concat()),
+        long_line(),
+        wrong_store(),
         // Lines that are longer than lines may be: they end the connection, whole or cut.
         (250..400usize).prop_map(|bytes| {
             let absent = b" absent".repeat(400);
@@ -150,7 +216,7 @@ fn wrong() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn sent() -> impl Strategy<Value = Sent> {
-    let command = prop_oneof![10 => store(), 4 => meta_store(), 24 => line(), 1 => wrong()];
+    let command = prop_oneof![10 => store(), 4 => meta_store(), 24 => line(), 2 => wrong()];
     (prop::collection::vec(command, 1..60), any::<bool>())
         .prop_map(|(pipeline, ends)| Sent { pipeline, ends })
 }

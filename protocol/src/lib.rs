@@ -20,6 +20,7 @@ pub mod request;
 pub mod steer;
 pub mod text;
 pub mod token;
+pub mod too_large;
 
 pub use error::Error;
 pub use frame::Dialect;

@@ -11,6 +11,7 @@ use crate::limits::KEY_BYTES_MAX;
 use crate::request::{Command, Commands, Expiry, Key};
 use crate::text::value_bytes;
 use crate::token::{Number, Tokens, is_key};
+use crate::too_large::TooLarge;
 use base64::Engine;
 
 /// Which meta command.
@@ -128,16 +129,18 @@ impl<'a> Meta<'a> {
         if !self.has(b'b') {
             return Key::new(self.key_word);
         }
-        let decoded = base64::engine::general_purpose::STANDARD.decode_slice(self.key_word, buffer);
-        match decoded {
-            Ok(bytes) if (1..=KEY_BYTES_MAX).contains(&bytes) => Ok(Key::of_binary(&buffer[..bytes])),
-            _ => Err(match self.kind {
-                Kind::Delete | Kind::Arithmetic => Error::InvalidOrDuplicateFlag,
-                Kind::Debug => Error::BadLine,
-                _ => Error::BadBase64,
-            }),
-        }
+        decoded(self.key_word, buffer).ok_or(match self.kind {
+            Kind::Delete | Kind::Arithmetic => Error::InvalidOrDuplicateFlag,
+            Kind::Debug => Error::BadLine,
+            _ => Error::BadBase64,
+        })
     }
+}
+
+/// The key of a base64 word; `None` if it is no base64 of 1 to 250 bytes.
+pub(super) fn decoded<'k>(word: &[u8], buffer: &'k mut [u8; KEY_BYTES_MAX + 2]) -> Option<Key<'k>> {
+    let bytes = base64::engine::general_purpose::STANDARD.decode_slice(word, buffer).ok()?;
+    (1..=KEY_BYTES_MAX).contains(&bytes).then(|| Key::of_binary(&buffer[..bytes]))
 }
 
 /// The command of kind `m` + `kind`; takes the value of `ms` from `commands`.
@@ -165,26 +168,40 @@ pub(super) fn parse<'a>(
         return Ok(Command::Meta(meta));
     }
     let key = meta.words.next();
-    if kind == Kind::Set {
+    let value = match kind {
         // The value comes off first, so that a bad flag does not turn it into commands.
-        let Some(bytes) = meta.words.next().and_then(value_bytes) else {
-            commands.give_up();
-            return Err(Error::BadLine);
-        };
-        meta.value = commands.value(bytes)?;
-    }
+        Kind::Set => match meta.words.next().and_then(value_bytes) {
+            Some(bytes) => commands.value(bytes),
+            None => {
+                commands.give_up();
+                return Err(Error::BadLine);
+            }
+        },
+        _ => Ok(Some(&b""[..])),
+    };
+    // What is wrong with a line is said first, as in memcached, which reads the value behind it.
+    read_line(&mut meta, key)?;
+    Ok(match value? {
+        Some(value) => Command::Meta(Meta { value, ..meta }),
+        None => Command::TooLarge(TooLarge::of_meta(&meta)),
+    })
+}
+
+/// Reads what a line says beside the length of a value.
+#[inline]
+fn read_line<'a>(meta: &mut Meta<'a>, key: Option<&'a [u8]>) -> Result<(), Error> {
     meta.key_word = key.filter(|key| is_key(key)).ok_or(Error::BadLine)?;
-    if kind == Kind::Debug {
+    if meta.kind == Kind::Debug {
         let is_base64 = meta.words.next() == Some(b"b");
         meta.flags.0 = if is_base64 { FlagSet::bit(b'b') } else { 0 };
-        return Ok(Command::Meta(meta));
+        return Ok(());
     }
-    let opaque_bytes = read_flags(&mut meta).map_err(|error| match kind {
+    let opaque_bytes = read_flags(meta).map_err(|error| match meta.kind {
         Kind::Delete | Kind::Arithmetic => Error::InvalidOrDuplicateFlag,
         _ => error,
     })?;
-    check_mode(&meta)?;
-    if opaque_bytes > OPAQUE_BYTES_MAX { Err(Error::OpaqueTooLong) } else { Ok(Command::Meta(meta)) }
+    check_mode(meta)?;
+    if opaque_bytes > OPAQUE_BYTES_MAX { Err(Error::OpaqueTooLong) } else { Ok(()) }
 }
 
 /// Reads all flags; says how long the opaque is, in bytes with its letter. As in memcached the last bad word names the

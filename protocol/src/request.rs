@@ -17,6 +17,7 @@ use crate::meta::{self, Meta};
 use crate::plain;
 use crate::text;
 use crate::token::{Tokens, is_key};
+use crate::too_large::TooLarge;
 use std::num::NonZeroUsize;
 
 /// A key: 1 to 250 bytes.
@@ -113,6 +114,8 @@ pub enum Command<'a> {
         /// No reply.
         quiet: bool,
     },
+    /// A store with a longer value than is taken.
+    TooLarge(TooLarge<'a>),
     /// `mg ms md ma me mn`
     Meta(Meta<'a>),
     /// `version`
@@ -159,6 +162,7 @@ impl Command<'_> {
     pub fn wants_no_reply(&self) -> bool {
         match self {
             Command::Store(store) => store.quiet,
+            Command::TooLarge(store) => store.is_quiet,
             Command::Delete { quiet, .. }
             | Command::Arithmetic { quiet, .. }
             | Command::Touch { quiet, .. }
@@ -262,8 +266,7 @@ pub enum Parsed<'a> {
     Incomplete {
         /// So many bytes are missing, or more.
         at_least: NonZeroUsize,
-        /// The answer if no more bytes come. A store that is too large, or wrong, and only waits for the end of its value, has its
-        /// error here already.
+        /// The answer if no more bytes come. A store that is wrong, and only waits for the end of its value, has its error here already.
         otherwise: Error,
         /// What is missing.
         missing: Missing<'a>,
@@ -280,8 +283,10 @@ pub enum Missing<'a> {
     /// The end of the value of a store that is right so far: its command, with an empty value, and the bytes that the value will
     /// have. All that is missing is known.
     Value(Command<'a>, usize),
-    /// The end of the value of a store that is refused already: all that is missing is known.
+    /// The end of the value of a store whose line is wrong: all that is missing is known.
     RefusedValue,
+    /// The end of the value of a store that is too large, which this is: all that is missing is known.
+    TooLargeValue(Command<'a>),
 }
 
 impl<'a> Commands<'a> {
@@ -328,17 +333,15 @@ impl<'a> Commands<'a> {
     pub fn parse(&mut self) -> Option<Parsed<'a>> {
         let began = self.at;
         self.missing = 0;
-        let error = match self.next()? {
-            Ok(command) => return Some(Parsed::Command(command)),
-            Err(error) => error,
-        };
-        Some(match NonZeroUsize::new(self.missing) {
-            Some(at_least) => {
-                self.at = began;
-                let (missing, otherwise) = self.what_is_missing(error);
-                Parsed::Incomplete { at_least, otherwise, missing }
-            }
-            None => Parsed::Wrong(error),
+        let parsed = self.next()?;
+        if let Some(at_least) = NonZeroUsize::new(self.missing) {
+            self.at = began;
+            let (missing, otherwise) = self.what_is_missing(parsed.err().unwrap_or(Error::TooLargeForCache));
+            return Some(Parsed::Incomplete { at_least, otherwise, missing });
+        }
+        Some(match parsed {
+            Ok(command) => Parsed::Command(command),
+            Err(error) => Parsed::Wrong(error),
         })
     }
 
@@ -351,31 +354,32 @@ impl<'a> Commands<'a> {
         }
         let mut line = Commands { reads_lines: true, missing: 0, ..*self };
         match line.next() {
+            Some(Ok(command @ Command::TooLarge(_))) => (Missing::TooLargeValue(command), otherwise),
             Some(Ok(command)) => (Missing::Value(command, line.missing), otherwise),
             Some(Err(error)) => (Missing::RefusedValue, error),
             None => (Missing::RefusedValue, otherwise),
         }
     }
 
-    /// The value of a store command: `bytes` bytes and `\r\n`, right behind its line.
+    /// The value of a store command: `bytes` bytes and `\r\n`, right behind its line. `None` if it is too large, wherever it ends: it
+    /// is passed over.
     ///
     /// # Errors
-    /// [`Error::TooLargeForCache`], or [`Error::BadDataChunk`]. A value that is cut off or ends elsewhere ends a
-    /// datagram: where the next command begins is not known, and a value must never run as commands.
-    pub(super) fn value(&mut self, bytes: u64) -> Result<&'a [u8], Error> {
+    /// [`Error::BadDataChunk`]. A value that is cut off or ends elsewhere ends a datagram: where the next command begins is not known,
+    /// and a value must never run as commands.
+    pub(super) fn value(&mut self, bytes: u64) -> Result<Option<&'a [u8]>, Error> {
+        let too_large = bytes > self.value_bytes_max as u64;
         if self.reads_lines {
             self.missing = bytes as usize;
-            let too_large = bytes > self.value_bytes_max as u64;
-            return if too_large { Err(Error::TooLargeForCache) } else { Ok(b"") };
+            return Ok(if too_large { None } else { Some(b"") });
         }
         let behind = &self.body[self.at..];
         let taken = std::mem::replace(&mut self.at, self.body.len());
-        let too_large = bytes > self.value_bytes_max as u64;
         let whole = usize::try_from(bytes).ok().and_then(|bytes| behind.split_at_checked(bytes));
         match whole {
             Some((value, [b'\r', b'\n', ..])) => {
                 self.at = taken + value.len() + 2;
-                if too_large { Err(Error::TooLargeForCache) } else { Ok(value) }
+                Ok(if too_large { None } else { Some(value) })
             }
             _ => {
                 self.missing = match self.is_stream {
@@ -385,7 +389,7 @@ impl<'a> Commands<'a> {
                 if self.is_stream && self.missing == 0 {
                     self.at = taken + bytes as usize + 2;
                 }
-                Err(if too_large { Error::TooLargeForCache } else { Error::BadDataChunk })
+                if too_large { Ok(None) } else { Err(Error::BadDataChunk) }
             }
         }
     }

@@ -34,7 +34,6 @@ KNOWN = {
     "00-startup.t": "-C and -B binary cannot be had; backlog and binding_protocol are what they are",
     "expirations.t": "debugtime, a command of memcached's debug build",
     "flush-all.t": "-F cannot be had",
-    "getset.t": "a set that announces more than --value-max leaves the old value",
     "issue_163.t": "items:31:reclaimed: slab classes are others",
     "issue_22.t": "items:31:evicted: slab classes are others",
     "issue_29.t": "1:used_chunks: slab classes are others",

@@ -166,7 +166,7 @@ pub(crate) fn measure_of(command: &Command<'_>) -> Measure {
     match command {
         Command::Get(get) if get.touch.is_none() => Measure::Get,
         Command::Get(_) | Command::Touch { .. } => Measure::Touch,
-        Command::Store(_) => Measure::Set,
+        Command::Store(_) | Command::TooLarge(_) => Measure::Set,
         Command::Delete { .. } => Measure::Delete,
         Command::Arithmetic { .. } => Measure::Count,
         Command::Meta(meta) => match meta.kind {

@@ -214,6 +214,12 @@ impl<P: Port> Worker<P> {
                     conversation.is_under_way = true;
                 }
             }
+            Progress::UnderWayRefused(to_come) => {
+                self.pass_over(id, to_come);
+                if let Some(conversation) = self.streams.get_mut(id) {
+                    conversation.is_under_way = true;
+                }
+            }
             Progress::Waits(position) => {
                 self.session.executor().counters().deferred.add(1);
                 self.moves_to(id, position);
@@ -227,16 +233,27 @@ impl<P: Port> Worker<P> {
                 self.moves_to(id, position);
                 self.serve_long(id, now);
             }
-            Progress::Refused(to_come) => {
+            Progress::ReadKeys(position) => {
+                self.moves_to(id, position);
                 let Worker { port, streams, .. } = self;
-                streams.change(id, |conversation| {
-                    conversation.position = Position::default();
-                    conversation.input.skip(port, to_come);
-                });
+                streams.change(id, |conversation| conversation.open_read(port));
+                self.goes_on_in_turn(id, now);
+            }
+            Progress::Refused(to_come) => {
+                self.pass_over(id, to_come);
                 self.streams.may_go_on(id);
             }
             Progress::Close => self.streams.close_when_sent(id),
         }
+    }
+
+    /// What a connection's window holds is the head of a refused store, of which so many bytes are still to come.
+    fn pass_over(&mut self, id: ConnectionId, to_come: usize) {
+        let Worker { port, streams, .. } = self;
+        streams.change(id, |conversation| {
+            conversation.position = Position::default();
+            conversation.input.skip(port, to_come);
+        });
     }
 
     /// A connection has more to do: in this tick, if it has not had all its turns.

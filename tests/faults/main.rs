@@ -20,6 +20,7 @@ mod no_eviction;
 mod order;
 mod peers;
 mod reads;
+mod refused;
 mod sandbox;
 mod starting;
 mod storage;

@@ -3,6 +3,7 @@
 use crate::support::KINDS;
 use crate::support::config;
 use crate::support::peer::Peer;
+use crate::support::stream::StreamClient;
 use cache::base::random::Random;
 use sherwood::config::serve::Config;
 use sherwood::server::Server;
@@ -77,9 +78,34 @@ fn a_full_cache_refuses_what_is_new_and_keeps_what_it_has() {
             assert_eq!(peer.ask(format!("delete key{key}\r\n").as_bytes()), b"DELETED\r\n");
         }
         assert!(fill(&mut peer, 2_000_000, &value) > stored / 4);
+        nothing_old_is_left_by_a_set_that_is_refused(&mut |body| peer.ask(body), 2_000_000);
+        let mut client = StreamClient::tcp(server.addr());
+        nothing_old_is_left_by_a_set_that_is_refused(&mut |body| client.ask(body), 2_000_100);
         assert_eq!(evicted(&server), 0);
         server.stop().unwrap();
     }
+}
+
+/// Sets of keys from `first` on, with values of a size for which there is no memory, remove what their keys have; other stores leave
+/// it as it is.
+fn nothing_old_is_left_by_a_set_that_is_refused(ask: &mut dyn FnMut(&[u8]) -> Vec<u8>, first: usize) {
+    let large = "w".repeat(60_000);
+    let mut refused = [0; 4];
+    for key in first..first + 80 {
+        let line = match key % 4 {
+            0 => format!("set key{key} 0 0 60000"),
+            1 => format!("ms key{key} 60000"),
+            2 => format!("append key{key} 0 0 60000"),
+            _ => format!("ms key{key} 60000 MA"),
+        };
+        if ask(format!("{line}\r\n{large}\r\n").as_bytes()) == REFUSED {
+            refused[key % 4] += 1;
+            let is_there = ask(format!("get key{key}\r\n").as_bytes()).starts_with(b"VALUE ");
+            assert_eq!(is_there, key % 4 >= 2, "{line}");
+        }
+    }
+    // Few of them find room, which others have left.
+    assert!(refused.iter().all(|&count| count >= 10), "{refused:?}");
 }
 
 #[test]

@@ -45,6 +45,68 @@ fn values_of_any_length_come_back_as_they_were_sent() {
     }
 }
 
+/// A store with a value that is too long, however it is cut and whoever owns its key: what it removes, as memcached does, and what not.
+#[test]
+fn a_set_that_is_refused_leaves_no_old_value() {
+    const REMOVE: [&str; 7] = [
+        "set K 0 0 N",
+        "set K 9 100 N noreply",
+        "ms K N",
+        "ms K N q",
+        "ms K N ME",
+        "ms K N MA C1",
+        "ms K64 N b",
+    ];
+    const LEAVE: [&str; 8] = [
+        "add K 0 0 N",
+        "replace K 0 0 N",
+        "append K 0 0 N noreply",
+        "prepend K 0 0 N",
+        "cas K 0 0 N 7",
+        "ms K N !",
+        "ms K N MX",
+        "set K x 0 N",
+    ];
+    for io in IOS {
+        let server = start(io, &["--workers", "2", "--memory", "64MiB", "--value-max", "2000"]);
+        let mut client = StreamClient::tcp(server.addr);
+        let (mut quiet, mut refused) = (0, 0);
+        for (line, removes) in
+            REMOVE.map(|line| (line, true)).into_iter().chain(LEAVE.map(|line| (line, false)))
+        {
+            for (key, key64) in [("a", "YQ=="), ("b", "Yg=="), ("c", "Yw=="), ("d", "ZA==")] {
+                for bytes in [2_001, 17_000, 70_000] {
+                    client.ask(format!("set {key} 0 0 3\r\nold\r\n").as_bytes());
+                    let line = line.replace("K64", key64).replace('K', key).replace('N', &bytes.to_string());
+                    // With a line end, commands behind it, or cut in the middle of them.
+                    let value = "get a\r\n".repeat(bytes / 7) + &"x".repeat(bytes % 7);
+                    let sent = format!("{line}\r\n{value}\r\nget {key}\r\nmn\r\n");
+                    let cut = (bytes * 7 + key.len()) % sent.len();
+                    let (head, rest) = sent.as_bytes().split_at(cut);
+                    client.send(head);
+                    client.send(rest);
+                    let got = String::from_utf8(client.until_fence()).unwrap();
+                    assert_eq!(got.contains("VALUE"), !removes, "{line}: {got}");
+                    assert_eq!(
+                        got.starts_with("SERVER_ERROR object too large for cache\r\n")
+                            || got.starts_with("CLIENT_ERROR"),
+                        !line.contains("noreply"),
+                        "{line}: {got}"
+                    );
+                    quiet += line.contains("noreply") as u64;
+                    refused += !got.starts_with("CLIENT_ERROR") as u64;
+                }
+            }
+        }
+        assert!(
+            quiet > 0 && server.stat("store_too_large") == refused,
+            "{} of {refused}",
+            server.stat("store_too_large")
+        );
+        server.terminate();
+    }
+}
+
 #[test]
 fn long_values_are_appended_and_compared() {
     for io in IOS {

@@ -82,6 +82,22 @@ impl Owner {
         Ok(deleted)
     }
 
+    /// Removes what a store would have replaced that has failed, so that nobody is told an old value. It is no command, and counts as none.
+    /// Where no more items can be retired now, the time of the item is over at once, and its memory comes back later.
+    pub fn remove_replaced(&mut self, pin: &mut Pin, key: &[u8], now: Now) {
+        if self.room_to_retire(pin).is_ok() {
+            let hash = self.contents().index.hash(key);
+            _ = self.contents_mut().remove(hash, key);
+            return;
+        }
+        const LONG_AGO_MS: u64 = 1;
+        let Some(found) = self.find(key, now) else { return };
+        found.item.set_state(found.item.state().with_deadline_ms(LONG_AGO_MS));
+        let at = found.at;
+        let deadline = self.contents().memory.deadline(at, LONG_AGO_MS);
+        self.contents_mut().outcomes.due(at, deadline, false);
+    }
+
     /// Puts the remains of an item in its place.
     fn leave(
         &mut self,

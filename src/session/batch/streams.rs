@@ -1,7 +1,7 @@
 //! Connections in the batch: the plain reads that their input begins with. Unlike a datagram, which is in the batch as a whole or
 //! not at all, a connection joins with as many reads as there is room for, and goes on behind them.
 
-use crate::limits::TICK_READS_MAX;
+use crate::limits::{STREAM_LINE_BYTES_MAX, TICK_READS_MAX};
 use crate::net::{ConnectionId, Outbox};
 use crate::session::batch::{Batch, Tally};
 use crate::session::execute::answer::{Form, MetaForm, classic};
@@ -9,6 +9,7 @@ use crate::session::serial::Position;
 use crate::session::serial::position::KeysLeft;
 use crate::session::serial::reads::Reading;
 use crate::session::stream::Conversation;
+use crate::session::stream::open_get::{OpenGet, is_long_line};
 use crate::session::{After, Read, Session};
 use cache::shard::Look;
 use cache::table::Lookup;
@@ -67,6 +68,9 @@ impl<'a> Batch<'a> {
         let mut at = from.at;
         if let Some(left) = from.keys {
             let get = left.get(window);
+            if get.touch.is_some() {
+                return (from, Tail::Serial);
+            }
             match self.join_keys(session, &get) {
                 KeysJoined::All => at = left.behind,
                 KeysJoined::Some(rest) => {
@@ -79,13 +83,18 @@ impl<'a> Batch<'a> {
         let mut commands =
             Commands::resume(window, at, session.executor.value_bytes_max()).of(Dialect::Stream);
         loop {
+            // What becomes of a line that is too long is decided where commands are run one by one.
             let here = Position { at: commands.at(), ..Position::default() };
             match commands.parse() {
                 None => return (here, Tail::Input),
-                Some(Parsed::Incomplete { missing: Missing::RefusedValue, .. }) => {
+                Some(Parsed::Incomplete {
+                    missing: Missing::RefusedValue | Missing::TooLargeValue(_),
+                    ..
+                }) => return (here, Tail::Serial),
+                Some(Parsed::Incomplete { .. }) => return (here, Tail::Input),
+                Some(Parsed::Command(_)) if is_too_long(window, here.at, commands.at()) => {
                     return (here, Tail::Serial);
                 }
-                Some(Parsed::Incomplete { .. }) => return (here, Tail::Input),
                 Some(Parsed::Command(Command::Get(get))) if get.touch.is_none() => {
                     match self.join_keys(session, &get) {
                         KeysJoined::All => {}
@@ -224,6 +233,12 @@ impl<'a> Batch<'a> {
         outbox.streams.commit(turn.id, bytes);
         (turn.to, turn.tail)
     }
+}
+
+/// Whether a command between two places of a window is a line that is longer than lines may be, and no read with many keys.
+#[inline]
+fn is_too_long(window: &[u8], at: usize, behind: usize) -> bool {
+    behind - at > STREAM_LINE_BYTES_MAX && is_long_line(&window[at..]) && OpenGet::of(&window[at..]).is_none()
 }
 
 /// How many keys of a read joined.

@@ -191,11 +191,7 @@ impl Execution<'_, '_> {
         }
         match item.state().deadline_ms() {
             0 => reply.put(b" exp=-1"),
-            // memcached tells it as a negative number.
-            deadline_ms => {
-                let left_s = deadline_ms.saturating_sub(now.ms()).div_ceil(1000);
-                put_flag(reply, if left_s == 0 { b" exp=" } else { b" exp=-" }, left_s);
-            }
+            deadline_ms => put_flag(reply, b" exp=", deadline_ms.saturating_sub(now.ms()).div_ceil(1000)),
         }
         put_flag(reply, b" la=", now.s().saturating_sub(item.last_access_s()));
         put_flag(reply, b" cas=", item.cas());

@@ -7,6 +7,7 @@ pub mod expiry;
 mod meta;
 pub mod namespace;
 mod operation;
+pub mod refused;
 
 use crate::session::execute::answer::put_value;
 use crate::session::execute::expiry::due_ms;
@@ -37,6 +38,8 @@ pub enum Stop {
     OnRoom,
     /// It will not work: tell the client.
     Failed(Error),
+    /// The same, and the client wants no reply.
+    Silent(Error),
 }
 
 /// A client's read that the owner settled, as its worker has to count it and to tell the policy of it.
@@ -136,10 +139,10 @@ impl<'e, 'b> Execution<'e, 'b> {
     /// of the deletion of a namespace this is only this shard's part, without an answer: the worker puts the parts together.
     ///
     /// # Errors
-    /// [`Stop`]; nothing has changed then.
+    /// [`Stop`]; nothing has changed then, but for what a `set` would have replaced that is refused ([`refused`]).
     pub fn command(&mut self, command: &Command<'_>) -> Result<(), Stop> {
         match self.dispatch(command).map_err(|stop| self.end_of_patience(stop)) {
-            Err(Stop::Failed(_)) if command.wants_no_reply() => Err(Stop::Failed(Error::Unsaid)),
+            Err(Stop::Failed(error)) => Err(self.refused(command, error)),
             done => done,
         }
     }
@@ -164,6 +167,7 @@ impl<'e, 'b> Execution<'e, 'b> {
             Command::Touch { key, expiry, quiet } => self.touch(*key, *expiry, *quiet),
             Command::Meta(meta) => self.meta(meta),
             Command::FlushAll { delay_s, .. } => self.flush(*delay_s),
+            Command::TooLarge(_) => Err(Stop::Failed(Error::TooLargeForCache)),
             Command::Get(_)
             | Command::Version
             | Command::Verbosity { .. }

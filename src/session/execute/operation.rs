@@ -12,9 +12,12 @@ impl Execution<'_, '_> {
     /// Executes one operation and writes its result.
     ///
     /// # Errors
-    /// [`Stop`]; nothing has changed then.
+    /// [`Stop`]; nothing has changed then, but for what a `set` would have replaced that is refused.
     pub fn operation(&mut self, operation: &Operation<'_>) -> Result<(), Stop> {
-        self.dispatch_operation(operation).map_err(|stop| self.end_of_patience(stop))
+        match self.dispatch_operation(operation).map_err(|stop| self.end_of_patience(stop)) {
+            Err(Stop::Failed(error)) => Err(self.refused_operation(operation, error)),
+            done => done,
+        }
     }
 
     fn dispatch_operation(&mut self, operation: &Operation<'_>) -> Result<(), Stop> {

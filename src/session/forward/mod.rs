@@ -83,7 +83,11 @@ impl Session {
             let at = match step {
                 Step::Done => break,
                 Step::Enlarge { .. } => unreachable!("the outbox has all the room there is"),
-                Step::Cut { .. } | Step::Refused { .. } | Step::Dump { .. } | Step::Close => {
+                Step::Cut { .. }
+                | Step::ReadKeys { .. }
+                | Step::Refused { .. }
+                | Step::Dump { .. }
+                | Step::Close => {
                     unreachable!("a datagram is no stream")
                 }
                 Step::Forward { position, .. } | Step::Wait { position } | Step::Yield { position } => {
@@ -130,8 +134,8 @@ impl Session {
         }
         let step = self.run_pending(&mut pending, now);
         match step {
-            // What travels of a stream is whole.
-            Step::Done | Step::Cut { .. } => {
+            // What travels of a stream is whole, but for a value that the connection passes over.
+            Step::Done | Step::Cut { .. } | Step::Refused { .. } => {
                 self.order.end(&pending.footprint, pending.is_lone);
                 self.finish(pending, outbox);
             }
@@ -187,7 +191,12 @@ impl Session {
     fn suspend(&mut self, mut pending: Box<PendingRequest>, step: Step, now: Now) {
         self.executor.counters().suspended.add(1);
         let (position, waits_for) = match step {
-            Step::Done | Step::Cut { .. } | Step::Refused { .. } | Step::Dump { .. } | Step::Close => {
+            Step::Done
+            | Step::Cut { .. }
+            | Step::ReadKeys { .. }
+            | Step::Refused { .. }
+            | Step::Dump { .. }
+            | Step::Close => {
                 unreachable!("nothing is left to suspend")
             }
             Step::Forward { owner, position } => {
@@ -240,7 +249,7 @@ impl Session {
             return self.enlarge(pending, now);
         }
         if pending.waits_for == WaitsFor::Memory && waited_too_long(&pending, now) {
-            self.executor.note_failure(Error::OutOfMemory);
+            self.executor.refuse_for_memory(&pending.request, pending.position, pending.dialect, now);
             self.refuse(&mut pending, Error::OutOfMemory);
         }
         self.resume(pending, outbox, now);

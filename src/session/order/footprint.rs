@@ -137,6 +137,7 @@ fn is_store(command: &Command<'_>) -> bool {
         | Command::MetaDump
         | Command::Shutdown { .. } => false,
         Command::Store(_)
+        | Command::TooLarge(_)
         | Command::Delete { .. }
         | Command::Arithmetic { .. }
         | Command::Touch { .. }
@@ -192,6 +193,11 @@ pub(crate) fn touches(shards: &Shards, command: &Command<'_>, mut note: impl FnM
         Command::Get(get) if get.touch.is_none() => get.keys().for_each(|key| note(Touch::Read(key.bytes()))),
         Command::Get(get) => get.keys().for_each(|key| note(Touch::Write(key.bytes()))),
         Command::Store(store) => note(Touch::Write(store.key.bytes())),
+        Command::TooLarge(store) => {
+            if let Ok(key) = store.key(&mut [0; KEY_BYTES_MAX + 2]) {
+                note(Touch::Write(key.bytes()));
+            }
+        }
         Command::Delete { key, .. } | Command::Arithmetic { key, .. } | Command::Touch { key, .. } => {
             note(Touch::Write(key.bytes()));
         }

@@ -2,6 +2,7 @@
 
 use crate::limits::{ANSWER_LINE_BYTES_MAX, KEY_BYTES_MAX};
 use crate::session::execute::namespace::invalidated_by;
+use crate::session::execute::refused::remove_replaced;
 use crate::session::profiler::measure_of;
 use crate::session::serial::Executor;
 use crate::session::serial::position::{KeysLeft, Position};
@@ -10,7 +11,7 @@ use cache::base::clock::Now;
 use protocol::meta::Kind;
 use protocol::reply::Mark;
 use protocol::request::{Command, Commands, Get};
-use protocol::{Dialect, Reply};
+use protocol::{Dialect, Error, Reply};
 
 /// What came of a part that was executed for another worker.
 pub(crate) enum Executed {
@@ -57,6 +58,19 @@ impl Executor {
         }
     }
 
+    /// The command or operation of our own shard at `position` has waited for memory for too long.
+    #[cold]
+    pub(crate) fn refuse_for_memory(&mut self, body: &[u8], position: Position, dialect: Dialect, now: Now) {
+        let error = Error::OutOfMemory;
+        self.note_failure(error);
+        if let Dialect::Batch { .. } = dialect {
+            return self.refuse_operation(body, position, error, now);
+        }
+        if let Some((command, _)) = self.command_at(body, position, dialect) {
+            remove_replaced(&command, error, &mut self.owner, &mut self.pin, now);
+        }
+    }
+
     /// The command at `position`, or what is left of it, and where the next one begins; `None` for what is none.
     fn command_at<'a>(
         &self,
@@ -84,6 +98,9 @@ impl Executor {
             Command::Get(get) => get.split_first().is_some_and(|(key, _)| is_ours(key.bytes())),
             _ if self.is_for_all_shards(command) => false,
             Command::Store(store) => is_ours(store.key.bytes()),
+            Command::TooLarge(store) => {
+                store.key(&mut [0; KEY_BYTES_MAX + 2]).is_ok_and(|key| is_ours(key.bytes()))
+            }
             Command::Delete { key, .. } | Command::Arithmetic { key, .. } | Command::Touch { key, .. } => {
                 is_ours(key.bytes())
             }
@@ -126,11 +143,9 @@ impl Executor {
         self.profiler.record_stage(measure_of(command));
         let is_done = !matches!(done, Err(Stop::OnGrace | Stop::OnRoom));
         // The deletion of a namespace is counted where its parts are put together.
-        let is_meta = matches!(command, Command::Meta(_)) && !self.is_for_all_shards(command);
+        let is_meta = is_meta(command) && !self.is_for_all_shards(command);
         self.counters.cmd_meta.add((is_done && is_meta) as u64);
-        if let Err(Stop::Failed(error)) = done {
-            self.note_failure(error);
-        }
+        self.note_stop(done);
         if let Some(halted) = conclude(done, mark, reply) {
             return halted;
         }
@@ -146,6 +161,15 @@ impl Executor {
     }
 }
 
+/// Whether a command counts as a meta command.
+pub(crate) fn is_meta(command: &Command<'_>) -> bool {
+    match command {
+        Command::Meta(meta) => meta.kind != Kind::Noop,
+        Command::TooLarge(store) => store.is_meta,
+        _ => false,
+    }
+}
+
 /// Ends what was written since `mark` as it came out; says what has to happen first if it is not done.
 pub(crate) fn conclude(done: Result<(), Stop>, mark: Mark, reply: &mut Reply<'_>) -> Option<Executed> {
     let Err(stop) = done else {
@@ -157,6 +181,7 @@ pub(crate) fn conclude(done: Result<(), Stop>, mark: Mark, reply: &mut Reply<'_>
         Stop::OnRoom => return Some(Executed::NeedsRoom),
         Stop::OnGrace => return Some(Executed::Waits),
         Stop::Failed(error) => reply.put_error(error),
+        Stop::Silent(_) => {}
     }
     None
 }

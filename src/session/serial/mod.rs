@@ -15,6 +15,7 @@ mod permit;
 pub mod position;
 pub(crate) mod reads;
 mod run;
+mod streams;
 pub(crate) mod values;
 mod work;
 
@@ -24,7 +25,7 @@ pub(crate) use run::{First, Halt, Request, Step};
 
 use crate::guard::{Admission, Guard, Right};
 use crate::net::{Outbox, PeerAddr};
-use crate::session::execute::SettledRead;
+use crate::session::execute::{SettledRead, Stop};
 use crate::session::hits::Hits;
 use crate::session::profiler::TickProfiler;
 use crate::stats::counters::WorkerCounters;
@@ -218,6 +219,13 @@ impl Executor {
     #[cold]
     fn shut_down(&self) -> bool {
         self.administration.shut_down()
+    }
+
+    /// Counts what a command came to, if it is refused with one of the errors that have a figure.
+    fn note_stop(&self, done: Result<(), Stop>) {
+        if let Err(Stop::Failed(error) | Stop::Silent(error)) = done {
+            self.note_failure(error);
+        }
     }
 
     /// Counts what a store came to, if it is one of the errors that have a figure.

@@ -8,6 +8,7 @@
 //! Operations are executed in the order of the frame, and it is answered once, when the last is done.
 
 use crate::session::execute::answer::of_frame;
+use crate::session::execute::refused::remove_replaced_by;
 use crate::session::serial::Executor;
 use crate::session::serial::commands::conclude;
 use crate::session::serial::run::Run;
@@ -48,9 +49,7 @@ impl Executor {
                 reply.rewind(mark);
                 break;
             }
-            if let Err(Stop::Failed(error)) = done {
-                self.note_failure(error);
-            }
+            self.note_stop(done);
             if let Some(halted) = conclude(done, mark, reply) {
                 return halted;
             }
@@ -58,6 +57,13 @@ impl Executor {
         }
         self.work.spend(self.owner.take_written_bytes());
         Executed::Done(reached)
+    }
+
+    /// The operation of our own shard at `position` is refused.
+    pub(super) fn refuse_operation(&mut self, body: &[u8], position: Position, error: Error, now: Now) {
+        if let Some(Some(operation)) = resumed(body, position).next() {
+            remove_replaced_by(&operation, error, &mut self.owner, &mut self.pin, now);
+        }
     }
 
     /// Whether the reply has room for the result of an operation.
@@ -117,7 +123,7 @@ fn operate(
     value_bytes_max: usize,
 ) -> Result<(), Stop> {
     if operation.value.len() > value_bytes_max {
-        return Err(Stop::Failed(Error::TooLargeForCache));
+        return Err(execution.refused_operation(operation, Error::TooLargeForCache));
     }
     execution.operation(operation)
 }

@@ -16,12 +16,6 @@ impl<'a> Run<'_, 'a, '_> {
     /// number) is an answer, and has no bound.
     #[cold]
     pub(super) fn answer_fault(&mut self, error: Error) -> bool {
-        if error == Error::TooLargeForCache {
-            // The store is correct, and its value longer than is taken here.
-            self.executor.note_failure(error);
-            self.reply.put_error(error);
-            return true;
-        }
         // Over UDP nobody may, in any mode.
         let is_stream = self.request.admitted.dialect == Dialect::Stream;
         let error = if error == Error::BadShutdownMode && !is_stream { Error::NoShutdown } else { error };
@@ -62,6 +56,7 @@ pub(super) fn permit(command: &Command<'_>, request: &Request<'_>) -> Result<(),
         Command::Meta(meta) if meta.has(b'b') && meta.kind != Kind::Noop => {
             meta.key(&mut [0; KEY_BYTES_MAX + 2]).map(drop)
         }
+        Command::TooLarge(store) => store.key(&mut [0; KEY_BYTES_MAX + 2]).map(drop),
         _ => Ok(()),
     }
 }

@@ -40,9 +40,10 @@ impl KeysLeft {
         KeysLeft { from, to: from + rest.len(), behind, with_cas, touch, is_open }
     }
 
-    /// The keys in `range` of a body, of a line whose end is not there yet if it is open.
-    pub fn in_range(range: Range<usize>, behind: usize, with_cas: bool, is_open: bool) -> KeysLeft {
-        KeysLeft { from: range.start, to: range.end, behind, with_cas, touch: None, is_open }
+    /// The keys in `range` of a body, of a read like `get`, whose line has not ended if that is open.
+    pub fn in_range(range: Range<usize>, behind: usize, get: &Get<'_>) -> KeysLeft {
+        let Get { with_cas, touch, is_open, .. } = *get;
+        KeysLeft { from: range.start, to: range.end, behind, with_cas, touch, is_open }
     }
 
     /// The first of these keys alone, and the others; `None` if there is none.

@@ -10,7 +10,7 @@
 
 use crate::VERSION;
 use crate::guard::Admitted;
-use crate::limits::{ANSWER_LINE_BYTES_MAX, KEY_BYTES_MAX, STREAM_LINE_BYTES_MAX};
+use crate::limits::{ANSWER_LINE_BYTES_MAX, KEY_BYTES_MAX};
 use crate::session::execute::answer::{Form, MetaForm, classic};
 use crate::session::execute::namespace::invalidated_by;
 use crate::session::profiler::measure_of;
@@ -21,7 +21,8 @@ use crate::session::{After, Execution, Read, Stop};
 use cache::base::clock::Now;
 use protocol::meta::{Kind, Meta};
 use protocol::reply::Mark;
-use protocol::request::{Command, Commands, Get, Key, Missing, Parsed, Store};
+use protocol::request::{Command, Commands, Get, Key, Parsed, Store};
+use protocol::too_large::TooLarge;
 use protocol::{Dialect, Error, Reply};
 
 /// Why a run ended.
@@ -31,6 +32,8 @@ pub(crate) enum Step {
     Done,
     /// Of a stream: all that are wholly there are done; the next begins at the position.
     Cut { position: Position },
+    /// Of a stream: the read at the position has a longer line than others may have, and is wrong: its keys are read one by one.
+    ReadKeys { position: Position },
     /// Of a stream: a store is refused, and so many bytes of it are still to come.
     Refused { to_come: usize },
     /// Of a stream: the client wants all items listed before the command at the position.
@@ -143,8 +146,8 @@ impl<'a> Run<'_, 'a, '_> {
     /// reply cannot grow.
     fn expects_room_for(&self, command: &Command<'_>) -> Result<(), Halt> {
         let is_told = match command {
-            Command::Store(_) | Command::Delete { .. } | Command::Arithmetic { .. } => true,
-            Command::Touch { .. } | Command::FlushAll { .. } => true,
+            Command::Store(_) | Command::TooLarge(_) | Command::Delete { .. } => true,
+            Command::Arithmetic { .. } | Command::Touch { .. } | Command::FlushAll { .. } => true,
             Command::Meta(meta) => meta.kind != Kind::Noop && !meta.is_plain_read(),
             _ => false,
         };
@@ -171,7 +174,7 @@ impl<'a> Run<'_, 'a, '_> {
                     let Some(command) = self.next_command(body, &mut commands, first.take()) else {
                         return self.end_of_commands(at);
                     };
-                    if let Some(step) = self.step_of_stream(&command, &body[at..], commands.at()) {
+                    if let Some(step) = self.step_of_stream(&command, at, commands.at()) {
                         return step;
                     }
                     command
@@ -180,8 +183,9 @@ impl<'a> Run<'_, 'a, '_> {
             let permitted = command.as_ref().map_err(|&error| error);
             match permitted.and_then(|command| permit(command, &self.request).map(|()| command)) {
                 Err(error) => {
-                    if let Some(step) = self.step_of_fault(error, &body[at..commands.at()]) {
-                        return step;
+                    self.executor.work.spend(0);
+                    if !self.answer_fault(error) {
+                        return Step::Done;
                     }
                 }
                 Ok(command) => {
@@ -212,7 +216,7 @@ impl<'a> Run<'_, 'a, '_> {
     }
 
     /// Runs one command from `part` on; an error says why it stopped, and where.
-    fn run_command(&mut self, command: &Command<'a>, part: usize) -> Result<(), Halted<'a>> {
+    pub(super) fn run_command(&mut self, command: &Command<'a>, part: usize) -> Result<(), Halted<'a>> {
         if let Command::Get(get) = command {
             return self.run_get(*get);
         }
@@ -227,6 +231,7 @@ impl<'a> Run<'_, 'a, '_> {
                 Ok(self.write(command, key.bytes())?)
             }
             Command::Meta(meta) => Ok(self.count_meta(command, meta)?),
+            Command::TooLarge(store) => Ok(self.refuse_store(command, store)?),
             Command::Quit => Ok(()),
             Command::Version => {
                 [b"VERSION ", VERSION.as_bytes(), b"\r\n"].iter().for_each(|part| self.reply.put(part));
@@ -298,6 +303,16 @@ impl<'a> Run<'_, 'a, '_> {
         }
     }
 
+    /// A store with a longer value than is taken: the owner may have something to remove.
+    #[cold]
+    fn refuse_store(&mut self, command: &Command<'_>, store: &TooLarge<'_>) -> Result<(), Halt> {
+        let mut buffer = [0; KEY_BYTES_MAX + 2];
+        let key = store.key(&mut buffer).expect("a key that was permitted").bytes();
+        self.write(command, key)?;
+        self.executor.counters.cmd_meta.add(store.is_meta as u64);
+        Ok(())
+    }
+
     /// A command that only the owner of its key may execute.
     fn write(&mut self, command: &Command<'_>, key: &[u8]) -> Result<(), Halt> {
         match self.executor.owner_of(key) {
@@ -320,15 +335,14 @@ impl<'a> Run<'_, 'a, '_> {
         self.executor.work.spend(self.executor.owner.take_written_bytes());
         let Err(stop) = done else { return Ok(()) };
         self.reply.rewind(mark);
+        self.executor.note_stop(done);
         match stop {
-            Stop::OnGrace => Err(Halt::Memory),
-            Stop::OnRoom => Err(Halt::Room),
-            Stop::Failed(error) => {
-                self.executor.note_failure(error);
-                self.reply.put_error(error);
-                Ok(())
-            }
+            Stop::OnGrace => return Err(Halt::Memory),
+            Stop::OnRoom => return Err(Halt::Room),
+            Stop::Failed(error) => self.reply.put_error(error),
+            Stop::Silent(_) => {}
         }
+        Ok(())
     }
 
     /// The next command: the first of a datagram may have been read already.
@@ -352,84 +366,4 @@ impl<'a> Run<'_, 'a, '_> {
             _ => commands.next(),
         }
     }
-
-    /// Whether a wrong command of a stream is longer than a line may be. It would end the connection if it were cut, and does so too
-    /// where it lies in one buffer.
-    #[cold]
-    fn is_long_line(&self, text: &[u8]) -> bool {
-        self.request.admitted.dialect == Dialect::Stream
-            && memchr::memchr(b'\n', text).unwrap_or(text.len()) > STREAM_LINE_BYTES_MAX
-    }
-
-    /// Answers what is wrong with a command, whose text this is; a step if the request ends with it.
-    #[cold]
-    fn step_of_fault(&mut self, error: Error, text: &[u8]) -> Option<Step> {
-        self.executor.work.spend(0);
-        if self.is_long_line(text) {
-            return Some(self.hang_up());
-        }
-        if self.answer_fault(error) { None } else { Some(Step::Done) }
-    }
-
-    /// A stream with a line that is too long ends without a word, as in memcached.
-    #[cold]
-    fn hang_up(&self) -> Step {
-        self.executor.counters.protocol_errors.add(1);
-        Step::Close
-    }
-
-    /// Nothing more can be read from `at` on.
-    fn end_of_commands(&mut self, at: usize) -> Step {
-        let Admitted { dialect, body, .. } = self.request.admitted;
-        if dialect != Dialect::Stream {
-            return Step::Done;
-        }
-        let position = Position { at, reply_bytes: self.reply.bytes(), ..Position::default() };
-        let parsed = Commands::resume(body, at, self.executor.value_bytes_max).of_stream().parse();
-        if let Some(Parsed::Incomplete { at_least, otherwise, missing: Missing::RefusedValue }) = parsed {
-            if let Err(halt) = self.expects_room() {
-                return halt.at(position);
-            }
-            if self.is_long_line(&body[at..]) {
-                return self.hang_up();
-            }
-            self.answer_fault(otherwise);
-            return Step::Refused { to_come: at_least.get() };
-        }
-        Step::Cut { position }
-    }
-}
-
-impl Run<'_, '_, '_> {
-    /// What a command of a stream, whose text this is and behind which the next one begins, comes to if it is not run here: `quit`;
-    /// `shutdown` where that is allowed; a dump; or the first line of HTTP, at which memcached hangs up, too.
-    #[inline]
-    fn step_of_stream(
-        &self,
-        command: &Result<Command<'_>, Error>,
-        text: &[u8],
-        behind: usize,
-    ) -> Option<Step> {
-        if self.request.admitted.dialect != Dialect::Stream {
-            return None;
-        }
-        let is_admin = self.request.admitted.is_admin();
-        match command {
-            Ok(Command::Quit) => Some(Step::Close),
-            Ok(Command::Shutdown { .. }) if is_admin && self.executor.shut_down() => Some(Step::Close),
-            Ok(Command::MetaDump) if is_admin => {
-                let reply_bytes = self.reply.bytes();
-                Some(Step::Dump { position: Position { at: behind, reply_bytes, ..Position::default() } })
-            }
-            Err(_) if is_http(text) => Some(Step::Close),
-            _ => None,
-        }
-    }
-}
-
-/// Whether a line that is no command is the first of an HTTP request: its last word says so.
-#[cold]
-fn is_http(text: &[u8]) -> bool {
-    let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default().trim_ascii_end();
-    line.rsplit(|&byte| byte == b' ').next().is_some_and(|word| word.starts_with(b"HTTP/"))
 }

@@ -1,6 +1,7 @@
 //! Long values of connections, as the owner of their key sees them: reserved, published or abandoned.
 
 use crate::limits::KEY_BYTES_MAX;
+use crate::session::execute::refused::remove_replaced;
 use crate::session::serial::Executor;
 use crate::session::stream::value::{key_of, store_of};
 use crate::session::{Execution, Stop};
@@ -36,15 +37,13 @@ impl Executor {
         let command = store_of(line, self.value_bytes_max).ok_or(NoMemory::Refused(Error::BadLine))?;
         let (key, flags) = key_of(&command, &mut buffer).map_err(NoMemory::Refused)?;
         let reserve = Reserve { key, value_bytes, flags };
-        match self.owner.reserve(&mut self.pin, &reserve, now) {
-            Ok(unfinished) => Ok(unfinished),
-            Err(WriteError::Blocked(Blocked::OnUnfinished)) => Err(NoMemory::Crowded),
-            Err(error) => Err(match error.into() {
-                Stop::OnGrace | Stop::OnRoom if is_patient => NoMemory::OnGrace,
-                Stop::OnGrace | Stop::OnRoom => NoMemory::Refused(Error::OutOfMemory),
-                Stop::Failed(error) => NoMemory::Refused(error),
-            }),
-        }
+        let error = match self.owner.reserve(&mut self.pin, &reserve, now) {
+            Ok(unfinished) => return Ok(unfinished),
+            Err(WriteError::Blocked(Blocked::OnUnfinished)) => return Err(NoMemory::Crowded),
+            Err(error) => refusal(error.into(), is_patient).ok_or(NoMemory::OnGrace)?,
+        };
+        remove_replaced(&command, error, &mut self.owner, &mut self.pin, now);
+        Err(NoMemory::Refused(error))
     }
 
     /// Stores a value that has come, under the terms of its line, and writes the answer. Gives the value back if it has to wait for
@@ -65,12 +64,9 @@ impl Executor {
         let mut execution = Execution::new(&mut self.owner, &mut self.pin, now, reply);
         let Err((stop, unfinished)) = execution.publish(&command, unfinished) else { return None };
         reply.rewind(mark);
-        let error = match stop {
-            Stop::OnGrace | Stop::OnRoom if is_patient => return Some(unfinished),
-            Stop::OnGrace | Stop::OnRoom => Error::OutOfMemory,
-            Stop::Failed(error) => error,
-        };
+        let Some(error) = refusal(stop, is_patient) else { return Some(unfinished) };
         self.owner.abandon(unfinished);
+        remove_replaced(&command, error, &mut self.owner, &mut self.pin, now);
         self.note_failure(error);
         if !command.wants_no_reply() {
             reply.put_error(error);
@@ -86,5 +82,14 @@ impl Executor {
     /// Whether the store of a line wants no reply.
     pub(crate) fn is_quiet(&self, line: &[u8]) -> bool {
         store_of(line, self.value_bytes_max).is_some_and(|command| command.wants_no_reply())
+    }
+}
+
+/// The error that a store is refused with; `None` if it waits for memory, and is patient.
+fn refusal(stop: Stop, is_patient: bool) -> Option<Error> {
+    match stop {
+        Stop::OnGrace | Stop::OnRoom if is_patient => None,
+        Stop::OnGrace | Stop::OnRoom => Some(Error::OutOfMemory),
+        Stop::Failed(error) | Stop::Silent(error) => Some(error),
     }
 }

@@ -7,8 +7,9 @@
 //! ```
 //! A command is copied only if it was cut. Of a refused value nothing is copied: its bytes are passed over as they come.
 
-use crate::limits::{LONG_VALUE_BYTES, STREAM_LINE_BYTES_MAX};
+use crate::limits::LONG_VALUE_BYTES;
 use crate::net::Port;
+use crate::session::stream::open_get::is_long_line;
 use protocol::binary;
 use protocol::request::{Commands, Missing, Parsed};
 use std::collections::VecDeque;
@@ -124,11 +125,14 @@ impl Input {
     fn look(&mut self, value_bytes_max: usize) -> Ready {
         let have = &self.carry[self.done..];
         match Commands::new(have, value_bytes_max).of_stream().parse() {
+            Some(Parsed::Incomplete { .. }) if is_long_line(have) => Ready::LongLine,
             Some(Parsed::Incomplete { at_least, missing: Missing::LineEnd, .. }) => {
                 self.wanted = have.len() + at_least.get();
-                if have.len() > STREAM_LINE_BYTES_MAX { Ready::LongLine } else { Ready::NotYet }
+                Ready::NotYet
             }
-            Some(Parsed::Incomplete { missing: Missing::RefusedValue, .. }) => Ready::Yes,
+            Some(Parsed::Incomplete {
+                missing: Missing::RefusedValue | Missing::TooLargeValue(_), ..
+            }) => Ready::Yes,
             Some(Parsed::Incomplete { missing: Missing::Value(_, bytes), .. })
                 if bytes > LONG_VALUE_BYTES =>
             {

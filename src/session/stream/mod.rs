@@ -136,11 +136,17 @@ impl Conversation {
 
     #[cold]
     fn begin_open_get<P: Port>(&mut self, port: &mut P) -> Ready {
-        let Some((open, start)) = OpenGet::of(self.input.window(port)) else { return Ready::LongLine };
+        if self.open_read(port) { self.read_keys(port) } else { Ready::LongLine }
+    }
+
+    /// The window begins with a read that is longer than lines may be, whose keys are read as they come; says whether it does.
+    #[cold]
+    pub(crate) fn open_read<P: Port>(&mut self, port: &mut P) -> bool {
+        let Some((open, start)) = OpenGet::of(self.input.window(port)) else { return false };
         self.open_get = Some(open);
         // Without its verb, which is no key where the first key has not come yet.
         self.input.advance(port, start);
-        self.read_keys(port)
+        true
     }
 
     /// Finds keys of an open read, of which the window holds the rest.
@@ -149,8 +155,8 @@ impl Conversation {
         loop {
             let Some(open) = &mut self.open_get else { return Ready::NotYet };
             let window = self.input.window(port);
-            let keys = match open.keys(window, 0) {
-                Keys::TooLong => return Ready::LongLine,
+            let keys = match open.keys(window) {
+                Keys::Wrong => return Ready::LongLine,
                 Keys::NotYet => {
                     // Spaces are dropped as they come: a line may have any number of them.
                     let blank_bytes = window.iter().take_while(|&&byte| byte == b' ').count();

@@ -8,7 +8,7 @@ use crate::session::order::Origin;
 use crate::session::serial::{Position, Request, Step};
 use cache::base::clock::Now;
 use protocol::meta::Kind;
-use protocol::request::{Command, Commands, Parsed};
+use protocol::request::{Command, Commands, Missing, Parsed};
 use protocol::{Dialect, Error, Reply, binary};
 use std::ops::Range;
 
@@ -21,12 +21,16 @@ pub(crate) enum Progress {
     Turn(Position),
     /// A pending request is under way; what follows it begins here.
     UnderWay(Position),
+    /// The same of a store that is refused, of which so many bytes are still to come.
+    UnderWayRefused(usize),
     /// No pending request is free: it is tried again in the next tick.
     Waits(Position),
     /// The next answer is longer than the room of an outbox.
     Long(Position),
     /// All items are listed before the command at the position.
     Dump(Position),
+    /// The read at the position has a longer line than others may have: its keys are read one by one.
+    ReadKeys(Position),
     /// A store is refused, and so many bytes of it are still to come.
     Refused(usize),
     /// It ends here.
@@ -49,6 +53,8 @@ struct Travels {
     /// Where it stands in that.
     position: Position,
     rest: Position,
+    /// Bytes of a refused value that are still to come behind the body.
+    to_come: usize,
 }
 
 impl Session {
@@ -129,6 +135,7 @@ impl Session {
         match step {
             Step::Done => unreachable!("a stream has no end of its own"),
             Step::Cut { position } => Progress::Input(position),
+            Step::ReadKeys { position } => Progress::ReadKeys(position),
             Step::Refused { to_come } => Progress::Refused(to_come),
             Step::Dump { position } => Progress::Dump(position),
             Step::Close => Progress::Close,
@@ -136,15 +143,12 @@ impl Session {
             Step::Enlarge { position } if reply.bytes() == 0 => Progress::Long(position),
             Step::Enlarge { position } => Progress::Turn(position),
             Step::Forward { position, .. } | Step::Wait { position } => {
-                match self.send_on(id, admitted, step, position, now) {
-                    Some(rest) => Progress::UnderWay(rest),
-                    None => Progress::Waits(position),
-                }
+                self.send_on(id, admitted, step, position, now).unwrap_or(Progress::Waits(position))
             }
         }
     }
 
-    /// Suspends the command at `position`, with those behind it that have short answers as well; gives the position behind them.
+    /// Suspends the command at `position`, with those behind it that have short answers as well; says where the connection goes on.
     /// `None`: no pending request is free.
     fn send_on(
         &mut self,
@@ -153,8 +157,8 @@ impl Session {
         step: Step,
         position: Position,
         now: Now,
-    ) -> Option<Position> {
-        let Travels { range, position, rest } = self.what_travels(admitted.body, position);
+    ) -> Option<Progress> {
+        let Travels { range, position, rest, to_come } = self.what_travels(admitted.body, position);
         let mut pending = self.pool.take(range.len(), 0, true)?;
         pending.begin(&Admitted { body: &admitted.body[range], ..admitted }, b"");
         pending.connection = Some(id);
@@ -164,7 +168,7 @@ impl Session {
             _ => Step::Wait { position },
         };
         self.begin(pending, step, now);
-        Some(rest)
+        Some(if to_come == 0 { Progress::UnderWay(rest) } else { Progress::UnderWayRefused(to_come) })
     }
 
     fn what_travels(&self, body: &[u8], position: Position) -> Travels {
@@ -176,12 +180,22 @@ impl Session {
             let range = first.range();
             let keys = Some(first.moved_up(range.start));
             let rest = Position { at: position.at, keys: Some(rest), ..Position::default() };
-            return Travels { range, position: Position { keys, ..inner }, rest };
+            return Travels { range, position: Position { keys, ..inner }, rest, to_come: 0 };
         }
         let mut commands = Commands::resume(body, position.at, self.executor.value_bytes_max()).of_stream();
-        let mut end = position.at;
-        while let Some(Parsed::Command(command)) = commands.parse() {
+        let (mut end, mut to_come) = (position.at, 0);
+        loop {
             let is_first = end == position.at;
+            let command = match commands.parse() {
+                Some(Parsed::Command(command)) => command,
+                Some(Parsed::Incomplete { at_least, missing: Missing::TooLargeValue(_), .. }) if is_first => {
+                    // Its line is all that its owner has to see.
+                    end += memchr::memchr(b'\n', &body[end..]).map_or(0, |at| at + 1);
+                    to_come = at_least.get();
+                    break;
+                }
+                _ => break,
+            };
             let fits = commands.at() - position.at <= SMALL_REQUEST_BYTES;
             if !(is_first || fits && has_short_answer(&command)) {
                 break;
@@ -192,16 +206,18 @@ impl Session {
             }
         }
         let rest = Position { at: end, ..Position::default() };
-        Travels { range: position.at..end, position: inner, rest }
+        Travels { range: position.at..end, position: inner, rest, to_come }
     }
 }
 
 /// Whether a command answers with a line and no value.
 fn has_short_answer(command: &Command<'_>) -> bool {
     match command {
-        Command::Store(_) | Command::Delete { .. } | Command::Arithmetic { .. } | Command::Touch { .. } => {
-            true
-        }
+        Command::Store(_)
+        | Command::TooLarge(_)
+        | Command::Delete { .. }
+        | Command::Arithmetic { .. }
+        | Command::Touch { .. } => true,
         Command::Meta(meta) => meta.kind != Kind::Get && meta.kind != Kind::Debug,
         _ => false,
     }

@@ -102,8 +102,14 @@ impl Outcomes {
             self.counters.touch_misses.add(1);
             return;
         };
-        self.events.send(Event::Touch { item, deadline, is_use });
+        self.due(item, deadline, is_use);
         self.counters.touch_hits.add(1);
+    }
+
+    /// An item has another deadline.
+    #[inline]
+    pub fn due(&mut self, item: ItemRef, deadline: Deadline, is_use: bool) {
+        self.events.send(Event::Touch { item, deadline, is_use });
     }
 
     /// An item that the policy wanted removed stays: it had been read without the policy's knowledge.

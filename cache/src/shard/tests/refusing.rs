@@ -169,3 +169,29 @@ fn a_full_cache_takes_new_values_for_its_keys() {
         nothing_was_evicted(&single);
     }
 }
+
+/// What a refused store would have replaced is gone at once, also where nothing more can be retired; it counts as no command.
+#[test]
+fn what_a_refused_store_would_have_replaced_goes_whatever_waits_for_grace() {
+    let mut single = SingleOwner::of(64 << 20, 128, true);
+    single.set(1, b"old");
+    single.set(2, b"older");
+    single.owner.remove_replaced(&mut single.pin, &1u64.to_le_bytes(), single.now);
+    single.owner.remove_replaced(&mut single.pin, &3u64.to_le_bytes(), single.now);
+    assert_eq!((single.value_of(1), single.value_of(2).as_deref()), (None, Some(&b"older"[..])));
+    // No tick, so nothing that is overwritten is free.
+    let mut overwritten = 0;
+    while single.owner.contents().memory.can_retire() {
+        let key = 100u64.to_le_bytes();
+        single.owner.store(&mut single.pin, &Store::new(Mode::Set, &key, b"x"), single.now).unwrap();
+        overwritten += 1;
+        assert!(overwritten < 1 << 20, "there is always room to retire more");
+    }
+    single.owner.remove_replaced(&mut single.pin, &2u64.to_le_bytes(), single.now);
+    assert_eq!(single.value_of(2), None);
+    let counters = &single.counters;
+    let counted = [&counters.delete_hits, &counters.delete_misses, &counters.cmd_touch, &counters.touch_hits];
+    assert_eq!(counted.map(|counter| counter.get()), [0; 4]);
+    assert!(single.try_store(2, b"new", Mode::Add, 0) == Outcome::Stored);
+    assert_eq!(single.value_of(2).as_deref(), Some(&b"new"[..]));
+}
