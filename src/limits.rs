@@ -83,6 +83,9 @@ pub const STREAM_LONG_REPLIES_MAX: usize = 8;
 /// How long such a reply may wait for a peer that does not read all of it, in s, while others wait for its memory; then its
 /// connection is closed.
 pub const STREAM_LONG_REPLY_WAIT_S: u64 = 10;
+/// How long a connection that waits for memory of a long value or a long reply waits before it asks again, in ms, where this worker has freed
+/// none meanwhile: what other workers free nobody tells it.
+pub const CROWD_ASK_MS: u64 = 1;
 /// Bytes of commands that were cut, and of input that waits for peers that do not read, that a worker keeps; beyond it a connection
 /// that needs more is closed.
 pub const STREAM_KEPT_BYTES_MAX: usize = 32 << 20;

@@ -3,6 +3,7 @@
 //! ```text
 //! events ─▶ input of a conversation ─▶ queue of those that may go on ─▶ turns (`streams`)
 //!           stuck: the peer does not read    paused, and what it has sent is kept aside; nothing else waits for it
+//!           crowded: no memory for its value, or its reply (`crowd`)    the same
 //!           under way: another worker has it paused if more than a few buffers come
 //! ```
 
@@ -18,18 +19,22 @@ use crate::session::batch::Outcome;
 use crate::session::forward::errand::Homecoming;
 use crate::session::stream::Conversation;
 use crate::worker::StreamSetup;
+use crate::worker::crowd::Crowd;
 use cache::base::clock::Now;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a worker knows of its connections.
 pub(super) struct Conversations {
     table: Table<Conversation>,
     /// Those that may go on in this tick.
     pub(super) queue: VecDeque<ConnectionId>,
-    /// Those that have just begun to wait for memory.
-    pub(super) keeps_aside: Vec<ConnectionId>,
+    /// Those that wait for memory.
+    crowd: Crowd,
+    /// Those of which the input is kept aside from the next tick on.
+    keeps_aside: Vec<ConnectionId>,
     /// Those that go on in the next tick.
     pub(super) later: Vec<ConnectionId>,
     /// Those that are closed when what was written for them is sent.
@@ -57,6 +62,7 @@ impl Conversations {
         Conversations {
             table: Table::default(),
             queue: VecDeque::new(),
+            crowd: Crowd::default(),
             keeps_aside: Vec::new(),
             later: Vec::new(),
             closing: Vec::new(),
@@ -74,7 +80,13 @@ impl Conversations {
 
     /// Whether there is something to do without waiting for anything.
     pub(super) fn has_work(&self) -> bool {
-        !(self.queue.is_empty() && self.later.is_empty() && self.closing.is_empty())
+        let waits = [&self.later, &self.closing, &self.keeps_aside];
+        !self.queue.is_empty() || waits.iter().any(|ids| !ids.is_empty())
+    }
+
+    /// How long the worker may sleep, where there is nothing to do.
+    pub(super) fn rest(&self, now: Now) -> Duration {
+        self.crowd.rest(now)
     }
 
     pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Conversation> {
@@ -119,15 +131,16 @@ impl Conversations {
         }
         self.close_due(due, port, session)?;
         for index in 0..self.keeps_aside.len() {
-            self.stop_receiving(self.keeps_aside[index], port, session)?;
+            self.keep_aside(self.keeps_aside[index], port, session)?;
         }
         self.keeps_aside.clear();
+        self.ask_again(session, now);
         for index in 0..self.later.len() {
             self.may_go_on(self.later[index]);
         }
         self.later.clear();
         while let Some((id, homecoming)) = session.next_homecoming() {
-            self.come_home(id, homecoming, port, session);
+            self.come_home(id, homecoming, port, session, now);
         }
         session.send_abandoned(now);
         while let Some(id) = session.next_answered_stream() {
@@ -147,18 +160,18 @@ impl Conversations {
         homecoming: Homecoming,
         port: &mut P,
         session: &mut Session,
+        now: Now,
     ) {
         let conversation = self.table.get_mut(id);
         match (conversation, homecoming) {
             (Some(conversation), homecoming) => {
+                let is_crowded = matches!(homecoming, Homecoming::Waits { is_crowded: true });
                 conversation.is_under_way = false;
-                // Until the other owner has memory for its value it is asked again and again, and holds no receive buffers meanwhile.
-                conversation.is_crowded = matches!(homecoming, Homecoming::Waits { is_crowded: true });
-                if conversation.is_crowded {
-                    self.keeps_aside.push(id);
-                }
                 if let Some(incoming) = &mut conversation.value {
                     incoming.came_home(homecoming);
+                }
+                if is_crowded {
+                    self.joins_crowd(id, now);
                 }
             }
             // The connection is gone, and memory for its value has come.
@@ -186,13 +199,15 @@ impl Conversations {
                 let Some(conversation) = self.table.get_mut(id) else { return Ok(()) };
                 conversation.is_stuck = true;
                 session.executor().counters().streams_stuck.add(1);
-                self.stop_receiving(id, port, session)
+                self.keep_aside(id, port, session)
             }
             StreamEvent::Drained(id) => {
                 let Some(conversation) = self.table.get_mut(id) else { return Ok(()) };
                 conversation.is_stuck = false;
-                self.long_replies -= std::mem::take(&mut conversation.has_long) as usize;
-                if conversation.is_closing {
+                let (had_long, is_closing) =
+                    (std::mem::take(&mut conversation.has_long), conversation.is_closing);
+                self.end_long(had_long);
+                if is_closing {
                     return self.close(id, port, session);
                 }
                 self.goes_on(port, id);
@@ -232,10 +247,9 @@ impl Conversations {
         counters.total_connections.add(1);
         if conversation.is_counted {
             counters.curr_connections.add(1);
-            port.resume(id);
-            conversation.receives = true;
             self.setup.roster.open(id, peer, now.s());
             self.table.put(id, conversation);
+            self.receives_again(port, id);
             return Ok(());
         }
         counters.rejected_connections.add(1);
@@ -264,42 +278,89 @@ impl Conversations {
             conversation.active_s = now.s();
             self.setup.roster.is_active(id, now.s());
         }
-        if conversation.is_crowded {
-            return self.stop_receiving(id, port, session);
-        }
+        let buffers = conversation.input.buffers();
         if conversation.may_go_on() {
-            let is_ahead = conversation.input.buffers() > STREAM_BUFFERS_AHEAD_MAX;
             self.may_go_on(id);
-            return if is_ahead { self.stop_receiving(id, port, session) } else { Ok(()) };
+            return if buffers > STREAM_BUFFERS_AHEAD_MAX { self.stop_receiving(id, port) } else { Ok(()) };
         }
-        if conversation.is_stuck || conversation.input.buffers() > STREAM_BUFFERS_HELD_MAX {
-            return self.stop_receiving(id, port, session);
+        if conversation.is_stuck || conversation.is_crowded {
+            return self.keep_aside(id, port, session);
+        }
+        if buffers > STREAM_BUFFERS_HELD_MAX { self.stop_receiving(id, port) } else { Ok(()) }
+    }
+
+    /// A connection that cannot go on receives no more.
+    fn stop_receiving<P: Port>(&mut self, id: ConnectionId, port: &mut P) -> io::Result<()> {
+        if let Some(conversation) = self.table.get_mut(id)
+            && std::mem::replace(&mut conversation.receives, false)
+        {
+            return port.pause(id);
         }
         Ok(())
     }
 
-    /// A connection that cannot go on receives no more; what a peer has sent that does not read, or that waits for memory, is kept
-    /// aside, so that its receive buffers are free for others.
-    fn stop_receiving<P: Port>(
+    /// The same of one that may wait for long, for its peer to read or for memory: what it has sent is kept aside, so that its receive
+    /// buffers are free for others.
+    fn keep_aside<P: Port>(
         &mut self,
         id: ConnectionId,
         port: &mut P,
         session: &mut Session,
     ) -> io::Result<()> {
-        let Some(conversation) = self.table.get_mut(id) else { return Ok(()) };
-        if std::mem::replace(&mut conversation.receives, false) {
-            port.pause(id)?;
-        }
-        let waits_for_long = conversation.is_stuck || conversation.is_crowded;
-        if !waits_for_long || conversation.input.buffers() == 0 {
-            return Ok(());
-        }
+        self.stop_receiving(id, port)?;
+        let has_buffers = self.get(id).is_some_and(|conversation| conversation.input.buffers() > 0);
         self.change(id, |conversation| conversation.input.spill(port));
-        if self.kept_bytes > STREAM_KEPT_BYTES_MAX {
+        if has_buffers && self.kept_bytes > STREAM_KEPT_BYTES_MAX {
             session.executor().counters().streams_over_memory.add(1);
             return self.close(id, port, session);
         }
         Ok(())
+    }
+
+    /// A connection receives, if it does not already.
+    pub(super) fn receives_again<P: Port>(&mut self, port: &mut P, id: ConnectionId) {
+        if let Some(conversation) = self.table.get_mut(id)
+            && !std::mem::replace(&mut conversation.receives, true)
+        {
+            port.resume(id);
+        }
+    }
+
+    /// A connection waits for memory that others have.
+    pub(super) fn joins_crowd(&mut self, id: ConnectionId, now: Now) {
+        if let Some(conversation) = self.table.get_mut(id)
+            && !std::mem::replace(&mut conversation.is_crowded, true)
+        {
+            self.crowd.join(id, now);
+            self.keeps_aside.push(id);
+        }
+    }
+
+    /// Those that wait for memory ask again, when it is time to.
+    fn ask_again(&mut self, session: &Session, now: Now) {
+        let unfinished_bytes = session.executor().owner().counters().unfinished_bytes.get();
+        for id in self.crowd.take_due(unfinished_bytes, now) {
+            if let Some(conversation) = self.table.get_mut(id) {
+                conversation.is_crowded = false;
+                self.may_go_on(id);
+            }
+        }
+    }
+
+    /// A connection goes on in the next tick, and keeps its input aside if it has to be without receive buffers.
+    pub(super) fn goes_on_later(&mut self, id: ConnectionId, keeps_aside: bool) {
+        self.later.push(id);
+        if keeps_aside {
+            self.keeps_aside.push(id);
+        }
+    }
+
+    /// A long reply has ended, if there was one.
+    fn end_long(&mut self, had_long: bool) {
+        if had_long {
+            self.long_replies -= 1;
+            self.crowd.note_freed();
+        }
     }
 
     /// A connection goes on, and receives again when all that it has sent is done.
@@ -308,10 +369,8 @@ impl Conversations {
         if !conversation.may_go_on() {
             return;
         }
-        let has_room = conversation.input.buffers() == 0 && !conversation.is_crowded;
-        if !conversation.receives && !conversation.has_ended && has_room {
-            conversation.receives = true;
-            port.resume(id);
+        if conversation.input.buffers() == 0 && !conversation.has_ended {
+            self.receives_again(port, id);
         }
         self.may_go_on(id);
     }
@@ -362,7 +421,7 @@ impl Conversations {
     ) -> io::Result<()> {
         let Some(mut conversation) = self.table.take(id) else { return Ok(()) };
         self.kept_bytes -= conversation.input.carried();
-        self.long_replies -= conversation.has_long as usize;
+        self.end_long(conversation.has_long);
         self.dumps -= conversation.dump.is_some() as usize;
         if let Some(unfinished) = conversation.value.take().and_then(|incoming| incoming.into_memory()) {
             session.abandon(unfinished);

@@ -9,6 +9,7 @@
 //! Each step is bounded. A worker alone sees port and session together; it waits for nobody but the kernel.
 
 mod conversations;
+mod crowd;
 mod datagrams;
 mod inbound;
 mod streams;
@@ -189,6 +190,7 @@ impl<P: Port> Worker<P> {
     const SPIN_NS: u64 = 50_000;
 
     fn poll_timeout(&mut self, busy: bool, rest: Duration, now: Now) -> PollTimeout {
+        let rest = rest.min(self.streams.rest(now));
         if busy || !self.outbox.is_empty() || self.session.has_stalled() || self.streams.has_work() {
             self.idle_since_ns = None;
             return PollTimeout::None;
