@@ -9,10 +9,10 @@
 
 use crate::guard::Right;
 use crate::limits::{
-    STREAM_BUFFERS_AHEAD_MAX, STREAM_BUFFERS_HELD_MAX, STREAM_KEPT_BYTES_MAX, STREAM_LONG_REPLY_WAIT_S,
-    TICK_IDLE_LOOKS_MAX, TICK_READS_MAX, VALUE_IDLE_S,
+    STREAM_BUFFERS_AHEAD_MAX, STREAM_BUFFERS_HELD_MAX, STREAM_KEPT_BYTES_MAX, STREAM_LONG_REPLIES_MAX,
+    STREAM_LONG_REPLY_WAIT_S, TICK_IDLE_LOOKS_MAX, TICK_READS_MAX,
 };
-use crate::net::stream::{Handover, Quota, StreamEvent, Table};
+use crate::net::stream::{StreamEvent, Table};
 use crate::net::{ConnectionId, Outbox, PeerAddr, Port, StreamPeer};
 use crate::session::Session;
 use crate::session::batch::Outcome;
@@ -23,7 +23,6 @@ use crate::worker::crowd::Crowd;
 use cache::base::clock::Now;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// What a worker knows of its connections.
@@ -47,8 +46,6 @@ pub(super) struct Conversations {
     pub(super) kept_bytes: usize,
     /// Replies with memory of their own that are under way.
     pub(super) long_replies: usize,
-    /// When another one waited for their memory last, in s since the server epoch; `None` = never.
-    pub(super) long_waited_s: Option<u64>,
     /// Dumps of all items that are under way.
     pub(super) dumps: usize,
     setup: StreamSetup,
@@ -70,7 +67,6 @@ impl Conversations {
             outcomes: Vec::with_capacity(TICK_READS_MAX),
             kept_bytes: 0,
             long_replies: 0,
-            long_waited_s: None,
             dumps: 0,
             setup,
             idle_second: 0,
@@ -81,7 +77,8 @@ impl Conversations {
     /// Whether there is something to do without waiting for anything.
     pub(super) fn has_work(&self) -> bool {
         let waits = [&self.later, &self.closing, &self.keeps_aside];
-        !self.queue.is_empty() || waits.iter().any(|ids| !ids.is_empty())
+        let has_memory = self.long_replies < STREAM_LONG_REPLIES_MAX && self.crowd.wants_reply();
+        has_memory || !self.queue.is_empty() || waits.iter().any(|ids| !ids.is_empty())
     }
 
     /// How long the worker may sleep, where there is nothing to do.
@@ -171,7 +168,7 @@ impl Conversations {
                     incoming.came_home(homecoming);
                 }
                 if is_crowded {
-                    self.joins_crowd(id, now);
+                    self.waits_for_value(id, now);
                 }
             }
             // The connection is gone, and memory for its value has come.
@@ -204,10 +201,8 @@ impl Conversations {
             StreamEvent::Drained(id) => {
                 let Some(conversation) = self.table.get_mut(id) else { return Ok(()) };
                 conversation.is_stuck = false;
-                let (had_long, is_closing) =
-                    (std::mem::take(&mut conversation.has_long), conversation.is_closing);
-                self.end_long(had_long);
-                if is_closing {
+                self.long_replies -= std::mem::take(&mut conversation.has_long) as usize;
+                if conversation.is_closing {
                     return self.close(id, port, session);
                 }
                 self.goes_on(port, id);
@@ -219,7 +214,10 @@ impl Conversations {
                 self.goes_on(port, id);
                 Ok(())
             }
-            StreamEvent::Broken(id) => self.close(id, port, session),
+            StreamEvent::Broken(id) => {
+                session.executor().counters().streams_broken.add(self.get(id).is_some() as u64);
+                self.close(id, port, session)
+            }
         }
     }
 
@@ -326,24 +324,47 @@ impl Conversations {
         }
     }
 
-    /// A connection waits for memory that others have.
-    pub(super) fn joins_crowd(&mut self, id: ConnectionId, now: Now) {
-        if let Some(conversation) = self.table.get_mut(id)
-            && !std::mem::replace(&mut conversation.is_crowded, true)
-        {
-            self.crowd.join(id, now);
-            self.keeps_aside.push(id);
+    /// A connection waits for memory for its long value that others have.
+    pub(super) fn waits_for_value(&mut self, id: ConnectionId, now: Now) {
+        if self.is_crowded(id) {
+            self.crowd.waits_for_value(id, now);
         }
     }
 
-    /// Those that wait for memory ask again, when it is time to.
+    /// The same of a long reply.
+    pub(super) fn waits_for_reply(&mut self, id: ConnectionId) {
+        if self.is_crowded(id) {
+            self.crowd.waits_for_reply(id);
+        }
+    }
+
+    /// A connection may not go on until memory is free; says whether it is there.
+    fn is_crowded(&mut self, id: ConnectionId) -> bool {
+        let Some(conversation) = self.table.get_mut(id) else { return false };
+        conversation.is_crowded = true;
+        self.keeps_aside.push(id);
+        true
+    }
+
+    /// Those that wait for memory ask again, when some may be free.
     fn ask_again(&mut self, session: &Session, now: Now) {
         let unfinished_bytes = session.executor().owner().counters().unfinished_bytes.get();
-        for id in self.crowd.take_due(unfinished_bytes, now) {
-            if let Some(conversation) = self.table.get_mut(id) {
-                conversation.is_crowded = false;
-                self.may_go_on(id);
-            }
+        for _ in 0..self.crowd.due(unfinished_bytes, now) {
+            let next = self.crowd.next_value();
+            self.asks_again(next);
+        }
+        for _ in self.long_replies..STREAM_LONG_REPLIES_MAX {
+            let next = self.crowd.next_reply();
+            self.asks_again(next);
+        }
+    }
+
+    fn asks_again(&mut self, id: Option<ConnectionId>) {
+        if let Some(id) = id
+            && let Some(conversation) = self.table.get_mut(id)
+        {
+            conversation.is_crowded = false;
+            self.may_go_on(id);
         }
     }
 
@@ -352,14 +373,6 @@ impl Conversations {
         self.later.push(id);
         if keeps_aside {
             self.keeps_aside.push(id);
-        }
-    }
-
-    /// A long reply has ended, if there was one.
-    fn end_long(&mut self, had_long: bool) {
-        if had_long {
-            self.long_replies -= 1;
-            self.crowd.note_freed();
         }
     }
 
@@ -421,7 +434,10 @@ impl Conversations {
     ) -> io::Result<()> {
         let Some(mut conversation) = self.table.take(id) else { return Ok(()) };
         self.kept_bytes -= conversation.input.carried();
-        self.end_long(conversation.has_long);
+        self.long_replies -= conversation.has_long as usize;
+        if conversation.is_crowded && conversation.value.is_none() {
+            self.crowd.leaves(id);
+        }
         self.dumps -= conversation.dump.is_some() as usize;
         if let Some(unfinished) = conversation.value.take().and_then(|incoming| incoming.into_memory()) {
             session.abandon(unfinished);
@@ -461,34 +477,7 @@ impl Conversations {
 
     /// Whether a long reply has waited too long for its peer to read it, while others wait for its memory.
     fn holds_up_others(&self, conversation: &Conversation, now: Now) -> bool {
-        let is_wanted = self.long_waited_s.is_some_and(|waited_s| waited_s + 1 >= now.s());
         let waits_s = now.s().saturating_sub(conversation.long_since_s);
-        conversation.has_long && is_wanted && waits_s > STREAM_LONG_REPLY_WAIT_S
-    }
-}
-
-impl StreamSetup {
-    /// Whether a connection has been idle for too long. One that owes the rest of a long value holds memory meanwhile.
-    fn is_idle(&self, conversation: &Conversation, now: Now) -> bool {
-        let idle_s = now.s().saturating_sub(conversation.active_s);
-        let is_idle = self.idle_timeout_s > 0 && idle_s > self.idle_timeout_s;
-        !conversation.is_under_way && (is_idle || conversation.value.is_some() && idle_s > VALUE_IDLE_S)
-    }
-
-    /// The same for another worker: connections that are handed over are its own.
-    pub fn for_another_worker(&self) -> StreamSetup {
-        StreamSetup { handover: Handover::default(), roster: Arc::default(), ..self.clone() }
-    }
-}
-
-/// The quota of a server without a limit of its own.
-impl Default for StreamSetup {
-    fn default() -> StreamSetup {
-        StreamSetup {
-            quota: Arc::new(Quota::new(usize::MAX >> 1)),
-            idle_timeout_s: 0,
-            handover: Default::default(),
-            roster: Arc::default(),
-        }
+        conversation.has_long && self.crowd.wants_reply() && waits_s > STREAM_LONG_REPLY_WAIT_S
     }
 }

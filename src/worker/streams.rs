@@ -290,8 +290,7 @@ impl<P: Port> Worker<P> {
     fn serve_long(&mut self, id: ConnectionId, now: Now) {
         let Worker { port, streams, session, outbox, .. } = self;
         if streams.long_replies >= STREAM_LONG_REPLIES_MAX {
-            streams.long_waited_s = Some(now.s());
-            return streams.joins_crowd(id, now);
+            return streams.waits_for_reply(id);
         }
         if outbox.streams.has_any_for(id) {
             return streams.later.push(id);

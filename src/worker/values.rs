@@ -41,7 +41,7 @@ impl<P: Port> Worker<P> {
         (conversation.value, conversation.is_under_way) = (Some(incoming), next == Next::UnderWay);
         match next {
             Next::Input => self.wait_for_input(id),
-            Next::Crowded => streams.joins_crowd(id, now),
+            Next::Crowded => streams.waits_for_value(id, now),
             Next::Later => streams.goes_on_later(id, !has_begun),
             Next::UnderWay | Next::Commands | Next::Lost => {}
         }
