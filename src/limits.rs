@@ -24,6 +24,13 @@ pub const BIND_RETRY_MS: u64 = 5;
 
 /// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
 pub const LISTEN_BACKLOG: i32 = 1_024;
+/// How long nothing may come of a TCP connection before the kernel asks its peer whether it is still there, in s (TCP_KEEPIDLE).
+pub const KEEP_ALIVE_IDLE_S: u32 = 300;
+/// Time between two such probes, in s (TCP_KEEPINTVL).
+pub const KEEP_ALIVE_INTERVAL_S: u32 = 30;
+/// Probes without an answer after which the connection is over (TCP_KEEPCNT): a peer that vanished is noticed after 7 minutes. Linux's own
+/// settings take 2 hours and 11 minutes.
+pub const KEEP_ALIVE_PROBES: u32 = 4;
 /// Free ports of UDP that are tried for TCP where both shall have one (port 0).
 pub const SHARED_PORT_ATTEMPTS: usize = 16;
 /// Longest path of a UNIX socket, in bytes: `sun_path` has 108 with its end (unix(7)).
@@ -83,6 +90,11 @@ pub const STREAM_LONG_REPLIES_MAX: usize = 8;
 /// How long such a reply may wait for a peer that does not read all of it, in s, while others wait for its memory; then its
 /// connection is closed.
 pub const STREAM_LONG_REPLY_WAIT_S: u64 = 10;
+/// How long a connection that waits for room for a long value waits before it asks again, in ms, where this worker has freed none meanwhile:
+/// nobody tells it what other workers free.
+pub const CROWD_ASK_MS: u64 = 1;
+/// Connections that ask again at such a time; the others do so the next time.
+pub const CROWD_ASKS_MAX: usize = 64;
 /// Bytes of commands that were cut, and of input that waits for peers that do not read, that a worker keeps; beyond it a connection
 /// that needs more is closed.
 pub const STREAM_KEPT_BYTES_MAX: usize = 32 << 20;

@@ -7,6 +7,7 @@ use crate::guard::Access;
 use crate::guard::Secret;
 use crate::limits;
 use crate::net::socket::SocketConfig;
+use crate::net::socket::listener::KeepAlive;
 use cache::base::clock::Clock;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::{Deref, DerefMut};
@@ -21,6 +22,8 @@ pub struct Config {
     pub access: Access,
     /// What sockets ask for.
     pub socket: SocketConfig,
+    /// When an idle peer of a TCP connection is taken for gone.
+    pub keep_alive: KeepAlive,
     /// Seed of the key hash; random unless a test wants the same run twice.
     pub seed: u64,
     /// Where time comes from; the system unless a test moves it.
@@ -63,7 +66,7 @@ impl Options {
             steering: !self.no_steering,
         };
         let (seed, clock) = (cache::base::hash::KeyHash::random_seed(), Clock::system());
-        Ok(Config { options: self, access, socket, seed, clock })
+        Ok(Config { options: self, access, socket, keep_alive: KeepAlive::default(), seed, clock })
     }
 
     fn check_sizes(&self) -> Result<(), String> {

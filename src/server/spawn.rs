@@ -96,8 +96,9 @@ struct Opened {
 impl Opened {
     fn open(config: &Config, plan: &mut Plan) -> Result<Opened, String> {
         let workers = plan.workers.len();
-        let (sockets, listeners) = bind_both(*config.listen, workers, config.socket, config.transport)
-            .map_err(|e| bind_error(*config.listen, &e))?;
+        let (sockets, listeners) =
+            bind_both(*config.listen, workers, (config.socket, config.keep_alive), config.transport)
+                .map_err(|e| bind_error(*config.listen, &e))?;
         let unix = config.unix.as_deref().map(|path| listen_on(path, config)).transpose()?;
         let steering = sockets.first().is_some_and(|socket| socket.granted.steering);
         let addr = sockets.first().map(|socket| socket.addr);

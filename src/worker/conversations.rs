@@ -3,33 +3,37 @@
 //! ```text
 //! events ─▶ input of a conversation ─▶ queue of those that may go on ─▶ turns (`streams`)
 //!           stuck: the peer does not read    paused, and what it has sent is kept aside; nothing else waits for it
+//!           crowded: no memory for its value, or its reply (`crowd`)    the same
 //!           under way: another worker has it paused if more than a few buffers come
 //! ```
 
 use crate::guard::Right;
 use crate::limits::{
-    STREAM_BUFFERS_AHEAD_MAX, STREAM_BUFFERS_HELD_MAX, STREAM_KEPT_BYTES_MAX, STREAM_LONG_REPLY_WAIT_S,
-    TICK_IDLE_LOOKS_MAX, TICK_READS_MAX, VALUE_IDLE_S,
+    STREAM_BUFFERS_AHEAD_MAX, STREAM_BUFFERS_HELD_MAX, STREAM_KEPT_BYTES_MAX, STREAM_LONG_REPLIES_MAX,
+    STREAM_LONG_REPLY_WAIT_S, TICK_IDLE_LOOKS_MAX, TICK_READS_MAX,
 };
-use crate::net::stream::{Handover, Quota, StreamEvent, Table};
+use crate::net::stream::{StreamEvent, Table};
 use crate::net::{ConnectionId, Outbox, PeerAddr, Port, StreamPeer};
 use crate::session::Session;
 use crate::session::batch::Outcome;
 use crate::session::forward::errand::Homecoming;
 use crate::session::stream::Conversation;
 use crate::worker::StreamSetup;
+use crate::worker::crowd::Crowd;
 use cache::base::clock::Now;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
+use std::time::Duration;
 
 /// What a worker knows of its connections.
 pub(super) struct Conversations {
     table: Table<Conversation>,
     /// Those that may go on in this tick.
     pub(super) queue: VecDeque<ConnectionId>,
-    /// Those that have just begun to wait for memory.
-    pub(super) keeps_aside: Vec<ConnectionId>,
+    /// Those that wait for memory.
+    crowd: Crowd,
+    /// Those of which the input is kept aside from the next tick on.
+    keeps_aside: Vec<ConnectionId>,
     /// Those that go on in the next tick.
     pub(super) later: Vec<ConnectionId>,
     /// Those that are closed when what was written for them is sent.
@@ -42,8 +46,6 @@ pub(super) struct Conversations {
     pub(super) kept_bytes: usize,
     /// Replies with memory of their own that are under way.
     pub(super) long_replies: usize,
-    /// When another one waited for their memory last, in s since the server epoch; `None` = never.
-    pub(super) long_waited_s: Option<u64>,
     /// Dumps of all items that are under way.
     pub(super) dumps: usize,
     setup: StreamSetup,
@@ -57,6 +59,7 @@ impl Conversations {
         Conversations {
             table: Table::default(),
             queue: VecDeque::new(),
+            crowd: Crowd::default(),
             keeps_aside: Vec::new(),
             later: Vec::new(),
             closing: Vec::new(),
@@ -64,7 +67,6 @@ impl Conversations {
             outcomes: Vec::with_capacity(TICK_READS_MAX),
             kept_bytes: 0,
             long_replies: 0,
-            long_waited_s: None,
             dumps: 0,
             setup,
             idle_second: 0,
@@ -74,7 +76,14 @@ impl Conversations {
 
     /// Whether there is something to do without waiting for anything.
     pub(super) fn has_work(&self) -> bool {
-        !(self.queue.is_empty() && self.later.is_empty() && self.closing.is_empty())
+        let waits = [&self.later, &self.closing, &self.keeps_aside];
+        let has_memory = self.long_replies < STREAM_LONG_REPLIES_MAX && self.crowd.wants_reply();
+        has_memory || !self.queue.is_empty() || waits.iter().any(|ids| !ids.is_empty())
+    }
+
+    /// How long the worker may sleep, where there is nothing to do.
+    pub(super) fn rest(&self, now: Now) -> Duration {
+        self.crowd.rest(now)
     }
 
     pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Conversation> {
@@ -119,15 +128,16 @@ impl Conversations {
         }
         self.close_due(due, port, session)?;
         for index in 0..self.keeps_aside.len() {
-            self.stop_receiving(self.keeps_aside[index], port, session)?;
+            self.keep_aside(self.keeps_aside[index], port, session)?;
         }
         self.keeps_aside.clear();
+        self.ask_again(session, now);
         for index in 0..self.later.len() {
             self.may_go_on(self.later[index]);
         }
         self.later.clear();
         while let Some((id, homecoming)) = session.next_homecoming() {
-            self.come_home(id, homecoming, port, session);
+            self.come_home(id, homecoming, port, session, now);
         }
         session.send_abandoned(now);
         while let Some(id) = session.next_answered_stream() {
@@ -147,18 +157,18 @@ impl Conversations {
         homecoming: Homecoming,
         port: &mut P,
         session: &mut Session,
+        now: Now,
     ) {
         let conversation = self.table.get_mut(id);
         match (conversation, homecoming) {
             (Some(conversation), homecoming) => {
+                let is_crowded = matches!(homecoming, Homecoming::Waits { is_crowded: true });
                 conversation.is_under_way = false;
-                // Until the other owner has memory for its value it is asked again and again, and holds no receive buffers meanwhile.
-                conversation.is_crowded = matches!(homecoming, Homecoming::Waits { is_crowded: true });
-                if conversation.is_crowded {
-                    self.keeps_aside.push(id);
-                }
                 if let Some(incoming) = &mut conversation.value {
                     incoming.came_home(homecoming);
+                }
+                if is_crowded {
+                    self.waits_for_value(id, now);
                 }
             }
             // The connection is gone, and memory for its value has come.
@@ -186,7 +196,7 @@ impl Conversations {
                 let Some(conversation) = self.table.get_mut(id) else { return Ok(()) };
                 conversation.is_stuck = true;
                 session.executor().counters().streams_stuck.add(1);
-                self.stop_receiving(id, port, session)
+                self.keep_aside(id, port, session)
             }
             StreamEvent::Drained(id) => {
                 let Some(conversation) = self.table.get_mut(id) else { return Ok(()) };
@@ -204,7 +214,10 @@ impl Conversations {
                 self.goes_on(port, id);
                 Ok(())
             }
-            StreamEvent::Broken(id) => self.close(id, port, session),
+            StreamEvent::Broken(id) => {
+                session.executor().counters().streams_broken.add(self.get(id).is_some() as u64);
+                self.close(id, port, session)
+            }
         }
     }
 
@@ -232,10 +245,9 @@ impl Conversations {
         counters.total_connections.add(1);
         if conversation.is_counted {
             counters.curr_connections.add(1);
-            port.resume(id);
-            conversation.receives = true;
             self.setup.roster.open(id, peer, now.s());
             self.table.put(id, conversation);
+            self.receives_again(port, id);
             return Ok(());
         }
         counters.rejected_connections.add(1);
@@ -264,42 +276,104 @@ impl Conversations {
             conversation.active_s = now.s();
             self.setup.roster.is_active(id, now.s());
         }
-        if conversation.is_crowded {
-            return self.stop_receiving(id, port, session);
-        }
+        let buffers = conversation.input.buffers();
         if conversation.may_go_on() {
-            let is_ahead = conversation.input.buffers() > STREAM_BUFFERS_AHEAD_MAX;
             self.may_go_on(id);
-            return if is_ahead { self.stop_receiving(id, port, session) } else { Ok(()) };
+            return if buffers > STREAM_BUFFERS_AHEAD_MAX { self.stop_receiving(id, port) } else { Ok(()) };
         }
-        if conversation.is_stuck || conversation.input.buffers() > STREAM_BUFFERS_HELD_MAX {
-            return self.stop_receiving(id, port, session);
+        if conversation.is_stuck || conversation.is_crowded {
+            return self.keep_aside(id, port, session);
+        }
+        if buffers > STREAM_BUFFERS_HELD_MAX { self.stop_receiving(id, port) } else { Ok(()) }
+    }
+
+    /// A connection that cannot go on receives no more.
+    fn stop_receiving<P: Port>(&mut self, id: ConnectionId, port: &mut P) -> io::Result<()> {
+        if let Some(conversation) = self.table.get_mut(id)
+            && std::mem::replace(&mut conversation.receives, false)
+        {
+            return port.pause(id);
         }
         Ok(())
     }
 
-    /// A connection that cannot go on receives no more; what a peer has sent that does not read, or that waits for memory, is kept
-    /// aside, so that its receive buffers are free for others.
-    fn stop_receiving<P: Port>(
+    /// The same of one that may wait for long, for its peer to read or for memory: what it has sent is kept aside, so that its receive
+    /// buffers are free for others.
+    fn keep_aside<P: Port>(
         &mut self,
         id: ConnectionId,
         port: &mut P,
         session: &mut Session,
     ) -> io::Result<()> {
-        let Some(conversation) = self.table.get_mut(id) else { return Ok(()) };
-        if std::mem::replace(&mut conversation.receives, false) {
-            port.pause(id)?;
-        }
-        let waits_for_long = conversation.is_stuck || conversation.is_crowded;
-        if !waits_for_long || conversation.input.buffers() == 0 {
-            return Ok(());
-        }
+        self.stop_receiving(id, port)?;
+        let has_buffers = self.get(id).is_some_and(|conversation| conversation.input.buffers() > 0);
         self.change(id, |conversation| conversation.input.spill(port));
-        if self.kept_bytes > STREAM_KEPT_BYTES_MAX {
+        if has_buffers && self.kept_bytes > STREAM_KEPT_BYTES_MAX {
             session.executor().counters().streams_over_memory.add(1);
             return self.close(id, port, session);
         }
         Ok(())
+    }
+
+    /// A connection receives, if it does not already.
+    pub(super) fn receives_again<P: Port>(&mut self, port: &mut P, id: ConnectionId) {
+        if let Some(conversation) = self.table.get_mut(id)
+            && !std::mem::replace(&mut conversation.receives, true)
+        {
+            port.resume(id);
+        }
+    }
+
+    /// A connection waits for memory for its long value that others have.
+    pub(super) fn waits_for_value(&mut self, id: ConnectionId, now: Now) {
+        if self.is_crowded(id) {
+            self.crowd.waits_for_value(id, now);
+        }
+    }
+
+    /// The same of a long reply.
+    pub(super) fn waits_for_reply(&mut self, id: ConnectionId) {
+        if self.is_crowded(id) {
+            self.crowd.waits_for_reply(id);
+        }
+    }
+
+    /// A connection may not go on until memory is free; says whether it is there.
+    fn is_crowded(&mut self, id: ConnectionId) -> bool {
+        let Some(conversation) = self.table.get_mut(id) else { return false };
+        conversation.is_crowded = true;
+        self.keeps_aside.push(id);
+        true
+    }
+
+    /// Those that wait for memory ask again, when some may be free.
+    fn ask_again(&mut self, session: &Session, now: Now) {
+        let unfinished_bytes = session.executor().owner().counters().unfinished_bytes.get();
+        for _ in 0..self.crowd.due(unfinished_bytes, now) {
+            let next = self.crowd.next_value();
+            self.asks_again(next);
+        }
+        for _ in self.long_replies..STREAM_LONG_REPLIES_MAX {
+            let next = self.crowd.next_reply();
+            self.asks_again(next);
+        }
+    }
+
+    fn asks_again(&mut self, id: Option<ConnectionId>) {
+        if let Some(id) = id
+            && let Some(conversation) = self.table.get_mut(id)
+        {
+            conversation.is_crowded = false;
+            self.may_go_on(id);
+        }
+    }
+
+    /// A connection goes on in the next tick, and keeps its input aside if it has to be without receive buffers.
+    pub(super) fn goes_on_later(&mut self, id: ConnectionId, keeps_aside: bool) {
+        self.later.push(id);
+        if keeps_aside {
+            self.keeps_aside.push(id);
+        }
     }
 
     /// A connection goes on, and receives again when all that it has sent is done.
@@ -308,10 +382,8 @@ impl Conversations {
         if !conversation.may_go_on() {
             return;
         }
-        let has_room = conversation.input.buffers() == 0 && !conversation.is_crowded;
-        if !conversation.receives && !conversation.has_ended && has_room {
-            conversation.receives = true;
-            port.resume(id);
+        if conversation.input.buffers() == 0 && !conversation.has_ended {
+            self.receives_again(port, id);
         }
         self.may_go_on(id);
     }
@@ -363,6 +435,9 @@ impl Conversations {
         let Some(mut conversation) = self.table.take(id) else { return Ok(()) };
         self.kept_bytes -= conversation.input.carried();
         self.long_replies -= conversation.has_long as usize;
+        if conversation.is_crowded && conversation.value.is_none() {
+            self.crowd.leaves(id);
+        }
         self.dumps -= conversation.dump.is_some() as usize;
         if let Some(unfinished) = conversation.value.take().and_then(|incoming| incoming.into_memory()) {
             session.abandon(unfinished);
@@ -402,34 +477,7 @@ impl Conversations {
 
     /// Whether a long reply has waited too long for its peer to read it, while others wait for its memory.
     fn holds_up_others(&self, conversation: &Conversation, now: Now) -> bool {
-        let is_wanted = self.long_waited_s.is_some_and(|waited_s| waited_s + 1 >= now.s());
         let waits_s = now.s().saturating_sub(conversation.long_since_s);
-        conversation.has_long && is_wanted && waits_s > STREAM_LONG_REPLY_WAIT_S
-    }
-}
-
-impl StreamSetup {
-    /// Whether a connection has been idle for too long. One that owes the rest of a long value holds memory meanwhile.
-    fn is_idle(&self, conversation: &Conversation, now: Now) -> bool {
-        let idle_s = now.s().saturating_sub(conversation.active_s);
-        let is_idle = self.idle_timeout_s > 0 && idle_s > self.idle_timeout_s;
-        !conversation.is_under_way && (is_idle || conversation.value.is_some() && idle_s > VALUE_IDLE_S)
-    }
-
-    /// The same for another worker: connections that are handed over are its own.
-    pub fn for_another_worker(&self) -> StreamSetup {
-        StreamSetup { handover: Handover::default(), roster: Arc::default(), ..self.clone() }
-    }
-}
-
-/// The quota of a server without a limit of its own.
-impl Default for StreamSetup {
-    fn default() -> StreamSetup {
-        StreamSetup {
-            quota: Arc::new(Quota::new(usize::MAX >> 1)),
-            idle_timeout_s: 0,
-            handover: Default::default(),
-            roster: Arc::default(),
-        }
+        conversation.has_long && self.crowd.wants_reply() && waits_s > STREAM_LONG_REPLY_WAIT_S
     }
 }

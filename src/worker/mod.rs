@@ -9,6 +9,7 @@
 //! Each step is bounded. A worker alone sees port and session together; it waits for nobody but the kernel.
 
 mod conversations;
+mod crowd;
 mod datagrams;
 mod inbound;
 mod streams;
@@ -17,13 +18,14 @@ mod values;
 pub use crate::guard::Access;
 
 use crate::guard::Guard;
-use crate::limits::IDLE_WAIT_MS;
+use crate::limits::{IDLE_WAIT_MS, VALUE_IDLE_S};
 use crate::net::stream::{Handover, Quota, Roster};
 use crate::net::{Inbox, Outbox, PollTimeout, Port, Traffic};
 use crate::session::forward::pending::PendingRequest;
 use crate::session::hits::Hits;
 use crate::session::profiler::TickProfiler;
 use crate::session::serial::{Administration, Executor, ExecutorParts};
+use crate::session::stream::Conversation;
 use crate::session::{Session, Wakeups};
 use crate::stats::counters::WorkerCounters;
 use cache::Participant;
@@ -99,6 +101,32 @@ pub struct StreamSetup {
     pub handover: Handover,
     /// Where they are listed.
     pub roster: Arc<Roster>,
+}
+
+impl StreamSetup {
+    /// Whether a connection has been idle for too long. One that owes the rest of a long value holds memory meanwhile.
+    fn is_idle(&self, conversation: &Conversation, now: Now) -> bool {
+        let idle_s = now.s().saturating_sub(conversation.active_s);
+        let is_idle = self.idle_timeout_s > 0 && idle_s > self.idle_timeout_s;
+        !conversation.is_under_way && (is_idle || conversation.value.is_some() && idle_s > VALUE_IDLE_S)
+    }
+
+    /// The same for another worker: connections that are handed over are its own.
+    pub fn for_another_worker(&self) -> StreamSetup {
+        StreamSetup { handover: Handover::default(), roster: Arc::default(), ..self.clone() }
+    }
+}
+
+/// The quota of a server without a limit of its own.
+impl Default for StreamSetup {
+    fn default() -> StreamSetup {
+        StreamSetup {
+            quota: Arc::new(Quota::new(usize::MAX >> 1)),
+            idle_timeout_s: 0,
+            handover: Default::default(),
+            roster: Arc::default(),
+        }
+    }
 }
 
 /// A worker.
@@ -189,6 +217,7 @@ impl<P: Port> Worker<P> {
     const SPIN_NS: u64 = 50_000;
 
     fn poll_timeout(&mut self, busy: bool, rest: Duration, now: Now) -> PollTimeout {
+        let rest = rest.min(self.streams.rest(now));
         if busy || !self.outbox.is_empty() || self.session.has_stalled() || self.streams.has_work() {
             self.idle_since_ns = None;
             return PollTimeout::None;

@@ -78,11 +78,10 @@ impl<P: Port> Worker<P> {
         if conversation.has_ended {
             return streams.close_when_sent(id);
         }
-        if !conversation.receives && conversation.may_go_on() {
-            conversation.receives = true;
-            port.resume(id);
+        let (may_go_on, is_kept) = (conversation.may_go_on(), conversation.input.carried() > 0);
+        if may_go_on {
+            streams.receives_again(port, id);
         }
-        let is_kept = conversation.input.carried() > 0;
         if is_kept && streams.kept_bytes > STREAM_KEPT_BYTES_MAX {
             self.give_up_stream(id, GivenUp::Memory);
         }
@@ -307,16 +306,10 @@ impl<P: Port> Worker<P> {
     #[cold]
     fn serve_long(&mut self, id: ConnectionId, now: Now) {
         let Worker { port, streams, session, outbox, .. } = self;
-        let is_crowded = streams.long_replies >= STREAM_LONG_REPLIES_MAX;
-        if let Some(conversation) = streams.get_mut(id) {
-            conversation.is_crowded = is_crowded;
+        if streams.long_replies >= STREAM_LONG_REPLIES_MAX {
+            return streams.waits_for_reply(id);
         }
-        if is_crowded {
-            // For as long as peers take to read: what it has sent is kept aside, so that its receive buffers are free for others.
-            streams.long_waited_s = Some(now.s());
-            streams.keeps_aside.push(id);
-        }
-        if is_crowded || outbox.streams.has_any_for(id) {
+        if outbox.streams.has_any_for(id) {
             return streams.later.push(id);
         }
         let Some(conversation) = streams.get(id) else { return };

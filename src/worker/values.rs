@@ -1,7 +1,7 @@
 //! Long values of connections: fed from receive buffers as they come.
 
 use crate::net::{ConnectionId, Port};
-use crate::session::stream::value::{Incoming, Stage};
+use crate::session::stream::value::{Incoming, Stage, Stepped};
 use crate::worker::Worker;
 use cache::base::clock::Now;
 
@@ -28,34 +28,22 @@ impl<P: Port> Worker<P> {
         };
         let next = self.drive_value(id, &mut incoming, now);
         let Worker { streams, session, .. } = self;
+        if next == Next::Lost {
+            // Nothing more comes: what is there of the value is given up.
+            incoming.into_memory().into_iter().for_each(|unfinished| session.abandon(unfinished));
+            return streams.close_when_sent(id);
+        }
+        if next == Next::Commands {
+            return self.goes_on_in_turn(id, now);
+        }
+        let has_begun = !matches!(incoming.stage, Stage::Line);
         let Some(conversation) = streams.get_mut(id) else { return };
-        // One that asks another owner again and again holds no receive buffers meanwhile, either.
-        conversation.is_crowded = match next {
-            Next::Later => matches!(incoming.stage, Stage::Line),
-            Next::UnderWay => incoming.is_crowded,
-            _ => false,
-        };
-        let is_crowded = conversation.is_crowded;
+        (conversation.value, conversation.is_under_way) = (Some(incoming), next == Next::UnderWay);
         match next {
-            Next::Commands => return self.goes_on_in_turn(id, now),
-            Next::Lost => {
-                // Nothing more comes: what is there of the value is given up.
-                if let Stage::Filling(unfinished, _) = incoming.stage {
-                    session.abandon(unfinished);
-                }
-                return streams.close_when_sent(id);
-            }
-            Next::Input => {}
-            Next::UnderWay => conversation.is_under_way = true,
-            Next::Later => streams.later.push(id),
-        }
-        if let Some(conversation) = streams.get_mut(id) {
-            conversation.value = Some(incoming);
-        }
-        if next == Next::Input {
-            self.wait_for_input(id);
-        } else if is_crowded {
-            self.streams.keeps_aside.push(id);
+            Next::Input => self.wait_for_input(id),
+            Next::Crowded => streams.waits_for_value(id, now),
+            Next::Later => streams.goes_on_later(id, !has_begun),
+            Next::UnderWay | Next::Commands | Next::Lost => {}
         }
     }
 
@@ -72,8 +60,10 @@ impl<P: Port> Worker<P> {
             let Worker { streams, session, outbox, .. } = self;
             let Some(conversation) = streams.get(id) else { return Next::Lost };
             let peer = conversation.peer;
-            if session.advance_value(id, &peer, incoming, outbox, now) {
-                return Next::Later;
+            match session.advance_value(id, &peer, incoming, outbox, now) {
+                Stepped::Done => {}
+                Stepped::Later => return Next::Later,
+                Stepped::Crowded => return Next::Crowded,
             }
             match incoming.stage {
                 Stage::UnderWay => return Next::UnderWay,
@@ -115,6 +105,8 @@ enum Next {
     UnderWay,
     /// The next tick.
     Later,
+    /// Memory that other values have.
+    Crowded,
     /// Bytes that will not come.
     Lost,
 }

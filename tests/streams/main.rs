@@ -3,10 +3,13 @@
 //! Nothing here waits for a time: tests ask `stats` until it says what they wait for, or their patience ends.
 
 mod administration;
+mod crowds;
 mod endings;
+mod half_open;
 mod leaks;
 mod limits;
 mod listeners;
+mod pipelines;
 mod readers;
 #[path = "../support/mod.rs"]
 mod support;

@@ -4,12 +4,15 @@ The echo (examples/stream_echo.rs) scans for line ends, answers with 100-byte va
 thread over TCP. Each server has one CPU; Sherwood's policy thread runs on it, too. Clients are closed loops of `sherwood load`.
 `of echo` and `× memcached` are rates by those of the same round; `p99 of echo` likewise. `client` is the client's headroom:
 below 1.5 (with a `<`) the rate may be the client's limit. Idle connections are held by another process than the client.
+One row is a few connections beside none, and beside 100 that never read what they are sent; `p99 of quiet` is by the p99 without these.
 The last rows are UDP: a server without TCP, one with TCP, and one with 1,000 idle connections; `of UDP only` is by rate,
 `cost` by processor time of a key. What is not there is SKIPPED: a server without TCP, memcached, the echo.
 """
 import contextlib
 import resource
+import select
 import socket
+import time
 
 from measuring import harness, options, programs
 from measuring.load import answered, duration
@@ -37,6 +40,7 @@ COLUMNS = [
     Column("p50_us", "p50 µs", decimals(0)), Column("p99_us", "p99", decimals(0)),
     Column("of_echo", "of echo", decimals(2)), Column("times_memcached", "× memcached", decimals(2)),
     Column("times_other", "× other", decimals(2)), Column("p99_of_echo", "p99 of echo", decimals(2)),
+    Column("p99_of_quiet", "p99 of quiet", decimals(2)),
     Column("of_udp_only", "of UDP only", decimals(3)), Column("cost_of_udp_only", "cost", decimals(3)),
     Column("client_headroom", "client", headroom),
 ]
@@ -53,6 +57,14 @@ CASES = [  # name, keys of a get, flags of load, idle connections beside them
     ("8 × 32, all sets", 1, ["--connections", "8", "--window", "32", "--mix", "set:1"], 0),
     ("1,000 connections, 1 in 10 busy", 1, ["--connections", "100", "--window", "1"], 900),
 ]
+SLOW_CASE = "8 connections, 1 get in flight, beside slow readers"
+SLOW_FLAGS = ["--transport", "tcp", "--connections", "8", "--window", "1"]
+SLOW_READERS = 100
+SLOW_BUFFER_BYTES = 64 << 10  # of a slow reader's socket: the kernel's default would take gigabytes of all of them
+SLOW_PIPELINE = b"get %016x\r\n" % 0 * 1000
+SLOW_QUIET_S = 0.2  # none of them takes more for so long, and the server uses less than this share of it: all are stuck
+SLOW_QUIET_SHARE = 0.05
+SLOW_PATIENCE_S = 60
 UDP_CASES = [
     ("UDP, 1 key, trains", 1, ["--window", "256"]),
     ("UDP, 20 keys, trains", 20, ["--window", "32"]),
@@ -65,6 +77,9 @@ def run(session):
     bench = Streams(session)
     for number in session.rounds("streams"):
         bench.streams(number)
+    if session.wants(SLOW_CASE):
+        for number in session.rounds("slow readers"):
+            bench.slow_readers(number)
     if any(session.wants(case) for case, *_ in UDP_CASES) and bench.start_udp():
         for number in session.rounds("UDP beside TCP"):
             bench.udp(number)
@@ -144,6 +159,21 @@ class Streams:
                 figures["p99_of_echo"] = figures["p99_us"] / base["echo"]["p99_us"]
             self.session.record(case, subject, figures, binary)
 
+    def slow_readers(self, number):
+        """The same connections with and without those that never read, on each server but the echo."""
+        for subject, server, binary in self.servers:
+            if subject == "echo":
+                continue
+            found = {}
+            for count in (0, SLOW_READERS) if number % 2 == 0 else (SLOW_READERS, 0):
+                with slow_readers(server, count):
+                    found[count] = self._load(server, 1, SLOW_FLAGS)
+            quiet = found[0]["p99_us"]
+            if quiet:
+                found[SLOW_READERS]["p99_of_quiet"] = found[SLOW_READERS]["p99_us"] / quiet
+            for count, figures in found.items():
+                self.session.record(SLOW_CASE, f"{subject}, {count} slow", figures, binary)
+
     def _load(self, server, keys, flags):
         """Figures of one run."""
         mix = [] if "--mix" in flags else ["--mix", "get:1"]
@@ -209,6 +239,33 @@ def idle_connections(server, count):
         for _ in range(count):
             stack.enter_context(connect(server))
         yield
+
+
+@contextlib.contextmanager
+def slow_readers(server, count):
+    """Connections that have asked for more than they and the server have room for, and read nothing, as long as this lasts."""
+    allow_files(count + 256)
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(connect(server)) for _ in range(count)]
+        for one in slow:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER_BYTES)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SLOW_BUFFER_BYTES)
+            one.setblocking(False)
+        began = time.monotonic()
+        while slow and not is_stuck(server, slow):
+            if time.monotonic() - began > SLOW_PATIENCE_S:
+                raise Trouble(f"{server.name} goes on with what peers ask that do not read")
+        yield
+
+
+def is_stuck(server, slow):
+    """Sends what connections have room for; whether none has any, and the server does nothing more."""
+    before = server.cpu_ns()
+    writable = select.select([], slow, [], SLOW_QUIET_S)[1]
+    for one in writable:
+        with contextlib.suppress(BlockingIOError):
+            one.send(SLOW_PIPELINE)
+    return not writable and server.cpu_ns() - before < SLOW_QUIET_SHARE * SLOW_QUIET_S * 1e9
 
 
 def allow_files(count):

@@ -4,10 +4,17 @@
 //! first bound without that option, so that a second server cannot join unnoticed. `SO_REUSEADDR` lets a server start again
 //! while connections of the one before are in TIME_WAIT.
 //!
-//! `TCP_NODELAY` and `SO_KEEPALIVE` are set on the listener: Linux gives an accepted socket the options of its listener, which saves two calls a
+//! `TCP_NODELAY` and keepalive are set on the listener: Linux gives an accepted socket the options of its listener, which saves the calls of each
 //! connection.
+//!
+//! `TCP_USER_TIMEOUT` is not set: with it Linux also ends connections of peers that are there and have not read for that time
+//! (`tcp_probe_timer`), and those may wait. Of a peer that vanishes with replies unread the kernel gives up the retransmission
+//! (net.ipv4.tcp_retries2).
 
-use crate::limits::{BIND_ATTEMPTS, BIND_RETRY_MS, LISTEN_BACKLOG, SHARED_PORT_ATTEMPTS};
+use crate::limits::{
+    BIND_ATTEMPTS, BIND_RETRY_MS, KEEP_ALIVE_IDLE_S, KEEP_ALIVE_INTERVAL_S, KEEP_ALIVE_PROBES,
+    LISTEN_BACKLOG, SHARED_PORT_ATTEMPTS,
+};
 use crate::net::socket::claim::Claim;
 use crate::net::socket::transports::Transports;
 use crate::net::socket::{Socket, SocketConfig, bind_group, local_addr, open};
@@ -26,21 +33,38 @@ pub struct Listener {
     pub addr: SocketAddr,
 }
 
+/// When an idle peer is taken for gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// How long nothing may come before it is asked whether it is there, in s.
+    pub idle_s: u32,
+    /// Time between two such probes, in s.
+    pub interval_s: u32,
+    /// Probes without an answer after which it is gone.
+    pub probes: u32,
+}
+
+impl Default for KeepAlive {
+    fn default() -> KeepAlive {
+        KeepAlive { idle_s: KEEP_ALIVE_IDLE_S, interval_s: KEEP_ALIVE_INTERVAL_S, probes: KEEP_ALIVE_PROBES }
+    }
+}
+
 /// Binds `count` listeners to `addr`; port 0 picks a free one for all. An address that is in use is tried for
 /// [`BIND_ATTEMPTS`] times [`BIND_RETRY_MS`].
 ///
 /// # Errors
 /// The address is in use, not ours, or not allowed; or no descriptors are left.
-pub fn listen_group(addr: SocketAddr, count: usize) -> io::Result<Vec<Listener>> {
+pub fn listen_group(addr: SocketAddr, count: usize, keep_alive: KeepAlive) -> io::Result<Vec<Listener>> {
     for _ in 1..BIND_ATTEMPTS {
-        match listen_together(addr, count) {
+        match listen_together(addr, count, keep_alive) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
                 std::thread::sleep(Duration::from_millis(BIND_RETRY_MS));
             }
             done => return done,
         }
     }
-    listen_together(addr, count)
+    listen_together(addr, count, keep_alive)
 }
 
 /// The sockets and the listeners of a server: `count` of each transport that is asked for, all with one port. Port 0 picks one that is free
@@ -51,17 +75,19 @@ pub fn listen_group(addr: SocketAddr, count: usize) -> io::Result<Vec<Listener>>
 pub fn bind_both(
     addr: SocketAddr,
     count: usize,
-    config: SocketConfig,
+    (config, keep_alive): (SocketConfig, KeepAlive),
     transports: Transports,
 ) -> io::Result<(Vec<Socket>, Vec<Listener>)> {
     match transports {
         Transports { udp: false, tcp: false } => Ok((Vec::new(), Vec::new())),
         Transports { udp: true, tcp: false } => Ok((bind_group(addr, count, config)?, Vec::new())),
-        Transports { udp: false, tcp: true } => Ok((Vec::new(), listen_group(addr, count)?)),
-        Transports { udp: true, tcp: true } if addr.port() == 0 => share_free_port(addr, count, config),
+        Transports { udp: false, tcp: true } => Ok((Vec::new(), listen_group(addr, count, keep_alive)?)),
+        Transports { udp: true, tcp: true } if addr.port() == 0 => {
+            share_free_port(addr, count, config, keep_alive)
+        }
         Transports { udp: true, tcp: true } => {
             let sockets = bind_group(addr, count, config)?;
-            Ok((sockets, listen_group(addr, count)?))
+            Ok((sockets, listen_group(addr, count, keep_alive)?))
         }
     }
 }
@@ -71,11 +97,12 @@ fn share_free_port(
     addr: SocketAddr,
     count: usize,
     config: SocketConfig,
+    keep_alive: KeepAlive,
 ) -> io::Result<(Vec<Socket>, Vec<Listener>)> {
     let mut taken = Vec::new();
     for _ in 0..SHARED_PORT_ATTEMPTS {
         let sockets = bind_group(addr, count, config)?;
-        match listen_together(sockets[0].addr, count) {
+        match listen_together(sockets[0].addr, count, keep_alive) {
             Ok(listeners) => return Ok((sockets, listeners)),
             // Kept until the end, so that the kernel does not offer this port again.
             Err(error) if error.kind() == ErrorKind::AddrInUse => taken.push(sockets),
@@ -86,7 +113,7 @@ fn share_free_port(
 }
 
 /// One attempt.
-fn listen_together(addr: SocketAddr, count: usize) -> io::Result<Vec<Listener>> {
+fn listen_together(addr: SocketAddr, count: usize, keep_alive: KeepAlive) -> io::Result<Vec<Listener>> {
     let claim = if addr.port() == 0 { None } else { Some(Claim::take("tcp", addr.port())?) };
     // Without SO_REUSEPORT: fails if anybody listens on the port, and finds a free one if it is 0.
     let probe = open(addr, SockType::Stream)?;
@@ -99,15 +126,18 @@ fn listen_together(addr: SocketAddr, count: usize) -> io::Result<Vec<Listener>> 
         None => Claim::take("tcp", addr.port())?,
     };
     drop(probe);
-    (0..count).map(|_| listen_one(addr)).collect()
+    (0..count).map(|_| listen_one(addr, keep_alive)).collect()
 }
 
-fn listen_one(addr: SocketAddr) -> io::Result<Listener> {
+fn listen_one(addr: SocketAddr, keep_alive: KeepAlive) -> io::Result<Listener> {
     let fd = open(addr, SockType::Stream)?;
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     setsockopt(&fd, sockopt::ReusePort, &true)?;
     setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
     setsockopt(&fd, sockopt::KeepAlive, &true)?;
+    setsockopt(&fd, sockopt::TcpKeepIdle, &keep_alive.idle_s)?;
+    setsockopt(&fd, sockopt::TcpKeepInterval, &keep_alive.interval_s)?;
+    setsockopt(&fd, sockopt::TcpKeepCount, &keep_alive.probes)?;
     bind(fd.as_raw_fd(), &SockaddrStorage::from(addr))?;
     listen(&fd, backlog())?;
     Ok(Listener { addr: local_addr(&fd)?, fd })
@@ -128,6 +158,8 @@ mod tests {
     const CONFIG: SocketConfig =
         SocketConfig { receive_buffer_bytes: 1 << 18, send_buffer_bytes: 1 << 18, gro: true, steering: true };
 
+    const KEEP: KeepAlive = KeepAlive { idle_s: 7, interval_s: 5, probes: 3 };
+
     fn any(ip: &str) -> SocketAddr {
         SocketAddr::new(ip.parse().unwrap(), 0)
     }
@@ -144,11 +176,15 @@ mod tests {
         getsockopt(fd, option).unwrap()
     }
 
+    fn number(fd: &TcpStream, option: impl GetSockOpt<Val = u32>) -> u32 {
+        getsockopt(fd, option).unwrap()
+    }
+
     #[test]
     fn a_group_shares_one_port_and_nobody_else_does() {
-        let group = listen_group(any("127.0.0.1"), 3).unwrap();
+        let group = listen_group(any("127.0.0.1"), 3, KEEP).unwrap();
         assert!(group.iter().all(|listener| listener.addr == group[0].addr && listener.addr.port() != 0));
-        let second = listen_group(group[0].addr, 1).unwrap_err();
+        let second = listen_group(group[0].addr, 1, KEEP).unwrap_err();
         assert_eq!(second.kind(), ErrorKind::AddrInUse);
         for Listener { fd, .. } in &group {
             // proc(5): the flags of open(2), in octal, and O_CLOEXEC with them.
@@ -162,28 +198,31 @@ mod tests {
 
     #[test]
     fn accepted_connections_have_the_options_of_their_listener() {
-        let group = listen_group(any("127.0.0.1"), 2).unwrap();
+        let group = listen_group(any("127.0.0.1"), 2, KEEP).unwrap();
         let _client = TcpStream::connect(group[0].addr).unwrap();
         let server = accepted(&group);
         assert!(is_set(&server, sockopt::TcpNoDelay), "TCP_NODELAY");
         assert!(is_set(&server, sockopt::KeepAlive), "SO_KEEPALIVE");
+        assert_eq!(number(&server, sockopt::TcpKeepIdle), KEEP.idle_s);
+        assert_eq!(number(&server, sockopt::TcpKeepInterval), KEEP.interval_s);
+        assert_eq!(number(&server, sockopt::TcpKeepCount), KEEP.probes);
     }
 
     #[test]
     fn a_server_starts_again_while_connections_of_the_last_one_close() {
-        let group = listen_group(any("127.0.0.1"), 2).unwrap();
+        let group = listen_group(any("127.0.0.1"), 2, KEEP).unwrap();
         let addr = group[0].addr;
         let mut client = TcpStream::connect(addr).unwrap();
         // Who closes first keeps the port in TIME_WAIT.
         drop((accepted(&group), group));
         assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
         drop(client);
-        assert_eq!(listen_group(addr, 2).unwrap()[0].addr, addr);
+        assert_eq!(listen_group(addr, 2, KEEP).unwrap()[0].addr, addr);
     }
 
     #[test]
     fn all_addresses_of_ipv6_are_those_of_ipv4_too() {
-        let group = match listen_group(any("::"), 2) {
+        let group = match listen_group(any("::"), 2, KEEP) {
             Err(error) => return println!("SKIPPED: no IPv6 here: {error}"),
             Ok(group) => group,
         };
@@ -195,18 +234,19 @@ mod tests {
             assert_eq!(server.read(&mut [0; 8]).unwrap(), 1);
             assert!(server.local_addr().unwrap().ip().to_canonical().is_loopback());
         }
-        let other = listen_together(SocketAddr::new("127.0.0.1".parse().unwrap(), group[0].addr.port()), 1);
+        let other =
+            listen_together(SocketAddr::new("127.0.0.1".parse().unwrap(), group[0].addr.port()), 1, KEEP);
         assert_eq!(other.unwrap_err().kind(), ErrorKind::AddrInUse);
     }
 
     #[test]
     fn both_transports_get_one_port() {
-        let (sockets, listeners) = bind_both(any("127.0.0.1"), 2, CONFIG, Transports::ALL).unwrap();
+        let (sockets, listeners) = bind_both(any("127.0.0.1"), 2, (CONFIG, KEEP), Transports::ALL).unwrap();
         let addr = sockets[0].addr;
         assert!(sockets.len() == 2 && sockets.iter().all(|socket| socket.addr == addr));
         assert!(listeners.len() == 2 && listeners.iter().all(|listener| listener.addr == addr));
         let bound = |transports| {
-            let (sockets, listeners) = bind_both(any("127.0.0.1"), 1, CONFIG, transports).unwrap();
+            let (sockets, listeners) = bind_both(any("127.0.0.1"), 1, (CONFIG, KEEP), transports).unwrap();
             (sockets.len(), listeners.len())
         };
         assert_eq!(bound(Transports { udp: true, tcp: false }), (1, 0));
@@ -221,8 +261,8 @@ mod tests {
         if UdpSocket::bind(addr).is_err() {
             return println!("SKIPPED: somebody has the port of UDP");
         }
-        assert_eq!(listen_together(addr, 2).unwrap_err().kind(), ErrorKind::AddrInUse);
-        let refused = bind_both(addr, 2, CONFIG, Transports::ALL).unwrap_err();
+        assert_eq!(listen_together(addr, 2, KEEP).unwrap_err().kind(), ErrorKind::AddrInUse);
+        let refused = bind_both(addr, 2, (CONFIG, KEEP), Transports::ALL).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::AddrInUse);
     }
 
@@ -236,7 +276,7 @@ mod tests {
             let start = std::sync::Barrier::new(2);
             let listen = || {
                 start.wait();
-                listen_together(addr, 2)
+                listen_together(addr, 2, KEEP)
             };
             let groups = std::thread::scope(|scope| {
                 let (one, other) = (scope.spawn(listen), scope.spawn(listen));

@@ -40,7 +40,7 @@ pub struct Conversation {
     pub(crate) open_get: Option<OpenGet>,
     /// A long value that is coming.
     pub(crate) value: Option<Box<Incoming>>,
-    /// Whether that, or a long reply, waits for memory which others have.
+    /// Whether that, or a long reply, waits for memory which others have: it asks again when it is told to.
     pub(crate) is_crowded: bool,
     /// A dump of all items that it is sent, before its next command.
     pub(crate) dump: Option<Box<Dump>>,
@@ -103,7 +103,7 @@ impl Conversation {
     /// Whether its next command may be begun.
     #[inline]
     pub(crate) fn may_go_on(&self) -> bool {
-        !(self.is_under_way || self.is_stuck || self.is_closing)
+        !(self.is_under_way || self.is_stuck || self.is_crowded || self.is_closing)
     }
 
     /// Its commands, as they were admitted when the connection was.

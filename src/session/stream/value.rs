@@ -26,8 +26,6 @@ pub(crate) struct Incoming {
     line: Box<[u8]>,
     value_bytes: usize,
     pub(crate) stage: Stage,
-    /// Whether another owner has said that there is no room for it among the values that are coming.
-    pub(crate) is_crowded: bool,
     /// Since when it waits for memory, in ns since the server epoch; 0 = it does not.
     waits_since_ns: u64,
 }
@@ -54,17 +52,29 @@ pub(crate) enum Asked {
     Done(Stage),
     /// Try again in the next tick.
     Later(Stage),
+    /// Other values that are coming have the memory: try again when some is free.
+    Crowded,
+}
+
+/// How a step of a value ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stepped {
+    /// As far as it goes.
+    Done,
+    /// It is tried again in the next tick.
+    Later,
+    /// It is tried again when memory is free.
+    Crowded,
 }
 
 impl Incoming {
     /// The value of a store whose line this is.
     pub(crate) fn new(line: &[u8], value_bytes: usize) -> Incoming {
-        Incoming { line: line.into(), value_bytes, stage: Stage::Line, is_crowded: false, waits_since_ns: 0 }
+        Incoming { line: line.into(), value_bytes, stage: Stage::Line, waits_since_ns: 0 }
     }
 
     /// An errand for it has come home.
     pub(crate) fn came_home(&mut self, homecoming: Homecoming) {
-        self.is_crowded = matches!(homecoming, Homecoming::Waits { is_crowded: true });
         self.stage = match homecoming {
             Homecoming::Reserved(unfinished) => {
                 self.waits_since_ns = 0;
@@ -136,8 +146,8 @@ pub(crate) fn key_of<'k>(
 }
 
 impl Session {
-    /// Goes on with a value by one step that needs no more bytes: asks for its memory, or publishes it. Says whether it has to be
-    /// tried again in the next tick. The outbox has room.
+    /// Goes on with a value by one step that needs no more bytes: asks for its memory, or publishes it. The outbox has
+    /// room.
     pub(crate) fn advance_value(
         &mut self,
         id: ConnectionId,
@@ -145,7 +155,7 @@ impl Session {
         incoming: &mut Incoming,
         outbox: &mut Outbox,
         now: Now,
-    ) -> bool {
+    ) -> Stepped {
         let stage = std::mem::replace(&mut incoming.stage, Stage::UnderWay);
         let asked = match stage {
             Stage::Line => self.reserve(id, peer, incoming, outbox, now),
@@ -155,12 +165,13 @@ impl Session {
             }
             stage => Asked::Done(stage),
         };
-        let (stage, is_later) = match asked {
-            Asked::Done(stage) => (stage, false),
-            Asked::Later(stage) => (stage, true),
+        let (stage, stepped) = match asked {
+            Asked::Done(stage) => (stage, Stepped::Done),
+            Asked::Later(stage) => (stage, Stepped::Later),
+            Asked::Crowded => (Stage::Line, Stepped::Crowded),
         };
         incoming.stage = stage;
-        is_later
+        stepped
     }
 
     /// All bytes of a value are there: it must end with a line end.
@@ -204,7 +215,7 @@ impl Session {
             Err(NoMemory::OnGrace) => Asked::Later(Stage::Line),
             Err(NoMemory::Crowded) => {
                 incoming.waits_since_ns = 0;
-                Asked::Later(Stage::Line)
+                Asked::Crowded
             }
             Err(NoMemory::Refused(error)) => {
                 self.answer_value(id, incoming, error, outbox);
