@@ -14,7 +14,7 @@
 //!
 //! Cost: 12 bytes a slot of every page in use, 4 more for the deadline once any item has one, half a byte of
 //! blocks, and 4 bytes for each neighbour of an item with chunks. Time O(1). Nodes lie in slabs of 48 MiB of address space that fill from the front, so growing never copies and
-//! costs what is used. From the third slab on the kernel is asked for huge pages: with millions of nodes most of the time of
+//! costs what is used. Beside a large region the kernel is asked for huge pages: with millions of nodes most of the time of
 //! a hit is spent on finding the page.
 
 use super::node::{NODES_MAX, NONE, Node, Segment, Space};
@@ -23,13 +23,14 @@ use crate::base::prefetch;
 
 const BLOCK_NODES: u32 = 32;
 const SLAB_NODES: u32 = 1 << 22;
-/// Slabs in ordinary pages: until there are as many nodes, a huge page that is used in part would count.
-const PLAIN_SLABS: usize = 2;
+/// Memory of the items from which on nodes are in huge pages: in less, a huge page that is used in part would count.
+const HUGE_REGION_BYTES: u64 = 256 << 20;
 
 /// Nodes by page and index.
 #[derive(Debug)]
 pub struct Nodes {
     page_units: u64,
+    has_huge_pages: bool,
     pages: Vec<Page>,
     blocks: Vec<Block>,
     blocks_free: Vec<u32>,
@@ -71,6 +72,7 @@ impl Nodes {
         assert!(page_units > 0 && page_units <= u32::MAX as u64);
         Nodes {
             page_units,
+            has_huge_pages: page_units * pages as u64 * ItemRef::UNIT_BYTES as u64 >= HUGE_REGION_BYTES,
             // Grown to the highest page seen: an owner of few pages does not pay for all.
             pages: Vec::with_capacity(pages.min(64)),
             blocks: Vec::new(),
@@ -223,7 +225,7 @@ impl Nodes {
         }
         if !self.has_deadlines {
             self.has_deadlines = true;
-            self.deadlines = (0..self.slabs.len()).map(slab).collect();
+            self.deadlines = self.slabs.iter().map(|_| slab(self.has_huge_pages)).collect();
             for (deadlines, nodes) in self.deadlines.iter_mut().zip(&self.slabs) {
                 deadlines.resize(nodes.len(), 0);
             }
@@ -286,13 +288,13 @@ impl Nodes {
         // Blocks are handed out in order, so the last slab is the one that has room.
         let number = (id * BLOCK_NODES / SLAB_NODES) as usize;
         if number == self.slabs.len() {
-            self.slabs.push(slab(number));
+            self.slabs.push(slab(self.has_huge_pages));
         }
         let filled = (id * BLOCK_NODES % SLAB_NODES + BLOCK_NODES) as usize;
         self.slabs[number].resize(filled, Node::default());
         if self.has_deadlines {
             if number == self.deadlines.len() {
-                self.deadlines.push(slab(number));
+                self.deadlines.push(slab(self.has_huge_pages));
             }
             self.deadlines[number].resize(filled, 0);
         }
@@ -318,9 +320,9 @@ impl Beside {
 }
 
 /// Room for what a slab holds, untouched.
-fn slab<T>(number: usize) -> Vec<T> {
+fn slab<T>(has_huge_pages: bool) -> Vec<T> {
     let mut slab = Vec::with_capacity(SLAB_NODES as usize);
-    if number >= PLAIN_SLABS {
+    if has_huge_pages {
         crate::base::huge::prefer_huge_pages(slab.spare_capacity_mut());
     }
     slab

@@ -44,6 +44,7 @@ CASES = [  # name, keys of a datagram, flags of load
     ("20 keys, trains, 64 peers", 20, ["--window", "2", "--connections", "64"]),
     ("95 gets, 5 sets", 1, ["--window", "256", "--mix", "get:95,set:5"]),
     (PEAK_MIXED, 1, ["--window", "256", "--mix", "get:50,set:50"]),
+    ("sets", 1, ["--window", "256", "--mix", "set:1"]),
     ("1 key, ordinary, 1 peer", 1, ["--window", "64", "--no-coalesce"]),
     ("1 key, ordinary, 64 peers", 1, ["--window", "2", "--connections", "64", "--no-coalesce"]),
     ("20 keys, ordinary, 1 peer", 20, ["--window", "8", "--no-coalesce"]),

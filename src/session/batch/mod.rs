@@ -156,7 +156,8 @@ impl<'a> Batch<'a> {
         let mut commands = Commands::new(body, session.executor.value_bytes_max());
         loop {
             let at = commands.at();
-            let joined = match commands.next() {
+            let command = commands.next();
+            let joined = match command {
                 None => break,
                 Some(Ok(Command::Get(get))) if get.touch.is_none() => self.join_get(session, client, &get),
                 Some(Ok(Command::Meta(meta))) if meta.is_plain_read() => {
@@ -178,8 +179,7 @@ impl<'a> Batch<'a> {
                 _ => Joined::Serial,
             };
             if !matches!(joined, Joined::Batch) {
-                let value_bytes_max = session.executor.value_bytes_max();
-                self.expect_commands(session, client, Commands::resume(body, at, value_bytes_max));
+                self.expect_commands(session, client, command.into_iter().chain(commands));
                 return joined;
             }
         }
@@ -234,13 +234,19 @@ impl<'a> Batch<'a> {
     /// Notes what commands change of a datagram that is served behind the batch: reads behind it must not be answered before
     /// it. What it stores in our own shard can be on its way into the cache.
     #[inline]
-    fn expect_commands(&mut self, session: &mut Session, client: Client<'_>, commands: Commands<'a>) {
+    fn expect_commands(
+        &mut self,
+        session: &mut Session,
+        client: Client<'_>,
+        commands: impl Iterator<Item = Result<Command<'a>, protocol::Error>>,
+    ) {
         let origin = client.origin(session);
-        for command in commands {
-            match command {
-                Ok(Command::Store(store)) => self.expect_write(session, origin, store.key.bytes()),
-                Ok(command) => expect_command(session, origin, &command),
-                Err(_) => {}
+        for command in commands.flatten() {
+            if let Command::Store(store) = command {
+                self.expect_write(session, origin, store.key.bytes());
+            } else {
+                expect_command(session, origin, &command);
+                self.warm_command(session, &command);
             }
         }
     }

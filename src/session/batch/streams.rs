@@ -131,18 +131,24 @@ impl<'a> Batch<'a> {
         while let Some(Parsed::Command(command)) = next
             && !self.stores.is_full()
         {
-            match command {
-                Command::Get(get) => get.keys().for_each(|key| self.warm(session, key.bytes())),
-                Command::Store(Store { key, .. })
-                | Command::Delete { key, .. }
-                | Command::Arithmetic { key, .. }
-                | Command::Touch { key, .. } => self.warm(session, key.bytes()),
-                Command::Meta(meta) if meta.kind != Kind::Noop && !meta.has(b'b') => {
-                    self.warm(session, meta.key_word);
-                }
-                _ => {}
-            }
+            self.warm_command(session, &command);
             next = commands.parse();
+        }
+    }
+
+    /// Brings into the cache what a command will touch that is run alone.
+    #[inline]
+    pub(super) fn warm_command(&mut self, session: &Session, command: &Command<'a>) {
+        match command {
+            Command::Get(get) => get.keys().for_each(|key| self.warm(session, key.bytes())),
+            Command::Store(Store { key, .. })
+            | Command::Delete { key, .. }
+            | Command::Arithmetic { key, .. }
+            | Command::Touch { key, .. } => self.warm(session, key.bytes()),
+            Command::Meta(meta) if meta.kind != Kind::Noop && !meta.has(b'b') => {
+                self.warm(session, meta.key_word);
+            }
+            _ => {}
         }
     }
 
