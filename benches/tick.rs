@@ -150,7 +150,7 @@ fn main() {
     let (rounds, least) = if smoke { (1, 5) } else { (9, 200) };
     let keys = option("--keys").map_or(100_000, |keys| keys.parse().expect("a number of keys"));
     let policy = option("--policy").map_or(PolicyKind::Wtinylfu, |name| name.parse().expect("a policy"));
-    let rows: [(&str, Draw); 6] = [
+    let rows: [(&str, Draw); 7] = [
         ("get", |random, keys| get(random.below(keys))),
         ("get of 20 keys", |random, keys| {
             let keys: Vec<String> = (0..20).map(|_| format!("{:016x}", random.below(keys))).collect();
@@ -166,6 +166,8 @@ fn main() {
         }),
         ("set", |random, keys| set(random.below(keys))),
         ("10 sets", |random, keys| (0..10).map(|_| set(random.below(keys))).collect()),
+        // The last: it drives the other keys out.
+        ("set of a new key", |random, _| set(random.below(u64::MAX))),
     ];
     let only = option("--only");
     let rows: Vec<_> =
