@@ -149,9 +149,7 @@ fn main() {
     let smoke = std::env::args().any(|argument| argument == "--smoke");
     let (rounds, least) = if smoke { (1, 5) } else { (9, 200) };
     let keys = option("--keys").map_or(100_000, |keys| keys.parse().expect("a number of keys"));
-    let policy = option("--policy").map_or(PolicyKind::Wtinylfu, |name| {
-        name.parse().expect("a policy")
-    });
+    let policy = option("--policy").map_or(PolicyKind::Wtinylfu, |name| name.parse().expect("a policy"));
     let rows: [(&str, Draw); 6] = [
         ("get", |random, keys| get(random.below(keys))),
         ("get of 20 keys", |random, keys| {

@@ -384,7 +384,9 @@ watch_one_in = 5
 
     #[test]
     fn what_is_printed_can_be_read_again() {
-        for text in ["", ALL, "memory = 100000000", "workers = 2", "unix_mode = \"0o660\"", "unix_mode = \"7\""] {
+        for text in
+            ["", ALL, "memory = 100000000", "workers = 2", "unix_mode = \"0o660\"", "unix_mode = \"7\""]
+        {
             let printed = options(text).to_toml().unwrap();
             assert_eq!(options(&printed), options(text), "{printed}");
             assert_eq!(options(&printed).to_toml().unwrap(), printed);

@@ -57,7 +57,8 @@ pub fn serve(bound: Listener, figures: Arc<Figures>, access: Access) -> Result<E
     start_to_listen(&bound.fd).map_err(wrong)?;
     let listener = TcpListener::from(bound.fd.try_clone().map_err(wrong)?);
     let (end, ended) = UnixStream::pair().map_err(wrong)?;
-    let host = Host { listener, _bound: bound, ended, figures, access, connections: Vec::new(), paused_until: None };
+    let host =
+        Host { listener, _bound: bound, ended, figures, access, connections: Vec::new(), paused_until: None };
     let thread = std::thread::Builder::new().name("metrics".into()).spawn(move || host.run());
     Ok(Endpoint { end, thread: thread.map_err(|e| crate::server::no_thread("metrics", &e))? })
 }

@@ -99,12 +99,14 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
     match connect(open()?.as_raw_fd(), &UnixAddr::new(path)?) {
         Err(Errno::ECONNREFUSED) => fs::remove_file(path).map_err(|error| match error.kind() {
-            ErrorKind::PermissionDenied => denied("nobody answers there, but this user may not remove the file"),
+            ErrorKind::PermissionDenied => {
+                denied("nobody answers there, but this user may not remove the file")
+            }
             _ => error,
         }),
-        Err(Errno::EACCES | Errno::EPERM) => {
-            Err(denied("it is a socket that this user may not connect to, so whether a server answers there is not known"))
-        }
+        Err(Errno::EACCES | Errno::EPERM) => Err(denied(
+            "it is a socket that this user may not connect to, so whether a server answers there is not known",
+        )),
         // Connected, or a queue that is full, or a socket of another kind: somebody is there.
         _ => Err(ErrorKind::AddrInUse.into()),
     }
