@@ -38,7 +38,7 @@ KNOWN = {
     "issue_22.t": "items:31:evicted: slab classes are others",
     "issue_29.t": "1:used_chunks: slab classes are others",
     "item_size_max.t": "-I 32m: values end at 16 MiB",
-    "metaget.t": "a blank line is answered ERROR, as memcached 1.6.18 does",
+    "metaget.t": "a blank line is answered CLIENT_ERROR bad command line format, as memcached 1.6.45 does",
     "shutdown.t": "ERROR: shutdown not enabled, as memcached 1.6.18 says it",
     "stats-conns.t": "states and listeners of connections are not told",
     "stats-detail.t": "nothing is counted by prefix",

@@ -164,12 +164,14 @@ fn only_errors(targets: &[String], tally: &Tally) -> Option<String> {
     })
 }
 
+/// What to do about a server that may not have UDP.
+const UDP_REMEDY: &str =
+    "if the server has TCP only, add --transport tcp (memcached needs -U PORT to have UDP)";
+
 fn no_reply(plan: &Plan, targets: &[String], tally: &Tally) -> String {
     let what = match (plan.transport, tally.events.unreachable, tally.events.disconnects) {
-        (Kind::Udp, 0, _) => "is a server listening there on UDP? memcached needs -U PORT, or --transport tcp here".into(),
-        (Kind::Udp, _, _) => {
-            "its machine says that nobody listens on that UDP port; memcached needs -U PORT, or --transport tcp here".into()
-        }
+        (Kind::Udp, 0, _) => format!("is a server listening there on UDP? {UDP_REMEDY}"),
+        (Kind::Udp, _, _) => format!("its machine says that nobody listens on that UDP port; {UDP_REMEDY}"),
         (_, _, 0) => "it takes connections and does not answer; is it a memcached?".into(),
         (_, _, times) => {
             let first = tally.first_error.text().map(|error| format!(" after saying {error}"));

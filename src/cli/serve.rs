@@ -97,7 +97,7 @@ fn announce(server: &Server) -> std::io::Result<()> {
     writeln!(
         out,
         "sherwood ready on {} with {} on {}, {}, policy on {}, {}",
-        server.addr(),
+        addresses(server),
         match server.plan().workers.len() {
             1 => "1 worker".to_owned(),
             count => format!("{count} workers"),
@@ -111,6 +111,20 @@ fn announce(server: &Server) -> std::io::Result<()> {
         server.figures().io,
     )?;
     out.flush()
+}
+
+/// `127.0.0.1:11211 (UDP, TCP), unix:/run/sherwood.sock`: scripts take the first word.
+fn addresses(server: &Server) -> String {
+    let settings = &server.figures().settings;
+    let inet = match (settings.transport.udp, settings.transport.tcp) {
+        (true, true) => Some("UDP, TCP"),
+        (true, false) => Some("UDP"),
+        (false, true) => Some("TCP"),
+        (false, false) => None,
+    };
+    let inet = inet.map(|transports| format!("{} ({transports})", server.addr()));
+    let unix = settings.unix.as_ref().map(|(path, _)| format!("unix:{}", path.display()));
+    inet.into_iter().chain(unix).collect::<Vec<_>>().join(", ")
 }
 
 /// `CPU 0-2`, or `any of CPU 0-3` where threads are not pinned.

@@ -1,5 +1,10 @@
 //! Permissions of a file as `chmod` takes them: in octal.
+//!
+//! In a TOML file they are a text. A number is refused: TOML turns `0o660` into 432 before anybody can see how it was written, and 660
+//! without `0o` would be 0o1224.
 
+use serde::de::{Deserialize, Deserializer, Error};
+use serde::ser::Serializer;
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
@@ -31,6 +36,32 @@ impl Display for FileMode {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.pad(&format!("{:03o}", self.0))
     }
+}
+
+/// Writes a mode as [`deserialize`] reads it; for `#[serde(with = "mode")]`.
+pub fn serialize<S: Serializer>(mode: &FileMode, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(mode)
+}
+
+/// Reads it.
+///
+/// # Errors
+/// A number, or a text that is no mode.
+pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<FileMode, D::Error> {
+    match Written::deserialize(from)? {
+        Written::Text(text) => text.parse().map_err(D::Error::custom),
+        Written::Number(_) => Err(D::Error::custom(
+            "a mode is a text, so that it is octal for everybody: put its digits in quotes, as in \"660\"",
+        )),
+    }
+}
+
+/// What may stand in a file.
+#[derive(serde::Deserialize)]
+#[serde(untagged, expecting = "expected octal digits in quotes, such as \"660\"")]
+enum Written {
+    Text(String),
+    Number(#[expect(dead_code, reason = "it is refused")] i64),
 }
 
 #[cfg(test)]

@@ -46,7 +46,18 @@ impl Phase {
         }
     }
 
-    /// Requests that were due within the time of an open loop and never left, because the client was too far behind.
+    /// From the end of the warm-up on: what an open loop was behind with by then is never sent. Otherwise an overloaded one spends the measured
+    /// time on requests that do not count.
+    #[inline]
+    pub fn drop_arrears_of_warmup(&mut self, now_ns: u64) {
+        if let Pacing::Open(schedule) = &mut self.pacing
+            && now_ns >= self.measure_from_ns
+        {
+            schedule.skip_to(self.measure_from_ns);
+        }
+    }
+
+    /// Requests that were due within the measured time of an open loop and never left, because the client was too far behind.
     pub fn unsent(&self) -> u64 {
         match &self.pacing {
             // An ended source, or an early end, leaves nothing due.

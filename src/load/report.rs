@@ -226,14 +226,24 @@ impl Report<'_> {
             ),
             Some(offered) => writeln!(
                 out,
-                "open loop: offered {offered:.0}/s, answered {rate:.0}/s, lost {lost:.3} %; latency from the intended \
-                 send time"
+                "open loop: offered {offered:.0}/s, answered {rate:.0}/s, lost {lost:.3} %{}; latency from the intended \
+                 send time",
+                self.never_sent()
             ),
             None => writeln!(
                 out,
                 "closed loop: answered {rate:.0}/s, lost {lost:.3} %; a server that stalls stalls this client too, so \
                  pauses hide from these percentiles: use --rate to see them"
             ),
+        }
+    }
+
+    /// What an open loop was behind with at its end, if anything.
+    fn never_sent(&self) -> String {
+        let (sent, unsent) = (self.measured.tally.sent(), self.measured.unsent);
+        match unsent {
+            0 => String::new(),
+            _ => format!(", never sent {:.3} %", unsent as f64 / (sent + unsent) as f64 * 100.0),
         }
     }
 

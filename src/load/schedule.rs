@@ -52,6 +52,19 @@ impl Schedule {
         ((end_ns as f64 - self.next_ns) / self.gap_ns).max(0.0).ceil() as u64
     }
 
+    /// Requests that were meant to leave before `from_ns` and have not are given up; equal gaps go on as if they had left.
+    #[inline]
+    pub fn skip_to(&mut self, from_ns: u64) {
+        let behind_ns = from_ns as f64 - self.next_ns;
+        if behind_ns > 0.0 {
+            self.next_ns += match self.arrivals {
+                Arrivals::Constant => (behind_ns / self.gap_ns).ceil() * self.gap_ns,
+                // What is to come of an exponential gap does not depend on what has passed of it.
+                Arrivals::Poisson => behind_ns + self.gap_ns * self.random.exponential(),
+            };
+        }
+    }
+
     /// `count` requests left together at [`Schedule::next_ns`]: moves on so that the rate in requests holds.
     #[inline]
     pub fn sent(&mut self, count: usize) {
@@ -94,6 +107,22 @@ mod tests {
         assert!((0.98e8..1.02e8).contains(&schedule.next_ns), "{}", schedule.next_ns);
         // The second moment of an exponential of mean 1000 is 2 × 1000².
         assert!((1.9e6..2.1e6).contains(&(squares / 1e5)), "{squares}");
+    }
+
+    #[test]
+    fn what_is_given_up_leaves_the_rhythm_as_it_was() {
+        let mut schedule = Schedule::new(Arrivals::Constant, 1e6, 0, 1, 2, 1);
+        schedule.skip_to(1_000);
+        assert_eq!(schedule.next_ns(), 1_000, "the first gap of the second part ends there");
+        schedule.skip_to(10_500);
+        assert_eq!((schedule.next_ns(), schedule.overdue(21_000)), (11_000, 5));
+        let mut sum = 0.0;
+        for seed in 0..10_000 {
+            let mut schedule = Schedule::new(Arrivals::Poisson, 1e6, 0, 0, 1, seed);
+            schedule.skip_to(5_000_000);
+            sum += schedule.next_ns - 5_000_000.0;
+        }
+        assert!((0.95e7..1.05e7).contains(&sum), "a mean gap of 1000: {sum}");
     }
 
     #[test]

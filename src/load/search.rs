@@ -106,7 +106,8 @@ impl Objective {
         let summary = report.measured.latencies.all().summary();
         let offered = report.offered_per_s.unwrap_or(0.0);
         if report.measured.tally.answered() == 0 {
-            return Some("no reply".into());
+            let is_late = report.measured.tally.sent() == 0 && report.measured.unsent > 0;
+            return Some(if is_late { "nothing was sent in time" } else { "no reply" }.into());
         }
         if report.measured.tally.errors() == report.measured.tally.answered() {
             // Refusals are quick; they are not what an objective is about.

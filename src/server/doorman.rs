@@ -33,12 +33,12 @@ struct Duty {
     counters: Arc<DoormanCounters>,
 }
 
-/// Accepts connections for the workers behind `doors`, until `stop`.
+/// Listens, and accepts connections for the workers behind `doors`, until `stop`.
 ///
 /// # Errors
 /// One line with the remedy: no descriptor or thread is left.
 pub(super) fn start(
-    listener: UnixListener,
+    mut listener: UnixListener,
     doors: Vec<Door>,
     stop: Arc<AtomicBool>,
     counters: Arc<DoormanCounters>,
@@ -47,6 +47,7 @@ pub(super) fn start(
     let sockets =
         listener.fd.try_clone().map_err(|e| format!("cannot watch the UNIX socket: {e}; see ulimit -n"))?;
     let sockets = sockets.into();
+    listener.listen().map_err(|e| format!("cannot listen on --unix {}: {e}", listener.path().display()))?;
     let mut duty =
         Duty { sockets, _listener: listener, doors, next: 0, waker: waker.clone(), stop, counters };
     let thread = std::thread::Builder::new().name("unix-accept".into()).spawn(move || duty.serve());

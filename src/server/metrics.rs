@@ -14,6 +14,7 @@ use crate::limits::{
     METRICS_REQUEST_MS,
 };
 use crate::net::PeerAddr;
+use crate::net::socket::listener::{Listener, bind_alone, start_to_listen};
 use crate::server::figures::Figures;
 use crate::server::http::{self, Answer};
 use cache::base::sync::Arc;
@@ -32,31 +33,32 @@ pub struct Endpoint {
     thread: JoinHandle<()>,
 }
 
-/// Listens on `addr`; nobody is answered yet.
+/// Binds `addr`; connections are refused until [`serve`].
 ///
 /// # Errors
 /// One line with the remedy.
-pub fn listen(addr: SocketAddr) -> Result<TcpListener, String> {
-    let listener = TcpListener::bind(addr).map_err(|error| match error.kind() {
+pub fn bind(addr: SocketAddr) -> Result<Listener, String> {
+    bind_alone(addr).map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => format!("--metrics {addr} is in use: choose another ADDR:PORT"),
         ErrorKind::AddrNotAvailable => format!("--metrics {addr} is no address of this machine: see ip addr"),
         _ if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
             format!("cannot serve metrics on {addr}: {error}; see ulimit -n")
         }
         _ => format!("cannot serve metrics on {addr}: {error}"),
-    })?;
-    listener.set_nonblocking(true).map_err(|e| format!("cannot serve metrics on {addr}: {e}"))?;
-    Ok(listener)
+    })
 }
 
 /// Serves `figures` until it is joined.
 ///
 /// # Errors
-/// One line: no thread or descriptor is left.
-pub fn serve(listener: TcpListener, figures: Arc<Figures>, access: Access) -> Result<Endpoint, String> {
-    let wrong = |e: io::Error| format!("cannot serve metrics: {e}");
+/// One line: no thread or descriptor is left, or somebody else listens on the address by now.
+pub fn serve(bound: Listener, figures: Arc<Figures>, access: Access) -> Result<Endpoint, String> {
+    let wrong = |e: io::Error| format!("cannot serve metrics on {}: {e}", bound.addr);
+    start_to_listen(&bound.fd).map_err(wrong)?;
+    let listener = TcpListener::from(bound.fd.try_clone().map_err(wrong)?);
     let (end, ended) = UnixStream::pair().map_err(wrong)?;
-    let host = Host { listener, ended, figures, access, connections: Vec::new(), paused_until: None };
+    let host =
+        Host { listener, _bound: bound, ended, figures, access, connections: Vec::new(), paused_until: None };
     let thread = std::thread::Builder::new().name("metrics".into()).spawn(move || host.run());
     Ok(Endpoint { end, thread: thread.map_err(|e| crate::server::no_thread("metrics", &e))? })
 }
@@ -75,6 +77,8 @@ impl Endpoint {
 /// The thread's own.
 struct Host {
     listener: TcpListener,
+    /// Whose address it is.
+    _bound: Listener,
     ended: UnixStream,
     figures: Arc<Figures>,
     access: Access,

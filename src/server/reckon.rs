@@ -178,6 +178,7 @@ mod tests {
     use super::*;
     use crate::config::serve::Options;
     use crate::config::size;
+    use clap::Args;
 
     const MIB: u64 = 1 << 20;
 
@@ -228,6 +229,23 @@ mod tests {
         assert_eq!(safe_of.check(&safe, PageKind::Small, 250 * MIB), Ok(None), "{warning}");
         assert!(remedy(&warning) > 80, "{warning}");
         assert_eq!(of.check(&config, PageKind::Small, 1 << 40), Ok(None));
+    }
+
+    /// A figure of people's texts, rounded as they are.
+    fn mib(bytes: usize) -> String {
+        let mib = bytes as f64 / MIB as f64;
+        if mib < 10.0 { format!("{mib:.1} MiB") } else { format!("{mib:.0} MiB") }
+    }
+
+    #[test]
+    fn help_tells_what_is_reckoned() {
+        let (lone, each) = (worker_bytes(1), worker_bytes(2));
+        let help = format!("takes {} a worker ({} with several)", mib(lone), mib(each));
+        let command = Options::augment_args(clap::Command::new("serve"));
+        let option = command.get_arguments().find(|option| option.get_long() == Some("memory")).unwrap();
+        let text = option.get_help().unwrap().to_string();
+        assert!(text.contains(&help), "{help:?} is not in {text:?}");
+        assert!(text.contains(&mib(PROGRAM_BYTES).replace(".0", "")), "{text}");
     }
 
     #[test]

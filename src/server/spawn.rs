@@ -2,8 +2,8 @@
 
 use crate::config::serve::Config;
 use crate::limits::{BIND_ATTEMPTS, BIND_RETRY_MS};
-use crate::net::socket::listener::{Listener, bind_both};
-use crate::net::socket::unix_listener::{UnixListener, listen_unix};
+use crate::net::socket::listener::{self, Listener, bind_both};
+use crate::net::socket::unix_listener::{UnixListener, bind_unix};
 use crate::net::socket::{Socket, Sockets};
 use crate::net::stream::{Handover, Quota};
 use crate::net::{Port, Waker};
@@ -32,7 +32,8 @@ use cache::policy::thread::Round;
 use cache::shard::Owner;
 use numa::pool::Kernel;
 use numa::{Affinity, PageKind, Plan, RegionReport};
-use std::net::{SocketAddr, TcpListener};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -81,15 +82,17 @@ struct SharedSetup {
     stop: Arc<AtomicBool>,
 }
 
-/// What is opened before there is memory: prefaulting takes minutes, and a busy port or a wrong path is found out before.
+/// What is opened before there is memory: prefaulting takes minutes, and a busy port or a wrong path is found out before. Connections are
+/// refused meanwhile, so that whoever can connect is answered.
 struct Opened {
     addr: SocketAddr,
+    tcp: listener::Bound,
     steering: bool,
     ports: Ports,
     unix: Option<UnixListener>,
     connections_max: usize,
     /// Where metrics are asked for.
-    listener: Option<TcpListener>,
+    metrics: Option<Listener>,
     log: Option<histlog::Opened>,
 }
 
@@ -99,13 +102,14 @@ impl Opened {
         let (sockets, listeners) =
             bind_both(*config.listen, workers, (config.socket, config.keep_alive), config.transport)
                 .map_err(|e| bind_error(*config.listen, &e))?;
-        let unix = config.unix.as_deref().map(|path| listen_on(path, config)).transpose()?;
+        let tcp = listener::Bound::of(&listeners).map_err(|e| bind_error(*config.listen, &e))?;
+        let unix = config.unix.as_deref().map(|path| bind_path(path, config)).transpose()?;
         let steering = sockets.first().is_some_and(|socket| socket.granted.steering);
         let addr = sockets.first().map(|socket| socket.addr);
         let addr = addr.or(listeners.first().map(|listener| listener.addr)).unwrap_or(*config.listen);
         let open_files = open_files::raise(config.max_connections, workers);
         plan.reasons.extend(open_files.note);
-        let listener = config.metrics.as_deref().copied().map(metrics::listen).transpose()?;
+        let metrics = config.metrics.as_deref().copied().map(metrics::bind).transpose()?;
         let log = config.hist_log.as_deref().map(histlog::open).transpose()?;
         if let Some(available) = Kernel::this().bytes_available(None) {
             let kind = plan.memory.kind.unwrap_or(PageKind::Small);
@@ -113,7 +117,8 @@ impl Opened {
         }
         let ports = Ports::open(config, plan, of_workers(workers, sockets, listeners))?;
         plan.reasons.extend(ports.note().map(str::to_owned));
-        Ok(Opened { addr, steering, ports, unix, connections_max: open_files.connections, listener, log })
+        let connections_max = open_files.connections;
+        Ok(Opened { addr, tcp, steering, ports, unix, connections_max, metrics, log })
     }
 }
 
@@ -172,7 +177,6 @@ impl Server {
     }
 
     fn without_threads(opened: &Opened, figures: Arc<Figures>, plan: Plan, stop: Arc<AtomicBool>) -> Server {
-        let listener = opened.listener.as_ref();
         Server {
             addr: opened.addr,
             plan,
@@ -182,7 +186,7 @@ impl Server {
             wakers: Vec::new(),
             workers: Vec::new(),
             policy: None,
-            metrics_addr: listener.and_then(|listener| listener.local_addr().ok()),
+            metrics_addr: opened.metrics.as_ref().map(|listener| listener.addr),
             metrics: None,
             histlog: None,
             doorman: None,
@@ -208,6 +212,8 @@ impl Server {
             rosters.map(|roster| StreamSetup { roster, ..streams.for_another_worker() }).collect();
         let handovers: Vec<_> = each.iter().map(|setup| setup.handover.clone()).collect();
         let parts = parts.into_iter().zip(each).collect::<Vec<_>>();
+        // Everything is there but the workers themselves, and those have to find listening sockets.
+        std::mem::take(&mut opened.tcp).listen().map_err(|e| listen_error(opened.addr, &e))?;
         match self.plan.policy_affinity() {
             Some(place) => {
                 self.start_workers(config, &mut opened.ports, parts, None)?;
@@ -225,8 +231,8 @@ impl Server {
         if let Some(log) = opened.log.take() {
             self.histlog = Some(histlog::start(log, Arc::clone(&self.figures))?);
         }
-        if let Some(listener) = opened.listener.take() {
-            self.metrics = Some(metrics::serve(listener, Arc::clone(&self.figures), access)?);
+        if let Some(bound) = opened.metrics.take() {
+            self.metrics = Some(metrics::serve(bound, Arc::clone(&self.figures), access)?);
         }
         Ok(())
     }
@@ -413,27 +419,41 @@ fn of_workers(workers: usize, sockets: Vec<Socket>, listeners: Vec<Listener>) ->
     (0..workers).map(|_| Sockets { datagrams: sockets.next(), streams: listeners.next() }).collect()
 }
 
-fn listen_on(path: &Path, config: &Config) -> Result<UnixListener, String> {
-    listen_unix(path, config.unix_mode.bits()).map_err(|error| {
+fn bind_path(path: &Path, config: &Config) -> Result<UnixListener, String> {
+    bind_unix(path, config.unix_mode.bits()).map_err(|error| {
         let remedy = match error.kind() {
-            std::io::ErrorKind::AddrInUse => "another server answers there; stop it, or choose another path",
-            std::io::ErrorKind::AlreadyExists => "remove it, or choose another path",
+            ErrorKind::AddrInUse => "another server answers there; stop it, or choose another path",
+            ErrorKind::AlreadyExists => "remove it, or choose another path",
+            ErrorKind::PermissionDenied if path.exists() => {
+                "start the server as the user who owns the file, have that user remove it if no server is behind it, or choose \
+                 another path"
+            }
             _ => "choose a path in a folder that exists and may be written to",
         };
         format!("--unix {}: {error}; {remedy}", path.display())
     })
 }
 
+fn listen_error(addr: SocketAddr, error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::AddrInUse => format!(
+            "{addr} is in use: another server began to listen on it while this one started; stop it or choose another --listen \
+             ADDR:PORT"
+        ),
+        _ => format!("cannot listen on {addr}: {error}"),
+    }
+}
+
 fn bind_error(addr: SocketAddr, error: &std::io::Error) -> String {
     match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
+        ErrorKind::AddrInUse => {
             let tried_ms = BIND_ATTEMPTS as u64 * BIND_RETRY_MS;
             format!(
                 "{addr} is in use, for {tried_ms} ms already: stop the other server or choose another --listen ADDR:PORT"
             )
         }
-        std::io::ErrorKind::AddrNotAvailable => format!("{addr} is no address of this machine: see ip addr"),
-        std::io::ErrorKind::PermissionDenied => {
+        ErrorKind::AddrNotAvailable => format!("{addr} is no address of this machine: see ip addr"),
+        ErrorKind::PermissionDenied => {
             format!("{addr} may not be bound: choose a port from 1024 on, or grant CAP_NET_BIND_SERVICE")
         }
         _ => format!("cannot listen on {addr}: {error}"),

@@ -83,7 +83,7 @@ fn no_reply_at_all_ends_with_1_and_a_remedy() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (output, _) = load(&silent.local_addr().unwrap().to_string(), "--timeout 50ms --window 1");
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("memcached needs -U PORT"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("has TCP only, add --transport tcp"), "{}", stderr(&output));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::stream_server::{Faults, StreamServer};
 use crate::support::plan::plan;
 use sherwood::load::plan::{Plan, Protocol, Stage};
 use sherwood::load::run::{Context, Measured, run};
+use sherwood::load::schedule::Arrivals;
 use sherwood::load::sizes::Size;
 use sherwood::load::transport::Kind;
 use sherwood::load::workload::Verb;
@@ -51,6 +52,22 @@ fn without_faults_nothing_is_lost_or_wrong() {
                 assert!(tally.of(Verb::Touch).sent > 0 && tally.of(Verb::Delete).sent > 0);
             }
         }
+    }
+}
+
+/// It sent nothing but what it was behind with since the warm-up, and so had nothing to report.
+#[test]
+fn an_overloaded_open_loop_says_what_was_answered_and_what_was_never_sent() {
+    const RATE_PER_S: f64 = 50e6;
+    for (arrivals, tolerance) in [(Arrivals::Constant, 1), (Arrivals::Poisson, 100_000)] {
+        let (measured, _server) = check(Faults::default(), |plan| {
+            (plan.rate_per_s, plan.arrivals, plan.requests_max) = (Some(RATE_PER_S), arrivals, u64::MAX);
+            (plan.warmup, plan.duration) = (Duration::from_millis(100), Duration::from_millis(400));
+        });
+        let (sent, offered) = (measured.tally.sent(), RATE_PER_S as u64 * 4 / 10);
+        assert_eq!((measured.tally.lost(), measured.tally.answered()), (0, sent));
+        assert!((sent + measured.unsent).abs_diff(offered) <= tolerance, "{sent} + {}", measured.unsent);
+        assert!(measured.unsent > sent, "{sent} + {}", measured.unsent);
     }
 }
 

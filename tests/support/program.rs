@@ -96,6 +96,11 @@ impl Program {
         Some(addr.unwrap_or_else(|| panic!("{line}")).parse().unwrap())
     }
 
+    /// Waits for its first line, and takes it.
+    pub fn first_line(&self) -> String {
+        self.out.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no line: {:?}", self.said()))
+    }
+
     /// Waits for a line of stderr that has this in it.
     pub fn says(&self, text: &str) -> String {
         let until = Instant::now() + PATIENCE;

@@ -110,15 +110,17 @@ fn requests(view: &View) -> Line<'static> {
 }
 
 fn network(view: &View) -> Line<'static> {
-    let way = |datagrams, bytes| format!("{} {}/s", per_s(datagrams), bytes_short(bytes));
+    // Bytes are those of connections, too.
+    let way = |bytes| format!("{}/s", bytes_short(bytes));
     let mut figures = vec![
-        ("in", way(view.datagrams_in_per_s, view.bytes_in_per_s)),
-        ("out", way(view.datagrams_out_per_s, view.bytes_out_per_s)),
+        ("in", way(view.bytes_in_per_s)),
+        ("out", way(view.bytes_out_per_s)),
+        ("datagrams", per_s(view.datagrams_in_per_s + view.datagrams_out_per_s)),
     ];
     if view.connections > 0 {
         figures.push(("connections", view.connections.to_string()));
     }
-    total("datagrams", figures)
+    total("network", figures)
 }
 
 fn memory(view: &View) -> Line<'static> {
@@ -284,7 +286,7 @@ mod tests {
         let want = "\
 sherwood 0.1.0  127.0.0.1:11211  uring  up 1 h 2 min                  over 2.0 s
 requests   1.10 M/s   get 1.00 M/s   set 100 k/s   hits 90.00 %
-datagrams  in 60.0 k/s 12.0 MB/s   out 0 0 B/s
+network    in 12.0 MB/s   out 0 B/s   datagrams 60.0 k/s
 memory     ████░░░░   512 MiB of 1 GiB   items 1.23 M   keys seen 77
 evicted    policy 1.00 k/s   pressure 0   crowding 0   growth 0   expired 20/s
 trouble    receive_drops 30/s
@@ -301,7 +303,10 @@ hottest keys   share of reads
     #[test]
     fn connections_are_told_where_there_are_any() {
         let lines = shown(&View { connections: 12, ..view() }, 80, 24);
-        assert_eq!(lines[2].trim_end(), "datagrams  in 60.0 k/s 12.0 MB/s   out 0 0 B/s   connections 12");
+        assert_eq!(
+            lines[2].trim_end(),
+            "network    in 12.0 MB/s   out 0 B/s   datagrams 60.0 k/s   connections 12"
+        );
     }
 
     #[test]

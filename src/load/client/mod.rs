@@ -137,6 +137,7 @@ impl<T: Transport> Client<T> {
                 (phase.over, phase.end_ns) = (true, now_ns);
             }
             self.expire(phase, now_ns);
+            phase.drop_arrears_of_warmup(now_ns);
             let issued = self.issue(phase, now_ns);
             self.transport.flush(&mut self.requests.tally.events);
             let can_follow = !self.follow.is_empty() && tended.is_alive;

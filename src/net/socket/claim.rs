@@ -1,4 +1,4 @@
-//! One server a port: a lock that is held while a server takes its port.
+//! One server a port: locks that are held while a server takes its port.
 //!
 //! # Why
 //! A server first binds its address alone, which fails if anybody has it, and then binds the sockets of its workers with
@@ -10,15 +10,19 @@
 //! when its process ends, however it ends. The name belongs to the network namespace, as the port does. It has no
 //! address in it: `0.0.0.0`, `[::]` and one address of the machine may exclude each other, and the lock is held only
 //! until the group is bound; from then on the kernel itself refuses whatever overlaps.
+//!
+//! A group of TCP does not listen yet when it is bound, and the kernel refuses only what overlaps with a listener. So each address has
+//! a name of its own, which its server has until it ends: two servers of different addresses may start together with one port.
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::{self, UnixDatagram};
 
-/// The right to bind a port, until it is dropped.
+/// The right to bind a port, or to have an address, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Claim {
     /// None where there are no unix sockets to be had: the port is bound without a lock.
@@ -31,7 +35,19 @@ impl Claim {
     /// # Errors
     /// `AddrInUse`: another server is about to bind it.
     pub(super) fn take(transport: &str, port: u16) -> io::Result<Claim> {
-        match lock(&format!("sherwood {transport} {port}")) {
+        Self::take_name(&format!("sherwood {transport} {port}"))
+    }
+
+    /// Claims an address with its port.
+    ///
+    /// # Errors
+    /// `AddrInUse`: another server has it.
+    pub(super) fn take_addr(transport: &str, addr: SocketAddr) -> io::Result<Claim> {
+        Self::take_name(&format!("sherwood {transport} {addr}"))
+    }
+
+    fn take_name(name: &str) -> io::Result<Claim> {
+        match lock(name) {
             Ok(lock) => Ok(Claim { _lock: Some(lock) }),
             Err(Errno::EADDRINUSE) => Err(Errno::EADDRINUSE.into()),
             // A sandbox without unix sockets is no reason not to serve.
@@ -52,7 +68,7 @@ pub(crate) fn lock(name: &str) -> nix::Result<OwnedFd> {
 
 /// Whether somebody has this name; where there are no unix sockets, nobody has.
 pub(crate) fn is_taken(name: &str) -> bool {
-    let addr = SocketAddr::from_abstract_name(name);
+    let addr = net::SocketAddr::from_abstract_name(name);
     addr.is_ok_and(|addr| UnixDatagram::unbound().is_ok_and(|probe| probe.connect_addr(&addr).is_ok()))
 }
 

@@ -1,16 +1,16 @@
 //! The UNIX stream socket of a server. UNIX sockets have no `SO_REUSEPORT`: one listener serves for all workers.
 //!
 //! ```text
-//! claim the path ─▶ bind ─┬────────────────────────────▶ chmod ─▶ listen ─▶ … ─▶ unlink, if it is still ours
+//! claim the path ─▶ bind ─┬────────────────────────────▶ chmod ─▶ memory ─▶ listen ─▶ … ─▶ unlink, if it is still ours
 //!                         └ in use: nobody behind it? ─▶ unlink, bind
 //! ```
 //! The file outlives a server that was killed. Only a socket that refuses a connection is taken for such a rest: a file of another kind is never
 //! removed, nor one that somebody answers behind.
 
 use crate::net::socket::claim;
-use crate::net::socket::listener::backlog;
+use crate::net::socket::listener::start_to_listen;
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, connect, socket};
 use std::fs::{self, Permissions};
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Error, ErrorKind};
@@ -19,7 +19,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// A UNIX socket that takes connections. It does not block. Its file goes when it is dropped, if nobody has replaced it.
+/// A UNIX socket that takes connections once it listens. It does not block. Its file goes when it is dropped, if nobody has replaced it.
 #[derive(Debug)]
 pub struct UnixListener {
     /// The socket.
@@ -27,17 +27,20 @@ pub struct UnixListener {
     path: PathBuf,
     /// Device and inode of its file.
     file: (u64, u64),
+    /// Held until it listens.
+    claim: Option<OwnedFd>,
 }
 
-/// Listens on `path`; its file gets the permissions `mode` before anybody can connect.
+/// Binds a socket to `path`, which refuses connections until [`UnixListener::listen`]; its file gets the permissions `mode` before anybody
+/// can connect.
 ///
 /// # Errors
-/// `AddrInUse`: a server answers there, or is about to. `AlreadyExists`: the file is no socket. Others: the kernel's, such as a folder that is
-/// missing or may not be written to.
-pub fn listen_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
+/// `AddrInUse`: a server answers there, or is about to. `AlreadyExists`: the file is no socket. `PermissionDenied`: it is one of another
+/// user, or in a folder of another one. Others: the kernel's, such as a folder that is missing or may not be written to.
+pub fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     // Between bind and listen a socket refuses connections, as one without a server does: two that start together must not take each
     // other's file away.
-    let _claim = claim_path(path)?;
+    let claim = claim_path(path)?;
     let fd = open()?;
     match bind_path(&fd, path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
@@ -47,13 +50,22 @@ pub fn listen_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
         done => done?,
     }
     let file = fs::symlink_metadata(path)?;
-    let listener = UnixListener { fd, path: path.to_owned(), file: (file.dev(), file.ino()) };
+    let listener = UnixListener { fd, path: path.to_owned(), file: (file.dev(), file.ino()), claim };
     fs::set_permissions(path, Permissions::from_mode(mode))?;
-    listen(&listener.fd, backlog())?;
     Ok(listener)
 }
 
 impl UnixListener {
+    /// Takes connections from now on.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn listen(&mut self) -> io::Result<()> {
+        start_to_listen(&self.fd)?;
+        self.claim = None;
+        Ok(())
+    }
+
     /// Where it listens.
     pub fn path(&self) -> &Path {
         &self.path
@@ -86,13 +98,25 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         return Err(Error::new(ErrorKind::AlreadyExists, "the file is there already, and is no socket"));
     }
     match connect(open()?.as_raw_fd(), &UnixAddr::new(path)?) {
-        Err(Errno::ECONNREFUSED) => fs::remove_file(path),
+        Err(Errno::ECONNREFUSED) => fs::remove_file(path).map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => {
+                denied("nobody answers there, but this user may not remove the file")
+            }
+            _ => error,
+        }),
+        Err(Errno::EACCES | Errno::EPERM) => Err(denied(
+            "it is a socket that this user may not connect to, so whether a server answers there is not known",
+        )),
         // Connected, or a queue that is full, or a socket of another kind: somebody is there.
         _ => Err(ErrorKind::AddrInUse.into()),
     }
 }
 
-/// Held while the file is made. The name is a hash, because a path is longer than the name of a socket may be.
+fn denied(why: &str) -> Error {
+    Error::new(ErrorKind::PermissionDenied, why)
+}
+
+/// Held until somebody listens. The name is a hash, because a path is longer than the name of a socket may be.
 ///
 /// # Errors
 /// `AddrInUse`: another server is about to listen there.
@@ -113,6 +137,11 @@ mod tests {
     use super::*;
     use std::os::unix::net::{UnixDatagram, UnixListener as Std, UnixStream};
 
+    fn listen_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
+        let mut listener = bind_unix(path, mode)?;
+        listener.listen().map(|()| listener)
+    }
+
     fn mode_of(path: &Path) -> u32 {
         fs::metadata(path).unwrap().mode() & 0o7777
     }
@@ -128,6 +157,19 @@ mod tests {
             drop(listener);
             assert!(!path.exists());
         }
+    }
+
+    #[test]
+    fn a_path_is_taken_while_connections_to_it_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let mut first = bind_unix(&path, 0o600).unwrap();
+        assert_eq!(mode_of(&path), 0o600);
+        assert_eq!(UnixStream::connect(&path).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        assert_eq!(bind_unix(&path, 0o600).unwrap_err().kind(), ErrorKind::AddrInUse, "it is no rest");
+        first.listen().unwrap();
+        UnixStream::connect(&path).unwrap();
+        assert_eq!(bind_unix(&path, 0o600).unwrap_err().kind(), ErrorKind::AddrInUse);
     }
 
     #[test]

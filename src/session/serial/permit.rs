@@ -48,6 +48,11 @@ pub(super) fn permit(command: &Command<'_>, request: &Request<'_>) -> Result<(),
         {
             Err(if command.wants_no_reply() { Error::Unsaid } else { Error::NotAllowed })
         }
+        Command::Shutdown { .. }
+            if request.admitted.dialect == Dialect::Stream && !request.admitted.is_admin() =>
+        {
+            Err(Error::NotAllowed)
+        }
         // Where it is allowed it ends the connection.
         Command::Shutdown { .. } => Err(Error::NoShutdown),
         Command::MetaDump if request.admitted.dialect != Dialect::Stream => Err(Error::UnknownCommand),
