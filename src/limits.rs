@@ -98,6 +98,28 @@ pub const CROWD_ASKS_MAX: usize = 64;
 /// Bytes of commands that were cut, and of input that waits for peers that do not read, that a worker keeps; beyond it a connection
 /// that needs more is closed.
 pub const STREAM_KEPT_BYTES_MAX: usize = 32 << 20;
+/// Bytes of replies that peers have not taken which a worker keeps at most before others get room for small replies only. A small server has
+/// an eighth of a worker's share of the memory for it, but at least an outbox, see [`stream_unsent_bytes_max`].
+pub const STREAM_UNSENT_BYTES_MAX: usize = 32 << 20;
+/// Bytes of a reply, while so many are unsent; a longer one waits for memory of its own, as the longest values do.
+pub const STREAM_SMALL_ROOM_BYTES: usize = 16 << 10;
+/// Bytes of replies that a connection may get in one tick before it has another turn.
+pub const STREAM_TICK_REPLY_BYTES: usize = 256 << 10;
+/// How long the end of a server waits for peers to take what they were sent, in ms.
+pub const DRAIN_MS: u64 = 5_000;
+
+/// [`STREAM_UNSENT_BYTES_MAX`] of one of so many workers that share `memory_bytes`.
+pub const fn stream_unsent_bytes_max(memory_bytes: usize, workers: usize) -> usize {
+    let share = memory_bytes / workers / 8;
+    if share > STREAM_UNSENT_BYTES_MAX {
+        STREAM_UNSENT_BYTES_MAX
+    } else if share < STREAM_OUTBOX_BYTES {
+        STREAM_OUTBOX_BYTES
+    } else {
+        share
+    }
+}
+
 /// Lines of an index of which a dump of all items writes the items at a time: about 400 items, or 60 KB.
 pub const DUMP_LINES: usize = 64;
 /// Dumps of all items that a worker has under way; one more is told to come again.

@@ -117,6 +117,11 @@ pub trait Port {
         Ok(())
     }
 
+    /// Bytes of replies that the peer of a connection has not taken yet; 0 if it is gone.
+    fn unsent(&self, _id: ConnectionId) -> usize {
+        0
+    }
+
     /// A connection is closed, and what it has left over is thrown away. What is in the outbox for it must have been sent.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::limits::{
     LONG_REPLY_ROOM_BYTES, LONG_REQUESTS, MEMORY_BYTES_MIN, OUTBOX_BYTES, OUTBOX_DATAGRAMS_MAX,
     PENDING_REQUESTS_MAX, PROGRAM_BYTES, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, SMALL_REQUESTS,
     STREAM_BUFFER_BYTES, STREAM_BUFFERS, STREAM_KEPT_BYTES_MAX, STREAM_LONG_REPLIES_MAX, STREAM_OUTBOX_BYTES,
-    WORKER_BYTES,
+    WORKER_BYTES, stream_unsent_bytes_max,
 };
 use crate::session::forward::pending::PendingRequest;
 use cache::base::item_ref::ItemRef;
@@ -59,7 +59,7 @@ impl Reckoning {
         let fixed = PROGRAM_BYTES + tables + sure + workers * (worker_bytes(workers) + namespaces);
         let pending_max =
             LARGE_REQUESTS * PendingRequest::LARGE_BYTES + LONG_REQUESTS * PendingRequest::LONG_BYTES;
-        let growth = most - sure + workers * (pending_max + streams_max(config));
+        let growth = most - sure + workers * (pending_max + streams_max(config, workers));
         Reckoning { workers, region, fixed, growth }
     }
 
@@ -142,13 +142,15 @@ fn worker_bytes(workers: usize) -> usize {
         + WORKER_BYTES
 }
 
-/// What connections may have of a worker beside its receive buffers: replies of a tick, what is copied aside, long replies.
-fn streams_max(config: &Config) -> usize {
+/// What connections may have of a worker beside its receive buffers: replies of a tick, what is copied aside, what peers have not taken, long replies.
+fn streams_max(config: &Config, workers: usize) -> usize {
     if !config.transport.tcp && config.unix.is_none() {
         return 0;
     }
     let long_replies = STREAM_LONG_REPLIES_MAX * (config.value_bytes_max + LONG_REPLY_ROOM_BYTES);
-    STREAM_OUTBOX_BYTES + STREAM_KEPT_BYTES_MAX + long_replies
+    // Small replies may come on top of what is bounded, as much again.
+    let unsent = 2 * stream_unsent_bytes_max(config.memory_bytes, workers) + STREAM_OUTBOX_BYTES;
+    STREAM_OUTBOX_BYTES + STREAM_KEPT_BYTES_MAX + unsent + long_replies
 }
 
 /// What a shard remembers of namespaces, where there are any.

@@ -202,6 +202,11 @@ impl Server {
     ) -> Result<(), String> {
         let access = config.access.clone();
         let streams = StreamSetup {
+            unsent_bytes_max: crate::limits::stream_unsent_bytes_max(
+                config.memory_bytes,
+                self.figures.rosters.len(),
+            ),
+            drain_ms: crate::limits::DRAIN_MS,
             quota: Arc::new(Quota::new(opened.connections_max)),
             idle_timeout_s: config.idle_timeout_s,
             handover: Handover::default(),

@@ -32,6 +32,10 @@ counters! {
         counter receive_buffers_empty,
         /// Datagrams to a broadcast or multicast address, which are not answered.
         counter refused_groups,
+        /// Bytes of replies that peers of connections have not taken, long replies not counted.
+        gauge streams_unsent_bytes,
+        /// Ticks in which connections had room for small replies only, because so many bytes were unsent.
+        counter streams_unsent_limited,
         /// Datagrams too short for a frame and one byte.
         counter refused_short,
         /// Requests of several datagrams.

@@ -10,7 +10,7 @@
 use crate::guard::Right;
 use crate::limits::{
     STREAM_BUFFERS_AHEAD_MAX, STREAM_BUFFERS_HELD_MAX, STREAM_KEPT_BYTES_MAX, STREAM_LONG_REPLIES_MAX,
-    STREAM_LONG_REPLY_WAIT_S, TICK_IDLE_LOOKS_MAX, TICK_READS_MAX,
+    TICK_IDLE_LOOKS_MAX, TICK_READS_MAX,
 };
 use crate::net::stream::{StreamEvent, Table};
 use crate::net::{ConnectionId, Outbox, PeerAddr, Port, StreamPeer};
@@ -31,7 +31,7 @@ pub(super) struct Conversations {
     /// Those that may go on in this tick.
     pub(super) queue: VecDeque<ConnectionId>,
     /// Those that wait for memory.
-    crowd: Crowd,
+    pub(super) crowd: Crowd,
     /// Those of which the input is kept aside from the next tick on.
     keeps_aside: Vec<ConnectionId>,
     /// Those that go on in the next tick.
@@ -48,7 +48,11 @@ pub(super) struct Conversations {
     pub(super) long_replies: usize,
     /// Dumps of all items that are under way.
     pub(super) dumps: usize,
-    setup: StreamSetup,
+    pub(super) setup: StreamSetup,
+    /// Bytes of replies that peers have not taken.
+    pub(super) unsent_bytes: usize,
+    /// Whether the server ends: nothing more is accepted or received.
+    is_ending: bool,
     /// In this second so many places are left to be looked at.
     idle_second: u64,
     idle_left: usize,
@@ -69,6 +73,8 @@ impl Conversations {
             long_replies: 0,
             dumps: 0,
             setup,
+            unsent_bytes: 0,
+            is_ending: false,
             idle_second: 0,
             idle_left: 0,
         }
@@ -147,6 +153,7 @@ impl Conversations {
             self.goes_on(port, id);
         }
         self.look_for_idle(port, session, now)?;
+        self.lend_room(outbox, session);
         Ok(happened || !self.queue.is_empty())
     }
 
@@ -196,13 +203,21 @@ impl Conversations {
                 let Some(conversation) = self.table.get_mut(id) else { return Ok(()) };
                 conversation.is_stuck = true;
                 session.executor().counters().streams_stuck.add(1);
+                self.reckon_unsent(id, port, session, now);
+                if self.has_far_too_much_unsent() {
+                    session.executor().counters().streams_over_memory.add(1);
+                    return self.close(id, port, session);
+                }
                 self.keep_aside(id, port, session)
             }
             StreamEvent::Drained(id) => {
-                let Some(conversation) = self.table.get_mut(id) else { return Ok(()) };
+                let Some(mut conversation) = self.table.take(id) else { return Ok(()) };
                 conversation.is_stuck = false;
-                self.long_replies -= std::mem::take(&mut conversation.has_long) as usize;
-                if conversation.is_closing {
+                conversation.active_s = now.s();
+                self.forget_unsent(&mut conversation, session);
+                let is_closing = conversation.is_closing;
+                self.table.put(id, conversation);
+                if is_closing {
                     return self.close(id, port, session);
                 }
                 self.goes_on(port, id);
@@ -238,6 +253,9 @@ impl Conversations {
         // A cookie proves an address, and that is what a connection has done; whoever is not allowed is not.
         if rights < Right::Data {
             counters.refused_peers.add(1);
+            return port.close(id);
+        }
+        if self.is_ending {
             return port.close(id);
         }
         let mut conversation = Conversation::new(id, addr, rights, now.s());
@@ -318,6 +336,7 @@ impl Conversations {
     /// A connection receives, if it does not already.
     pub(super) fn receives_again<P: Port>(&mut self, port: &mut P, id: ConnectionId) {
         if let Some(conversation) = self.table.get_mut(id)
+            && !self.is_ending
             && !std::mem::replace(&mut conversation.receives, true)
         {
             port.resume(id);
@@ -434,7 +453,7 @@ impl Conversations {
     ) -> io::Result<()> {
         let Some(mut conversation) = self.table.take(id) else { return Ok(()) };
         self.kept_bytes -= conversation.input.carried();
-        self.long_replies -= conversation.has_long as usize;
+        self.forget_unsent(&mut conversation, session);
         if conversation.is_crowded && conversation.value.is_none() {
             self.crowd.leaves(id);
         }
@@ -451,6 +470,18 @@ impl Conversations {
         port.close(id)
     }
 
+    /// The server ends: nothing more is accepted or received.
+    pub(super) fn begin_to_end<P: Port>(&mut self, port: &mut P) -> io::Result<()> {
+        self.is_ending = true;
+        let ids: Vec<ConnectionId> = self.table.ids().collect();
+        ids.into_iter().try_for_each(|id| self.stop_receiving(id, port))
+    }
+
+    /// Whether a peer has something to take.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.table.ids().any(|id| self.get(id).is_some_and(|conversation| conversation.is_stuck))
+    }
+
     /// Looks at some connections whether they have been idle for too long, or have to be probed: at each about once a second.
     fn look_for_idle<P: Port>(&mut self, port: &mut P, session: &mut Session, now: Now) -> io::Result<()> {
         if self.idle_second != now.s() {
@@ -459,6 +490,10 @@ impl Conversations {
         for _ in 0..TICK_IDLE_LOOKS_MAX.min(self.idle_left) {
             self.idle_left -= 1;
             let Some((id, conversation)) = self.table.at(self.idle_left) else { continue };
+            if conversation.is_stuck {
+                self.reckon_unsent(id, port, session, now);
+            }
+            let Some(conversation) = self.table.get(id) else { continue };
             let is_quiet =
                 !conversation.is_probed && conversation.receives && conversation.active_s < now.s();
             if self.setup.is_idle(conversation, now) {
@@ -473,11 +508,5 @@ impl Conversations {
             }
         }
         Ok(())
-    }
-
-    /// Whether a long reply has waited too long for its peer to read it, while others wait for its memory.
-    fn holds_up_others(&self, conversation: &Conversation, now: Now) -> bool {
-        let waits_s = now.s().saturating_sub(conversation.long_since_s);
-        conversation.has_long && self.crowd.wants_reply() && waits_s > STREAM_LONG_REPLY_WAIT_S
     }
 }

@@ -13,12 +13,13 @@ mod crowd;
 mod datagrams;
 mod inbound;
 mod streams;
+mod unsent;
 mod values;
 
 pub use crate::guard::Access;
 
 use crate::guard::Guard;
-use crate::limits::{IDLE_WAIT_MS, VALUE_IDLE_S};
+use crate::limits::{DRAIN_MS, IDLE_WAIT_MS, STREAM_UNSENT_BYTES_MAX, VALUE_IDLE_S};
 use crate::net::stream::{Handover, Quota, Roster};
 use crate::net::{Inbox, Outbox, PollTimeout, Port, Traffic};
 use crate::session::forward::pending::PendingRequest;
@@ -97,6 +98,10 @@ pub struct StreamSetup {
     pub quota: Arc<Quota>,
     /// How long one may be idle before it is closed, in s; 0 = for ever.
     pub idle_timeout_s: u64,
+    /// Bytes of replies that peers have not taken, of a worker, before others get small replies only.
+    pub unsent_bytes_max: usize,
+    /// How long the end waits for peers to take what they were sent, in ms.
+    pub drain_ms: u64,
     /// Those that another thread accepts for this worker.
     pub handover: Handover,
     /// Where they are listed.
@@ -123,6 +128,8 @@ impl Default for StreamSetup {
         StreamSetup {
             quota: Arc::new(Quota::new(usize::MAX >> 1)),
             idle_timeout_s: 0,
+            unsent_bytes_max: STREAM_UNSENT_BYTES_MAX,
+            drain_ms: DRAIN_MS,
             handover: Default::default(),
             roster: Arc::default(),
         }
@@ -205,12 +212,18 @@ impl<P: Port> Worker<P> {
             self.tick()?;
         }
         // Drain: what was received and suspended is answered, what is still on the wire is lost, as UDP may.
-        for _ in 0..Self::DRAIN_TICKS_MAX {
-            if !self.tick()? {
-                break;
+        // Peers have some time to take what they are sent.
+        self.streams.begin_to_end(&mut self.port)?;
+        let until_ns = self.clock.now().ns + self.streams.setup.drain_ms * 1_000_000;
+        let mut ticks = 0;
+        loop {
+            let is_busy = self.tick()?;
+            ticks += 1;
+            let has_unsent = self.streams.has_unsent() && self.clock.now().ns < until_ns;
+            if !has_unsent && (!is_busy || ticks >= Self::DRAIN_TICKS_MAX) {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     const DRAIN_TICKS_MAX: usize = 64;

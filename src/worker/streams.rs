@@ -1,8 +1,8 @@
 //! Turns of connections: plain reads in the batch of the tick, other commands one by one behind it.
 
 use crate::limits::{
-    DUMPS_MAX, KEY_BYTES_MAX, STREAM_KEPT_BYTES_MAX, STREAM_LONG_REPLIES_MAX, STREAM_TURNS_MAX,
-    TICK_READS_MAX,
+    DUMPS_MAX, KEY_BYTES_MAX, REPLY_BODY_BYTES_MAX, STREAM_KEPT_BYTES_MAX, STREAM_LONG_REPLIES_MAX,
+    STREAM_TICK_REPLY_BYTES, STREAM_TURNS_MAX, TICK_READS_MAX,
 };
 use crate::net::{ConnectionId, Port};
 use crate::session::Session;
@@ -188,6 +188,9 @@ impl<P: Port> Worker<P> {
         if !self.outbox.has_room() {
             return self.is_first(id);
         }
+        if self.outbox.streams.bytes_for(id) >= STREAM_TICK_REPLY_BYTES {
+            return self.streams.later.push(id);
+        }
         let Worker { port, streams, session, outbox, .. } = self;
         let Some(conversation) = streams.get(id) else { return };
         let admitted = conversation.admitted(conversation.window(port));
@@ -271,7 +274,8 @@ impl<P: Port> Worker<P> {
             (conversation.tick_ns, conversation.turns) = (now.ns, 0);
         }
         conversation.turns += 1;
-        let has_another = conversation.turns < STREAM_TURNS_MAX;
+        let bytes = self.outbox.streams.bytes_for(id);
+        let has_another = conversation.turns < STREAM_TURNS_MAX && bytes < STREAM_TICK_REPLY_BYTES;
         self.session.executor().counters().yielded.add(!has_another as u64);
         has_another
     }
@@ -297,9 +301,12 @@ impl<P: Port> Worker<P> {
         let Some(dump) = streams.get_mut(id).and_then(|conversation| conversation.dump.as_mut()) else {
             return;
         };
-        if outbox.has_room() && session.dump_on(dump, id, outbox, now) {
+        outbox.streams.lend(REPLY_BODY_BYTES_MAX);
+        let is_done = outbox.has_room() && session.dump_on(dump, id, outbox, now);
+        if is_done {
             streams.end_dump(id);
         }
+        streams.lend_room(outbox, session);
     }
 
     /// Answers with memory for the longest value, if some is left; nothing else is sent to the connection in this tick.
@@ -318,7 +325,6 @@ impl<P: Port> Worker<P> {
         if let Some(conversation) = streams.get_mut(id) {
             // Until the port says that all of it went.
             (conversation.has_long, conversation.is_stuck) = (true, true);
-            conversation.long_since_s = now.s();
             streams.long_replies += 1;
         }
         self.progress(id, progress, now);

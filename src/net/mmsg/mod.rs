@@ -319,6 +319,10 @@ impl Port for MmsgPort {
         self.streams.set_receiving(id, false)
     }
 
+    fn unsent(&self, id: ConnectionId) -> usize {
+        self.streams.unsent(id)
+    }
+
     fn close(&mut self, id: ConnectionId) -> io::Result<()> {
         self.streams.close(id);
         Ok(())

@@ -252,6 +252,8 @@ impl Streams {
                 }
             };
             if sent < entry.bytes {
+                // Not twice as much, as a vector that grows may take.
+                connection.unsent.reserve_exact(entry.bytes - sent);
                 let mut skip = sent;
                 for piece in outbox.pieces(&entry) {
                     connection.unsent.extend_from_slice(piece.get(skip..).unwrap_or_default());
@@ -298,6 +300,11 @@ impl Streams {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Bytes that the peer of a connection has not taken.
+    pub(super) fn unsent(&self, id: ConnectionId) -> usize {
+        self.connections.get(id).map_or(0, |connection| connection.unsent.len() - connection.unsent_at)
     }
 
     pub(super) fn close(&mut self, id: ConnectionId) {

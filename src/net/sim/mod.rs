@@ -174,6 +174,10 @@ impl Port for SimPort {
         Ok(())
     }
 
+    fn unsent(&self, id: ConnectionId) -> usize {
+        self.streams.unsent(id)
+    }
+
     fn close(&mut self, id: ConnectionId) -> io::Result<()> {
         self.streams.close(id);
         Ok(())

@@ -332,6 +332,10 @@ impl Streams {
         }
     }
 
+    pub(super) fn unsent(&self, id: ConnectionId) -> usize {
+        self.connections.get(id).map_or(0, |connection| connection.unsent.len())
+    }
+
     pub(super) fn close(&mut self, id: ConnectionId) {
         let connection = self.connections.remove(id).expect("a connection is closed once");
         let mut shared = self.shared.borrow_mut();

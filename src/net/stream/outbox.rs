@@ -14,6 +14,8 @@ use crate::net::stream::ConnectionId;
 pub struct StreamOutbox {
     memory: Box<[u8]>,
     used: usize,
+    /// Bytes of the room that it lends.
+    room_bytes: usize,
     sends: Vec<Send>,
     pieces: Vec<Piece>,
     /// By place: the send of a connection, one more than its index; 0 = none.
@@ -49,6 +51,7 @@ impl Default for StreamOutbox {
         StreamOutbox {
             memory: vec![0; STREAM_OUTBOX_BYTES].into_boxed_slice(),
             used: 0,
+            room_bytes: REPLY_BODY_BYTES_MAX,
             sends: Vec::new(),
             pieces: Vec::new(),
             send_of: Vec::new(),
@@ -70,7 +73,18 @@ impl StreamOutbox {
     /// When there is no room, see [`StreamOutbox::has_room`].
     #[inline]
     pub fn room(&mut self) -> &mut [u8] {
-        &mut self.memory[self.used..][..REPLY_BODY_BYTES_MAX]
+        &mut self.memory[self.used..][..self.room_bytes]
+    }
+
+    /// Lends rooms of so many bytes from now on, at most those of the longest reply.
+    pub fn lend(&mut self, room_bytes: usize) {
+        self.room_bytes = room_bytes.min(REPLY_BODY_BYTES_MAX);
+    }
+
+    /// Bytes that wait for a connection.
+    pub fn bytes_for(&self, id: ConnectionId) -> usize {
+        let send = self.send_of.get(id.place as usize).and_then(|&send| (send as usize).checked_sub(1));
+        send.map(|send| &self.sends[send]).filter(|send| send.id == id).map_or(0, |send| send.bytes)
     }
 
     /// The first `bytes` of the room go to a connection, behind what it gets already.
@@ -131,8 +145,7 @@ impl StreamOutbox {
 
     /// Whether something waits for a connection.
     pub fn has_any_for(&self, id: ConnectionId) -> bool {
-        let send = self.send_of.get(id.place as usize).and_then(|&send| (send as usize).checked_sub(1));
-        send.is_some_and(|send| self.sends[send].id == id)
+        self.bytes_for(id) > 0
     }
 
     /// Whether nothing waits.

@@ -472,6 +472,10 @@ impl Port for UringPort {
         self.probe_stream(id)
     }
 
+    fn unsent(&self, id: ConnectionId) -> usize {
+        self.unsent_of(id)
+    }
+
     fn close(&mut self, id: ConnectionId) -> io::Result<()> {
         self.close_stream(id)
     }

@@ -68,6 +68,10 @@ impl LeftOver {
         self.going.is_empty() && self.waiting.is_empty()
     }
 
+    fn bytes(&self) -> usize {
+        self.going.len() - self.sent + self.waiting.len()
+    }
+
     fn keep(&mut self, reply: &[u8]) {
         self.waiting.extend_from_slice(reply);
     }
@@ -209,6 +213,8 @@ impl UringPort {
             error if error == -libc::EAGAIN => 0,
             _ => return self.streams.events.push(StreamEvent::Broken(send.id)),
         };
+        // Not twice as much, as a vector that grows may take.
+        connection.left.waiting.reserve_exact(send.bytes - sent);
         let mut skip = sent;
         for piece in outbox.pieces(send) {
             connection.left.keep(piece.get(skip..).unwrap_or_default());
@@ -321,10 +327,16 @@ impl UringPort {
         if connection.is_closing {
             return Ok(());
         }
-        let (fd, flags) = (Fd(connection.fd.as_raw_fd()), libc::MSG_NOSIGNAL | libc::MSG_WAITALL);
+        // Without MSG_WAITALL: whatever the peer takes is told of.
+        let (fd, flags) = (Fd(connection.fd.as_raw_fd()), libc::MSG_NOSIGNAL);
         let Some(left) = connection.left.next() else { return Ok(()) };
         let send = opcode::Send::new(fd, left.as_ptr(), left.len() as u32).flags(flags).build();
         self.push(send.user_data(user_data(Kind::StreamDrain, 0) | name(id)))
+    }
+
+    /// Bytes that the peer of a connection has not taken.
+    pub(super) fn unsent_of(&self, id: ConnectionId) -> usize {
+        self.streams.connections.get(id).map_or(0, |connection| connection.left.bytes())
     }
 
     /// Something may be received from a connection.

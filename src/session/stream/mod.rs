@@ -60,8 +60,9 @@ pub struct Conversation {
     pub(crate) is_queued: bool,
     /// Whether a reply with memory of its own is under way.
     pub(crate) has_long: bool,
-    /// Since when, in s since the server epoch.
-    pub(crate) long_since_s: u64,
+    /// Bytes of replies that its peer had not taken when that was looked at last, and when it took some, in s since the server epoch.
+    pub(crate) unsent_bytes: usize,
+    pub(crate) took_s: u64,
     /// Whether it counts as one of the connections that the server may have.
     pub(crate) is_counted: bool,
     /// Turns that it had in the tick that began at this time.
@@ -92,7 +93,8 @@ impl Conversation {
             is_closing: false,
             is_queued: false,
             has_long: false,
-            long_since_s: 0,
+            unsent_bytes: 0,
+            took_s: 0,
             is_counted: false,
             turns: 0,
             tick_ns: 0,
