@@ -10,7 +10,7 @@
 use crate::guard::Right;
 use crate::limits::{
     STREAM_BUFFERS_AHEAD_MAX, STREAM_BUFFERS_HELD_MAX, STREAM_KEPT_BYTES_MAX, STREAM_LONG_REPLIES_MAX,
-    TICK_IDLE_LOOKS_MAX, TICK_READS_MAX,
+    TICK_READS_MAX,
 };
 use crate::net::stream::{StreamEvent, Table};
 use crate::net::{ConnectionId, Outbox, PeerAddr, Port, StreamPeer};
@@ -27,7 +27,7 @@ use std::time::Duration;
 
 /// What a worker knows of its connections.
 pub(super) struct Conversations {
-    table: Table<Conversation>,
+    pub(super) table: Table<Conversation>,
     /// Those that may go on in this tick.
     pub(super) queue: VecDeque<ConnectionId>,
     /// Those that wait for memory.
@@ -54,8 +54,8 @@ pub(super) struct Conversations {
     /// Whether the server ends: nothing more is accepted or received.
     is_ending: bool,
     /// In this second so many places are left to be looked at.
-    idle_second: u64,
-    idle_left: usize,
+    pub(super) idle_second: u64,
+    pub(super) idle_left: usize,
 }
 
 impl Conversations {
@@ -480,33 +480,5 @@ impl Conversations {
     /// Whether a peer has something to take.
     pub(super) fn has_unsent(&self) -> bool {
         self.table.ids().any(|id| self.get(id).is_some_and(|conversation| conversation.is_stuck))
-    }
-
-    /// Looks at some connections whether they have been idle for too long, or have to be probed: at each about once a second.
-    fn look_for_idle<P: Port>(&mut self, port: &mut P, session: &mut Session, now: Now) -> io::Result<()> {
-        if self.idle_second != now.s() {
-            (self.idle_second, self.idle_left) = (now.s(), self.table.places());
-        }
-        for _ in 0..TICK_IDLE_LOOKS_MAX.min(self.idle_left) {
-            self.idle_left -= 1;
-            let Some((id, conversation)) = self.table.at(self.idle_left) else { continue };
-            if conversation.is_stuck {
-                self.reckon_unsent(id, port, session, now);
-            }
-            let Some(conversation) = self.table.get(id) else { continue };
-            let is_quiet =
-                !conversation.is_probed && conversation.receives && conversation.active_s < now.s();
-            if self.setup.is_idle(conversation, now) {
-                session.executor().counters().idle_kicks.add(1);
-                self.close(id, port, session)?;
-            } else if self.holds_up_others(conversation, now) {
-                session.executor().counters().streams_over_memory.add(1);
-                self.close(id, port, session)?;
-            } else if is_quiet {
-                self.table.get_mut(id).into_iter().for_each(|quiet| quiet.is_probed = true);
-                port.probe(id)?;
-            }
-        }
-        Ok(())
     }
 }

@@ -11,6 +11,7 @@
 mod conversations;
 mod crowd;
 mod datagrams;
+mod idle;
 mod inbound;
 mod streams;
 mod unsent;
@@ -211,19 +212,25 @@ impl<P: Port> Worker<P> {
         while !stop.load(Ordering::Acquire) {
             self.tick()?;
         }
-        // Drain: what was received and suspended is answered, what is still on the wire is lost, as UDP may.
-        // Peers have some time to take what they are sent.
+        self.drain()
+    }
+
+    /// What was received and suspended is answered, and peers have some time to take what they are sent; what is still on the wire is lost, as
+    /// UDP may.
+    fn drain(&mut self) -> std::io::Result<()> {
         self.streams.begin_to_end(&mut self.port)?;
-        let until_ns = self.clock.now().ns + self.streams.setup.drain_ms * 1_000_000;
-        let mut ticks = 0;
-        loop {
+        let until_ns = self.clock.now().ns + self.streams.drain_ns();
+        let (mut ticks, mut quiet_ticks) = (0, 0);
+        // What a tick's poll has sent and heard of is known in the next one.
+        while quiet_ticks < 2 {
             let is_busy = self.tick()?;
             ticks += 1;
-            let has_unsent = self.streams.has_unsent() && self.clock.now().ns < until_ns;
-            if !has_unsent && (!is_busy || ticks >= Self::DRAIN_TICKS_MAX) {
-                return Ok(());
-            }
+            let is_in_time = self.clock.now().ns < until_ns;
+            let has_replies = is_in_time && (self.streams.has_work() || self.streams.has_unsent());
+            let goes_on = has_replies || is_busy && ticks < Self::DRAIN_TICKS_MAX;
+            quiet_ticks = if goes_on { 0 } else { quiet_ticks + 1 };
         }
+        Ok(())
     }
 
     const DRAIN_TICKS_MAX: usize = 64;

@@ -42,6 +42,11 @@ impl Conversations {
         self.show_unsent(session);
     }
 
+    /// How long the end of the server waits for peers, in ns.
+    pub(super) fn drain_ns(&self) -> u64 {
+        self.setup.drain_ms * 1_000_000
+    }
+
     fn show_unsent(&self, session: &Session) {
         session.executor().counters().streams_unsent_bytes.set(self.unsent_bytes as u64);
     }
