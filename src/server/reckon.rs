@@ -225,10 +225,10 @@ mod tests {
     fn what_may_come_is_said_and_the_remedy_has_room_for_it() {
         let config = config("150MiB", "wtinylfu");
         let of = reckoned(&config, 1, PageKind::Small);
-        let warning = of.check(&config, PageKind::Small, 250 * MIB).unwrap().expect("a warning");
+        let warning = of.check(&config, PageKind::Small, 300 * MIB).unwrap().expect("a warning");
         let safe = config_of(&config, remedy(&warning) * MIB);
         let safe_of = reckoned(&safe, 1, PageKind::Small);
-        assert_eq!(safe_of.check(&safe, PageKind::Small, 250 * MIB), Ok(None), "{warning}");
+        assert_eq!(safe_of.check(&safe, PageKind::Small, 300 * MIB), Ok(None), "{warning}");
         assert!(remedy(&warning) > 80, "{warning}");
         assert_eq!(of.check(&config, PageKind::Small, 1 << 40), Ok(None));
     }
@@ -254,7 +254,7 @@ mod tests {
     fn pages_of_a_pool_do_not_count() {
         let config = config("1GiB", "none");
         let of = reckoned(&config, 1, PageKind::TwoMib);
-        assert_eq!(of.check(&config, PageKind::TwoMib, 150 * MIB), Ok(None));
+        assert_eq!(of.check(&config, PageKind::TwoMib, 250 * MIB), Ok(None));
         assert!(of.check(&config, PageKind::TwoMib, 4 * MIB).unwrap_err().contains("fewer --workers"));
     }
 }

@@ -34,7 +34,7 @@ counters! {
         counter refused_groups,
         /// Bytes of replies that peers of connections have not taken, long replies not counted.
         gauge streams_unsent_bytes,
-        /// Ticks in which connections had room for small replies only, because so many bytes were unsent.
+        /// Times that connections came to have room for small replies only, because so many bytes were unsent.
         counter streams_unsent_limited,
         /// Datagrams too short for a frame and one byte.
         counter refused_short,

@@ -51,6 +51,8 @@ pub(super) struct Conversations {
     pub(super) setup: StreamSetup,
     /// Bytes of replies that peers have not taken.
     pub(super) unsent_bytes: usize,
+    /// Whether it lends small rooms only.
+    pub(super) is_limited: bool,
     /// Whether the server ends: nothing more is accepted or received.
     is_ending: bool,
     /// In this second so many places are left to be looked at.
@@ -74,6 +76,7 @@ impl Conversations {
             dumps: 0,
             setup,
             unsent_bytes: 0,
+            is_limited: false,
             is_ending: false,
             idle_second: 0,
             idle_left: 0,
@@ -153,7 +156,8 @@ impl Conversations {
             self.goes_on(port, id);
         }
         self.look_for_idle(port, session, now)?;
-        self.lend_room(outbox, session);
+        self.reckon_room(session);
+        self.lend_room(outbox);
         Ok(happened || !self.queue.is_empty())
     }
 
@@ -378,7 +382,7 @@ impl Conversations {
         }
     }
 
-    fn asks_again(&mut self, id: Option<ConnectionId>) {
+    pub(super) fn asks_again(&mut self, id: Option<ConnectionId>) {
         if let Some(id) = id
             && let Some(conversation) = self.table.get_mut(id)
         {

@@ -306,7 +306,7 @@ impl<P: Port> Worker<P> {
         if is_done {
             streams.end_dump(id);
         }
-        streams.lend_room(outbox, session);
+        streams.lend_room(outbox);
     }
 
     /// Answers with memory for the longest value, if some is left; nothing else is sent to the connection in this tick.

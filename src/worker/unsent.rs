@@ -8,7 +8,8 @@
 //! While others wait, a peer that takes nothing for [`STREAM_LONG_REPLY_WAIT_S`] is closed.
 
 use crate::limits::{
-    REPLY_BODY_BYTES_MAX, STREAM_LONG_REPLY_WAIT_S, STREAM_SMALL_ROOM_BYTES, STREAM_TICK_REPLY_BYTES,
+    CROWD_ASKS_MAX, REPLY_BODY_BYTES_MAX, STREAM_LONG_REPLY_WAIT_S, STREAM_SMALL_ROOM_BYTES,
+    STREAM_TICK_REPLY_BYTES,
 };
 use crate::net::{ConnectionId, Outbox, Port};
 use crate::session::Session;
@@ -56,11 +57,22 @@ impl Conversations {
         self.unsent_bytes > 2 * self.setup.unsent_bytes_max
     }
 
+    /// Once a tick: whether room for any reply can be lent. If it can again, who had waited for memory of its own tries it there.
+    pub(super) fn reckon_room(&mut self, session: &Session) {
+        let is_limited = self.unsent_bytes >= self.setup.unsent_bytes_max;
+        session.executor().counters().streams_unsent_limited.add((is_limited && !self.is_limited) as u64);
+        if !is_limited && self.is_limited {
+            for _ in 0..CROWD_ASKS_MAX {
+                let next = self.crowd.next_reply();
+                self.asks_again(next);
+            }
+        }
+        self.is_limited = is_limited;
+    }
+
     /// Lends room for replies as far as there is memory for what peers do not take.
-    pub(super) fn lend_room(&self, outbox: &mut Outbox, session: &Session) {
-        let is_small = self.unsent_bytes >= self.setup.unsent_bytes_max;
-        session.executor().counters().streams_unsent_limited.add(is_small as u64);
-        outbox.streams.lend(if is_small { STREAM_SMALL_ROOM_BYTES } else { REPLY_BODY_BYTES_MAX });
+    pub(super) fn lend_room(&self, outbox: &mut Outbox) {
+        outbox.streams.lend(if self.is_limited { STREAM_SMALL_ROOM_BYTES } else { REPLY_BODY_BYTES_MAX });
     }
 
     /// Whether a peer has taken nothing for too long, while others wait for memory.

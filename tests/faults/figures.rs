@@ -50,6 +50,11 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "streams_stuck",
         "readers::replies_wait_for_a_peer_that_does_not_read_and_others_are_served in tests/streams",
     ),
+    ("streams_unsent_bytes", "unsent::peers_that_do_not_read_cost_no_more_than_is_bounded in tests/streams"),
+    (
+        "streams_unsent_limited",
+        "unsent::peers_that_do_not_read_cost_no_more_than_is_bounded in tests/streams",
+    ),
     ("streams_over_memory", "limits::what_is_kept_of_connections_is_bounded in tests/streams"),
     (
         "long_values",

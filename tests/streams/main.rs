@@ -13,6 +13,7 @@ mod pipelines;
 mod readers;
 #[path = "../support/mod.rs"]
 mod support;
+mod unsent;
 mod values;
 
 use std::time::Instant;

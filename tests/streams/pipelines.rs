@@ -12,7 +12,7 @@ const KEY_BYTES: usize = 240;
 /// Receive buffers of a worker (4 MiB), an outbox (4 MiB), what is left over of one tick's replies, and what the allocator keeps.
 const GROWTH_BYTES_MAX: usize = 24 << 20;
 
-fn resident_bytes(server: &Serve) -> usize {
+pub fn resident_bytes(server: &Serve) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().strip_suffix(" kB").unwrap().trim().parse::<usize>().unwrap() << 10

@@ -110,6 +110,21 @@ impl StreamClient {
         received
     }
 
+    /// Receives so many bytes, or what comes up to the end of the connection; says whether all came.
+    pub fn receive_up_to(&mut self, bytes: usize) -> (Vec<u8>, bool) {
+        let (mut received, mut at) = (vec![0; bytes], 0);
+        while at < bytes {
+            match self.read(&mut received[at..]) {
+                Ok(0) => break,
+                Ok(more) => at += more,
+                Err(error) if is_end(&error) => break,
+                Err(error) => panic!("{error} after {at} bytes"),
+            }
+        }
+        received.truncate(at);
+        (received, at == bytes)
+    }
+
     /// Receives what comes up to this.
     pub fn until(&mut self, end: &[u8]) -> Vec<u8> {
         let (received, is_there) = self.until_or_end(end);
