@@ -76,6 +76,16 @@ pub const STREAM_LINE_BYTES_MAX: usize = 2_048;
 pub const LONG_VALUE_BYTES: usize = 16 << 10;
 /// How long nothing may come of a value that has begun, in s; then its connection is closed, because it holds memory that others want.
 pub const VALUE_IDLE_S: u64 = 60;
+/// How long a connection waits for room for a long value, in s, while values that are coming have all of it; then its store is refused.
+/// Values that come too slowly are given up before that.
+pub const CROWD_WAIT_S: u64 = 10;
+/// How many bytes of a long value must come in a second, on average since it has had its memory, while others wait for room; a slower one
+/// is given up with its connection.
+pub const VALUE_BYTES_PER_S_MIN: u64 = 16 << 10;
+/// How long a value has had its memory before its rate matters, in s.
+pub const VALUE_GRACE_S: u64 = 3;
+/// The least of that, in ms, for a value that has waited for its memory.
+pub const VALUE_GRACE_WAITED_MS: u64 = 1_000;
 /// Buffers that a connection may hold, before it receives no more until what is in them is done.
 pub const STREAM_BUFFERS_HELD_MAX: usize = 4;
 /// Receive buffers that a connection may hold which has not had its turns yet; beyond it nothing more is received of it until all that

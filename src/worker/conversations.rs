@@ -165,7 +165,7 @@ impl Conversations {
                 let is_crowded = matches!(homecoming, Homecoming::Waits { is_crowded: true });
                 conversation.is_under_way = false;
                 if let Some(incoming) = &mut conversation.value {
-                    incoming.came_home(homecoming);
+                    incoming.came_home(homecoming, now);
                 }
                 if is_crowded {
                     self.waits_for_value(id, now);
@@ -327,6 +327,8 @@ impl Conversations {
     /// A connection waits for memory for its long value that others have.
     pub(super) fn waits_for_value(&mut self, id: ConnectionId, now: Now) {
         if self.is_crowded(id) {
+            let value = self.table.get_mut(id).and_then(|conversation| conversation.value.as_mut());
+            value.into_iter().for_each(|incoming| incoming.waits_for_room(&self.setup.demand, now));
             self.crowd.waits_for_value(id, now);
         }
     }
@@ -351,19 +353,20 @@ impl Conversations {
         let unfinished_bytes = session.executor().owner().counters().unfinished_bytes.get();
         for _ in 0..self.crowd.due(unfinished_bytes, now) {
             let next = self.crowd.next_value();
-            self.asks_again(next);
+            self.asks_again(next, now);
         }
         for _ in self.long_replies..STREAM_LONG_REPLIES_MAX {
             let next = self.crowd.next_reply();
-            self.asks_again(next);
+            self.asks_again(next, now);
         }
     }
 
-    fn asks_again(&mut self, id: Option<ConnectionId>) {
+    fn asks_again(&mut self, id: Option<ConnectionId>, now: Now) {
         if let Some(id) = id
             && let Some(conversation) = self.table.get_mut(id)
         {
             conversation.is_crowded = false;
+            conversation.active_s = now.s();
             self.may_go_on(id);
         }
     }
@@ -453,7 +456,7 @@ impl Conversations {
 
     /// Looks at some connections whether they have been idle for too long, or have to be probed: at each about once a second.
     fn look_for_idle<P: Port>(&mut self, port: &mut P, session: &mut Session, now: Now) -> io::Result<()> {
-        if self.idle_second != now.s() {
+        if self.idle_left == 0 && self.idle_second != now.s() {
             (self.idle_second, self.idle_left) = (now.s(), self.table.places());
         }
         for _ in 0..TICK_IDLE_LOOKS_MAX.min(self.idle_left) {
@@ -461,11 +464,16 @@ impl Conversations {
             let Some((id, conversation)) = self.table.at(self.idle_left) else { continue };
             let is_quiet =
                 !conversation.is_probed && conversation.receives && conversation.active_s < now.s();
-            if self.setup.is_idle(conversation, now) {
+            if conversation.waits_for_server() {
+                self.table.get_mut(id).into_iter().for_each(|waiting| waiting.active_s = now.s());
+            } else if self.setup.is_idle(conversation, now) {
                 session.executor().counters().idle_kicks.add(1);
                 self.close(id, port, session)?;
             } else if self.holds_up_others(conversation, now) {
                 session.executor().counters().streams_over_memory.add(1);
+                self.close(id, port, session)?;
+            } else if self.is_slow(conversation, now) {
+                session.executor().counters().slow_values.add(1);
                 self.close(id, port, session)?;
             } else if is_quiet {
                 self.table.get_mut(id).into_iter().for_each(|quiet| quiet.is_probed = true);
@@ -473,6 +481,12 @@ impl Conversations {
             }
         }
         Ok(())
+    }
+
+    /// Whether a long value comes too slowly, while others wait for room.
+    fn is_slow(&self, conversation: &Conversation, now: Now) -> bool {
+        let value = conversation.value.as_ref();
+        value.is_some_and(|incoming| incoming.is_slow(now)) && self.setup.demand.is_there()
     }
 
     /// Whether a long reply has waited too long for its peer to read it, while others wait for its memory.

@@ -106,6 +106,17 @@ impl Conversation {
         !(self.is_under_way || self.is_stuck || self.is_crowded || self.is_closing)
     }
 
+    /// Whether it waits for this server, and not for its peer: it is not idle meanwhile.
+    pub(crate) fn waits_for_server(&self) -> bool {
+        let is_paused = !self.receives && !self.is_stuck;
+        self.is_under_way || self.is_crowded || is_paused || self.dump.is_some() && !self.is_stuck
+    }
+
+    /// Whether a part of a value has come, and the rest has not.
+    pub(crate) fn owes_value(&self) -> bool {
+        self.value.is_some() || self.input.is_in_value()
+    }
+
     /// Its commands, as they were admitted when the connection was.
     #[inline]
     pub(crate) fn admitted<'a>(&'a self, body: &'a [u8]) -> Admitted<'a> {
