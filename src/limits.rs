@@ -106,9 +106,15 @@ pub const STREAM_LONG_REPLY_WAIT_S: u64 = 10;
 pub const CROWD_ASK_MS: u64 = 1;
 /// Connections that ask again at such a time; the others do so the next time.
 pub const CROWD_ASKS_MAX: usize = 64;
-/// Bytes of commands that were cut, and of input that waits for peers that do not read, that a worker keeps; beyond it a connection
-/// that needs more is closed.
+/// Bytes of commands that were cut, and of input that waits for peers that do not read, that a worker keeps; beyond it connections
+/// that hold some and have been still for longest are closed, and those that need more wait.
 pub const STREAM_KEPT_BYTES_MAX: usize = 32 << 20;
+/// The same, where none has been still for long enough; beyond it a connection that needs more is closed.
+pub const STREAM_KEPT_BYTES_BRIM: usize = 2 * STREAM_KEPT_BYTES_MAX;
+/// Connections of a worker that are looked at in one tick for one that gives back what is kept of it.
+pub const KEPT_LOOKS_MAX: usize = 256;
+/// How long, in whole s, a connection must have sent nothing before that; so at least one second less.
+pub const KEPT_STILL_S: u64 = 2;
 /// Lines of an index of which a dump of all items writes the items at a time: about 400 items, or 60 KB.
 pub const DUMP_LINES: usize = 64;
 /// Dumps of all items that a worker has under way; one more is told to come again.

@@ -9,8 +9,8 @@
 
 use crate::guard::Right;
 use crate::limits::{
-    STREAM_BUFFERS_AHEAD_MAX, STREAM_BUFFERS_HELD_MAX, STREAM_KEPT_BYTES_MAX, STREAM_LONG_REPLIES_MAX,
-    STREAM_LONG_REPLY_WAIT_S, TICK_IDLE_LOOKS_MAX, TICK_READS_MAX,
+    STREAM_BUFFERS_AHEAD_MAX, STREAM_BUFFERS_HELD_MAX, STREAM_LONG_REPLIES_MAX, STREAM_LONG_REPLY_WAIT_S,
+    TICK_IDLE_LOOKS_MAX, TICK_READS_MAX,
 };
 use crate::net::stream::{StreamEvent, Table};
 use crate::net::{ConnectionId, Outbox, PeerAddr, Port, StreamPeer};
@@ -20,6 +20,7 @@ use crate::session::forward::errand::Homecoming;
 use crate::session::stream::Conversation;
 use crate::worker::StreamSetup;
 use crate::worker::crowd::Crowd;
+use crate::worker::kept::Kept;
 use cache::base::clock::Now;
 use std::collections::VecDeque;
 use std::io;
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 /// What a worker knows of its connections.
 pub(super) struct Conversations {
-    table: Table<Conversation>,
+    pub(super) table: Table<Conversation>,
     /// Those that may go on in this tick.
     pub(super) queue: VecDeque<ConnectionId>,
     /// Those that wait for memory.
@@ -44,6 +45,8 @@ pub(super) struct Conversations {
     pub(super) outcomes: Vec<Outcome>,
     /// Bytes of input that are kept outside of receive buffers.
     pub(super) kept_bytes: usize,
+    /// Those that need more of it than there may be.
+    pub(super) kept: Kept,
     /// Replies with memory of their own that are under way.
     pub(super) long_replies: usize,
     /// Dumps of all items that are under way.
@@ -66,6 +69,7 @@ impl Conversations {
             round: Vec::with_capacity(TICK_READS_MAX),
             outcomes: Vec::with_capacity(TICK_READS_MAX),
             kept_bytes: 0,
+            kept: Kept::default(),
             long_replies: 0,
             dumps: 0,
             setup,
@@ -78,7 +82,10 @@ impl Conversations {
     pub(super) fn has_work(&self) -> bool {
         let waits = [&self.later, &self.closing, &self.keeps_aside];
         let has_memory = self.long_replies < STREAM_LONG_REPLIES_MAX && self.crowd.wants_reply();
-        has_memory || !self.queue.is_empty() || waits.iter().any(|ids| !ids.is_empty())
+        has_memory
+            || self.kept.has_newcomers()
+            || !self.queue.is_empty()
+            || waits.iter().any(|ids| !ids.is_empty())
     }
 
     /// How long the worker may sleep, where there is nothing to do.
@@ -128,9 +135,10 @@ impl Conversations {
         }
         self.close_due(due, port, session)?;
         for index in 0..self.keeps_aside.len() {
-            self.keep_aside(self.keeps_aside[index], port, session)?;
+            self.keep_aside(self.keeps_aside[index], port)?;
         }
         self.keeps_aside.clear();
+        self.make_room(port, session, outbox, now)?;
         self.ask_again(session, now);
         for index in 0..self.later.len() {
             self.may_go_on(self.later[index]);
@@ -190,13 +198,13 @@ impl Conversations {
             StreamEvent::Opened(id, peer) => self.open(id, peer, port, session, outbox, now),
             StreamEvent::Received { id, buffer, bytes } => {
                 session.executor().counters().bytes_read.add(bytes as u64);
-                self.receive(id, (buffer, bytes), port, session, now)
+                self.receive(id, (buffer, bytes), port, now)
             }
             StreamEvent::Stuck(id) => {
                 let Some(conversation) = self.table.get_mut(id) else { return Ok(()) };
                 conversation.is_stuck = true;
                 session.executor().counters().streams_stuck.add(1);
-                self.keep_aside(id, port, session)
+                self.keep_aside(id, port)
             }
             StreamEvent::Drained(id) => {
                 let Some(conversation) = self.table.get_mut(id) else { return Ok(()) };
@@ -262,7 +270,6 @@ impl Conversations {
         id: ConnectionId,
         (buffer, bytes): (u16, u32),
         port: &mut P,
-        session: &mut Session,
         now: Now,
     ) -> io::Result<()> {
         let Some(conversation) = self.table.get_mut(id).filter(|conversation| !conversation.is_closing)
@@ -282,35 +289,17 @@ impl Conversations {
             return if buffers > STREAM_BUFFERS_AHEAD_MAX { self.stop_receiving(id, port) } else { Ok(()) };
         }
         if conversation.is_stuck || conversation.is_crowded {
-            return self.keep_aside(id, port, session);
+            return self.keep_aside(id, port);
         }
         if buffers > STREAM_BUFFERS_HELD_MAX { self.stop_receiving(id, port) } else { Ok(()) }
     }
 
     /// A connection that cannot go on receives no more.
-    fn stop_receiving<P: Port>(&mut self, id: ConnectionId, port: &mut P) -> io::Result<()> {
+    pub(super) fn stop_receiving<P: Port>(&mut self, id: ConnectionId, port: &mut P) -> io::Result<()> {
         if let Some(conversation) = self.table.get_mut(id)
             && std::mem::replace(&mut conversation.receives, false)
         {
             return port.pause(id);
-        }
-        Ok(())
-    }
-
-    /// The same of one that may wait for long, for its peer to read or for memory: what it has sent is kept aside, so that its receive
-    /// buffers are free for others.
-    fn keep_aside<P: Port>(
-        &mut self,
-        id: ConnectionId,
-        port: &mut P,
-        session: &mut Session,
-    ) -> io::Result<()> {
-        self.stop_receiving(id, port)?;
-        let has_buffers = self.get(id).is_some_and(|conversation| conversation.input.buffers() > 0);
-        self.change(id, |conversation| conversation.input.spill(port));
-        if has_buffers && self.kept_bytes > STREAM_KEPT_BYTES_MAX {
-            session.executor().counters().streams_over_memory.add(1);
-            return self.close(id, port, session);
         }
         Ok(())
     }
@@ -465,7 +454,7 @@ impl Conversations {
             let is_quiet =
                 !conversation.is_probed && conversation.receives && conversation.active_s < now.s();
             if conversation.waits_for_server() {
-                self.table.get_mut(id).into_iter().for_each(|waiting| waiting.active_s = now.s());
+                self.still_waits(id, port, now);
             } else if self.setup.is_idle(conversation, now) {
                 session.executor().counters().idle_kicks.add(1);
                 self.close(id, port, session)?;

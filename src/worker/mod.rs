@@ -12,6 +12,7 @@ mod conversations;
 mod crowd;
 mod datagrams;
 mod inbound;
+mod kept;
 mod streams;
 mod values;
 

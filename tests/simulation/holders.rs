@@ -3,6 +3,7 @@
 
 use crate::slow::Town;
 use sherwood::limits::{CROWD_WAIT_S, VALUE_BYTES_PER_S_MIN, VALUE_GRACE_S, VALUE_IDLE_S};
+use sherwood::limits::{KEPT_STILL_S, STREAM_KEPT_BYTES_MAX};
 use sherwood::net::sim::{Link, StreamFaults};
 use sherwood::worker::StreamSetup;
 use std::time::Duration;
@@ -125,5 +126,43 @@ fn the_rest_of_a_small_value_may_not_stay_away_for_ever() {
     assert_eq!(links.iter().map(Link::is_over).collect::<Vec<_>>(), [true, false, false]);
     assert_eq!(town.sum(|worker| worker.idle_kicks.get()), 1);
     links.iter().for_each(Link::reset);
+    town.nothing_is_left();
+}
+
+/// Values that are not long enough for items of their own hold all the memory there is for what is cut. Others get it, in time.
+#[test]
+fn who_holds_a_part_of_a_small_value_makes_room_for_others() {
+    const PART: usize = 15_500;
+    let mut town = town(0);
+    let slow = town.connect(2 * STREAM_KEPT_BYTES_MAX / PART + 10);
+    for link in &slow {
+        link.write(format!("set held 0 0 16000\r\n{}", "v".repeat(PART)).as_bytes());
+    }
+    town.tick(400);
+    let over = |town: &Town| town.sum(|worker| worker.streams_over_memory.get());
+    assert_eq!(over(&town), 0, "all of them have just sent something");
+    let honest = town.connect(20);
+    let halves = format!("set honest 0 0 10000\r\n{}\r\n", "w".repeat(10_000));
+    honest.iter().for_each(|link| link.write(&halves.as_bytes()[..4_000]));
+    town.tick(40);
+    honest.iter().for_each(|link| link.write(&halves.as_bytes()[4_000..]));
+    seconds(&mut town, KEPT_STILL_S + 2, || {});
+    for link in &honest {
+        assert_eq!(
+            (link.read(usize::MAX).escape_ascii().to_string(), link.is_over()),
+            ("STORED\\r\\n".to_owned(), false)
+        );
+    }
+    // Whoever comes now is served at once.
+    let late = town.connect(20);
+    late.iter().for_each(|link| link.write(&halves.as_bytes()[..9_000]));
+    town.tick(40);
+    late.iter().for_each(|link| link.write(&halves.as_bytes()[9_000..]));
+    town.tick(40);
+    assert!(late.iter().all(|link| link.read(usize::MAX) == b"STORED\r\n"));
+    let closed = slow.iter().filter(|link| link.is_over()).count() as u64;
+    assert_eq!(over(&town), closed);
+    assert!((1..100).contains(&closed), "{closed} were closed, and no more than had to be");
+    slow.iter().chain(&honest).chain(&late).for_each(Link::reset);
     town.nothing_is_left();
 }

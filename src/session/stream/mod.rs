@@ -42,6 +42,8 @@ pub struct Conversation {
     pub(crate) value: Option<Box<Incoming>>,
     /// Whether that, or a long reply, waits for memory which others have: it asks again when it is told to.
     pub(crate) is_crowded: bool,
+    /// Whether it receives only once a second, because too much is kept of connections.
+    pub(crate) is_short: bool,
     /// A dump of all items that it is sent, before its next command.
     pub(crate) dump: Option<Box<Dump>>,
     /// Whether a pending request of it is under way.
@@ -83,6 +85,7 @@ impl Conversation {
             open_get: None,
             value: None,
             is_crowded: false,
+            is_short: false,
             dump: None,
             is_under_way: false,
             is_stuck: false,
