@@ -70,12 +70,23 @@ pub const RECEIVE_BUFFER_BYTES: usize = (64 << 10) + 512;
 pub const STREAM_BUFFERS: usize = 256;
 /// Bytes of one receive buffer for streams: some hundred pipelined commands.
 pub const STREAM_BUFFER_BYTES: usize = 16 << 10;
-/// Bytes of a command's line over a stream at most, without its end; only the keys of a read may go on (memcached's own limit).
-pub const STREAM_LINE_BYTES_MAX: usize = 2_048;
+/// Bytes of a command's line over a stream at most, without its end; only the keys of a read may go on. As in memcached, whose read
+/// buffer is as long; so a key that is too long gets its answer.
+pub const STREAM_LINE_BYTES_MAX: usize = 16 << 10;
 /// Bytes of a value from which on it is not put together from a stream, but goes into its item as it comes.
 pub const LONG_VALUE_BYTES: usize = 16 << 10;
 /// How long nothing may come of a value that has begun, in s; then its connection is closed, because it holds memory that others want.
 pub const VALUE_IDLE_S: u64 = 60;
+/// How long a connection waits for room for a long value, in s, while values that are coming have all of it; then its store is refused.
+/// Values that come too slowly are given up before that.
+pub const CROWD_WAIT_S: u64 = 10;
+/// How many bytes of a long value must come in a second, on average since it has had its memory, while others wait for room; a slower one
+/// is given up with its connection.
+pub const VALUE_BYTES_PER_S_MIN: u64 = 16 << 10;
+/// How long a value has had its memory before its rate matters, in s.
+pub const VALUE_GRACE_S: u64 = 3;
+/// The least of that, in ms, for a value that has waited for its memory.
+pub const VALUE_GRACE_WAITED_MS: u64 = 1_000;
 /// Buffers that a connection may hold, before it receives no more until what is in them is done.
 pub const STREAM_BUFFERS_HELD_MAX: usize = 4;
 /// Receive buffers that a connection may hold which has not had its turns yet; beyond it nothing more is received of it until all that
@@ -95,9 +106,15 @@ pub const STREAM_LONG_REPLY_WAIT_S: u64 = 10;
 pub const CROWD_ASK_MS: u64 = 1;
 /// Connections that ask again at such a time; the others do so the next time.
 pub const CROWD_ASKS_MAX: usize = 64;
-/// Bytes of commands that were cut, and of input that waits for peers that do not read, that a worker keeps; beyond it a connection
-/// that needs more is closed.
+/// Bytes of commands that were cut, and of input that waits for peers that do not read, that a worker keeps; beyond it connections
+/// that hold some and have been still for longest are closed, and those that need more wait.
 pub const STREAM_KEPT_BYTES_MAX: usize = 32 << 20;
+/// The same, where none has been still for long enough; beyond it a connection that needs more is closed.
+pub const STREAM_KEPT_BYTES_BRIM: usize = 2 * STREAM_KEPT_BYTES_MAX;
+/// Connections of a worker that are looked at in one tick for one that gives back what is kept of it.
+pub const KEPT_LOOKS_MAX: usize = 256;
+/// How long, in whole s, a connection must have sent nothing before that; so at least one second less.
+pub const KEPT_STILL_S: u64 = 2;
 /// Bytes of replies that peers have not taken which a worker keeps at most before others get room for small replies only. A small server has
 /// an eighth of a worker's share of the memory for it, but at least an outbox, see [`stream_unsent_bytes_max`].
 pub const STREAM_UNSENT_BYTES_MAX: usize = 32 << 20;

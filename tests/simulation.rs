@@ -16,6 +16,8 @@
 //! `scripts/simulation SEEDS` runs more seeds; a failure names its seed.
 
 mod history;
+#[path = "simulation/holders.rs"]
+mod holders;
 #[path = "simulation/slow.rs"]
 mod slow;
 #[path = "simulation/streams.rs"]

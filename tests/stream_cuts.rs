@@ -120,7 +120,7 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
     (prop_oneof![12 => keyed, 3 => fixed, 1 => many], end).prop_map(|(line, end)| (line + end).into_bytes())
 }
 
-/// Lines around the bound of 2,048 bytes, and reads with keys of wrong lengths among many.
+/// Lines around the bound of 16 KiB, and reads with keys of wrong lengths among many.
 fn long_line() -> impl Strategy<Value = Vec<u8>> {
     let lines = vec![
         "B get key1 key2",
@@ -144,13 +144,17 @@ fn long_line() -> impl Strategy<Value = Vec<u8>> {
         "ms key1 B 5 !\r\nhello",
         "set key1 0 0 1048600 B\r\nhello",
     ];
-    let padded = (prop::sample::select(lines), prop_oneof![3 => 1_990..2_060usize, 1 => 2_060..40_000usize])
+    let padded = (
+        prop::sample::select(lines),
+        prop_oneof![3 => 16_330..16_400usize, 1 => 1_990..2_060usize, 1 => 2_060..40_000usize],
+    )
         .prop_map(|(line, bytes)| line.replacen('B', &" ".repeat(bytes), 1).replace('B', ""));
     let head = prop::sample::select(vec!["get", "gets", "gat 0", "gats -1", "gat x", "gat"]);
-    let many = (head, 0..600usize, 245..260usize, 0..600usize).prop_map(|(head, before, bytes, behind)| {
-        let keys = |count| (0..count).map(|i| format!(" key{}", i % 9)).collect::<String>();
-        format!("{head}{} {}{}", keys(before), "k".repeat(bytes), keys(behind))
-    });
+    let many =
+        (head, 0..3_600usize, 245..260usize, 0..3_600usize).prop_map(|(head, before, bytes, behind)| {
+            let keys = |count| (0..count).map(|i| format!(" key{}", i % 9)).collect::<String>();
+            format!("{head}{} {}{}", keys(before), "k".repeat(bytes), keys(behind))
+        });
     prop_oneof![padded, many].prop_map(|line| (line + "\r\n").into_bytes())
 }
 
@@ -201,18 +205,42 @@ fn wrong() -> impl Strategy<Value = Vec<u8>> {
         wrong_store(),
         // Lines that are longer than lines may be: they end the connection, whole or cut.
         (250..400usize).prop_map(|bytes| {
-            let absent = b" absent".repeat(400);
+            let absent = b" absent".repeat(2_400);
             [&b"get"[..], &absent, b" ", &vec![b'k'; bytes], &absent, b"\r\n"].concat()
         }),
-        Just([&b"get "[..], &[b'k'; 3_000], b"\r\n"].concat()),
-        Just([&b"set "[..], &[b'k'; 3_000], b" 0 0 1\r\nx\r\n"].concat()),
-        (2_040..2_060usize).prop_map(|bytes| [&vec![b'n'; bytes][..], b"\r\n"].concat()),
+        wrong_key(),
+        (16_376..16_396usize).prop_map(|bytes| [&vec![b'n'; bytes][..], b"\r\n"].concat()),
         Just(b"set key1 0 0 -1\r\nx\r\n".to_vec()),
         Just(b"quit\r\n".to_vec()),
         Just(b"GET /key1 HTTP/1.1\r\nHost: somewhere\r\n\r\n".to_vec()),
         Just([b"\x80\x0b".to_vec(), vec![0; 22]].concat()),
         prop::collection::vec(any::<u8>(), 1..60),
     ]
+}
+
+/// Keys that are too long, as an application with a fault sends them: the line is answered, and what follows is served.
+fn wrong_key() -> impl Strategy<Value = Vec<u8>> {
+    let lines = vec![
+        "get B",
+        "gets key1 B key2",
+        "gat 0 B",
+        "delete B",
+        "touch B 0",
+        "incr B 1",
+        "mg B v",
+        "md B q",
+        "ma B",
+        "me B",
+        "set B 0 0 1\r\nx",
+        "set B 0 0 1 noreply\r\nx",
+        "add key1 B 0 1\r\nx",
+        "cas B 0 0 1 5\r\nx",
+        "ms B 1\r\nx",
+        "ms B 1 q\r\nx",
+    ];
+    let bytes = prop_oneof![251..300usize, 2_000..2_100usize, 2_100..16_300usize, 16_300..20_000usize];
+    (prop::sample::select(lines), bytes)
+        .prop_map(|(line, bytes)| (line.replace('B', &"k".repeat(bytes)) + "\r\nget key1\r\n").into_bytes())
 }
 
 fn sent() -> impl Strategy<Value = Sent> {

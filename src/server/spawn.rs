@@ -5,7 +5,7 @@ use crate::limits::{BIND_ATTEMPTS, BIND_RETRY_MS};
 use crate::net::socket::listener::{self, Listener, bind_both};
 use crate::net::socket::unix_listener::{UnixListener, bind_unix};
 use crate::net::socket::{Socket, Sockets};
-use crate::net::stream::{Handover, Quota};
+use crate::net::stream::{Demand, Handover, Quota};
 use crate::net::{Port, Waker};
 use crate::server::administration::Office;
 use crate::server::cores::Claims;
@@ -211,6 +211,7 @@ impl Server {
             idle_timeout_s: config.idle_timeout_s,
             handover: Handover::default(),
             roster: Arc::default(),
+            demand: Demand::default(),
         };
         let rosters = self.figures.rosters.iter().cloned();
         let each: Vec<_> =

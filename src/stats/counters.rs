@@ -106,6 +106,8 @@ counters! {
         counter rejected_connections,
         /// Connections that were closed because they had been idle for longer than --idle-timeout.
         counter idle_kicks,
+        /// Connections that were closed because a long value came too slowly while others waited for room.
+        counter slow_values,
         /// Connections that broke: their peer reset them, or the kernel gave up a peer that answers no more.
         counter streams_broken,
         /// Connections that could not be accepted because no file descriptor was left.

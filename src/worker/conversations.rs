@@ -9,8 +9,7 @@
 
 use crate::guard::Right;
 use crate::limits::{
-    STREAM_BUFFERS_AHEAD_MAX, STREAM_BUFFERS_HELD_MAX, STREAM_KEPT_BYTES_MAX, STREAM_LONG_REPLIES_MAX,
-    TICK_READS_MAX,
+    STREAM_BUFFERS_AHEAD_MAX, STREAM_BUFFERS_HELD_MAX, STREAM_LONG_REPLIES_MAX, TICK_READS_MAX,
 };
 use crate::net::stream::{StreamEvent, Table};
 use crate::net::{ConnectionId, Outbox, PeerAddr, Port, StreamPeer};
@@ -20,6 +19,7 @@ use crate::session::forward::errand::Homecoming;
 use crate::session::stream::Conversation;
 use crate::worker::StreamSetup;
 use crate::worker::crowd::Crowd;
+use crate::worker::kept::Kept;
 use cache::base::clock::Now;
 use std::collections::VecDeque;
 use std::io;
@@ -44,6 +44,8 @@ pub(super) struct Conversations {
     pub(super) outcomes: Vec<Outcome>,
     /// Bytes of input that are kept outside of receive buffers.
     pub(super) kept_bytes: usize,
+    /// Those that need more of it than there may be.
+    pub(super) kept: Kept,
     /// Replies with memory of their own that are under way.
     pub(super) long_replies: usize,
     /// Dumps of all items that are under way.
@@ -72,6 +74,7 @@ impl Conversations {
             round: Vec::with_capacity(TICK_READS_MAX),
             outcomes: Vec::with_capacity(TICK_READS_MAX),
             kept_bytes: 0,
+            kept: Kept::default(),
             long_replies: 0,
             dumps: 0,
             setup,
@@ -87,7 +90,10 @@ impl Conversations {
     pub(super) fn has_work(&self) -> bool {
         let waits = [&self.later, &self.closing, &self.keeps_aside];
         let has_memory = self.long_replies < STREAM_LONG_REPLIES_MAX && self.crowd.wants_reply();
-        has_memory || !self.queue.is_empty() || waits.iter().any(|ids| !ids.is_empty())
+        has_memory
+            || self.kept.has_newcomers()
+            || !self.queue.is_empty()
+            || waits.iter().any(|ids| !ids.is_empty())
     }
 
     /// How long the worker may sleep, where there is nothing to do.
@@ -137,9 +143,10 @@ impl Conversations {
         }
         self.close_due(due, port, session)?;
         for index in 0..self.keeps_aside.len() {
-            self.keep_aside(self.keeps_aside[index], port, session)?;
+            self.keep_aside(self.keeps_aside[index], port)?;
         }
         self.keeps_aside.clear();
+        self.make_room(port, session, outbox, now)?;
         self.ask_again(session, now);
         for index in 0..self.later.len() {
             self.may_go_on(self.later[index]);
@@ -156,7 +163,7 @@ impl Conversations {
             self.goes_on(port, id);
         }
         self.look_for_idle(port, session, now)?;
-        self.reckon_room(session);
+        self.reckon_room(session, now);
         self.lend_room(outbox);
         Ok(happened || !self.queue.is_empty())
     }
@@ -176,7 +183,7 @@ impl Conversations {
                 let is_crowded = matches!(homecoming, Homecoming::Waits { is_crowded: true });
                 conversation.is_under_way = false;
                 if let Some(incoming) = &mut conversation.value {
-                    incoming.came_home(homecoming);
+                    incoming.came_home(homecoming, now);
                 }
                 if is_crowded {
                     self.waits_for_value(id, now);
@@ -201,7 +208,7 @@ impl Conversations {
             StreamEvent::Opened(id, peer) => self.open(id, peer, port, session, outbox, now),
             StreamEvent::Received { id, buffer, bytes } => {
                 session.executor().counters().bytes_read.add(bytes as u64);
-                self.receive(id, (buffer, bytes), port, session, now)
+                self.receive(id, (buffer, bytes), port, now)
             }
             StreamEvent::Stuck(id) => {
                 let Some(conversation) = self.table.get_mut(id) else { return Ok(()) };
@@ -212,7 +219,7 @@ impl Conversations {
                     session.executor().counters().streams_over_memory.add(1);
                     return self.close(id, port, session);
                 }
-                self.keep_aside(id, port, session)
+                self.keep_aside(id, port)
             }
             StreamEvent::Drained(id) => {
                 let Some(mut conversation) = self.table.take(id) else { return Ok(()) };
@@ -284,7 +291,6 @@ impl Conversations {
         id: ConnectionId,
         (buffer, bytes): (u16, u32),
         port: &mut P,
-        session: &mut Session,
         now: Now,
     ) -> io::Result<()> {
         let Some(conversation) = self.table.get_mut(id).filter(|conversation| !conversation.is_closing)
@@ -304,35 +310,17 @@ impl Conversations {
             return if buffers > STREAM_BUFFERS_AHEAD_MAX { self.stop_receiving(id, port) } else { Ok(()) };
         }
         if conversation.is_stuck || conversation.is_crowded {
-            return self.keep_aside(id, port, session);
+            return self.keep_aside(id, port);
         }
         if buffers > STREAM_BUFFERS_HELD_MAX { self.stop_receiving(id, port) } else { Ok(()) }
     }
 
     /// A connection that cannot go on receives no more.
-    fn stop_receiving<P: Port>(&mut self, id: ConnectionId, port: &mut P) -> io::Result<()> {
+    pub(super) fn stop_receiving<P: Port>(&mut self, id: ConnectionId, port: &mut P) -> io::Result<()> {
         if let Some(conversation) = self.table.get_mut(id)
             && std::mem::replace(&mut conversation.receives, false)
         {
             return port.pause(id);
-        }
-        Ok(())
-    }
-
-    /// The same of one that may wait for long, for its peer to read or for memory: what it has sent is kept aside, so that its receive
-    /// buffers are free for others.
-    fn keep_aside<P: Port>(
-        &mut self,
-        id: ConnectionId,
-        port: &mut P,
-        session: &mut Session,
-    ) -> io::Result<()> {
-        self.stop_receiving(id, port)?;
-        let has_buffers = self.get(id).is_some_and(|conversation| conversation.input.buffers() > 0);
-        self.change(id, |conversation| conversation.input.spill(port));
-        if has_buffers && self.kept_bytes > STREAM_KEPT_BYTES_MAX {
-            session.executor().counters().streams_over_memory.add(1);
-            return self.close(id, port, session);
         }
         Ok(())
     }
@@ -350,6 +338,8 @@ impl Conversations {
     /// A connection waits for memory for its long value that others have.
     pub(super) fn waits_for_value(&mut self, id: ConnectionId, now: Now) {
         if self.is_crowded(id) {
+            let value = self.table.get_mut(id).and_then(|conversation| conversation.value.as_mut());
+            value.into_iter().for_each(|incoming| incoming.waits_for_room(&self.setup.demand, now));
             self.crowd.waits_for_value(id, now);
         }
     }
@@ -374,19 +364,20 @@ impl Conversations {
         let unfinished_bytes = session.executor().owner().counters().unfinished_bytes.get();
         for _ in 0..self.crowd.due(unfinished_bytes, now) {
             let next = self.crowd.next_value();
-            self.asks_again(next);
+            self.asks_again(next, now);
         }
         for _ in self.long_replies..STREAM_LONG_REPLIES_MAX {
             let next = self.crowd.next_reply();
-            self.asks_again(next);
+            self.asks_again(next, now);
         }
     }
 
-    pub(super) fn asks_again(&mut self, id: Option<ConnectionId>) {
+    pub(super) fn asks_again(&mut self, id: Option<ConnectionId>, now: Now) {
         if let Some(id) = id
             && let Some(conversation) = self.table.get_mut(id)
         {
             conversation.is_crowded = false;
+            conversation.active_s = now.s();
             self.may_go_on(id);
         }
     }

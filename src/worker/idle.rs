@@ -3,6 +3,7 @@
 use crate::limits::TICK_IDLE_LOOKS_MAX;
 use crate::net::Port;
 use crate::session::Session;
+use crate::session::stream::Conversation;
 use crate::worker::conversations::Conversations;
 use cache::base::clock::Now;
 use std::io;
@@ -15,7 +16,7 @@ impl Conversations {
         session: &mut Session,
         now: Now,
     ) -> io::Result<()> {
-        if self.idle_second != now.s() {
+        if self.idle_left == 0 && self.idle_second != now.s() {
             (self.idle_second, self.idle_left) = (now.s(), self.table.places());
         }
         for _ in 0..TICK_IDLE_LOOKS_MAX.min(self.idle_left) {
@@ -25,19 +26,34 @@ impl Conversations {
                 self.reckon_unsent(id, port, session, now);
             }
             let Some(conversation) = self.table.get(id) else { continue };
+            let counters = session.executor().counters();
             let is_quiet =
                 !conversation.is_probed && conversation.receives && conversation.active_s < now.s();
-            if self.setup.is_idle(conversation, now) {
-                session.executor().counters().idle_kicks.add(1);
-                self.close(id, port, session)?;
+            let reason = if conversation.waits_for_server() {
+                self.still_waits(id, port, now);
+                continue;
+            } else if self.setup.is_idle(conversation, now) {
+                &counters.idle_kicks
             } else if self.holds_up_others(conversation, now) {
-                session.executor().counters().streams_over_memory.add(1);
-                self.close(id, port, session)?;
-            } else if is_quiet {
-                self.table.get_mut(id).into_iter().for_each(|quiet| quiet.is_probed = true);
-                port.probe(id)?;
-            }
+                &counters.streams_over_memory
+            } else if self.is_slow(conversation, now) {
+                &counters.slow_values
+            } else {
+                if is_quiet {
+                    self.table.get_mut(id).into_iter().for_each(|quiet| quiet.is_probed = true);
+                    port.probe(id)?;
+                }
+                continue;
+            };
+            reason.add(1);
+            self.close(id, port, session)?;
         }
         Ok(())
+    }
+
+    /// Whether a long value comes too slowly, while others wait for room.
+    fn is_slow(&self, conversation: &Conversation, now: Now) -> bool {
+        let value = conversation.value.as_ref();
+        value.is_some_and(|incoming| incoming.is_slow(now)) && self.setup.demand.is_there()
     }
 }

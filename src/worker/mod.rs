@@ -13,6 +13,7 @@ mod crowd;
 mod datagrams;
 mod idle;
 mod inbound;
+mod kept;
 mod streams;
 mod unsent;
 mod values;
@@ -21,7 +22,7 @@ pub use crate::guard::Access;
 
 use crate::guard::Guard;
 use crate::limits::{DRAIN_MS, IDLE_WAIT_MS, STREAM_UNSENT_BYTES_MAX, VALUE_IDLE_S};
-use crate::net::stream::{Handover, Quota, Roster};
+use crate::net::stream::{Demand, Handover, Quota, Roster};
 use crate::net::{Inbox, Outbox, PollTimeout, Port, Traffic};
 use crate::session::forward::pending::PendingRequest;
 use crate::session::hits::Hits;
@@ -107,14 +108,16 @@ pub struct StreamSetup {
     pub handover: Handover,
     /// Where they are listed.
     pub roster: Arc<Roster>,
+    /// Those that wait for room for a long value, on all workers.
+    pub demand: Demand,
 }
 
 impl StreamSetup {
-    /// Whether a connection has been idle for too long. One that owes the rest of a long value holds memory meanwhile.
+    /// Whether a connection has been idle for too long. One that owes the rest of a value holds memory meanwhile.
     fn is_idle(&self, conversation: &Conversation, now: Now) -> bool {
         let idle_s = now.s().saturating_sub(conversation.active_s);
         let is_idle = self.idle_timeout_s > 0 && idle_s > self.idle_timeout_s;
-        !conversation.is_under_way && (is_idle || conversation.value.is_some() && idle_s > VALUE_IDLE_S)
+        !conversation.waits_for_server() && (is_idle || idle_s > VALUE_IDLE_S && conversation.owes_value())
     }
 
     /// The same for another worker: connections that are handed over are its own.
@@ -133,6 +136,7 @@ impl Default for StreamSetup {
             drain_ms: DRAIN_MS,
             handover: Default::default(),
             roster: Arc::default(),
+            demand: Demand::default(),
         }
     }
 }

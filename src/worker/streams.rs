@@ -1,8 +1,8 @@
 //! Turns of connections: plain reads in the batch of the tick, other commands one by one behind it.
 
 use crate::limits::{
-    DUMPS_MAX, KEY_BYTES_MAX, REPLY_BODY_BYTES_MAX, STREAM_KEPT_BYTES_MAX, STREAM_LONG_REPLIES_MAX,
-    STREAM_TICK_REPLY_BYTES, STREAM_TURNS_MAX, TICK_READS_MAX,
+    DUMPS_MAX, KEY_BYTES_MAX, REPLY_BODY_BYTES_MAX, STREAM_LONG_REPLIES_MAX, STREAM_TICK_REPLY_BYTES,
+    STREAM_TURNS_MAX, TICK_READS_MAX,
 };
 use crate::net::{ConnectionId, Port};
 use crate::session::Session;
@@ -82,8 +82,8 @@ impl<P: Port> Worker<P> {
         if may_go_on {
             streams.receives_again(port, id);
         }
-        if is_kept && streams.kept_bytes > STREAM_KEPT_BYTES_MAX {
-            self.give_up_stream(id, GivenUp::Memory);
+        if is_kept {
+            streams.keeps_more(id);
         }
     }
 

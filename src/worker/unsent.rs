@@ -58,13 +58,13 @@ impl Conversations {
     }
 
     /// Once a tick: whether room for any reply can be lent. If it can again, who had waited for memory of its own tries it there.
-    pub(super) fn reckon_room(&mut self, session: &Session) {
+    pub(super) fn reckon_room(&mut self, session: &Session, now: Now) {
         let is_limited = self.unsent_bytes >= self.setup.unsent_bytes_max;
         session.executor().counters().streams_unsent_limited.add((is_limited && !self.is_limited) as u64);
         if !is_limited && self.is_limited {
             for _ in 0..CROWD_ASKS_MAX {
                 let next = self.crowd.next_reply();
-                self.asks_again(next);
+                self.asks_again(next, now);
             }
         }
         self.is_limited = is_limited;

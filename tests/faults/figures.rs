@@ -40,6 +40,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("total_connections", "limits::connections_beyond_the_limit_are_told_so_and_counted in tests/streams"),
     ("rejected_connections", "limits::connections_beyond_the_limit_are_told_so_and_counted in tests/streams"),
     ("idle_kicks", "limits::idle_connections_are_closed_and_busy_ones_stay in tests/streams"),
+    ("slow_values", "crowds::values_that_come_too_slowly_make_room_for_others in tests/streams"),
     ("streams_broken", "half_open::an_idle_peer_that_vanishes_is_noticed in tests/streams"),
     ("accept_failures", "limits::without_descriptors_accepts_wait_until_there_are in tests/streams"),
     (

@@ -18,9 +18,9 @@ fn who_speaks_http_or_no_lines_is_hung_up_on() {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     };
-    let endless = ["incr ", &" ".repeat(2_048), "key 1"].concat();
+    let endless = ["incr ", &" ".repeat(16_384), "key 1"].concat();
     for request in
-        ["GET / HTTP/1.0\r\n", "PUT /key HTTP/1.1\r\n", "DELETE HTTP/1.1\n", &" ".repeat(14_000), &endless]
+        ["GET / HTTP/1.0\r\n", "PUT /key HTTP/1.1\r\n", "DELETE HTTP/1.1\n", &" ".repeat(30_000), &endless]
     {
         let mut stream = open();
         stream.write_all(request.as_bytes()).unwrap();

@@ -15,16 +15,16 @@ use std::time::Duration;
 const SLOW: usize = 1_000;
 const WORKERS: usize = 2;
 
-struct Town {
-    clock: Clock,
+pub(super) struct Town {
+    pub(super) clock: Clock,
     workers: Vec<Worker<SimPort>>,
-    wires: Vec<Wire>,
+    pub(super) wires: Vec<Wire>,
     owners: Vec<Arc<OwnerCounters>>,
-    bystander: Link,
+    pub(super) bystander: Link,
 }
 
 impl Town {
-    fn new(memory_bytes: usize, faults: StreamFaults, setup: StreamSetup) -> Town {
+    pub(super) fn new(memory_bytes: usize, faults: StreamFaults, setup: StreamSetup) -> Town {
         let clock = Clock::manual(1_000_000_000);
         let size = Size { workers: WORKERS, memory_bytes, keys: 4_000, is_cramped: false };
         let faults = (Faults::default(), faults);
@@ -34,27 +34,27 @@ impl Town {
         Town { clock, workers, wires, owners, bystander }
     }
 
-    fn connect(&self, count: usize) -> Vec<Link> {
+    pub(super) fn connect(&self, count: usize) -> Vec<Link> {
         (0..count).map(|i| self.wires[i % WORKERS].connect(StreamPeer::Unix)).collect()
     }
 
-    fn tick(&mut self, rounds: u32) {
+    pub(super) fn tick(&mut self, rounds: u32) {
         for _ in 0..rounds {
             self.workers.iter_mut().for_each(|worker| _ = worker.tick().unwrap());
             self.clock.advance(Duration::from_micros(50));
         }
     }
 
-    fn sum(&self, pick: fn(&WorkerCounters) -> u64) -> u64 {
+    pub(super) fn sum(&self, pick: fn(&WorkerCounters) -> u64) -> u64 {
         self.workers.iter().map(|worker| pick(worker.counters())).sum()
     }
 
-    fn owned(&self, pick: fn(&OwnerCounters) -> u64) -> u64 {
+    pub(super) fn owned(&self, pick: fn(&OwnerCounters) -> u64) -> u64 {
         self.owners.iter().map(|owner| pick(owner)).sum()
     }
 
     /// Somebody else is answered within so many ticks, whatever the others do.
-    fn others_are_served(&mut self, ticks: u32) {
+    pub(super) fn others_are_served(&mut self, ticks: u32) {
         self.bystander.write(b"set other 0 0 5\r\nvalue\r\nget other absent\r\n");
         let mut reply = Vec::new();
         for _ in 0..ticks {
@@ -66,7 +66,7 @@ impl Town {
     }
 
     /// Of connections that are over nothing is kept.
-    fn nothing_is_left(&mut self) {
+    pub(super) fn nothing_is_left(&mut self) {
         self.bystander.reset();
         self.tick(1_000);
         for wire in &self.wires {

@@ -43,6 +43,22 @@ fn a_worker_sleeps_while_long_values_wait_for_room() {
 }
 
 #[test]
+fn values_that_come_too_slowly_make_room_for_others() {
+    for io in IOS {
+        let server = start(io, &["--workers", "1", "--memory", "32MiB"]);
+        let mut slow: Vec<StreamClient> = (0..8).map(|_| StreamClient::tcp(server.addr)).collect();
+        for (number, client) in slow.iter_mut().enumerate() {
+            client.send(format!("set slow{number} 0 0 500000\r\nabc").as_bytes());
+        }
+        wait_until(&server, "unfinished_waits", |waits| waits > 0);
+        let mut honest = StreamClient::tcp(server.addr);
+        set(&mut honest, "whole", &value(1, 20_000));
+        wait_until(&server, "slow_values", |given_up| given_up > 0);
+        server.terminate();
+    }
+}
+
+#[test]
 fn a_worker_sleeps_while_a_long_reply_waits_for_memory() {
     for io in IOS {
         let options = ["--memory", "128MiB", "--value-max", "8MiB", "--idle-timeout", "1"];

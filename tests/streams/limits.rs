@@ -122,7 +122,7 @@ fn wait_until_of(client: &mut StreamClient, name: &str, is_right: impl Fn(u64) -
     }
 }
 
-/// What is kept of peers that do not read, or cut their commands, is bounded: beyond it they are closed.
+/// What is kept of peers that do not read, or cut their commands, is bounded: beyond it some are closed.
 #[test]
 fn what_is_kept_of_connections_is_bounded() {
     for io in IOS {

@@ -145,6 +145,7 @@ const TROUBLES: &[&str] = &[
     "rejected_connections",
     "accept_failures",
     "streams_stuck",
+    "slow_values",
     "streams_over_memory",
     "stream_buffers_empty",
 ];

@@ -8,12 +8,14 @@
 //! A connection is named by its place in the port's table and by how often that place was given, so that an event of an old one
 //! is never taken for a new one's.
 
+pub mod demand;
 pub mod handover;
 pub mod outbox;
 pub mod quota;
 pub mod roster;
 pub mod table;
 
+pub use demand::{Demand, Waiting};
 pub use handover::Handover;
 pub use outbox::StreamOutbox;
 pub use quota::Quota;

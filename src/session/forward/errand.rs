@@ -10,7 +10,7 @@ use crate::net::{ConnectionId, Outbox, PeerAddr};
 use crate::session::Session;
 use crate::session::forward::pending::PendingRequest;
 use crate::session::forward::waited_too_long;
-use crate::session::serial::values::NoMemory;
+use crate::session::serial::values::{NoMemory, Patience};
 use cache::base::clock::Now;
 use cache::memory::Unfinished;
 use protocol::{Dialect, Reply};
@@ -25,8 +25,8 @@ pub enum Errand {
     Reserve {
         /// Bytes of the value.
         value_bytes: usize,
-        /// Whether it may wait.
-        is_patient: bool,
+        /// For what it may wait.
+        patience: Patience,
     },
     /// To store a value that has come.
     Publish,
@@ -85,8 +85,8 @@ impl Session {
     pub(super) fn run_errand(&mut self, from: usize, mut pending: Box<PendingRequest>, now: Now) {
         let is_patient = !waited_too_long(&pending, now);
         match pending.errand {
-            Errand::Reserve { value_bytes, is_patient } => {
-                self.reserve_for(&mut pending, value_bytes, is_patient, now);
+            Errand::Reserve { value_bytes, patience } => {
+                self.reserve_for(&mut pending, value_bytes, patience, now);
             }
             Errand::Publish => {
                 if !self.publish_for(&mut pending, is_patient, now) {
@@ -110,8 +110,14 @@ impl Session {
         self.wakeups.after_push(from);
     }
 
-    fn reserve_for(&mut self, pending: &mut PendingRequest, value_bytes: usize, is_patient: bool, now: Now) {
-        match self.executor.reserve(&pending.request, value_bytes, is_patient, now) {
+    fn reserve_for(
+        &mut self,
+        pending: &mut PendingRequest,
+        value_bytes: usize,
+        patience: Patience,
+        now: Now,
+    ) {
+        match self.executor.reserve(&pending.request, value_bytes, patience, now) {
             Ok(unfinished) => pending.value = Some(unfinished),
             Err(NoMemory::OnGrace) => pending.errand = Errand::Waits { is_crowded: false },
             Err(NoMemory::Crowded) => pending.errand = Errand::Waits { is_crowded: true },

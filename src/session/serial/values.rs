@@ -21,6 +21,15 @@ pub(crate) enum NoMemory {
     Refused(Error),
 }
 
+/// For what a value may wait that asks for its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For readers, who may still look at what was evicted, and for a page that is being emptied.
+    pub for_grace: bool,
+    /// For room that other values have which are coming.
+    pub for_room: bool,
+}
+
 impl Executor {
     /// Takes the memory for a value of so many bytes, of the store whose line this is.
     ///
@@ -30,7 +39,7 @@ impl Executor {
         &mut self,
         line: &[u8],
         value_bytes: usize,
-        is_patient: bool,
+        patience: Patience,
         now: Now,
     ) -> Result<Unfinished, NoMemory> {
         let mut buffer = [0; KEY_BYTES_MAX + 2];
@@ -39,8 +48,11 @@ impl Executor {
         let reserve = Reserve { key, value_bytes, flags };
         let error = match self.owner.reserve(&mut self.pin, &reserve, now) {
             Ok(unfinished) => return Ok(unfinished),
-            Err(WriteError::Blocked(Blocked::OnUnfinished)) => return Err(NoMemory::Crowded),
-            Err(error) => refusal(error.into(), is_patient).ok_or(NoMemory::OnGrace)?,
+            Err(WriteError::Blocked(Blocked::OnUnfinished)) if patience.for_room => {
+                return Err(NoMemory::Crowded);
+            }
+            Err(WriteError::Blocked(Blocked::OnUnfinished)) => Error::OutOfMemory,
+            Err(error) => refusal(error.into(), patience.for_grace).ok_or(NoMemory::OnGrace)?,
         };
         remove_replaced(&command, error, &mut self.owner, &mut self.pin, now);
         Err(NoMemory::Refused(error))

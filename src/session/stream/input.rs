@@ -73,6 +73,11 @@ impl Input {
         self.carry.len()
     }
 
+    /// Whether what is kept begins with a command whose line is there, and its value is not.
+    pub(crate) fn is_in_value(&self) -> bool {
+        self.wanted > self.carry.len() - self.done && !self.lacks_line_end()
+    }
+
     /// What can be parsed next.
     #[inline]
     pub(crate) fn window<'a, P: Port>(&'a self, port: &'a P) -> &'a [u8] {

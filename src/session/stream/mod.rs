@@ -42,6 +42,8 @@ pub struct Conversation {
     pub(crate) value: Option<Box<Incoming>>,
     /// Whether that, or a long reply, waits for memory which others have: it asks again when it is told to.
     pub(crate) is_crowded: bool,
+    /// Whether it receives only once a second, because too much is kept of connections.
+    pub(crate) is_short: bool,
     /// A dump of all items that it is sent, before its next command.
     pub(crate) dump: Option<Box<Dump>>,
     /// Whether a pending request of it is under way.
@@ -84,6 +86,7 @@ impl Conversation {
             open_get: None,
             value: None,
             is_crowded: false,
+            is_short: false,
             dump: None,
             is_under_way: false,
             is_stuck: false,
@@ -106,6 +109,17 @@ impl Conversation {
     #[inline]
     pub(crate) fn may_go_on(&self) -> bool {
         !(self.is_under_way || self.is_stuck || self.is_crowded || self.is_closing)
+    }
+
+    /// Whether it waits for this server, and not for its peer: it is not idle meanwhile.
+    pub(crate) fn waits_for_server(&self) -> bool {
+        let is_paused = !self.receives && !self.is_stuck;
+        self.is_under_way || self.is_crowded || is_paused || self.dump.is_some() && !self.is_stuck
+    }
+
+    /// Whether a part of a value has come, and the rest has not.
+    pub(crate) fn owes_value(&self) -> bool {
+        self.value.is_some() || self.input.is_in_value()
     }
 
     /// Its commands, as they were admitted when the connection was.

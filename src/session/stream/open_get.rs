@@ -143,20 +143,26 @@ mod tests {
     fn what_stands_before_the_keys_is_bounded() {
         let (open, at) = OpenGet::of(b"gats 5  a b").unwrap();
         assert_eq!((open.with_cas, open.touch, at), (true, Some(Expiry::InMs(5_000)), 6));
-        for line in ["gat x a", "gat 5", "get", "mg a", "incr a 1", &" ".repeat(3_000)] {
+        for line in ["gat x a", "gat 5", "get", "mg a", "incr a 1", &" ".repeat(20_000)] {
             assert_eq!(OpenGet::of(line.as_bytes()), None, "{line}");
         }
         let blank = |bytes| " ".repeat(bytes);
-        assert!(OpenGet::of(format!("{}get{}", blank(2_044), blank(9_000)).as_bytes()).is_some());
-        assert!(OpenGet::of(format!("{}get{}", blank(2_045), blank(9_000)).as_bytes()).is_none());
-        assert!(OpenGet::of(format!("gat{}5 a", blank(2_044)).as_bytes()).is_none());
+        assert!(
+            OpenGet::of(format!("{}get{}", blank(STREAM_LINE_BYTES_MAX - 4), blank(9_000)).as_bytes())
+                .is_some()
+        );
+        assert!(
+            OpenGet::of(format!("{}get{}", blank(STREAM_LINE_BYTES_MAX - 3), blank(9_000)).as_bytes())
+                .is_none()
+        );
+        assert!(OpenGet::of(format!("gat{}5 a", blank(STREAM_LINE_BYTES_MAX - 4)).as_bytes()).is_none());
         let (mut open, _) = OpenGet::of(b"get a").unwrap();
         assert_eq!(open.keys(b"   \r\n"), Keys::Wrong);
     }
 
     #[test]
     fn a_line_may_have_so_many_bytes() {
-        for (bytes, is_long) in [(0, false), (2_048, false), (2_049, true), (5_000, true)] {
+        for (bytes, is_long) in [(0, false), (16_384, false), (16_385, true), (50_000, true)] {
             let line = vec![b'x'; bytes];
             assert_eq!(is_long_line(&[&line[..], b"\nmore"].concat()), is_long, "{bytes}");
         }

@@ -6,12 +6,15 @@
 //! ```
 //! What a store comes to is decided when it is published, as in memcached, which links an item when its last byte has come.
 
-use crate::limits::{GRACE_WAIT_MS, KEY_BYTES_MAX};
+use crate::limits::{
+    CROWD_WAIT_S, GRACE_WAIT_MS, KEY_BYTES_MAX, VALUE_BYTES_PER_S_MIN, VALUE_GRACE_S, VALUE_GRACE_WAITED_MS,
+};
+use crate::net::stream::{Demand, Waiting};
 use crate::net::{ConnectionId, Outbox, PeerAddr};
 use crate::session::Session;
 use crate::session::forward::errand::{Errand, Homecoming};
 use crate::session::order::Origin;
-use crate::session::serial::values::NoMemory;
+use crate::session::serial::values::{NoMemory, Patience};
 use arrayvec::ArrayVec;
 use cache::base::clock::Now;
 use cache::memory::Unfinished;
@@ -28,6 +31,12 @@ pub(crate) struct Incoming {
     pub(crate) stage: Stage,
     /// Since when it waits for memory, in ns since the server epoch; 0 = it does not.
     waits_since_ns: u64,
+    /// Its wait for room that other values have.
+    waiting: Option<Waiting>,
+    /// When it got its memory, in ns since the server epoch.
+    room_since_ns: u64,
+    /// How long it may have its memory before its rate matters, in ms.
+    grace_ms: u64,
 }
 
 /// How far it is.
@@ -70,23 +79,57 @@ pub(crate) enum Stepped {
 impl Incoming {
     /// The value of a store whose line this is.
     pub(crate) fn new(line: &[u8], value_bytes: usize) -> Incoming {
-        Incoming { line: line.into(), value_bytes, stage: Stage::Line, waits_since_ns: 0 }
+        Incoming {
+            line: line.into(),
+            value_bytes,
+            stage: Stage::Line,
+            waits_since_ns: 0,
+            waiting: None,
+            room_since_ns: 0,
+            grace_ms: 0,
+        }
     }
 
     /// An errand for it has come home.
-    pub(crate) fn came_home(&mut self, homecoming: Homecoming) {
+    pub(crate) fn came_home(&mut self, homecoming: Homecoming, now: Now) {
         self.stage = match homecoming {
-            Homecoming::Reserved(unfinished) => {
-                self.waits_since_ns = 0;
-                Stage::Filling(unfinished, ArrayVec::new())
-            }
+            Homecoming::Reserved(unfinished) => self.filling(unfinished, now),
             Homecoming::Waits { is_crowded } => {
                 self.waits_since_ns = if is_crowded { 0 } else { self.waits_since_ns };
                 Stage::Line
             }
-            Homecoming::Refused => Stage::Over(self.bytes()),
+            Homecoming::Refused => self.refused(),
             Homecoming::Published => Stage::Over(0),
         };
+    }
+
+    /// It has its memory.
+    fn filling(&mut self, unfinished: Unfinished, now: Now) -> Stage {
+        // What its peer could send while it waited is in the socket by now.
+        let waited_ms = self.waiting.take().map_or(0, |waiting| waiting.waited_ms(now.ns));
+        self.grace_ms = (VALUE_GRACE_S * 1_000).saturating_sub(waited_ms).max(VALUE_GRACE_WAITED_MS);
+        (self.waits_since_ns, self.room_since_ns) = (0, now.ns);
+        Stage::Filling(unfinished, ArrayVec::new())
+    }
+
+    /// There will be none for it: it is passed over.
+    fn refused(&mut self) -> Stage {
+        self.waiting = None;
+        Stage::Over(self.bytes())
+    }
+
+    /// Other values have the room for it.
+    pub(crate) fn waits_for_room(&mut self, demand: &Demand, now: Now) {
+        self.waiting.get_or_insert_with(|| demand.wait(now.ns));
+    }
+
+    /// Whether it has its memory and comes more slowly than one may while others wait for room.
+    pub(crate) fn is_slow(&self, now: Now) -> bool {
+        let Stage::Filling(unfinished, _) = &self.stage else { return false };
+        let had_ms = now.ns.saturating_sub(self.room_since_ns) / 1_000_000;
+        had_ms > self.grace_ms
+            && (self.value_bytes.saturating_sub(unfinished.missing()) as u64)
+                < VALUE_BYTES_PER_S_MIN * had_ms / 1_000
     }
 
     /// Its memory, if it has any here.
@@ -199,19 +242,16 @@ impl Session {
         outbox: &mut Outbox,
         now: Now,
     ) -> Asked {
-        let (owner, is_patient) = (self.owner_of_value(incoming), incoming.waits(now));
+        let (owner, patience) = (self.owner_of_value(incoming), incoming.patience(now));
         if owner != self.executor.own_shard() {
-            let errand = Errand::Reserve { value_bytes: incoming.value_bytes, is_patient };
+            let errand = Errand::Reserve { value_bytes: incoming.value_bytes, patience };
             return match self.send_errand(id, peer, (owner, errand), &incoming.line, None, now) {
                 Ok(()) => Asked::Done(Stage::UnderWay),
                 Err(_) => Asked::Later(Stage::Line),
             };
         }
-        match self.executor.reserve(&incoming.line, incoming.value_bytes, is_patient, now) {
-            Ok(unfinished) => {
-                incoming.waits_since_ns = 0;
-                Asked::Done(Stage::Filling(unfinished, ArrayVec::new()))
-            }
+        match self.executor.reserve(&incoming.line, incoming.value_bytes, patience, now) {
+            Ok(unfinished) => Asked::Done(incoming.filling(unfinished, now)),
             Err(NoMemory::OnGrace) => Asked::Later(Stage::Line),
             Err(NoMemory::Crowded) => {
                 incoming.waits_since_ns = 0;
@@ -219,7 +259,7 @@ impl Session {
             }
             Err(NoMemory::Refused(error)) => {
                 self.answer_value(id, incoming, error, outbox);
-                Asked::Done(Stage::Over(incoming.bytes()))
+                Asked::Done(incoming.refused())
             }
         }
     }
@@ -317,6 +357,12 @@ impl Session {
 }
 
 impl Incoming {
+    /// It asks for memory; says for what it may still wait.
+    fn patience(&mut self, now: Now) -> Patience {
+        let waited_ms = self.waiting.as_ref().map_or(0, |waiting| waiting.waited_ms(now.ns));
+        Patience { for_grace: self.waits(now), for_room: waited_ms <= CROWD_WAIT_S * 1_000 }
+    }
+
     /// It waits for memory; says whether it may still do so.
     fn waits(&mut self, now: Now) -> bool {
         if self.waits_since_ns == 0 {
