@@ -8,7 +8,7 @@
 //! bind ─▶ … memory is prefaulted: the address is taken, and connections are refused … ─▶ listen ─▶ workers run
 //! ```
 //! With `SO_REUSEADDR` the kernel lets two servers bind one address while neither listens. So a name stands for the address until
-//! the process ends ([`Claim`]), and whether somebody else listens is looked at once more before the group does.
+//! the process ends (`claim`), and whether somebody else listens is looked at once more before the group does.
 //!
 //! `TCP_NODELAY` and keepalive are set on the listener: Linux gives an accepted socket the options of its listener, which saves the calls of each
 //! connection.
