@@ -27,7 +27,8 @@ fn connect(folder: &tempfile::TempDir) -> StreamClient {
 /// Asks for all values, in so many rounds; returns the whole reply.
 fn asks_for_all(client: &mut StreamClient, rounds: usize) -> Vec<u8> {
     let gets: String = (0..VALUES).map(|n| format!("get b{n}\r\n")).collect();
-    (0..rounds).for_each(|_| client.send(gets.as_bytes()));
+    // At once, so that the server receives all of it or nothing.
+    client.send(gets.repeat(rounds).as_bytes());
     let reply: Vec<u8> = (0..VALUES).flat_map(|n| found(&format!("b{n}"), &value(n, VALUE_BYTES))).collect();
     reply.repeat(rounds)
 }
