@@ -124,6 +124,12 @@ pub const STREAM_SMALL_ROOM_BYTES: usize = 16 << 10;
 pub const STREAM_TICK_REPLY_BYTES: usize = 256 << 10;
 /// How long the end of a server waits for peers to take what they were sent, in ms.
 pub const DRAIN_MS: u64 = 5_000;
+/// Ticks with work that a server that ends does for datagrams.
+pub const DRAIN_TICKS_MAX: usize = 64;
+/// How long a worker that ends sleeps at most, in ms: nothing tells it that a peer has taken its replies, or that another worker is done.
+pub const DRAIN_LOOK_MS: u64 = 5;
+/// Bytes of unread input that are thrown away before a connection is closed.
+pub const CLOSE_DISCARDED_BYTES_MAX: usize = 256 << 10;
 
 /// [`STREAM_UNSENT_BYTES_MAX`] of one of so many workers that share `memory_bytes`.
 pub const fn stream_unsent_bytes_max(memory_bytes: usize, workers: usize) -> usize {

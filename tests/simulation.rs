@@ -15,6 +15,8 @@
 //!
 //! `scripts/simulation SEEDS` runs more seeds; a failure names its seed.
 
+#[path = "simulation/endings.rs"]
+mod endings;
 mod history;
 #[path = "simulation/holders.rs"]
 mod holders;

@@ -117,10 +117,18 @@ pub trait Port {
         Ok(())
     }
 
-    /// Bytes of replies that the peer of a connection has not taken yet; 0 if it is gone.
+    /// Bytes of replies that the port keeps because the socket of a connection has no room; 0 if it is gone.
     fn unsent(&self, _id: ConnectionId) -> usize {
         0
     }
+
+    /// The same with those in the socket that the peer has not taken. It falls as the peer takes them, and is not a sum of lengths.
+    fn untaken(&self, id: ConnectionId) -> usize {
+        self.unsent(id)
+    }
+
+    /// No more connections are accepted: the listener refuses them from now on.
+    fn stop_listening(&mut self) {}
 
     /// A connection is closed, and what it has left over is thrown away. What is in the outbox for it must have been sent.
     ///

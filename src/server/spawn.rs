@@ -356,7 +356,8 @@ impl Server {
         // Release: pairs with the Acquire loads of the threads.
         self.stop.store(true, Ordering::Release);
         self.wakers.iter().for_each(Waker::wake);
-        let mut result = Ok(());
+        // First the listeners: the workers close their own.
+        let mut result = self.doorman.map_or(Ok(()), Doorman::join);
         for (i, worker) in self.workers.into_iter().enumerate() {
             match worker.join() {
                 Ok(Ok(())) => {}
@@ -369,9 +370,6 @@ impl Server {
             if policy.join().is_err() {
                 result = Err("the policy thread panicked".into());
             }
-        }
-        if let Some(Err(error)) = self.doorman.map(Doorman::join) {
-            result = Err(error);
         }
         if let Some(Err(error)) = self.metrics.map(Endpoint::join) {
             result = Err(error);

@@ -19,6 +19,7 @@ use crate::session::forward::errand::Homecoming;
 use crate::session::stream::Conversation;
 use crate::worker::StreamSetup;
 use crate::worker::crowd::Crowd;
+use crate::worker::ending::Ending;
 use crate::worker::kept::Kept;
 use cache::base::clock::Now;
 use std::collections::VecDeque;
@@ -55,8 +56,8 @@ pub(super) struct Conversations {
     pub(super) unsent_bytes: usize,
     /// Whether it lends small rooms only.
     pub(super) is_limited: bool,
-    /// Whether the server ends: nothing more is accepted or received.
-    is_ending: bool,
+    /// How the end of the server stands.
+    pub(super) ending: Ending,
     /// In this second so many places are left to be looked at.
     pub(super) idle_second: u64,
     pub(super) idle_left: usize,
@@ -80,7 +81,7 @@ impl Conversations {
             setup,
             unsent_bytes: 0,
             is_limited: false,
-            is_ending: false,
+            ending: Ending::default(),
             idle_second: 0,
             idle_left: 0,
         }
@@ -98,7 +99,7 @@ impl Conversations {
 
     /// How long the worker may sleep, where there is nothing to do.
     pub(super) fn rest(&self, now: Now) -> Duration {
-        self.crowd.rest(now)
+        self.crowd.rest(now).min(self.ending.rest())
     }
 
     pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Conversation> {
@@ -142,6 +143,7 @@ impl Conversations {
             self.note(event, port, session, outbox, now)?;
         }
         self.close_due(due, port, session)?;
+        self.look_at_parting(port, session)?;
         for index in 0..self.keeps_aside.len() {
             self.keep_aside(self.keeps_aside[index], port)?;
         }
@@ -229,7 +231,7 @@ impl Conversations {
                 let is_closing = conversation.is_closing;
                 self.table.put(id, conversation);
                 if is_closing {
-                    return self.close(id, port, session);
+                    return self.part(id, port, session);
                 }
                 self.goes_on(port, id);
                 Ok(())
@@ -266,7 +268,7 @@ impl Conversations {
             counters.refused_peers.add(1);
             return port.close(id);
         }
-        if self.is_ending {
+        if self.ending.has_begun() {
             return port.close(id);
         }
         let mut conversation = Conversation::new(id, addr, rights, now.s());
@@ -328,7 +330,7 @@ impl Conversations {
     /// A connection receives, if it does not already.
     pub(super) fn receives_again<P: Port>(&mut self, port: &mut P, id: ConnectionId) {
         if let Some(conversation) = self.table.get_mut(id)
-            && !self.is_ending
+            && !conversation.has_ended
             && !std::mem::replace(&mut conversation.receives, true)
         {
             port.resume(id);
@@ -433,7 +435,7 @@ impl Conversations {
         for index in 0..due {
             let id = self.closing[index];
             if self.table.get(id).is_some_and(|conversation| !conversation.is_stuck) {
-                self.close(id, port, session)?;
+                self.part(id, port, session)?;
             }
         }
         self.closing.drain(..due);
@@ -463,17 +465,5 @@ impl Conversations {
             session.executor().counters().curr_connections.sub(1);
         }
         port.close(id)
-    }
-
-    /// The server ends: nothing more is accepted or received.
-    pub(super) fn begin_to_end<P: Port>(&mut self, port: &mut P) -> io::Result<()> {
-        self.is_ending = true;
-        let ids: Vec<ConnectionId> = self.table.ids().collect();
-        ids.into_iter().try_for_each(|id| self.stop_receiving(id, port))
-    }
-
-    /// Whether a peer has something to take.
-    pub(super) fn has_unsent(&self) -> bool {
-        self.table.ids().any(|id| self.get(id).is_some_and(|conversation| conversation.is_stuck))
     }
 }

@@ -11,6 +11,7 @@
 mod conversations;
 mod crowd;
 mod datagrams;
+mod ending;
 mod idle;
 mod inbound;
 mod kept;
@@ -207,7 +208,7 @@ impl<P: Port> Worker<P> {
         Ok(busy)
     }
 
-    /// Ticks until `stop`; then answers what has come in already.
+    /// Ticks until `stop`; then answers what has come in already, and sends it as long as peers take it, for a limited time.
     ///
     /// # Errors
     /// As [`Worker::tick`].
@@ -219,25 +220,6 @@ impl<P: Port> Worker<P> {
         self.drain()
     }
 
-    /// What was received and suspended is answered, and peers have some time to take what they are sent; what is still on the wire is lost, as
-    /// UDP may.
-    fn drain(&mut self) -> std::io::Result<()> {
-        self.streams.begin_to_end(&mut self.port)?;
-        let until_ns = self.clock.now().ns + self.streams.drain_ns();
-        let (mut ticks, mut quiet_ticks) = (0, 0);
-        // What a tick's poll has sent and heard of is known in the next one.
-        while quiet_ticks < 2 {
-            let is_busy = self.tick()?;
-            ticks += 1;
-            let is_in_time = self.clock.now().ns < until_ns;
-            let has_replies = is_in_time && (self.streams.has_work() || self.streams.has_unsent());
-            let goes_on = has_replies || is_busy && ticks < Self::DRAIN_TICKS_MAX;
-            quiet_ticks = if goes_on { 0 } else { quiet_ticks + 1 };
-        }
-        Ok(())
-    }
-
-    const DRAIN_TICKS_MAX: usize = 64;
     const SPIN_NS: u64 = 50_000;
 
     fn poll_timeout(&mut self, busy: bool, rest: Duration, now: Now) -> PollTimeout {

@@ -22,10 +22,11 @@ impl Conversations {
     pub(super) fn reckon_unsent<P: Port>(&mut self, id: ConnectionId, port: &P, session: &Session, now: Now) {
         let Some(conversation) = self.get_mut(id) else { return };
         let (before, left) = (conversation.unsent_bytes, port.unsent(id));
-        if before == 0 || left < before {
+        let untaken = port.untaken(id);
+        if before == 0 || untaken < conversation.untaken_bytes {
             (conversation.took_s, conversation.active_s) = (now.s(), now.s());
         }
-        conversation.unsent_bytes = left;
+        (conversation.unsent_bytes, conversation.untaken_bytes) = (left, untaken);
         // Long replies have a bound of their own.
         if !conversation.has_long {
             self.unsent_bytes = self.unsent_bytes + left - before;
@@ -41,11 +42,6 @@ impl Conversations {
             self.unsent_bytes -= bytes;
         }
         self.show_unsent(session);
-    }
-
-    /// How long the end of the server waits for peers, in ns.
-    pub(super) fn drain_ns(&self) -> u64 {
-        self.setup.drain_ms * 1_000_000
     }
 
     fn show_unsent(&self, session: &Session) {

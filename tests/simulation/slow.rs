@@ -17,7 +17,7 @@ const WORKERS: usize = 2;
 
 pub(super) struct Town {
     pub(super) clock: Clock,
-    workers: Vec<Worker<SimPort>>,
+    pub(super) workers: Vec<Worker<SimPort>>,
     pub(super) wires: Vec<Wire>,
     owners: Vec<Arc<OwnerCounters>>,
     pub(super) bystander: Link,

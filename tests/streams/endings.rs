@@ -60,3 +60,42 @@ fn a_server_that_is_told_to_end_ends_with_a_thousand_busy_connections() {
         }
     }
 }
+
+/// SIGTERM with more replies than the buffers of sockets hold: a peer that reads gets every byte of them, over two shards, although it has sent
+/// more than the server receives.
+#[test]
+fn a_peer_that_reads_gets_all_replies_of_a_server_that_ends() {
+    const PAIRS: usize = 50;
+    for (io, workers) in [("uring", "1"), ("uring", "2"), ("mmsg", "2")] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let server =
+            start(io, &["--workers", workers, "--memory", "128MiB", "--unix", path.to_str().unwrap()]);
+        let mut clients = [StreamClient::tcp(server.addr), StreamClient::unix(&path)];
+        let values = [value(3, 200_000), value(4, 200_000)];
+        crate::set(&mut clients[0], "a", &values[0]);
+        crate::set(&mut clients[1], "b", &values[1]);
+        // Once stuck all commands of a connection have been received.
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.send(&b"get a\r\nget b\r\n".repeat(PAIRS));
+            wait_until(&server, "streams_stuck", |stuck| stuck > number as u64);
+            client.send(b"get a\r\n");
+        }
+        let addr = server.addr;
+        let end = std::thread::spawn(move || server.terminate());
+        let readers = clients.map(|mut client| std::thread::spawn(move || client.rest()));
+        let pair = [crate::found("a", &values[0]), crate::found("b", &values[1])].concat();
+        for reader in readers {
+            let replies = reader.join().unwrap();
+            // The last command may have come in time.
+            let (whole, rest) = replies.split_at(replies.len().min(pair.len() * PAIRS));
+            assert_eq!(whole.len(), pair.len() * PAIRS, "{io}, {workers} workers");
+            assert!(whole.chunks(pair.len()).all(|replies| replies == pair));
+            assert!(rest.is_empty() || rest == crate::found("a", &values[0]));
+        }
+        let (status, took) = end.join().unwrap();
+        assert!(status.success(), "{io}: {status}");
+        assert!(took < Duration::from_secs(20), "{took:?}");
+        assert!(std::net::TcpStream::connect(addr).is_err(), "nobody listens");
+    }
+}

@@ -323,6 +323,15 @@ impl Port for MmsgPort {
         self.streams.unsent(id)
     }
 
+    fn untaken(&self, id: ConnectionId) -> usize {
+        self.streams.untaken(id)
+    }
+
+    fn stop_listening(&mut self) {
+        let listener = self.sockets.streams.as_ref();
+        listener.into_iter().for_each(|listener| self.streams.stop_listening(listener));
+    }
+
     fn close(&mut self, id: ConnectionId) -> io::Result<()> {
         self.streams.close(id);
         Ok(())

@@ -2,6 +2,7 @@
 
 use crate::limits::{ACCEPT_PAUSE_MS, STREAM_BUFFER_BYTES, STREAM_BUFFERS, STREAM_RECEIVES_MAX};
 use crate::net::PeerAddr;
+use crate::net::socket::connection::{discard_input, outgoing_bytes};
 use crate::net::socket::listener::Listener;
 use crate::net::socket::peer_addr;
 use crate::net::stream::{ConnectionId, StreamEvent, StreamOutbox, StreamPeer, Table};
@@ -10,7 +11,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv, send};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// What an event is about: not a connection.
 pub(super) const DATAGRAMS: u64 = u64::MAX;
@@ -307,9 +308,23 @@ impl Streams {
         self.connections.get(id).map_or(0, |connection| connection.unsent.len() - connection.unsent_at)
     }
 
+    /// The same with what is in its socket.
+    pub(super) fn untaken(&self, id: ConnectionId) -> usize {
+        let outgoing = self.connections.get(id).map_or(0, |connection| outgoing_bytes(connection.fd.as_fd()));
+        self.unsent(id) + outgoing
+    }
+
+    pub(super) fn stop_listening(&mut self, listener: &Listener) {
+        // An error means that it is not watched, because there were no descriptors left.
+        let _ = self.epoll.delete(&listener.fd);
+        (self.is_listening, self.not_before_ns) = (false, u64::MAX);
+        listener.stop();
+    }
+
     pub(super) fn close(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.remove(id) else { return };
         // The kernel forgets a descriptor that is closed.
-        self.connections.remove(id);
+        discard_input(connection.fd.as_fd());
     }
 
     pub(super) fn bytes(&self, buffer: u16, bytes: u32) -> &[u8] {

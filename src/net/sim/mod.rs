@@ -178,6 +178,10 @@ impl Port for SimPort {
         self.streams.unsent(id)
     }
 
+    fn untaken(&self, id: ConnectionId) -> usize {
+        self.streams.untaken(id)
+    }
+
     fn close(&mut self, id: ConnectionId) -> io::Result<()> {
         self.streams.close(id);
         Ok(())

@@ -336,6 +336,12 @@ impl Streams {
         self.connections.get(id).map_or(0, |connection| connection.unsent.len())
     }
 
+    /// The same with what the client has not read.
+    pub(super) fn untaken(&self, id: ConnectionId) -> usize {
+        let Some(connection) = self.connections.get(id) else { return 0 };
+        connection.unsent.len() + self.shared.borrow().channels[connection.channel].to_client.len()
+    }
+
     pub(super) fn close(&mut self, id: ConnectionId) {
         let connection = self.connections.remove(id).expect("a connection is closed once");
         let mut shared = self.shared.borrow_mut();

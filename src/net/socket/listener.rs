@@ -24,7 +24,9 @@ use crate::limits::{
 use crate::net::socket::claim::Claim;
 use crate::net::socket::transports::Transports;
 use crate::net::socket::{Socket, SocketConfig, bind_group, local_addr, open};
-use nix::sys::socket::{Backlog, SockType, SockaddrStorage, bind, listen, setsockopt, sockopt};
+use nix::sys::socket::{
+    Backlog, Shutdown, SockType, SockaddrStorage, bind, listen, setsockopt, shutdown, sockopt,
+};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -39,6 +41,14 @@ pub struct Listener {
     /// Its address, the port filled in.
     pub addr: SocketAddr,
     _claim: Arc<Claim>,
+}
+
+impl Listener {
+    /// Refuses connections from now on, those that wait to be accepted, too.
+    pub fn stop(&self) {
+        // An error means that it does not listen.
+        let _ = shutdown(self.fd.as_raw_fd(), Shutdown::Read);
+    }
 }
 
 /// When an idle peer is taken for gone.

@@ -5,6 +5,7 @@
 //! have joined, in the order of the workers, the kernel may be told how to choose among them ([`steer`]).
 
 pub(crate) mod claim;
+pub mod connection;
 pub mod headers;
 pub mod listener;
 pub mod steer;

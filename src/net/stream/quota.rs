@@ -25,6 +25,12 @@ impl Quota {
         taken < self.max
     }
 
+    /// Whether no place is taken.
+    pub fn is_free(&self) -> bool {
+        // Relaxed: as above.
+        self.open.load(Ordering::Relaxed) == 0
+    }
+
     /// Gives a place back.
     pub fn give_back(&self) {
         // Relaxed: as above.
@@ -42,5 +48,9 @@ mod tests {
         assert_eq!([quota.take(), quota.take(), quota.take()], [true, true, false]);
         quota.give_back();
         assert_eq!([quota.take(), quota.take()], [true, false]);
+        quota.give_back();
+        assert!(!quota.is_free());
+        quota.give_back();
+        assert!(quota.is_free());
     }
 }

@@ -228,21 +228,6 @@ impl UringPort {
         self.arm_streams()
     }
 
-    fn arm_accept(&mut self) -> io::Result<()> {
-        let has_listener = self.sockets.as_ref().is_some_and(|sockets| sockets.streams.is_some());
-        let accepts = &mut self.streams.accepts;
-        if !has_listener || accepts.armed {
-            return Ok(());
-        }
-        if accepts.not_before_ns > 0 && self.clock.now().ns < accepts.not_before_ns {
-            return Ok(());
-        }
-        accepts.armed = true;
-        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        let accept = opcode::AcceptMulti::new(LISTENER).flags(flags).build();
-        self.push(accept.user_data(user_data(Kind::Accept, 0)))
-    }
-
     fn enter(&mut self, timeout: PollTimeout) -> io::Result<()> {
         let entered = match timeout {
             PollTimeout::None => self.enter_without_waiting(),
@@ -474,6 +459,14 @@ impl Port for UringPort {
 
     fn unsent(&self, id: ConnectionId) -> usize {
         self.unsent_of(id)
+    }
+
+    fn untaken(&self, id: ConnectionId) -> usize {
+        self.untaken_of(id)
+    }
+
+    fn stop_listening(&mut self) {
+        self.stop_accepting();
     }
 
     fn close(&mut self, id: ConnectionId) -> io::Result<()> {

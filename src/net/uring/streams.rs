@@ -8,8 +8,10 @@
 //! ```
 //! A connection that is closed stays in the table until the kernel has nothing of it any more.
 
-use super::{Kind, UringPort, of_connection, user_data};
+use super::{Kind, LISTENER, UringPort, of_connection, user_data};
 use crate::net::PeerAddr;
+use crate::net::socket::connection::{discard_input, outgoing_bytes};
+use crate::net::socket::listener::Listener;
 use crate::net::stream::outbox::Send;
 use crate::net::stream::{ConnectionId, StreamEvent, StreamOutbox, StreamPeer, Table};
 use io_uring::types::Fd;
@@ -17,7 +19,7 @@ use io_uring::{cqueue, opcode, squeue};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// What a port knows of its connections.
 pub(super) struct Streams {
@@ -298,6 +300,29 @@ impl UringPort {
         }
     }
 
+    /// Accepts connections, unless it does so already, or pauses.
+    pub(super) fn arm_accept(&mut self) -> io::Result<()> {
+        let has_listener = self.sockets.as_ref().is_some_and(|sockets| sockets.streams.is_some());
+        let accepts = &mut self.streams.accepts;
+        if !has_listener || accepts.armed {
+            return Ok(());
+        }
+        if accepts.not_before_ns > 0 && self.clock.now().ns < accepts.not_before_ns {
+            return Ok(());
+        }
+        accepts.armed = true;
+        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        let accept = opcode::AcceptMulti::new(LISTENER).flags(flags).build();
+        self.push(accept.user_data(user_data(Kind::Accept, 0)))
+    }
+
+    /// Accepts none any more.
+    pub(super) fn stop_accepting(&mut self) {
+        self.streams.accepts.not_before_ns = u64::MAX;
+        let listener = self.sockets.as_ref().and_then(|sockets| sockets.streams.as_ref());
+        listener.into_iter().for_each(Listener::stop);
+    }
+
     /// Arms what has to be: receives, and sends of what was left over.
     pub(super) fn arm_streams(&mut self) -> io::Result<()> {
         for index in 0..self.streams.to_arm.len() {
@@ -337,6 +362,12 @@ impl UringPort {
     /// Bytes that the peer of a connection has not taken.
     pub(super) fn unsent_of(&self, id: ConnectionId) -> usize {
         self.streams.connections.get(id).map_or(0, |connection| connection.left.bytes())
+    }
+
+    /// The same with what is in its socket.
+    pub(super) fn untaken_of(&self, id: ConnectionId) -> usize {
+        let connection = self.streams.connections.get(id);
+        connection.map_or(0, |connection| connection.left.bytes() + outgoing_bytes(connection.fd.as_fd()))
     }
 
     /// Something may be received from a connection.
@@ -398,6 +429,7 @@ impl UringPort {
     fn try_to_free(&mut self, id: ConnectionId) {
         let Some(connection) = self.streams.connections.get(id) else { return };
         if connection.is_closing && !connection.is_receiving && !connection.left.is_under_way {
+            discard_input(connection.fd.as_fd());
             self.streams.connections.remove(id);
         }
     }

@@ -62,8 +62,10 @@ pub struct Conversation {
     pub(crate) is_queued: bool,
     /// Whether a reply with memory of its own is under way.
     pub(crate) has_long: bool,
-    /// Bytes of replies that its peer had not taken when that was looked at last, and when it took some, in s since the server epoch.
+    /// Bytes of replies that the port kept when that was looked at last.
     pub(crate) unsent_bytes: usize,
+    /// The same with those in the socket: how much its peer had not taken, and when it took some, in s since the server epoch.
+    pub(crate) untaken_bytes: usize,
     pub(crate) took_s: u64,
     /// Whether it counts as one of the connections that the server may have.
     pub(crate) is_counted: bool,
@@ -97,6 +99,7 @@ impl Conversation {
             is_queued: false,
             has_long: false,
             unsent_bytes: 0,
+            untaken_bytes: 0,
             took_s: 0,
             is_counted: false,
             turns: 0,
