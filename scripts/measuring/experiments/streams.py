@@ -4,6 +4,8 @@ The echo (examples/stream_echo.rs) scans for line ends, answers with 100-byte va
 thread over TCP. Each server has one CPU; Sherwood's policy thread runs on it, too. Clients are closed loops of `sherwood load`.
 `of echo` and `× memcached` are rates by those of the same round; `p99 of echo` likewise. `client` is the client's headroom:
 below 1.5 (with a `<`) the rate may be the client's limit. Idle connections are held by another process than the client.
+`in lock step` is another client, which sends a pipeline when it has all replies to the last one, and counts them without parsing: where
+`sherwood load` takes longer for a request than a server does, this one shows the server.
 One row is a few connections beside none, and beside 100 that never read what they are sent; `p99 of quiet` is by the p99 without these.
 The last rows are UDP: a server without TCP, one with TCP, and one with 1,000 idle connections; `of UDP only` is by rate,
 `cost` by processor time of a key. What is not there is SKIPPED: a server without TCP, memcached, the echo.
@@ -14,7 +16,7 @@ import select
 import socket
 import time
 
-from measuring import harness, options, programs
+from measuring import harness, options, programs, tcp
 from measuring.load import answered, duration
 from measuring.quantities import decimals, thousands
 from measuring.results import Column
@@ -57,6 +59,7 @@ CASES = [  # name, keys of a get, flags of load, idle connections beside them
     ("8 × 32, all sets", 1, ["--connections", "8", "--window", "32", "--mix", "set:1"], 0),
     ("1,000 connections, 1 in 10 busy", 1, ["--connections", "100", "--window", "1"], 900),
 ]
+LOCK_STEP_CASE = "1 × 256 gets, in lock step"
 SLOW_CASE = "8 connections, 1 get in flight, beside slow readers"
 SLOW_FLAGS = ["--transport", "tcp", "--connections", "8", "--window", "1"]
 SLOW_READERS = 100
@@ -146,6 +149,12 @@ class Streams:
                 with idle_connections(who[1], idle):
                     found[who] = self._load(who[1], keys, ["--transport", "tcp", *flags])
             self._record(case, found)
+        if self.session.wants(LOCK_STEP_CASE):
+            turns = self.servers if number % 2 == 0 else self.servers[::-1]
+            self._record(LOCK_STEP_CASE, {who: self._gets_in_lock_step(who[1]) for who in turns})
+
+    def _gets_in_lock_step(self, server):
+        return tcp.gets(server, 1, self.given.keys, self.given.seconds, self.given.client_cpus)
 
     def _record(self, case, found):
         """Writes down the figures of a round, with their ratios."""
@@ -155,7 +164,7 @@ class Streams:
             for other, name in [("echo", "of_echo"), ("memcached", "times_memcached"), ("other memcached", "times_other")]:
                 if other in base and other != subject:
                     figures[name] = figures["keys_per_s"] / base[other]["keys_per_s"]
-            if "echo" in base and subject != "echo" and base["echo"]["p99_us"]:
+            if "echo" in base and subject != "echo" and base["echo"].get("p99_us"):
                 figures["p99_of_echo"] = figures["p99_us"] / base["echo"]["p99_us"]
             self.session.record(case, subject, figures, binary)
 
