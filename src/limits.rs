@@ -96,11 +96,20 @@ pub const STREAM_BUFFERS_AHEAD_MAX: usize = STREAM_BUFFERS / 16;
 pub const STREAM_TURNS_MAX: u32 = 8;
 /// Room of a reply with the longest value beside that, in bytes: line, key and flags.
 pub const LONG_REPLY_ROOM_BYTES: usize = 4_096;
-/// Replies with memory of their own that a worker has under way: each may be as long as the longest value.
+/// Replies of the longest value for which a worker has memory, where the outbox has no room. Peers with unread replies get half of it.
 pub const STREAM_LONG_REPLIES_MAX: usize = 8;
-/// How long such a reply may wait for a peer that does not read all of it, in s, while others wait for its memory; then its
-/// connection is closed.
-pub const STREAM_LONG_REPLY_WAIT_S: u64 = 10;
+/// How long a connection beyond the limit waits for another one to end, in ms.
+pub const NEWCOMER_WAIT_MS: u64 = 10;
+/// Ticks that pass before it is refused, however long they take.
+pub const NEWCOMER_TICKS: u32 = 4;
+/// Connections of a worker that wait so; one more is refused at once.
+pub const NEWCOMERS_WAITING_MAX: usize = 64;
+/// How long a peer may take nothing of its replies, in ms, while others wait for memory for theirs; then its connection is closed.
+pub const STREAM_UNREAD_MS: u64 = 1_000;
+/// How often such peers are looked for, in ms, while others wait.
+pub const UNREAD_LOOK_MS: u64 = 100;
+/// How often connections are looked at else, in ms.
+pub const IDLE_LOOK_MS: u64 = 1_000;
 /// How long a connection that waits for room for a long value waits before it asks again, in ms, where this worker has freed none meanwhile:
 /// nobody tells it what other workers free.
 pub const CROWD_ASK_MS: u64 = 1;
@@ -117,15 +126,18 @@ pub const KEPT_LOOKS_MAX: usize = 256;
 pub const KEPT_STILL_S: u64 = 2;
 /// Bytes of replies that peers have not taken which a worker keeps at most before others get room for small replies only. A small server has
 /// an eighth of a worker's share of the memory for it, but at least an outbox, see [`stream_unsent_bytes_max`].
-pub const STREAM_UNSENT_BYTES_MAX: usize = 32 << 20;
+pub const STREAM_UNSENT_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a reply, while so many are unsent; a longer one waits for memory of its own, as the longest values do.
 pub const STREAM_SMALL_ROOM_BYTES: usize = 16 << 10;
 /// Bytes of replies that a connection may get in one tick before it has another turn.
 pub const STREAM_TICK_REPLY_BYTES: usize = 256 << 10;
 /// How long the end of a server waits for peers to take what they were sent, in ms.
 pub const DRAIN_MS: u64 = 5_000;
-/// Ticks with work that a server that ends does for datagrams.
+/// Ticks with work that a server that ends does for what had come, and then for datagrams.
 pub const DRAIN_TICKS_MAX: usize = 64;
+/// Ticks in a row without anything new after which such a server has received what had come: a connection is accepted in one, its first bytes
+/// come with the next or the one after that.
+pub const DRAIN_QUIET_TICKS: usize = 3;
 /// How long a worker that ends sleeps at most, in ms: nothing tells it that a peer has taken its replies, or that another worker is done.
 pub const DRAIN_LOOK_MS: u64 = 5;
 /// Bytes of unread input that are thrown away before a connection is closed.

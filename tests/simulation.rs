@@ -27,6 +27,8 @@ mod streams;
 mod support;
 #[path = "simulation/tally.rs"]
 mod tally;
+#[path = "simulation/unread.rs"]
+mod unread;
 
 use cache::base::clock::Clock;
 use cache::base::random::Random;

@@ -1,7 +1,7 @@
 //! The thread that accepts connections to the UNIX socket: such a socket has one listener, and its connections go to the workers in
 //! turn.
 
-use crate::limits::{ACCEPT_PAUSE_MS, HANDOVER_RETRY_MS};
+use crate::limits::{ACCEPT_PAUSE_MS, HANDOVER_RETRY_MS, LISTEN_BACKLOG};
 use crate::net::Waker;
 use crate::net::socket::unix_listener::UnixListener;
 use crate::net::stream::Handover;
@@ -19,6 +19,7 @@ pub(super) type Door = (Handover, Waker);
 pub(super) struct Doorman {
     thread: JoinHandle<()>,
     waker: Waker,
+    stop: Arc<AtomicBool>,
 }
 
 /// What the thread has.
@@ -33,14 +34,13 @@ struct Duty {
     counters: Arc<DoormanCounters>,
 }
 
-/// Listens, and accepts connections for the workers behind `doors`, until `stop`.
+/// Listens, and accepts connections for the workers behind `doors`, until it is joined.
 ///
 /// # Errors
 /// One line with the remedy: no descriptor or thread is left.
 pub(super) fn start(
     mut listener: UnixListener,
     doors: Vec<Door>,
-    stop: Arc<AtomicBool>,
     counters: Arc<DoormanCounters>,
 ) -> Result<Doorman, String> {
     let waker = Waker::new().map_err(|e| format!("cannot watch the UNIX socket: {e}; see ulimit -n"))?;
@@ -48,18 +48,22 @@ pub(super) fn start(
         listener.fd.try_clone().map_err(|e| format!("cannot watch the UNIX socket: {e}; see ulimit -n"))?;
     let sockets = sockets.into();
     listener.listen().map_err(|e| format!("cannot listen on --unix {}: {e}", listener.path().display()))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (told, its_waker) = (Arc::clone(&stop), waker.clone());
     let mut duty =
-        Duty { sockets, _listener: listener, doors, next: 0, waker: waker.clone(), stop, counters };
+        Duty { sockets, _listener: listener, doors, next: 0, waker: its_waker, stop: told, counters };
     let thread = std::thread::Builder::new().name("unix-accept".into()).spawn(move || duty.serve());
-    Ok(Doorman { thread: thread.map_err(|e| crate::server::no_thread("unix-accept", &e))?, waker })
+    Ok(Doorman { thread: thread.map_err(|e| crate::server::no_thread("unix-accept", &e))?, waker, stop })
 }
 
 impl Doorman {
-    /// Waits for the thread, which was told to stop.
+    /// Hands over the connections that wait to be accepted, and ends the thread. The workers must be there still.
     ///
     /// # Errors
     /// It panicked.
     pub(super) fn join(self) -> Result<(), String> {
+        // Release: pairs with the Acquire loads of the thread.
+        self.stop.store(true, Ordering::Release);
         self.waker.wake();
         self.thread.join().map_err(|_| "the thread of the UNIX socket panicked".into())
     }
@@ -67,18 +71,30 @@ impl Doorman {
 
 impl Duty {
     fn serve(&mut self) {
-        // Acquire: pairs with the Release store of whoever stops the server.
-        while !self.stop.load(Ordering::Acquire) {
-            let mut fds = [
-                PollFd::new(self.sockets.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.waker.fd(), PollFlags::POLLIN),
-            ];
-            // An interrupted wait is tried again.
-            let _ = poll(&mut fds, PollTimeout::NONE);
-            while let Some(connection) = self.accept() {
+        loop {
+            // Acquire: pairs with the Release store of `join`.
+            let is_over = self.stop.load(Ordering::Acquire);
+            if !is_over {
+                self.wait();
+            }
+            // Bounded, so that it ends although more and more come.
+            for _ in 0..LISTEN_BACKLOG {
+                let Some(connection) = self.accept() else { break };
                 self.hand_over(connection);
             }
+            if is_over {
+                return;
+            }
         }
+    }
+
+    fn wait(&self) {
+        let mut fds = [
+            PollFd::new(self.sockets.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.waker.fd(), PollFlags::POLLIN),
+        ];
+        // An interrupted wait is tried again.
+        let _ = poll(&mut fds, PollTimeout::NONE);
     }
 
     fn accept(&self) -> Option<OwnedFd> {
@@ -100,10 +116,10 @@ impl Duty {
         }
     }
 
-    /// Gives a connection to the next worker that has room; if none has, it waits, and those behind it in the kernel.
+    /// Gives a connection to the next worker that has room; if none has, it waits, and those behind it in the kernel. At the end it is
+    /// closed then.
     fn hand_over(&mut self, mut connection: OwnedFd) {
-        // Acquire: as above.
-        while !self.stop.load(Ordering::Acquire) {
+        loop {
             for _ in 0..self.doors.len() {
                 let (handover, waker) = &self.doors[self.next];
                 self.next = (self.next + 1) % self.doors.len();
@@ -111,6 +127,10 @@ impl Duty {
                     Ok(()) => return waker.wake(),
                     Err(back) => connection = back,
                 }
+            }
+            // Acquire: as above.
+            if self.stop.load(Ordering::Acquire) {
+                return;
             }
             self.pause(HANDOVER_RETRY_MS);
         }

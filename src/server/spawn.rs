@@ -232,7 +232,7 @@ impl Server {
         if let Some(listener) = opened.unix.take() {
             let doors = handovers.into_iter().zip(self.wakers.iter().cloned()).collect();
             let counters = Arc::clone(&self.figures.doorman);
-            self.doorman = Some(doorman::start(listener, doors, Arc::clone(&self.stop), counters)?);
+            self.doorman = Some(doorman::start(listener, doors, counters)?);
         }
         if let Some(log) = opened.log.take() {
             self.histlog = Some(histlog::start(log, Arc::clone(&self.figures))?);
@@ -353,11 +353,11 @@ impl Server {
     /// # Errors
     /// What ended a thread before its time.
     pub fn stop(self) -> Result<(), String> {
+        // First, so that the workers are there for its last connections.
+        let mut result = self.doorman.map_or(Ok(()), Doorman::join);
         // Release: pairs with the Acquire loads of the threads.
         self.stop.store(true, Ordering::Release);
         self.wakers.iter().for_each(Waker::wake);
-        // First the listeners: the workers close their own.
-        let mut result = self.doorman.map_or(Ok(()), Doorman::join);
         for (i, worker) in self.workers.into_iter().enumerate() {
             match worker.join() {
                 Ok(Ok(())) => {}

@@ -7,12 +7,9 @@
 //!           under way: another worker has it paused if more than a few buffers come
 //! ```
 
-use crate::guard::Right;
-use crate::limits::{
-    STREAM_BUFFERS_AHEAD_MAX, STREAM_BUFFERS_HELD_MAX, STREAM_LONG_REPLIES_MAX, TICK_READS_MAX,
-};
+use crate::limits::{STREAM_BUFFERS_AHEAD_MAX, STREAM_BUFFERS_HELD_MAX, TICK_READS_MAX};
 use crate::net::stream::{StreamEvent, Table};
-use crate::net::{ConnectionId, Outbox, PeerAddr, Port, StreamPeer};
+use crate::net::{ConnectionId, Outbox, Port};
 use crate::session::Session;
 use crate::session::batch::Outcome;
 use crate::session::forward::errand::Homecoming;
@@ -21,6 +18,8 @@ use crate::worker::StreamSetup;
 use crate::worker::crowd::Crowd;
 use crate::worker::ending::Ending;
 use crate::worker::kept::Kept;
+use crate::worker::long::LongReplies;
+use crate::worker::newcomers::Newcomers;
 use cache::base::clock::Now;
 use std::collections::VecDeque;
 use std::io;
@@ -29,6 +28,8 @@ use std::time::Duration;
 /// What a worker knows of its connections.
 pub(super) struct Conversations {
     pub(super) table: Table<Conversation>,
+    /// Those that wait for a place.
+    pub(super) newcomers: Newcomers,
     /// Those that may go on in this tick.
     pub(super) queue: VecDeque<ConnectionId>,
     /// Those that wait for memory.
@@ -47,8 +48,8 @@ pub(super) struct Conversations {
     pub(super) kept_bytes: usize,
     /// Those that need more of it than there may be.
     pub(super) kept: Kept,
-    /// Replies with memory of their own that are under way.
-    pub(super) long_replies: usize,
+    /// Memory of replies that the outbox has no room for.
+    pub(super) long_replies: LongReplies,
     /// Dumps of all items that are under way.
     pub(super) dumps: usize,
     pub(super) setup: StreamSetup,
@@ -58,15 +59,16 @@ pub(super) struct Conversations {
     pub(super) is_limited: bool,
     /// How the end of the server stands.
     pub(super) ending: Ending,
-    /// In this second so many places are left to be looked at.
-    pub(super) idle_second: u64,
+    /// When connections are looked at again, in ns since the server epoch, and how many places are left of this time.
+    pub(super) idle_due_ns: u64,
     pub(super) idle_left: usize,
 }
 
 impl Conversations {
-    pub(super) fn new(setup: StreamSetup) -> Conversations {
+    pub(super) fn new(setup: StreamSetup, value_bytes_max: usize) -> Conversations {
         Conversations {
             table: Table::default(),
+            newcomers: Newcomers::default(),
             queue: VecDeque::new(),
             crowd: Crowd::default(),
             keeps_aside: Vec::new(),
@@ -76,13 +78,13 @@ impl Conversations {
             outcomes: Vec::with_capacity(TICK_READS_MAX),
             kept_bytes: 0,
             kept: Kept::default(),
-            long_replies: 0,
+            long_replies: LongReplies::new(value_bytes_max),
             dumps: 0,
             setup,
             unsent_bytes: 0,
             is_limited: false,
             ending: Ending::default(),
-            idle_second: 0,
+            idle_due_ns: 0,
             idle_left: 0,
         }
     }
@@ -90,8 +92,7 @@ impl Conversations {
     /// Whether there is something to do without waiting for anything.
     pub(super) fn has_work(&self) -> bool {
         let waits = [&self.later, &self.closing, &self.keeps_aside];
-        let has_memory = self.long_replies < STREAM_LONG_REPLIES_MAX && self.crowd.wants_reply();
-        has_memory
+        self.has_memory_for_reply()
             || self.kept.has_newcomers()
             || !self.queue.is_empty()
             || waits.iter().any(|ids| !ids.is_empty())
@@ -99,7 +100,7 @@ impl Conversations {
 
     /// How long the worker may sleep, where there is nothing to do.
     pub(super) fn rest(&self, now: Now) -> Duration {
-        self.crowd.rest(now).min(self.ending.rest())
+        self.crowd.rest(now).min(self.ending.rest()).min(self.newcomers.rest())
     }
 
     pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Conversation> {
@@ -144,11 +145,13 @@ impl Conversations {
         }
         self.close_due(due, port, session)?;
         self.look_at_parting(port, session)?;
+        self.settle_newcomers(port, session, outbox, now);
         for index in 0..self.keeps_aside.len() {
             self.keep_aside(self.keeps_aside[index], port)?;
         }
         self.keeps_aside.clear();
         self.make_room(port, session, outbox, now)?;
+        self.reckon_room(session);
         self.ask_again(session, now);
         for index in 0..self.later.len() {
             self.may_go_on(self.later[index]);
@@ -165,7 +168,6 @@ impl Conversations {
             self.goes_on(port, id);
         }
         self.look_for_idle(port, session, now)?;
-        self.reckon_room(session, now);
         self.lend_room(outbox);
         Ok(happened || !self.queue.is_empty())
     }
@@ -242,50 +244,12 @@ impl Conversations {
                 self.goes_on(port, id);
                 Ok(())
             }
+            StreamEvent::Broken(id) if self.newcomers.leaves(id) => port.close(id),
             StreamEvent::Broken(id) => {
                 session.executor().counters().streams_broken.add(self.get(id).is_some() as u64);
                 self.close(id, port, session)
             }
         }
-    }
-
-    fn open<P: Port>(
-        &mut self,
-        id: ConnectionId,
-        peer: StreamPeer,
-        port: &mut P,
-        session: &mut Session,
-        outbox: &mut Outbox,
-        now: Now,
-    ) -> io::Result<()> {
-        let (addr, rights) = match peer {
-            StreamPeer::Inet(addr) => (addr, session.executor().right_of(&addr)),
-            StreamPeer::Unix => (PeerAddr::NOBODY, Right::Admin),
-        };
-        let counters = session.executor().counters();
-        // A cookie proves an address, and that is what a connection has done; whoever is not allowed is not.
-        if rights < Right::Data {
-            counters.refused_peers.add(1);
-            return port.close(id);
-        }
-        if self.ending.has_begun() {
-            return port.close(id);
-        }
-        let mut conversation = Conversation::new(id, addr, rights, now.s());
-        conversation.is_counted = self.setup.quota.take();
-        counters.total_connections.add(1);
-        if conversation.is_counted {
-            counters.curr_connections.add(1);
-            self.setup.roster.open(id, peer, now.s());
-            self.table.put(id, conversation);
-            self.receives_again(port, id);
-            return Ok(());
-        }
-        counters.rejected_connections.add(1);
-        self.table.put(id, conversation);
-        outbox.streams.send(id, b"ERROR Too many open connections\r\n");
-        self.close_when_sent(id);
-        Ok(())
     }
 
     fn receive<P: Port>(
@@ -347,9 +311,9 @@ impl Conversations {
     }
 
     /// The same of a long reply.
-    pub(super) fn waits_for_reply(&mut self, id: ConnectionId) {
+    pub(super) fn waits_for_reply(&mut self, id: ConnectionId, is_prompt: bool) {
         if self.is_crowded(id) {
-            self.crowd.waits_for_reply(id);
+            self.crowd.waits_for_reply(id, is_prompt);
         }
     }
 
@@ -368,10 +332,7 @@ impl Conversations {
             let next = self.crowd.next_value();
             self.asks_again(next, now);
         }
-        for _ in self.long_replies..STREAM_LONG_REPLIES_MAX {
-            let next = self.crowd.next_reply();
-            self.asks_again(next, now);
-        }
+        self.ask_again_for_replies(now);
     }
 
     pub(super) fn asks_again(&mut self, id: Option<ConnectionId>, now: Now) {

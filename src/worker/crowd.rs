@@ -3,7 +3,8 @@
 //! ```text
 //! a value   asks again when this worker's shard has freed some: a value was stored or given up there
 //!           and after CROWD_ASK_MS, for what other workers free, and for times that pass
-//! a reply   asks again when another long reply of this worker has gone, in the order in which they began to wait
+//! a reply   asks again when another long reply of this worker has gone, in the order in which they began to wait: first the prompt,
+//!           whose peers have taken all that they were sent, then the others
 //! ```
 //! They are no work: the worker sleeps meanwhile.
 
@@ -18,6 +19,8 @@ use std::time::Duration;
 pub(super) struct Crowd {
     for_values: VecDeque<ConnectionId>,
     for_replies: VecDeque<ConnectionId>,
+    /// The same of those whose peers have not taken all.
+    for_replies_behind: VecDeque<ConnectionId>,
     /// What values that are coming to this worker's shard had when this was looked at last, in bytes.
     unfinished_bytes: u64,
     /// When those with values ask again in any case, in ns since the server epoch.
@@ -34,23 +37,38 @@ impl Crowd {
     }
 
     /// One more waits for memory for its reply.
-    pub(super) fn waits_for_reply(&mut self, id: ConnectionId) {
-        self.for_replies.push_back(id);
+    pub(super) fn waits_for_reply(&mut self, id: ConnectionId, is_prompt: bool) {
+        self.replies(is_prompt).push_back(id);
     }
 
     /// A connection is over that waited for its reply.
     pub(super) fn leaves(&mut self, id: ConnectionId) {
-        self.for_replies.retain(|&waiting| waiting != id);
+        [true, false].iter().for_each(|&prompt| self.replies(prompt).retain(|&waiting| waiting != id));
     }
 
     /// Whether one waits for memory for its reply.
     pub(super) fn wants_reply(&self) -> bool {
-        !self.for_replies.is_empty()
+        [true, false].iter().any(|&prompt| self.wants_reply_of(prompt))
     }
 
-    /// The next that may ask for memory for its reply.
-    pub(super) fn next_reply(&mut self) -> Option<ConnectionId> {
-        self.for_replies.pop_front()
+    /// The same of those that are prompt, or not.
+    pub(super) fn wants_reply_of(&self, is_prompt: bool) -> bool {
+        let waiting = if is_prompt { &self.for_replies } else { &self.for_replies_behind };
+        !waiting.is_empty()
+    }
+
+    /// The next of them that may ask for memory for its reply.
+    pub(super) fn next_reply(&mut self, is_prompt: bool) -> Option<ConnectionId> {
+        self.replies(is_prompt).pop_front()
+    }
+
+    /// How many wait for memory for their replies.
+    pub(super) fn replies_waiting(&self) -> usize {
+        self.for_replies.len() + self.for_replies_behind.len()
+    }
+
+    fn replies(&mut self, is_prompt: bool) -> &mut VecDeque<ConnectionId> {
+        if is_prompt { &mut self.for_replies } else { &mut self.for_replies_behind }
     }
 
     /// How many of those with values ask again now: all when some memory was freed, else some of them now and then. Values that are coming
@@ -113,13 +131,13 @@ mod tests {
     #[test]
     fn replies_ask_in_turn() {
         let mut crowd = Crowd::default();
-        (0..3).for_each(|place| crowd.waits_for_reply(id(place)));
+        (0..3).for_each(|place| crowd.waits_for_reply(id(place), true));
+        crowd.waits_for_reply(id(3), false);
         crowd.leaves(id(1));
-        assert!(crowd.wants_reply());
-        assert_eq!(
-            [crowd.next_reply(), crowd.next_reply(), crowd.next_reply()],
-            [Some(id(0)), Some(id(2)), None]
-        );
+        let prompt = [(); 3].map(|()| crowd.next_reply(true));
+        assert_eq!(prompt, [Some(id(0)), Some(id(2)), None]);
+        assert!(crowd.wants_reply() && !crowd.wants_reply_of(true));
+        assert_eq!(crowd.next_reply(false), Some(id(3)));
         assert!(!crowd.wants_reply());
     }
 }

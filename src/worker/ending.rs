@@ -1,17 +1,18 @@
 //! The end of a worker: no new connections, what was received is answered, and replies go as long as peers take them.
 //!
 //! ```text
-//! stop ─▶ the listener closes; of each connection nothing more is received
+//! stop ─▶ what the kernel has by now is received, of connections that wait to be accepted, too
+//!      ─▶ the listener closes; of each connection nothing more is received
 //!      ─▶ ticks: commands that are there are answered; a connection without any is closed when its peer has taken the replies
 //!      ─▶ over when no worker has a connection left, or after a time
 //! ```
 //! Workers end together, because commands of a connection may belong to the shard of another worker.
 
-use crate::limits::{DRAIN_LOOK_MS, DRAIN_TICKS_MAX};
+use crate::limits::{DRAIN_LOOK_MS, DRAIN_QUIET_TICKS, DRAIN_TICKS_MAX};
 use crate::net::{ConnectionId, Port};
 use crate::session::Session;
-use crate::worker::Worker;
 use crate::worker::conversations::Conversations;
+use crate::worker::{Poll, Worker};
 use cache::base::clock::Now;
 use std::io;
 use std::time::Duration;
@@ -19,11 +20,26 @@ use std::time::Duration;
 impl<P: Port> Worker<P> {
     /// Answers what has come in already, and sends it to those that take it. What datagrams are still on the wire is lost, as UDP may.
     pub(super) fn drain(mut self) -> io::Result<()> {
+        self.take_what_has_come()?;
         self.begin_to_end()?;
         let mut ticks = 0;
         while self.tick()? && ticks < DRAIN_TICKS_MAX || !self.has_drained() {
             ticks += 1;
         }
+        Ok(())
+    }
+
+    /// Ticks without waiting until nothing comes any more, a limited number.
+    fn take_what_has_come(&mut self) -> io::Result<()> {
+        let poll = std::mem::replace(&mut self.poll, Poll::Busy);
+        let mut quiet_ticks = 0;
+        for _ in 0..DRAIN_TICKS_MAX {
+            quiet_ticks = if self.tick()? { 0 } else { quiet_ticks + 1 };
+            if quiet_ticks == DRAIN_QUIET_TICKS {
+                break;
+            }
+        }
+        self.poll = poll;
         Ok(())
     }
 
@@ -66,6 +82,7 @@ impl Ending {
 impl Conversations {
     fn begin_to_end<P: Port>(&mut self, port: &mut P, now: Now) -> io::Result<()> {
         self.ending.until_ns = Some(now.ns + self.setup.drain_ms * 1_000_000);
+        self.turn_newcomers_away(port)?;
         let ids: Vec<ConnectionId> = self.table.ids().collect();
         for id in ids {
             self.stop_receiving(id, port)?;

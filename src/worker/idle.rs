@@ -1,6 +1,7 @@
-//! Connections of which nothing comes: each is looked at about once a second, a few a tick.
+//! Connections of which nothing comes: each is looked at about once a second, a few a tick; more often while others wait for memory for
+//! their replies.
 
-use crate::limits::TICK_IDLE_LOOKS_MAX;
+use crate::limits::{IDLE_LOOK_MS, TICK_IDLE_LOOKS_MAX, UNREAD_LOOK_MS};
 use crate::net::Port;
 use crate::session::Session;
 use crate::session::stream::Conversation;
@@ -16,8 +17,9 @@ impl Conversations {
         session: &mut Session,
         now: Now,
     ) -> io::Result<()> {
-        if self.idle_left == 0 && self.idle_second != now.s() {
-            (self.idle_second, self.idle_left) = (now.s(), self.table.places());
+        if self.idle_left == 0 && now.ns >= self.idle_due_ns {
+            let pause_ms = if self.crowd.wants_reply() { UNREAD_LOOK_MS } else { IDLE_LOOK_MS };
+            (self.idle_due_ns, self.idle_left) = (now.ns + pause_ms * 1_000_000, self.table.places());
         }
         for _ in 0..TICK_IDLE_LOOKS_MAX.min(self.idle_left) {
             self.idle_left -= 1;

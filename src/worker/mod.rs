@@ -15,6 +15,8 @@ mod ending;
 mod idle;
 mod inbound;
 mod kept;
+mod long;
+mod newcomers;
 mod streams;
 mod unsent;
 mod values;
@@ -176,7 +178,7 @@ impl<P: Port> Worker<P> {
             port: config.port,
             inbox: Inbox::default(),
             unserved: Unserved::new(),
-            streams: Conversations::new(config.streams),
+            streams: Conversations::new(config.streams, config.value_bytes_max),
             session: Session::new(executor, config.mesh, config.wakeups),
             background: config.background,
             clock: config.clock,

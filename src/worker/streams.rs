@@ -1,8 +1,7 @@
 //! Turns of connections: plain reads in the batch of the tick, other commands one by one behind it.
 
 use crate::limits::{
-    DUMPS_MAX, KEY_BYTES_MAX, REPLY_BODY_BYTES_MAX, STREAM_LONG_REPLIES_MAX, STREAM_TICK_REPLY_BYTES,
-    STREAM_TURNS_MAX, TICK_READS_MAX,
+    DUMPS_MAX, KEY_BYTES_MAX, REPLY_BODY_BYTES_MAX, STREAM_TICK_REPLY_BYTES, STREAM_TURNS_MAX, TICK_READS_MAX,
 };
 use crate::net::{ConnectionId, Port};
 use crate::session::Session;
@@ -198,7 +197,7 @@ impl<P: Port> Worker<P> {
         self.progress(id, progress, now);
     }
 
-    fn progress(&mut self, id: ConnectionId, progress: Progress, now: Now) {
+    pub(super) fn progress(&mut self, id: ConnectionId, progress: Progress, now: Now) {
         match progress {
             Progress::Input(position) => {
                 let window = |streams: &Conversations| streams.get(id).map(|it| it.input.place_of_window());
@@ -307,27 +306,6 @@ impl<P: Port> Worker<P> {
             streams.end_dump(id);
         }
         streams.lend_room(outbox);
-    }
-
-    /// Answers with memory for the longest value, if some is left; nothing else is sent to the connection in this tick.
-    #[cold]
-    fn serve_long(&mut self, id: ConnectionId, now: Now) {
-        let Worker { port, streams, session, outbox, .. } = self;
-        if streams.long_replies >= STREAM_LONG_REPLIES_MAX {
-            return streams.waits_for_reply(id);
-        }
-        if outbox.streams.has_any_for(id) {
-            return streams.later.push(id);
-        }
-        let Some(conversation) = streams.get(id) else { return };
-        let admitted = conversation.admitted(conversation.window(port));
-        let progress = session.serve_long(id, admitted, conversation.position, outbox, now);
-        if let Some(conversation) = streams.get_mut(id) {
-            // Until the port says that all of it went.
-            (conversation.has_long, conversation.is_stuck) = (true, true);
-            streams.long_replies += 1;
-        }
-        self.progress(id, progress, now);
     }
 }
 

@@ -2,14 +2,13 @@
 //!
 //! ```text
 //! below the bound   a turn has room for any reply
-//! at the bound      room for a small reply; a longer one waits for memory of its own, of which a few are under way (`crowd`)
+//! at the bound      room for a small reply; a longer one waits for memory of its own, of which a few are under way (`long`)
 //! twice the bound   who does not take a small reply either is closed
 //! ```
-//! While others wait, a peer that takes nothing for [`STREAM_LONG_REPLY_WAIT_S`] is closed.
+//! While others wait, a peer that takes nothing for [`STREAM_UNREAD_MS`] is closed.
 
 use crate::limits::{
-    CROWD_ASKS_MAX, REPLY_BODY_BYTES_MAX, STREAM_LONG_REPLY_WAIT_S, STREAM_SMALL_ROOM_BYTES,
-    STREAM_TICK_REPLY_BYTES,
+    REPLY_BODY_BYTES_MAX, STREAM_SMALL_ROOM_BYTES, STREAM_TICK_REPLY_BYTES, STREAM_UNREAD_MS,
 };
 use crate::net::{ConnectionId, Outbox, Port};
 use crate::session::Session;
@@ -24,11 +23,11 @@ impl Conversations {
         let (before, left) = (conversation.unsent_bytes, port.unsent(id));
         let untaken = port.untaken(id);
         if before == 0 || untaken < conversation.untaken_bytes {
-            (conversation.took_s, conversation.active_s) = (now.s(), now.s());
+            (conversation.took_ns, conversation.active_s) = (now.ns, now.s());
         }
         (conversation.unsent_bytes, conversation.untaken_bytes) = (left, untaken);
         // Long replies have a bound of their own.
-        if !conversation.has_long {
+        if conversation.long_bytes == 0 {
             self.unsent_bytes = self.unsent_bytes + left - before;
         }
         self.show_unsent(session);
@@ -37,9 +36,9 @@ impl Conversations {
     /// Nothing is kept for a connection any more.
     pub(super) fn forget_unsent(&mut self, conversation: &mut Conversation, session: &Session) {
         let bytes = std::mem::take(&mut conversation.unsent_bytes);
-        self.long_replies -= conversation.has_long as usize;
-        if !std::mem::take(&mut conversation.has_long) {
-            self.unsent_bytes -= bytes;
+        match std::mem::take(&mut conversation.long_bytes) {
+            0 => self.unsent_bytes -= bytes,
+            long_bytes => self.long_replies.end(long_bytes),
         }
         self.show_unsent(session);
     }
@@ -53,15 +52,12 @@ impl Conversations {
         self.unsent_bytes > 2 * self.setup.unsent_bytes_max
     }
 
-    /// Once a tick: whether room for any reply can be lent. If it can again, who had waited for memory of its own tries it there.
-    pub(super) fn reckon_room(&mut self, session: &Session, now: Now) {
+    /// Once a tick: whether room for any reply can be lent.
+    pub(super) fn reckon_room(&mut self, session: &Session) {
         let is_limited = self.unsent_bytes >= self.setup.unsent_bytes_max;
         session.executor().counters().streams_unsent_limited.add((is_limited && !self.is_limited) as u64);
-        if !is_limited && self.is_limited {
-            for _ in 0..CROWD_ASKS_MAX {
-                let next = self.crowd.next_reply();
-                self.asks_again(next, now);
-            }
+        if self.is_limited && !is_limited {
+            self.outbox_has_room_again();
         }
         self.is_limited = is_limited;
     }
@@ -73,8 +69,8 @@ impl Conversations {
 
     /// Whether a peer has taken nothing for too long, while others wait for memory.
     pub(super) fn holds_up_others(&self, conversation: &Conversation, now: Now) -> bool {
-        let waits_s = now.s().saturating_sub(conversation.took_s);
-        conversation.is_stuck && self.crowd.wants_reply() && waits_s > STREAM_LONG_REPLY_WAIT_S
+        let waits_ms = now.ns.saturating_sub(conversation.took_ns) / 1_000_000;
+        conversation.is_stuck && self.crowd.wants_reply() && waits_ms >= STREAM_UNREAD_MS
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::support::in_process::{InProcess, Size};
 use cache::base::clock::Clock;
-use sherwood::limits::STREAM_KEPT_BYTES_MAX;
+use sherwood::limits::{NEWCOMER_WAIT_MS, STREAM_KEPT_BYTES_MAX};
 use sherwood::net::StreamPeer;
 use sherwood::net::sim::{Faults, Link, SimPort, StreamFaults, Wire};
 use sherwood::net::stream::Quota;
@@ -229,6 +229,9 @@ fn idle_connections_end_and_those_beyond_the_limit_are_told() {
     town.tick(4);
     let more = town.connect(5);
     more.iter().for_each(|link| link.write(b"set a 0 0 1\r\nx\r\n"));
+    town.tick(8);
+    assert!(more.iter().all(|link| link.read(usize::MAX).is_empty()), "another one may be about to end");
+    town.clock.advance(Duration::from_millis(NEWCOMER_WAIT_MS));
     town.tick(8);
     for link in &more {
         assert_eq!(link.read(usize::MAX), b"ERROR Too many open connections\r\n");

@@ -99,3 +99,31 @@ fn a_peer_that_reads_gets_all_replies_of_a_server_that_ends() {
         assert!(std::net::TcpStream::connect(addr).is_err(), "nobody listens");
     }
 }
+
+/// What has come when a server is told to end is answered, also where the worker has not looked at it yet, and of connections that nobody has
+/// accepted: the server stands still while all of that comes.
+#[test]
+fn what_has_come_is_answered_at_the_end() {
+    use nix::sys::signal::{Signal, kill};
+    const CONNECTIONS: usize = 40;
+    for (io, workers) in [("uring", "1"), ("uring", "2"), ("mmsg", "2")] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let server =
+            start(io, &["--workers", workers, "--memory", "64MiB", "--unix", path.to_str().unwrap()]);
+        let mut clients: Vec<StreamClient> =
+            (0..CONNECTIONS).map(|_| StreamClient::tcp(server.addr)).collect();
+        clients.iter_mut().for_each(|client| assert_eq!(client.asks("mn\r\n"), "MN\r\n"));
+        kill(server.pid(), Signal::SIGSTOP).unwrap();
+        clients.extend((0..CONNECTIONS / 2).map(|_| StreamClient::tcp(server.addr)));
+        clients.extend((0..CONNECTIONS / 2).map(|_| StreamClient::unix(&path)));
+        clients.iter_mut().for_each(|client| client.send(b"get a\r\nmn\r\n"));
+        kill(server.pid(), Signal::SIGTERM).unwrap();
+        kill(server.pid(), Signal::SIGCONT).unwrap();
+        for (number, client) in clients.iter_mut().enumerate() {
+            assert_eq!(client.rest(), b"END\r\nMN\r\n", "{io}, {workers} workers, client {number}");
+        }
+        let (status, _) = server.wait();
+        assert!(status.success(), "{io}: {status}");
+    }
+}

@@ -138,6 +138,11 @@ impl Link {
         });
     }
 
+    /// Whether the server has closed it.
+    pub fn is_closed(&self) -> bool {
+        self.with(|channel| channel.is_closed)
+    }
+
     /// Whether the server has closed it and all that it sent was read.
     pub fn is_over(&self) -> bool {
         self.with(|channel| channel.is_closed && channel.to_client.is_empty())

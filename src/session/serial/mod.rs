@@ -140,6 +140,11 @@ impl Executor {
         self.work.begin_turn();
     }
 
+    /// One command has its turn, or one key of it.
+    pub fn begin_short_turn(&mut self) {
+        self.work.begin_short_turn();
+    }
+
     /// Units of work that were spent of the turn.
     pub fn spent(&self) -> u32 {
         self.work.spent()

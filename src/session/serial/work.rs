@@ -23,6 +23,11 @@ impl Work {
         self.left = TURN_WORK_UNITS;
     }
 
+    /// A command has its turn, or a key of it.
+    pub(super) fn begin_short_turn(&mut self) {
+        self.left = 1;
+    }
+
     /// One key was looked up or changed, and so many bytes were copied.
     #[inline]
     pub(super) fn spend(&mut self, bytes: usize) {

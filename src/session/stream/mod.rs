@@ -60,13 +60,13 @@ pub struct Conversation {
     pub(crate) is_closing: bool,
     /// Whether it waits for its turn.
     pub(crate) is_queued: bool,
-    /// Whether a reply with memory of its own is under way.
-    pub(crate) has_long: bool,
+    /// Bytes of the reply with memory of its own that is under way; 0 = none.
+    pub(crate) long_bytes: usize,
     /// Bytes of replies that the port kept when that was looked at last.
     pub(crate) unsent_bytes: usize,
-    /// The same with those in the socket: how much its peer had not taken, and when it took some, in s since the server epoch.
+    /// The same with those in the socket: how much its peer had not taken, and when it took some, in ns since the server epoch.
     pub(crate) untaken_bytes: usize,
-    pub(crate) took_s: u64,
+    pub(crate) took_ns: u64,
     /// Whether it counts as one of the connections that the server may have.
     pub(crate) is_counted: bool,
     /// Turns that it had in the tick that began at this time.
@@ -97,10 +97,10 @@ impl Conversation {
             has_ended: false,
             is_closing: false,
             is_queued: false,
-            has_long: false,
+            long_bytes: 0,
             unsent_bytes: 0,
             untaken_bytes: 0,
-            took_s: 0,
+            took_ns: 0,
             is_counted: false,
             turns: 0,
             tick_ns: 0,

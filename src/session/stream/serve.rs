@@ -68,13 +68,15 @@ impl Session {
         now: Now,
     ) -> Progress {
         let mut reply = Reply::new(outbox.streams.room(), 0, Dialect::Stream);
+        self.executor.begin_turn();
         let progress = self.run_stream(id, admitted, from, &mut reply, now);
         let bytes = reply.bytes();
         outbox.streams.commit(id, bytes);
         progress
     }
 
-    /// The same with a reply that may be as long as any value; the outbox has nothing for the connection.
+    /// Serves one command, or one key of it, with a reply that may be as long as any value: what follows may do with less. The outbox has nothing
+    /// for the connection. Returns the bytes of the reply, too.
     pub(crate) fn serve_long(
         &mut self,
         id: ConnectionId,
@@ -82,9 +84,10 @@ impl Session {
         from: Position,
         outbox: &mut Outbox,
         now: Now,
-    ) -> Progress {
+    ) -> (Progress, usize) {
         let mut buffer = vec![0; self.executor.value_bytes_max() + LONG_REPLY_ROOM_BYTES];
         let mut reply = Reply::new(&mut buffer, 0, Dialect::Stream);
+        self.executor.begin_short_turn();
         let mut progress = self.run_stream(id, admitted, from, &mut reply, now);
         if let Progress::Long(position) = progress {
             // Longer than the longest value: some `stats` perhaps.
@@ -94,8 +97,12 @@ impl Session {
         }
         let bytes = reply.bytes();
         buffer.truncate(bytes);
-        outbox.streams.send_long(id, buffer);
-        progress
+        buffer.shrink_to_fit();
+        // A key of many that is gone by now has no answer of its own.
+        if bytes > 0 {
+            outbox.streams.send_long(id, buffer);
+        }
+        (progress, bytes)
     }
 
     /// Tells a request in the retired binary protocol that it is not spoken.
@@ -130,7 +137,6 @@ impl Session {
         now: Now,
     ) -> Progress {
         let request = Request { admitted, now, may_grow: true, may_yield: true, follows: false };
-        self.executor.begin_turn();
         let step = self.executor.run(request, from, None, reply);
         match step {
             Step::Done => unreachable!("a stream has no end of its own"),
