@@ -5,7 +5,7 @@
 //! datagrams     io (datagrams ⇄ kernel) · udp (replies → datagrams) · guard (what strangers may do)
 //! the words     session (memcached's commands → verbs of a shard, and their answers)
 //! the server    worker (the tick) · server (plan, map, wire, spawn) · config · cli
-//! the tools     load (drive any memcached over UDP) · stats (histograms, plots)
+//! the tools     load (drive any memcached) · stats (histograms, plots)
 //! ```
 //!
 //! `docs/architecture.md` is the map with the directions; `docs/concurrency.md` has every atomic.

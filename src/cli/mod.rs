@@ -16,7 +16,7 @@ use std::process::ExitCode;
 /// What a subcommand ends with: an exit code, or one line (with the remedy) that becomes exit code 1.
 pub type ExitResult = Result<ExitCode, Box<dyn std::error::Error>>;
 
-/// A memcached-compatible cache over UDP, and the tools to drive and read it.
+/// A memcached-compatible cache over UDP, TCP and UNIX sockets, and the tools to drive and read it.
 #[derive(Parser, Debug)]
 #[command(name = "sherwood", version, about, max_term_width = 100)]
 pub struct Cli {
@@ -28,7 +28,7 @@ pub struct Cli {
 enum Tool {
     /// Serve a cache
     Serve(Box<serve::Args>),
-    /// Drive a memcached-compatible server over UDP and measure it
+    /// Drive a memcached-compatible server and measure it
     Load(Box<load::Args>), // boxed: it has five times the flags of any other
     /// Show latency histograms
     Hist(hist::Args),

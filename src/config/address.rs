@@ -69,8 +69,9 @@ fn lookup(
         !host.is_empty() && !host.contains(':') && port.parse::<u16>().is_ok()
     });
     if !has_port {
+        let path = if text.contains('/') { "; a client names a UNIX socket unix:PATH" } else { "" };
         return Err(format!(
-            "{text:?} is no address with a port; write 127.0.0.1:11211, [::1]:11211 or host:11211"
+            "{text:?} is no address with a port; write 127.0.0.1:11211, [::1]:11211 or host:11211{path}"
         ));
     }
     let found =

@@ -12,6 +12,13 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileMode(u32);
 
+/// The owner's alone.
+impl Default for FileMode {
+    fn default() -> FileMode {
+        FileMode(0o700)
+    }
+}
+
 impl FileMode {
     /// The bits.
     pub fn bits(self) -> u32 {

@@ -48,7 +48,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = limits::CONNECTIONS_DEFAULT)]
     pub max_connections: usize,
     /// Close connections that sent nothing for this many seconds; 0 = never
-    #[arg(id = "idle_timeout", long = "idle-timeout", value_name = "S", default_value_t = 0)]
+    #[arg(id = "idle_timeout", long = "idle-timeout", value_name = "S", default_value_t = 0, value_parser = whole_seconds)]
     #[serde(rename = "idle_timeout")]
     pub idle_timeout_s: u64,
     /// Let connections of administrators end the server with the command shutdown
@@ -299,6 +299,12 @@ mod separator {
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u8>, D::Error> {
         parse(&text::words(from)?).map(Some).map_err(D::Error::custom)
     }
+}
+
+/// Reads a number of seconds.
+fn whole_seconds(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is no whole number of seconds; write 60 for a minute, or 0 for never"))
 }
 
 #[cfg(test)]

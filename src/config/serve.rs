@@ -2,6 +2,7 @@
 
 pub use crate::config::options::{Flags, Io, KeyNames, Options};
 
+use crate::config::mode::FileMode;
 use crate::config::peers;
 use crate::guard::Access;
 use crate::guard::Secret;
@@ -94,8 +95,14 @@ impl Options {
                     .into(),
             );
         }
-        if let Some(path) = &self.unix {
-            check_unix_path(path)?;
+        match &self.unix {
+            Some(path) => check_unix_path(path)?,
+            None if self.unix_mode != FileMode::default() => {
+                return Err(
+                    "--unix-mode says who may open the socket of --unix: give --unix PATH, too".into()
+                );
+            }
+            None => {}
         }
         if !(1..=limits::CONNECTIONS_MAX).contains(&self.max_connections) {
             return Err(format!(
@@ -155,8 +162,12 @@ fn is_group(ip: IpAddr) -> bool {
 fn check_unix_path(path: &Path) -> Result<(), String> {
     let bytes = path.as_os_str().as_bytes();
     match bytes.len() {
-        1..=limits::UNIX_PATH_BYTES_MAX if !bytes.contains(&0) => Ok(()),
         0 => Err("--unix needs a path".into()),
+        _ if bytes[0] == b'@' => Err(format!(
+            "--unix {0}: abstract sockets are not served, because anybody may open them; give a path (./{0} for a file of that name)",
+            path.display()
+        )),
+        1..=limits::UNIX_PATH_BYTES_MAX if !bytes.contains(&0) => Ok(()),
         length => Err(format!(
             "--unix {} has {length} bytes, and a path of a UNIX socket at most {}: give a shorter one",
             path.display(),
@@ -191,6 +202,8 @@ mod tests {
         assert!(with(|o| o.secret_file = Some("none such".into())).contains("none such"));
         assert!(with(|o| o.transport = Transports::NONE).contains("--unix PATH"));
         assert!(with(|o| o.unix = Some("".into())).contains("--unix"));
+        assert!(with(|o| o.unix = Some("@s".into())).contains("./@s"));
+        assert!(with(|o| o.unix_mode = "770".parse().unwrap()).contains("give --unix PATH"));
         assert!(with(|o| o.unix = Some("x".repeat(108).into())).contains("108 bytes"));
         assert!(with(|o| o.max_connections = 0).contains("--max-connections 0"));
         assert!(with(|o| o.max_connections = 1 << 20).contains("--max-connections"));

@@ -48,7 +48,7 @@ fn raise_with(
     }
     let connections = (granted as usize).saturating_sub(beside).max(1);
     let note = format!(
-        "the limit of open files, {granted}, leaves room for {connections} connections of --max-connections {connections_max}; to \
+        "the limit of open files, {granted}, less {beside} for the server itself, leaves room for {connections} of --max-connections {connections_max}; to \
          have all, raise it to {wanted} (ulimit -n, LimitNOFILE= of systemd)"
     );
     OpenFiles { connections, note: Some(note) }

@@ -28,6 +28,7 @@ use crate::worker::{BackgroundTask, StreamSetup, Worker, WorkerConfig};
 use cache::base::clock::Clock;
 use cache::base::hash::ShownHash;
 use cache::base::sync::{Arc, AtomicBool, Ordering};
+use cache::memory::PagePool;
 use cache::policy::thread::Round;
 use cache::shard::Owner;
 use numa::pool::Kernel;
@@ -132,6 +133,7 @@ impl Server {
         let mut opened = Opened::open(&config, &mut plan)?;
         let (items, report) = map::memory(&config, &plan, progress)?;
         let Wiring { parts, round, policies, hot_keys, pool } = wire(&config, items, plan.workers.len());
+        plan.reasons.extend(refused_values(&config, &pool, plan.workers.len()));
         let stop = Arc::new(AtomicBool::new(false));
         let figures = Arc::new(Figures {
             health: Health::new(Arc::clone(&stop)),
@@ -415,6 +417,19 @@ pub(super) fn run_worker<P: Port>(port: P, assignment: Assignment) -> std::io::R
     drop(ready);
     let _alive = seat.alive;
     worker.run(&stop)
+}
+
+/// What the operator should know where values may be longer than this memory takes.
+fn refused_values(config: &Config, pool: &PagePool, workers: usize) -> Option<String> {
+    // As the owner of a shard reckons: an item has half of its pages at most.
+    let most_bytes = pool.slab_pages() / workers * pool.layout().page_bytes / 2;
+    (config.value_bytes_max > most_bytes).then(|| {
+        format!(
+            "values of {} KiB and more are refused as too large: they have half of a worker's memory at most; for all of --value-max give \
+             more --memory or fewer --workers",
+            most_bytes >> 10
+        )
+    })
 }
 
 /// What each worker listens on.

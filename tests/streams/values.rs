@@ -1,5 +1,6 @@
 //! Long values: over both shards, many at once, with every byte looked at.
 
+use crate::support::program::Program;
 use crate::support::stream::StreamClient;
 use crate::{IOS, found, set, start, value, wait_until};
 
@@ -173,4 +174,21 @@ fn values_beyond_the_memory_of_unfinished_ones_wait_for_each_other() {
         assert!(there >= 30, "{there} of 40 are there");
         server.terminate();
     }
+}
+
+/// Half of a worker's memory is the most that a value may have: the server says so when it starts, and what it says is true.
+#[test]
+fn values_that_memory_is_too_small_for_are_announced() {
+    let options =
+        ["--listen", "127.0.0.1:0", "--workers", "2", "--memory", "32MiB", "--value-max", "16777215"];
+    let server = Program::serve(&options);
+    let addr = server.ready();
+    let said = server.says("are refused as too large");
+    let kib: usize = said.split_whitespace().find_map(|word| word.parse().ok()).expect("a number of KiB");
+    let mut client = StreamClient::tcp(addr);
+    set(&mut client, "most", &value(1, (kib - 1) << 10));
+    client.send(format!("set more 0 0 {}\r\n", kib << 10).as_bytes());
+    client.send(&vec![b'x'; kib << 10]);
+    assert_eq!(client.asks("\r\n"), "SERVER_ERROR object too large for cache\r\n");
+    server.terminate();
 }
