@@ -44,10 +44,10 @@ pub(super) fn start(
     counters: Arc<DoormanCounters>,
 ) -> Result<Doorman, String> {
     let waker = Waker::new().map_err(|e| format!("cannot watch the UNIX socket: {e}; see ulimit -n"))?;
+    listener.listen().map_err(|e| format!("cannot listen on --unix {}: {e}", listener.path().display()))?;
     let sockets =
         listener.fd.try_clone().map_err(|e| format!("cannot watch the UNIX socket: {e}; see ulimit -n"))?;
     let sockets = sockets.into();
-    listener.listen().map_err(|e| format!("cannot listen on --unix {}: {e}", listener.path().display()))?;
     let stop = Arc::new(AtomicBool::new(false));
     let (told, its_waker) = (Arc::clone(&stop), waker.clone());
     let mut duty =

@@ -1,9 +1,12 @@
 //! The UNIX stream socket of a server. UNIX sockets have no `SO_REUSEPORT`: one listener serves for all workers.
 //!
 //! ```text
-//! claim the path ─▶ bind ─┬────────────────────────────▶ chmod ─▶ memory ─▶ listen ─▶ … ─▶ unlink, if it is still ours
+//! claim the path ─▶ bind ─┬────────────────────────▶ unlink ─▶ memory ─▶ bind, chmod, listen ─▶ … ─▶ unlink, if it is still ours
 //!                         └ in use: nobody behind it? ─▶ unlink, bind
 //! ```
+//! Bound for a moment at first, so that what is wrong with a path is said at once. Scripts wait for the file and connect then: it comes back when
+//! the server can answer.
+//!
 //! The file outlives a server that was killed. Only a socket that refuses a connection is taken for such a rest: a file of another kind is never
 //! removed, nor one that somebody answers behind.
 
@@ -25,14 +28,14 @@ pub struct UnixListener {
     /// The socket.
     pub fd: OwnedFd,
     path: PathBuf,
-    /// Device and inode of its file.
-    file: (u64, u64),
+    mode: u32,
+    /// Device and inode of its file, once it has one.
+    file: Option<(u64, u64)>,
     /// Held until it listens.
     claim: Option<OwnedFd>,
 }
 
-/// Binds a socket to `path`, which refuses connections until [`UnixListener::listen`]; its file gets the permissions `mode` before anybody
-/// can connect.
+/// A socket for `path`, whose file is there from [`UnixListener::listen`] on, with the permissions `mode`.
 ///
 /// # Errors
 /// `AddrInUse`: a server answers there, or is about to. `AlreadyExists`: the file is no socket. `PermissionDenied`: it is one of another
@@ -41,26 +44,21 @@ pub fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     // Between bind and listen a socket refuses connections, as one without a server does: two that start together must not take each
     // other's file away.
     let claim = claim_path(path)?;
-    let fd = open()?;
-    match bind_path(&fd, path) {
-        Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            remove_stale(path)?;
-            bind_path(&fd, path)?;
-        }
-        done => done?,
-    }
-    let file = fs::symlink_metadata(path)?;
-    let listener = UnixListener { fd, path: path.to_owned(), file: (file.dev(), file.ino()), claim };
-    fs::set_permissions(path, Permissions::from_mode(mode))?;
-    Ok(listener)
+    drop(bind_path(path)?);
+    fs::remove_file(path)?;
+    Ok(UnixListener { fd: open()?, path: path.to_owned(), mode, file: None, claim })
 }
 
 impl UnixListener {
     /// Takes connections from now on.
     ///
     /// # Errors
-    /// The kernel's.
+    /// As [`bind_unix`]: somebody else has used the path meanwhile.
     pub fn listen(&mut self) -> io::Result<()> {
+        self.fd = bind_path(&self.path)?;
+        let file = fs::symlink_metadata(&self.path)?;
+        self.file = Some((file.dev(), file.ino()));
+        fs::set_permissions(&self.path, Permissions::from_mode(self.mode))?;
         start_to_listen(&self.fd)?;
         self.claim = None;
         Ok(())
@@ -75,7 +73,7 @@ impl UnixListener {
 impl Drop for UnixListener {
     fn drop(&mut self) {
         let is_ours =
-            fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.file);
+            fs::symlink_metadata(&self.path).is_ok_and(|file| self.file == Some((file.dev(), file.ino())));
         if is_ours {
             // A file that cannot be removed is taken for a rest at the next start.
             let _ = fs::remove_file(&self.path);
@@ -88,8 +86,17 @@ fn open() -> io::Result<OwnedFd> {
     Ok(socket(AddressFamily::Unix, SockType::Stream, flags, None)?)
 }
 
-fn bind_path(fd: &OwnedFd, path: &Path) -> io::Result<()> {
-    Ok(bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?)
+/// A socket with its file; one of a server that is gone is replaced.
+fn bind_path(path: &Path) -> io::Result<OwnedFd> {
+    let (fd, addr) = (open()?, UnixAddr::new(path)?);
+    match bind(fd.as_raw_fd(), &addr) {
+        Err(Errno::EADDRINUSE) => {
+            remove_stale(path)?;
+            bind(fd.as_raw_fd(), &addr)?;
+        }
+        done => done?,
+    }
+    Ok(fd)
 }
 
 /// Removes the file of a server that is gone.
@@ -160,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_taken_while_connections_to_it_are_refused() {
+    fn a_path_is_taken_although_its_file_is_not_there_yet() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let mut first = bind_unix(&path, 0o600).unwrap();
-        assert_eq!(mode_of(&path), 0o600);
-        assert_eq!(UnixStream::connect(&path).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        assert!(!path.exists(), "whoever sees it connects");
         assert_eq!(bind_unix(&path, 0o600).unwrap_err().kind(), ErrorKind::AddrInUse, "it is no rest");
         first.listen().unwrap();
+        assert_eq!(mode_of(&path), 0o600);
         UnixStream::connect(&path).unwrap();
         assert_eq!(bind_unix(&path, 0o600).unwrap_err().kind(), ErrorKind::AddrInUse);
     }
