@@ -73,6 +73,8 @@ pub const STREAM_BUFFER_BYTES: usize = 16 << 10;
 /// Bytes of a command's line over a stream at most, without its end; only the keys of a read may go on. As in memcached, whose read
 /// buffer is as long; so a key that is too long gets its answer.
 pub const STREAM_LINE_BYTES_MAX: usize = 16 << 10;
+/// Blanks in a row within such a line at most: nobody means more, and memcached, too, gives up a line that has no end within 2 KiB.
+pub const STREAM_LINE_BLANKS_MAX: usize = 2_048;
 /// Bytes of a value from which on it is not put together from a stream, but goes into its item as it comes.
 pub const LONG_VALUE_BYTES: usize = 16 << 10;
 /// How long nothing may come of a value that has begun, in s; then its connection is closed, because it holds memory that others want.

@@ -146,7 +146,7 @@ fn streams_are_measured_and_what_is_not_there_is_skipped() {
     for subject in ["echo", "sherwood", "memcached"] {
         let of: Vec<&Value> = rows.iter().filter(|row| row["subject"] == subject).collect();
         assert_eq!(of.is_empty(), is_skipped(subject), "{subject}: {report}");
-        assert!(of.is_empty() || of.len() == 7, "a row a shape of {subject}: {report}");
+        assert!(of.is_empty() || of.len() == 8, "a row a shape of {subject}: {report}");
         for row in of {
             let medians = &row["medians"];
             assert!(medians["keys_per_s"].as_f64().unwrap() > 0.0, "{row}");

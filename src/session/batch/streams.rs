@@ -1,7 +1,7 @@
 //! Connections in the batch: the plain reads that their input begins with. Unlike a datagram, which is in the batch as a whole or
 //! not at all, a connection joins with as many reads as there is room for, and goes on behind them.
 
-use crate::limits::{STREAM_LINE_BYTES_MAX, TICK_READS_MAX};
+use crate::limits::{STREAM_LINE_BLANKS_MAX, TICK_READS_MAX};
 use crate::net::{ConnectionId, Outbox};
 use crate::session::batch::{Batch, Tally};
 use crate::session::execute::answer::{Form, MetaForm, classic};
@@ -244,7 +244,9 @@ impl<'a> Batch<'a> {
 /// Whether a command between two places of a window is a line that is longer than lines may be, and no read with many keys.
 #[inline]
 fn is_too_long(window: &[u8], at: usize, behind: usize) -> bool {
-    behind - at > STREAM_LINE_BYTES_MAX && is_long_line(&window[at..]) && OpenGet::of(&window[at..]).is_none()
+    behind - at > STREAM_LINE_BLANKS_MAX
+        && is_long_line(&window[at..])
+        && OpenGet::of(&window[at..]).is_none()
 }
 
 /// How many keys of a read joined.

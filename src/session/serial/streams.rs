@@ -1,6 +1,6 @@
 //! What only streams have: commands that are not all there, lines that are longer than lines may be, and ends.
 
-use crate::limits::STREAM_LINE_BYTES_MAX;
+use crate::limits::STREAM_LINE_BLANKS_MAX;
 use crate::session::serial::permit::permit;
 use crate::session::serial::position::Position;
 use crate::session::serial::run::{Halted, Run, Step};
@@ -21,7 +21,7 @@ impl<'a> Run<'_, 'a, '_> {
         if self.request.admitted.dialect != Dialect::Stream {
             return None;
         }
-        if behind - at > STREAM_LINE_BYTES_MAX
+        if behind - at > STREAM_LINE_BLANKS_MAX
             && let Some(step) = self.step_of_long_line(command, at)
         {
             return Some(step);

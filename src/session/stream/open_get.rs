@@ -4,7 +4,7 @@
 //! get a b c … k1│00 k1 … z ␍␊        the keys before the cut are read now, what is behind waits for the rest of its word
 //! ```
 
-use crate::limits::{KEY_BYTES_MAX, STREAM_LINE_BYTES_MAX};
+use crate::limits::{KEY_BYTES_MAX, STREAM_LINE_BLANKS_MAX, STREAM_LINE_BYTES_MAX};
 use crate::session::serial::position::KeysLeft;
 use protocol::request::{Expiry, Get};
 use protocol::token::{Number, Tokens};
@@ -32,11 +32,17 @@ pub(crate) enum Keys {
     Wrong,
 }
 
-/// Whether the first line of a text is longer than lines may be.
+/// Whether the first line of a text is longer than lines may be, or has more blanks in a row.
 #[cold]
 pub(crate) fn is_long_line(text: &[u8]) -> bool {
     let head = text.get(..=STREAM_LINE_BYTES_MAX).unwrap_or(text);
-    head.len() > STREAM_LINE_BYTES_MAX && memchr::memchr(b'\n', head).is_none()
+    let line_end = memchr::memchr(b'\n', head);
+    let line = &head[..line_end.unwrap_or(head.len())];
+    line.len() > STREAM_LINE_BYTES_MAX || line.len() > STREAM_LINE_BLANKS_MAX && has_many_blanks(line)
+}
+
+fn has_many_blanks(line: &[u8]) -> bool {
+    line.split(|&byte| byte != b' ').any(|blanks| blanks.len() > STREAM_LINE_BLANKS_MAX)
 }
 
 impl OpenGet {
@@ -58,7 +64,8 @@ impl OpenGet {
         };
         // What is behind the last of these words must be seen, or that could be longer.
         let keys_at = head.len() - words.rest().len();
-        (keys_at < head.len()).then_some((OpenGet { with_cas, touch, has_keys: false, end: 0 }, keys_at))
+        let is_read = keys_at < head.len() && !has_many_blanks(&head[..keys_at]);
+        is_read.then_some((OpenGet { with_cas, touch, has_keys: false, end: 0 }, keys_at))
     }
 
     /// The keys that a window begins with. Those before a wrong one come first, so that it does not matter how the line was cut.
@@ -147,15 +154,13 @@ mod tests {
             assert_eq!(OpenGet::of(line.as_bytes()), None, "{line}");
         }
         let blank = |bytes| " ".repeat(bytes);
-        assert!(
-            OpenGet::of(format!("{}get{}", blank(STREAM_LINE_BYTES_MAX - 4), blank(9_000)).as_bytes())
-                .is_some()
-        );
-        assert!(
-            OpenGet::of(format!("{}get{}", blank(STREAM_LINE_BYTES_MAX - 3), blank(9_000)).as_bytes())
-                .is_none()
-        );
-        assert!(OpenGet::of(format!("gat{}5 a", blank(STREAM_LINE_BYTES_MAX - 4)).as_bytes()).is_none());
+        for (bytes, is_read) in [(STREAM_LINE_BLANKS_MAX, true), (STREAM_LINE_BLANKS_MAX + 1, false)] {
+            let lines = [
+                format!("{}get{}", blank(bytes), blank(9_000)),
+                format!("gat{}5 {}a", blank(bytes), blank(9_000)),
+            ];
+            assert!(lines.iter().all(|line| OpenGet::of(line.as_bytes()).is_some() == is_read), "{bytes}");
+        }
         let (mut open, _) = OpenGet::of(b"get a").unwrap();
         assert_eq!(open.keys(b"   \r\n"), Keys::Wrong);
     }
@@ -165,6 +170,13 @@ mod tests {
         for (bytes, is_long) in [(0, false), (16_384, false), (16_385, true), (50_000, true)] {
             let line = vec![b'x'; bytes];
             assert_eq!(is_long_line(&[&line[..], b"\nmore"].concat()), is_long, "{bytes}");
+        }
+        for (blanks, is_long) in [(2_048, false), (2_049, true)] {
+            let line = ["incr a", &" ".repeat(blanks), "1"].concat();
+            assert_eq!(
+                [&line, &(line.clone() + "\nmore")].map(|text| is_long_line(text.as_bytes())),
+                [is_long; 2]
+            );
         }
     }
 }
